@@ -1,0 +1,138 @@
+//! Tool: what the daemon counts of itself; rendered as Prometheus text by `web`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Cheap to clone; every clone counts into the same place.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    /// Transactions on wires by channel and outcome: `ok`, `exception`, `timeout`, `wrong`, `broken`.
+    pub requests: Family<Request, Counter>,
+    /// Readings taken in, by quality.
+    pub readings: Family<Quality, Counter>,
+    /// Events written to the journal.
+    pub events: Counter,
+    /// Tickets not yet closed.
+    pub tickets_unclosed: Gauge,
+    /// Devices by state.
+    pub devices: Family<State, Gauge>,
+    /// From the answer's last byte to the ticket being synced to disk.
+    pub ticket_durable: Histogram,
+    /// One journal transaction with its sync.
+    pub commit: Histogram,
+    /// Pushes by consumer and outcome: `accepted`, `again`, `misconfigured`, `set-aside`.
+    pub pushes: Family<Push, Counter>,
+    /// Events a consumer has still to get.
+    pub lag: Family<Consumer, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Request {
+    pub channel: String,
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Quality {
+    pub quality: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct State {
+    pub state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Push {
+    pub consumer: String,
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Consumer {
+    pub consumer: String,
+}
+
+/// Seconds; fine where a disk sync lies.
+const LATENCIES: [f64; 14] = [
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0,
+];
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("gatehouse");
+        let requests = Family::default();
+        registry.register("requests", "Transactions on wires", requests.clone());
+        let readings = Family::default();
+        registry.register("readings", "Readings taken in", readings.clone());
+        let events = Counter::default();
+        registry.register("events", "Events written to the journal", events.clone());
+        let tickets_unclosed = Gauge::default();
+        registry.register(
+            "tickets_unclosed",
+            "Tickets not yet closed",
+            tickets_unclosed.clone(),
+        );
+        let devices = Family::default();
+        registry.register("devices", "Devices by state", devices.clone());
+        let ticket_durable = Histogram::new(LATENCIES);
+        registry.register_with_unit(
+            "ticket_durable",
+            "From the answer's last byte to the ticket being synced to disk",
+            Unit::Seconds,
+            ticket_durable.clone(),
+        );
+        let commit = Histogram::new(LATENCIES);
+        registry.register_with_unit(
+            "commit",
+            "One journal transaction with its sync",
+            Unit::Seconds,
+            commit.clone(),
+        );
+        let pushes = Family::default();
+        registry.register("pushes", "Pushes to the centre", pushes.clone());
+        let lag = Family::default();
+        registry.register("consumer_lag", "Events a consumer has still to get", lag.clone());
+        Self {
+            registry: Arc::new(registry),
+            requests,
+            readings,
+            events,
+            tickets_unclosed,
+            devices,
+            ticket_durable,
+            commit,
+            pushes,
+            lag,
+        }
+    }
+
+    /// Prometheus text.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}

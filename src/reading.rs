@@ -1,0 +1,251 @@
+//! Noun: what devices say. Site, device, point, value, quality, reading, batch.
+//!
+//! A reading never carries a number that was not read: a bad one has no value, only a reason.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since 1970, UTC.
+pub type Millis = i64;
+
+/// Index into [`Site::points`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PointId(pub u32);
+
+/// Index into [`Site::devices`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceId(pub u32);
+
+/// What is installed in this compound. Facts about the place, shared read-only by every room.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Site {
+    pub gateway: Arc<str>,
+    pub name: Arc<str>,
+    pub devices: Vec<Device>,
+    pub points: Vec<Point>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Device {
+    pub id: Arc<str>,
+    pub channel: Arc<str>,
+    pub profile: Option<Arc<str>>,
+    /// A path, widest first: `3号楼/地下室/水泵房`. Empty where none is given.
+    pub place: Arc<str>,
+    /// Asked by us in turn; a device that speaks by itself (MQTT) is not, and its silence says nothing.
+    pub polled: bool,
+    /// The points of this device are `first_point .. first_point + points`.
+    pub first_point: u32,
+    pub points: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// `device.point`
+    pub id: Arc<str>,
+    pub device: DeviceId,
+    pub unit: Option<Arc<str>>,
+    /// What the sensor can physically say; outside it the reading is bad.
+    pub range: Option<(f64, f64)>,
+    /// Smaller changes are not recorded in the history.
+    pub deadband: f64,
+}
+
+impl Site {
+    pub fn device(&self, id: DeviceId) -> &Device {
+        &self.devices[id.0 as usize]
+    }
+
+    pub fn point(&self, id: PointId) -> &Point {
+        &self.points[id.0 as usize]
+    }
+
+    pub fn device_named(&self, id: &str) -> Option<DeviceId> {
+        self.devices
+            .iter()
+            .position(|d| &*d.id == id)
+            .map(|i| DeviceId(i as u32))
+    }
+
+    pub fn point_named(&self, id: &str) -> Option<PointId> {
+        self.points
+            .iter()
+            .position(|p| &*p.id == id)
+            .map(|i| PointId(i as u32))
+    }
+
+    /// The points of one device, in the order of the configuration.
+    pub fn points_of(&self, id: DeviceId) -> impl Iterator<Item = PointId> + use<> {
+        let device = self.device(id);
+        (device.first_point..device.first_point + device.points).map(PointId)
+    }
+}
+
+/// One value. Whole numbers beyond 2^53 keep their own kind, since a float would round them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    Bool(bool),
+    Signed(i64),
+    Unsigned(u64),
+    Number(f64),
+    Text(Arc<str>),
+}
+
+impl Value {
+    /// The value as a number, where it is one. A bool and a text are none.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Value::Signed(v) => Some(*v as f64),
+            Value::Unsigned(v) => Some(*v as f64),
+            Value::Number(v) => Some(*v),
+            Value::Bool(_) | Value::Text(_) => None,
+        }
+    }
+
+    /// Equal as a technician means it: `1`, `1.0` and a register holding 1 are the same.
+    pub fn same(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::Signed(a), Value::Signed(b)) => a == b,
+            (Value::Unsigned(a), Value::Unsigned(b)) => a == b,
+            (a, b) => match (a.number(), b.number()) {
+                (Some(a), Some(b)) => a == b,
+                _ => a == b,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Bool(v) => v.fmt(f),
+            Value::Signed(v) => v.fmt(f),
+            Value::Unsigned(v) => v.fmt(f),
+            Value::Number(v) => v.fmt(f),
+            Value::Text(v) => v.fmt(f),
+        }
+    }
+}
+
+/// Good readings open and clear tickets, uncertain ones may open but never clear, bad ones do neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Quality {
+    Bad,
+    Uncertain,
+    Good,
+}
+
+impl Quality {
+    pub fn word(self) -> &'static str {
+        match self {
+            Quality::Good => "good",
+            Quality::Uncertain => "uncertain",
+            Quality::Bad => "bad",
+        }
+    }
+}
+
+/// Why a reading is not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing has been read yet.
+    NotYet,
+    /// Outside of what the sensor can physically say.
+    OutOfRange,
+    /// The device answered that it cannot (a Modbus exception).
+    DeviceError,
+    /// The device was asked and did not answer, or not in a way that can be believed.
+    NoAnswer,
+    /// The wire or broker it hangs on is down.
+    WireDown,
+    /// Its own last will or availability topic says it is gone.
+    Offline,
+    /// Two sources feed this one point.
+    Ambiguous,
+    /// A retained MQTT message has no age.
+    Retained,
+    /// An answer came, but no value could be made of it (wrong JSON, an unmapped word, not a number).
+    Unreadable,
+}
+
+impl Reason {
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::NotYet => "not-yet",
+            Reason::OutOfRange => "out-of-range",
+            Reason::DeviceError => "device-error",
+            Reason::NoAnswer => "no-answer",
+            Reason::WireDown => "wire-down",
+            Reason::Offline => "offline",
+            Reason::Ambiguous => "ambiguous",
+            Reason::Retained => "retained",
+            Reason::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// One value of a point at one time. `value` is `None` exactly where `quality` is bad.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    pub point: PointId,
+    /// When the answer's last byte was here.
+    pub at: Millis,
+    pub value: Option<Value>,
+    pub quality: Quality,
+    pub reason: Option<Reason>,
+}
+
+impl Reading {
+    pub fn good(point: PointId, at: Millis, value: Value) -> Self {
+        Self {
+            point,
+            at,
+            value: Some(value),
+            quality: Quality::Good,
+            reason: None,
+        }
+    }
+
+    pub fn uncertain(point: PointId, at: Millis, value: Value, reason: Reason) -> Self {
+        Self {
+            point,
+            at,
+            value: Some(value),
+            quality: Quality::Uncertain,
+            reason: Some(reason),
+        }
+    }
+
+    pub fn bad(point: PointId, at: Millis, reason: Reason) -> Self {
+        Self {
+            point,
+            at,
+            value: None,
+            quality: Quality::Bad,
+            reason: Some(reason),
+        }
+    }
+}
+
+/// What one answer, one message or one failure of a device amounts to; handed on as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    pub device: DeviceId,
+    pub at: Millis,
+    pub readings: Vec<Reading>,
+    /// What this shows of the device itself; `None` where it shows nothing (a retained message).
+    pub life: Option<Life>,
+}
+
+/// Whether a device is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Life {
+    Online,
+    Offline {
+        /// For people: `no answer within 500 ms`.
+        why: String,
+    },
+}
