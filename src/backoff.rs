@@ -22,7 +22,7 @@ impl Backoff {
     }
 
     /// The pause after one more failure.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let grown = self
             .first
             .saturating_mul(1 << self.failures.min(20))
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn pauses_grow_up_to_their_bound_and_begin_again_after_a_reset() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
-        let pauses: Vec<_> = (0..50).map(|_| backoff.next()).collect();
+        let pauses: Vec<_> = (0..50).map(|_| backoff.pause()).collect();
         for (n, pause) in pauses.iter().enumerate() {
             let full = Duration::from_secs(30.min(1 << n.min(20)));
             assert!(
@@ -61,6 +61,6 @@ mod tests {
             );
         }
         backoff.reset();
-        assert!(backoff.next() <= Duration::from_secs(1));
+        assert!(backoff.pause() <= Duration::from_secs(1));
     }
 }
