@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tokio::sync::oneshot;
 
 use crate::reading::{Millis, Value};
 use crate::time::rfc3339;
@@ -158,4 +159,11 @@ pub enum Refusal {
     },
     #[error("the journal cannot be written now: {0}; try again")]
     NotWritten(String),
+}
+
+/// An action with the place where its answer goes: the ticket as it then is.
+#[derive(Debug)]
+pub struct Ask {
+    pub action: Action,
+    pub answer: oneshot::Sender<Result<Ticket, Refusal>>,
 }

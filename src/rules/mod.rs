@@ -1,5 +1,14 @@
 //! Readings → ticket changes. Pure: no clock, no I/O, `now` is an argument.
 
+mod condition;
+mod desk;
+mod engine;
+mod episode;
+mod title;
+
+pub use desk::Change;
+pub use engine::{Engine, Memory, Outcome, Plan, SavedEpisode, SavedTicket};
+
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -68,3 +77,12 @@ pub const VERIFY_DEFAULT: Millis = 24 * 60 * 60 * 1000;
 pub const REOPEN_DEFAULT: Millis = 7 * 24 * 60 * 60 * 1000;
 pub const DEVICE_SILENT: &str = "device-silent";
 pub const DEVICE_SILENT_DEFAULT: Millis = 10 * 60 * 1000;
+
+impl Rule {
+    fn delays(&self) -> episode::Delays {
+        episode::Delays {
+            on: self.on_delay,
+            off: self.off_delay,
+        }
+    }
+}

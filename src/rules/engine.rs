@@ -1,0 +1,600 @@
+//! All rules over all their subjects: takes readings, time and actions, and says what became of the tickets. Pure.
+//!
+//! Each rule has one [`Watch`] for each point (or device) it stands on, with its own episode, evidence and ticket.
+//! A watch is brought forward by its own readings and by [`Engine::advance`] only, so the order in which devices
+//! happen to report changes nothing.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use super::condition::Verdict;
+use super::desk::{Case, Change, Life, deadlines};
+use super::episode::{Delays, Edge, Phase};
+use super::title::{Facts, title};
+use super::{Condition, Locale, Over, Rule};
+use crate::reading::{Batch, DeviceId, Millis, PointId, Quality, Reading, Site, Value};
+use crate::ticket::{Action, EVIDENCE_MAX, Evidence, Refusal, Standard, State, Ticket};
+
+/// What the rules are, and for whom.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub rules: Vec<Rule>,
+    /// By level, 1 to 3.
+    pub standards: [Standard; 3],
+    pub locale: Locale,
+    /// Makes ticket ids unlike those of any other epoch.
+    pub epoch: Arc<str>,
+}
+
+/// What the journal remembers of an earlier run.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub tickets: Vec<SavedTicket>,
+    pub episodes: Vec<SavedEpisode>,
+    /// The last ticket number given.
+    pub number: u64,
+    /// The last instant at which the daemon is known to have run; delays ran until then.
+    pub last_trace: Millis,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SavedTicket {
+    pub ticket: Ticket,
+    /// The id of the point or device.
+    pub subject: Arc<str>,
+    pub life: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SavedEpisode {
+    pub rule: Arc<str>,
+    pub subject: Arc<str>,
+    /// `None`: nothing is under way.
+    pub state: Option<String>,
+}
+
+/// What has to be written, all of it or nothing.
+#[derive(Debug, Default, PartialEq)]
+pub struct Outcome {
+    pub told: Vec<Change>,
+    pub tickets: Vec<SavedTicket>,
+    pub episodes: Vec<SavedEpisode>,
+    /// The last ticket number given.
+    pub number: u64,
+}
+
+impl Outcome {
+    pub fn is_empty(&self) -> bool {
+        self.told.is_empty() && self.tickets.is_empty() && self.episodes.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    Point(PointId),
+    Device(DeviceId),
+}
+
+#[derive(Debug)]
+struct Watch {
+    rule: u32,
+    subject: Subject,
+    phase: Phase,
+    /// Of the latest reading; for `silent` of the latest good one.
+    at: Millis,
+    /// The latest value that could be used.
+    value: Option<Value>,
+    evidence: VecDeque<(Millis, Option<Value>)>,
+    case: Option<Box<Case>>,
+    /// The earliest entry of this watch in the timer queue.
+    armed: Option<Millis>,
+}
+
+#[derive(Debug)]
+pub struct Engine {
+    site: Arc<Site>,
+    plan: Plan,
+    watches: Vec<Watch>,
+    by_point: Vec<Vec<u32>>,
+    by_device: Vec<Vec<u32>>,
+    by_ticket: HashMap<Arc<str>, u32>,
+    timers: BinaryHeap<Reverse<(Millis, u32)>>,
+    synced: bool,
+    number: u64,
+    told: Vec<Change>,
+    /// Watches whose saved state is out of date.
+    touched: BTreeSet<u32>,
+    /// What left the configuration, to be saved once.
+    left: Outcome,
+}
+
+impl Engine {
+    /// Takes up where `memory` ends. Tickets whose rule, point or device is no longer there are closed at `now`.
+    pub fn new(plan: Plan, site: Arc<Site>, memory: Memory, now: Millis) -> Self {
+        let mut engine = Self {
+            watches: Vec::new(),
+            by_point: vec![Vec::new(); site.points.len()],
+            by_device: vec![Vec::new(); site.devices.len()],
+            by_ticket: HashMap::new(),
+            timers: BinaryHeap::new(),
+            synced: false,
+            number: memory.number,
+            told: Vec::new(),
+            touched: BTreeSet::new(),
+            left: Outcome::default(),
+            site,
+            plan,
+        };
+        engine.place_watches(now);
+        engine.remember(memory, now);
+        for index in 0..engine.watches.len() as u32 {
+            engine.arm(index);
+        }
+        engine
+    }
+
+    fn place_watches(&mut self, now: Millis) {
+        for (rule, over) in self.plan.rules.iter().map(|r| r.over.clone()).enumerate() {
+            let subjects: Vec<Subject> = match over {
+                Over::Points(points) => points.into_iter().map(Subject::Point).collect(),
+                Over::Devices(devices) => devices.into_iter().map(Subject::Device).collect(),
+            };
+            for subject in subjects {
+                let index = self.watches.len() as u32;
+                match subject {
+                    Subject::Point(point) => self.by_point[point.0 as usize].push(index),
+                    Subject::Device(device) => self.by_device[device.0 as usize].push(index),
+                }
+                self.watches.push(Watch {
+                    rule: rule as u32,
+                    subject,
+                    phase: Phase::Idle,
+                    at: now,
+                    value: None,
+                    evidence: VecDeque::new(),
+                    case: None,
+                    armed: None,
+                });
+            }
+        }
+    }
+
+    fn remember(&mut self, mut memory: Memory, now: Millis) {
+        let keys: HashMap<(Arc<str>, Arc<str>), u32> = (0..self.watches.len() as u32)
+            .map(|index| ((self.rule_of(index).id.clone(), self.subject_id(index)), index))
+            .collect();
+        for saved in memory.episodes {
+            let phase = saved
+                .state
+                .as_deref()
+                .and_then(|state| serde_json::from_str::<Phase>(state).ok());
+            match (keys.get(&(saved.rule.clone(), saved.subject.clone())), phase) {
+                (Some(&index), Some(mut phase)) => {
+                    phase.pause(memory.last_trace);
+                    self.watches[index as usize].phase = phase;
+                }
+                _ => self.left.episodes.push(SavedEpisode { state: None, ..saved }),
+            }
+        }
+        // Ids are in order of time: of several tickets of one subject the last one stays on the desk.
+        memory.tickets.sort_by(|a, b| a.ticket.id.cmp(&b.ticket.id));
+        for SavedTicket {
+            ticket,
+            subject,
+            life,
+        } in memory.tickets
+        {
+            let life: Life = serde_json::from_str(&life).unwrap_or_default();
+            let mut case = Case { ticket, life };
+            match keys.get(&(case.ticket.rule.clone(), subject.clone())) {
+                Some(&index) => {
+                    if case.ticket.state != State::Closed {
+                        let rule = &self.plan.rules[self.watches[index as usize].rule as usize];
+                        case.reworded(rule, now, &mut self.told);
+                        self.touched.insert(index);
+                    }
+                    self.by_ticket.insert(case.ticket.id.clone(), index);
+                    self.watches[index as usize].case = Some(Box::new(case));
+                }
+                None if case.ticket.state != State::Closed => {
+                    case.dismiss(now, &mut self.told);
+                    self.left.tickets.push(saved_ticket(&case, subject, now));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Takes in what one answer of a device amounts to.
+    pub fn batch(&mut self, batch: &Batch) {
+        let mut good = None;
+        for reading in &batch.readings {
+            if reading.quality == Quality::Good {
+                good = good.max(Some(reading.at));
+            }
+            for i in 0..self.by_point[reading.point.0 as usize].len() {
+                let index = self.by_point[reading.point.0 as usize][i];
+                self.reading(index, reading);
+            }
+        }
+        if batch.readings.is_empty() {
+            return;
+        }
+        for i in 0..self.by_device[batch.device.0 as usize].len() {
+            let index = self.by_device[batch.device.0 as usize][i];
+            self.heard(index, good, batch.at);
+        }
+    }
+
+    fn reading(&mut self, index: u32, reading: &Reading) {
+        let watch = &mut self.watches[index as usize];
+        let rule = &self.plan.rules[watch.rule as usize];
+        if matches!(rule.condition, Condition::Silent(_)) {
+            let good = (reading.quality == Quality::Good).then_some(reading.at);
+            return self.heard(index, good, reading.at);
+        }
+        let at = reading.at.max(watch.at);
+        watch.at = at;
+        let value = reading.value.as_ref().filter(|_| reading.quality != Quality::Bad);
+        let verdict = value.and_then(|v| rule.condition.judge(v, rule.deadband));
+        watch.witness(at, value);
+        if watch.case.is_none() && watch.phase == Phase::Idle && verdict != Some(Verdict::Holds) {
+            watch.value = value.cloned().or(watch.value.take());
+            return;
+        }
+        self.bring_forward(index, at);
+        let watch = &mut self.watches[index as usize];
+        let rule = &self.plan.rules[watch.rule as usize];
+        let before = watch.phase;
+        let edge = match verdict {
+            Some(verdict) => {
+                watch.value = value.cloned();
+                watch.phase.judge(verdict, reading.quality, at, rule.delays())
+            }
+            None => {
+                watch.phase.pause(at);
+                None
+            }
+        };
+        if watch.phase != before {
+            self.touched.insert(index);
+        }
+        let well = reading.quality == Quality::Good && verdict.is_some_and(|v| v != Verdict::Holds);
+        self.edge(index, edge);
+        self.well(index, well, at);
+    }
+
+    /// For `silent`: a good reading ends the silence, anything else leaves it to the timer.
+    fn heard(&mut self, index: u32, good: Option<Millis>, at: Millis) {
+        let watch = &mut self.watches[index as usize];
+        let Some(good) = good else {
+            return self.well(index, false, at);
+        };
+        if watch.case.is_none() && watch.phase == Phase::Idle && self.armed_after(index, good) {
+            self.watches[index as usize].at = good;
+            return;
+        }
+        self.bring_forward(index, good);
+        let watch = &mut self.watches[index as usize];
+        watch.at = good.max(watch.at);
+        let rule = &self.plan.rules[watch.rule as usize];
+        let before = watch.phase;
+        let edge = watch
+            .phase
+            .judge(Verdict::Gone, Quality::Good, good, rule.delays());
+        if watch.phase != before {
+            self.touched.insert(index);
+        }
+        self.edge(index, edge);
+        self.well(index, true, good);
+    }
+
+    /// Whether nothing of this watch is due before `at`.
+    fn armed_after(&self, index: u32, at: Millis) -> bool {
+        self.due(index).is_none_or(|due| due > at)
+    }
+
+    fn well(&mut self, index: u32, good: bool, at: Millis) {
+        if let Some(case) = &mut self.watches[index as usize].case {
+            case.read(good, at);
+        }
+        self.arm(index);
+    }
+
+    /// Lets happen what time alone has brought by `now`. `synced`: whether the clock can be believed;
+    /// no deadline passes while it cannot.
+    pub fn advance(&mut self, now: Millis, synced: bool) {
+        if synced != self.synced {
+            self.synced = synced;
+            for index in 0..self.watches.len() as u32 {
+                self.arm(index);
+            }
+        }
+        while let Some(&Reverse((at, index))) = self.timers.peek()
+            && at <= now
+        {
+            self.timers.pop();
+            if self.watches[index as usize].armed == Some(at) {
+                self.watches[index as usize].armed = None;
+                self.bring_forward(index, now);
+                self.arm(index);
+            }
+        }
+    }
+
+    /// The next instant at which [`Engine::advance`] has something to do.
+    pub fn next_due(&self) -> Option<Millis> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// What a person or the centre asks of a ticket. What it changed is in the next [`Engine::take`], also where it
+    /// is refused.
+    pub fn act(&mut self, action: &Action, now: Millis) -> Result<Ticket, Refusal> {
+        let index = *self
+            .by_ticket
+            .get(&action.ticket)
+            .ok_or_else(|| Refusal::Unknown(action.ticket.clone()))?;
+        self.bring_forward(index, now);
+        let watch = &mut self.watches[index as usize];
+        let rule = &self.plan.rules[watch.rule as usize];
+        let standard = self.plan.standard(rule);
+        let case = watch.case.as_mut().filter(|case| case.ticket.id == action.ticket);
+        let case = case.ok_or_else(|| Refusal::Unknown(action.ticket.clone()))?;
+        let before = self.told.len();
+        let done = case.act(action, now, standard, &mut self.told);
+        let ticket = case.ticket.clone();
+        if self.told.len() > before {
+            self.touched.insert(index);
+        }
+        self.arm(index);
+        done.map(|()| ticket)
+    }
+
+    /// What has to be written since the last call.
+    pub fn take(&mut self, now: Millis) -> Outcome {
+        let mut outcome = std::mem::take(&mut self.left);
+        outcome.told = std::mem::take(&mut self.told);
+        outcome.number = self.number;
+        for index in std::mem::take(&mut self.touched) {
+            let watch = &self.watches[index as usize];
+            let subject = self.subject_id(index);
+            let state = (watch.phase != Phase::Idle)
+                .then(|| serde_json::to_string(&watch.phase).ok())
+                .flatten();
+            let rule = self.rule_of(index).id.clone();
+            outcome.episodes.push(SavedEpisode {
+                rule,
+                subject: subject.clone(),
+                state,
+            });
+            if let Some(case) = &watch.case {
+                outcome.tickets.push(saved_ticket(case, subject, now));
+            }
+        }
+        outcome
+    }
+
+    /// Before the end: every clock that runs is saved as it stands.
+    pub fn rest(&mut self) {
+        for (index, watch) in self.watches.iter().enumerate() {
+            let runs = watch
+                .case
+                .as_ref()
+                .is_some_and(|case| case.ticket.state != State::Closed);
+            if runs || watch.phase.ends(Delays { on: 0, off: 0 }).is_some() {
+                self.touched.insert(index as u32);
+            }
+        }
+    }
+
+    /// Tickets not yet closed.
+    pub fn unclosed(&self) -> usize {
+        let open = |w: &&Watch| {
+            w.case
+                .as_ref()
+                .is_some_and(|case| case.ticket.state != State::Closed)
+        };
+        self.watches.iter().filter(open).count()
+    }
+
+    fn rule_of(&self, index: u32) -> &Rule {
+        &self.plan.rules[self.watches[index as usize].rule as usize]
+    }
+
+    fn subject_id(&self, index: u32) -> Arc<str> {
+        match self.watches[index as usize].subject {
+            Subject::Point(point) => self.site.point(point).id.clone(),
+            Subject::Device(device) => self.site.device(device).id.clone(),
+        }
+    }
+
+    /// The next instant at which time alone changes this watch.
+    fn due(&self, index: u32) -> Option<Millis> {
+        let watch = &self.watches[index as usize];
+        let rule = &self.plan.rules[watch.rule as usize];
+        let case = watch.case.as_ref().and_then(|case| case.due(rule, self.synced));
+        [watch.silence_ends(rule), watch.phase.ends(rule.delays()), case]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn arm(&mut self, index: u32) {
+        let Some(due) = self.due(index) else { return };
+        let watch = &mut self.watches[index as usize];
+        if watch.armed.is_none_or(|armed| due < armed) {
+            watch.armed = Some(due);
+            self.timers.push(Reverse((due, index)));
+        }
+    }
+
+    /// Lets everything of one watch that is due by `now` happen, in the order of its instants.
+    fn bring_forward(&mut self, index: u32, now: Millis) {
+        while let Some(due) = self.due(index).filter(|due| *due <= now) {
+            let watch = &mut self.watches[index as usize];
+            let rule = &self.plan.rules[watch.rule as usize];
+            let before = watch.phase;
+            let edge = if watch.silence_ends(rule) == Some(due) {
+                watch
+                    .phase
+                    .judge(Verdict::Holds, Quality::Good, due, rule.delays())
+            } else {
+                watch.phase.advance(due, rule.delays())
+            };
+            if watch.phase != before {
+                self.touched.insert(index);
+                self.edge(index, edge);
+                continue;
+            }
+            let standard = self.plan.standard(rule);
+            if let Some(case) = &mut watch.case {
+                case.advance(due, rule, standard, self.synced, &mut self.told);
+                self.touched.insert(index);
+            }
+        }
+    }
+
+    fn edge(&mut self, index: u32, edge: Option<Edge>) {
+        match edge {
+            Some(Edge::Opened { since, at }) => self.opened(index, since, at),
+            Some(Edge::Cleared { at }) => {
+                if let Some(case) = &mut self.watches[index as usize].case {
+                    case.cleared(at, &mut self.told);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn opened(&mut self, index: u32, since: Millis, at: Millis) {
+        let mut ticket = self.write_ticket(index, since, at);
+        let watch = &mut self.watches[index as usize];
+        let rule = &self.plan.rules[watch.rule as usize];
+        let standard = self.plan.standard(rule);
+        match &mut watch.case {
+            Some(case) if case.takes_back(at, rule.reopen) => {
+                let old = &mut case.ticket;
+                old.title = ticket.title;
+                (old.value, old.since) = (ticket.value, ticket.since);
+                old.evidence = ticket.evidence;
+                case.back(at, standard, &mut self.told);
+            }
+            _ => {
+                self.number += 1;
+                ticket.number = format!("{}-{:06}", self.site.gateway.to_uppercase(), self.number);
+                ticket.id = ticket_id(at, &self.plan.epoch, self.number);
+                if let Some(old) = &watch.case {
+                    self.by_ticket.remove(&old.ticket.id);
+                }
+                self.by_ticket.insert(ticket.id.clone(), index);
+                watch.case = Some(Box::new(Case::open(ticket, &mut self.told)));
+            }
+        }
+    }
+
+    /// The ticket as it would be opened now; without id and number.
+    fn write_ticket(&self, index: u32, since: Millis, at: Millis) -> Ticket {
+        let watch = &self.watches[index as usize];
+        let rule = &self.plan.rules[watch.rule as usize];
+        let (device, point) = match watch.subject {
+            Subject::Point(point) => (self.site.point(point).device, Some(self.site.point(point))),
+            Subject::Device(device) => (device, None),
+        };
+        let device = self.site.device(device);
+        let facts = Facts {
+            device: &device.id,
+            point: point.map_or("", |p| &p.id),
+            place: &device.place,
+            value: watch.value.as_ref(),
+            unit: point.and_then(|p| p.unit.as_deref()).unwrap_or_default(),
+        };
+        Ticket {
+            id: "".into(),
+            number: String::new(),
+            rule: rule.id.clone(),
+            device: Some(device.id.clone()),
+            point: point.map(|p| p.id.clone()),
+            place: device.place.clone(),
+            title: title(rule, self.plan.locale, &facts),
+            class: rule.class,
+            level: rule.level,
+            trade: rule.trade.clone(),
+            state: State::Open,
+            revision: 1,
+            occurrences: 1,
+            value: watch.value.clone(),
+            limit: rule.limit.clone(),
+            unit: point.and_then(|p| p.unit.clone()),
+            external_id: None,
+            by: None,
+            note: None,
+            since,
+            opened_at: at,
+            cleared_at: None,
+            resolved_at: None,
+            closed_at: None,
+            deadlines: deadlines(at, self.plan.standard(rule)),
+            evidence: watch
+                .evidence
+                .iter()
+                .map(|(at, value)| Evidence(*at, value.clone()))
+                .collect(),
+        }
+    }
+}
+
+impl Plan {
+    fn standard(&self, rule: &Rule) -> Standard {
+        self.standards[usize::from(rule.level.clamp(1, 3)) - 1]
+    }
+}
+
+impl Watch {
+    /// For `silent`: when the silence becomes one.
+    fn silence_ends(&self, rule: &Rule) -> Option<Millis> {
+        match rule.condition {
+            Condition::Silent(span) if self.phase == Phase::Idle => Some(self.at + span),
+            _ => None,
+        }
+    }
+
+    /// Keeps what the sensor said before a breach. A value that has not changed is no news.
+    fn witness(&mut self, at: Millis, value: Option<&Value>) {
+        if self
+            .evidence
+            .back()
+            .is_some_and(|(_, last)| last.as_ref() == value)
+        {
+            return;
+        }
+        if self.evidence.len() == EVIDENCE_MAX {
+            self.evidence.pop_front();
+        }
+        self.evidence.push_back((at, value.cloned()));
+    }
+}
+
+fn saved_ticket(case: &Case, subject: Arc<str>, now: Millis) -> SavedTicket {
+    let life = serde_json::to_string(&case.life.at_rest(now)).unwrap_or_default();
+    SavedTicket {
+        ticket: case.ticket.clone(),
+        subject,
+        life,
+    }
+}
+
+/// A UUIDv7 that is the same whenever the same ticket is opened again from the same journal.
+fn ticket_id(at: Millis, epoch: &str, number: u64) -> Arc<str> {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, epoch, number).hash(&mut hasher);
+        hasher.finish().to_be_bytes()
+    };
+    let mut random = [0; 10];
+    random[..8].copy_from_slice(&half(0));
+    random[8..].copy_from_slice(&half(1)[..2]);
+    let id = uuid::Builder::from_unix_timestamp_millis(at.max(0) as u64, &random).into_uuid();
+    id.to_string().into()
+}

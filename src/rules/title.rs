@@ -1,0 +1,155 @@
+//! What a ticket is called, in the language of those who read it.
+
+use super::{Condition, Locale, Rule};
+use crate::reading::Value;
+
+/// What a title can speak of.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    pub device: &'a str,
+    /// `device.point`, or empty for a ticket about a device.
+    pub point: &'a str,
+    pub place: &'a str,
+    pub value: Option<&'a Value>,
+    pub unit: &'a str,
+}
+
+/// The rule's own title with its places filled in, or one that its condition makes.
+pub fn title(rule: &Rule, locale: Locale, facts: &Facts) -> String {
+    match &rule.title {
+        Some(template) => fill(template, rule, facts),
+        None => default(rule, locale, facts),
+    }
+}
+
+fn fill(template: &str, rule: &Rule, facts: &Facts) -> String {
+    let value = facts.value.map(Value::to_string).unwrap_or_default();
+    let filled = template
+        .replace("{device}", facts.device)
+        .replace("{point}", facts.point)
+        .replace("{place}", facts.place)
+        .replace("{value}", &value)
+        .replace("{unit}", facts.unit)
+        .replace("{limit}", &limit(&rule.condition));
+    filled.trim_end().to_owned()
+}
+
+fn default(rule: &Rule, locale: Locale, facts: &Facts) -> String {
+    let zh = locale == Locale::ZhCn;
+    let place = if facts.place.is_empty() {
+        facts.device
+    } else {
+        facts.place
+    };
+    let short = facts
+        .point
+        .rsplit_once('.')
+        .map_or(facts.point, |(_, short)| short);
+    let what = if zh {
+        point_zh(short)
+    } else {
+        short.replace('-', " ")
+    };
+    let value = match facts.value {
+        Some(value) => format!("{} {}", word(value, zh), facts.unit)
+            .trim_end()
+            .to_owned(),
+        None => String::new(),
+    };
+    let limit = limit(&rule.condition);
+    match (&rule.condition, zh) {
+        (Condition::Silent(_), true) if facts.point.is_empty() => {
+            format!("{place}: 设备 {} 无响应超过 {limit}", facts.device)
+        }
+        (Condition::Silent(_), false) if facts.point.is_empty() => {
+            format!("{place}: device {} silent for {limit}", facts.device)
+        }
+        (Condition::Silent(_), true) => format!("{place}: {what}无数据超过 {limit}"),
+        (Condition::Silent(_), false) => format!("{place}: {what} without a reading for {limit}"),
+        (Condition::Above(_), true) => format!("{place}: {what}过高 {value}（限值 {limit}）"),
+        (Condition::Above(_), false) => format!("{place}: {what} high {value} (limit {limit})"),
+        (Condition::Below(_), true) => format!("{place}: {what}过低 {value}（限值 {limit}）"),
+        (Condition::Below(_), false) => format!("{place}: {what} low {value} (limit {limit})"),
+        (Condition::Outside(..), true) => format!("{place}: {what}超出范围 {value}（{limit}）"),
+        (Condition::Outside(..), false) => format!("{place}: {what} out of range {value} ({limit})"),
+        (Condition::Inside(..), true) => format!("{place}: {what}处于 {limit}: {value}"),
+        (Condition::Inside(..), false) => format!("{place}: {what} within {limit}: {value}"),
+        (Condition::Equals(_) | Condition::NotEquals(_), _) => format!("{place}: {what} {value}"),
+    }
+}
+
+fn limit(condition: &Condition) -> String {
+    match condition {
+        Condition::Above(x) | Condition::Below(x) => x.to_string(),
+        Condition::Outside(low, high) | Condition::Inside(low, high) => format!("{low} … {high}"),
+        Condition::Equals(value) | Condition::NotEquals(value) => value.to_string(),
+        Condition::Silent(span) => span_text(*span),
+    }
+}
+
+/// `90 s`, `10 min`, `6 h`: units that read the same in both languages.
+fn span_text(millis: i64) -> String {
+    match millis / 1000 {
+        s if s % 3600 == 0 && s > 0 => format!("{} h", s / 3600),
+        s if s % 60 == 0 && s > 0 => format!("{} min", s / 60),
+        s => format!("{s} s"),
+    }
+}
+
+/// The point names of our profiles, as people here say them; any other stands as it is.
+fn point_zh(short: &str) -> String {
+    let (name, number) = match short.rsplit_once('-') {
+        Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => (name, Some(number)),
+        _ => (short, None),
+    };
+    let known = match name {
+        "temperature" => "温度",
+        "humidity" => "湿度",
+        "pressure" => "压力",
+        "level" => "液位",
+        "flow" => "流量",
+        "volume" => "用水量",
+        "leak" => "漏水",
+        "smoke" => "烟雾",
+        "motion" => "移动",
+        "door" => "门",
+        "cell" => "柜格",
+        "item" => "物品",
+        "co2" => "二氧化碳",
+        "voltage" => "电压",
+        "current" => "电流",
+        "power" => "功率",
+        "energy" => "电量",
+        "frequency" => "频率",
+        "power-factor" => "功率因数",
+        "battery" => "电池",
+        "input" => "输入",
+        "relay" => "继电器",
+        _ => return format!("{short} "),
+    };
+    match number {
+        Some(number) => format!("{known} {number} "),
+        None => known.to_owned(),
+    }
+}
+
+/// The words of our profiles in Chinese; numbers and other words stand as they are.
+fn word(value: &Value, zh: bool) -> String {
+    let text = value.to_string();
+    let known = match text.as_str() {
+        _ if !zh => return text,
+        "open" => "开着",
+        "closed" => "关着",
+        "wet" => "有水",
+        "dry" => "干燥",
+        "alarm" => "报警",
+        "clear" => "正常",
+        "on" => "开",
+        "off" => "关",
+        "running" => "运行",
+        "stopped" => "停止",
+        "fault" => "故障",
+        _ => return text,
+    };
+    known.to_owned()
+}
