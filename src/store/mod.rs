@@ -1,8 +1,28 @@
 //! The only SQL. Opens into ends: [`Journal`] (write), [`Outbox`] (read by cursor, settle), [`View`] (read only),
 //! [`History`] (readings, disposable).
+//!
+//! Two files, because they fail differently. `journal.db` holds events, tickets, the state of the rules and the
+//! cursors of the consumers; a commit is on the disk when it returns. `history.db` holds readings; it may lose its
+//! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
+mod file;
+mod history;
+mod journal;
+mod outbox;
+mod series;
+mod view;
+
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::event::Stored;
+
+pub use history::History;
+pub use journal::{DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
+pub use outbox::{Outbox, Settled};
+pub use series::Sample;
+pub use view::{ConsumerNow, Filter, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -17,3 +37,97 @@ pub struct Settings {
 pub const EVENTS_KEEP_DEFAULT: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const READINGS_KEEP_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const DISK_LIMIT_DEFAULT: u64 = 2 << 30;
+
+/// What an open store consists of; who holds which end is the architecture.
+#[derive(Debug)]
+pub struct Ends {
+    pub journal: Journal,
+    pub outbox: Outbox,
+    pub view: View,
+    pub history: History,
+}
+
+/// Events in order, as far as the limits let them go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Slice {
+    pub events: Vec<Stored>,
+    /// Everything up to here has been looked at, what was left out included; go on after it.
+    pub next: u64,
+    /// The journal's last number.
+    pub head: u64,
+}
+
+/// How a consumer gets its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Push,
+    Pull,
+}
+
+impl Kind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Push => "push",
+            Kind::Pull => "pull",
+        }
+    }
+
+    fn named(word: &str) -> Kind {
+        if word == "push" { Kind::Push } else { Kind::Pull }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{path}: {source}; the daemon's user needs to read and write there")]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("{0} is in use by another gatehouse; stop that one first, or give this one a data_dir of its own")]
+    InUse(PathBuf),
+    #[error(
+        "{path} holds the data of gateway `{theirs}`, not of `{ours}`; set gateway.id back, or give this gateway a data_dir of its own"
+    )]
+    OtherGateway {
+        path: PathBuf,
+        theirs: String,
+        ours: String,
+    },
+    #[error("{path} was written by a newer gatehouse (format {theirs}, this one knows {ours}); install that one again")]
+    Newer { path: PathBuf, theirs: i64, ours: i64 },
+    #[error("{path} is damaged ({what}); move it away to begin a new journal, and keep it for repair")]
+    Damaged { path: PathBuf, what: String },
+    /// `oldest` is a cursor: what is kept begins after it.
+    #[error("events up to {oldest} are no longer kept; go on after {oldest}")]
+    Gone { oldest: u64 },
+    #[error("{asked} is above the journal's head {head}")]
+    AheadOfJournal { asked: u64, head: u64 },
+    #[error("consumer `{0}` is named in the configuration; take it out there first")]
+    Configured(String),
+    #[error("there are already {0} consumers; forget one that is gone first")]
+    TooManyConsumers(usize),
+    #[error("a ticket cannot be written or read as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("{0}")]
+    Sql(#[from] rusqlite::Error),
+}
+
+/// Opens the data directory, or makes it; brings an older format up to date and checks the journal.
+/// Refuses the data of another gateway.
+pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
+    let dir = &settings.dir;
+    let directory = |source| Error::Directory {
+        path: dir.clone(),
+        source,
+    };
+    fs::create_dir_all(dir).map_err(directory)?;
+    let lock = file::lock(dir)?;
+    let history = History::open(dir)?;
+    let journal = Journal::open(dir, gateway, lock, history.last_flush())?;
+    let outbox = Outbox::open(dir)?;
+    let view = View::open(dir, journal.epoch().clone())?;
+    Ok(Ends {
+        journal,
+        outbox,
+        view,
+        history,
+    })
+}

@@ -1,0 +1,232 @@
+//! The files: how they are opened, locked, brought up to date and checked.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::Error;
+
+pub const JOURNAL: &str = "journal.db";
+pub const HISTORY: &str = "history.db";
+
+/// The journal's formats; `user_version` says how many of these a file has been through.
+const JOURNAL_FORMATS: [&str; 1] = ["
+CREATE TABLE gateway(
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    id TEXT NOT NULL,
+    epoch TEXT NOT NULL,
+    number INTEGER NOT NULL,            -- the last ticket number used
+    committed INTEGER NOT NULL          -- time of the last commit
+);
+CREATE TABLE event(
+    seq INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,                -- when it was written
+    kind TEXT NOT NULL,
+    ticket TEXT,                        -- the ticket it speaks of
+    json TEXT NOT NULL
+);
+CREATE TABLE ticket(
+    id TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    device TEXT,
+    closed_at INTEGER,
+    last_seq INTEGER NOT NULL,          -- the last event that speaks of it
+    subject TEXT NOT NULL,
+    life TEXT NOT NULL,                 -- the rules' own
+    json TEXT NOT NULL
+);
+CREATE INDEX ticket_unclosed ON ticket(id) WHERE state <> 'closed';
+CREATE INDEX ticket_closed ON ticket(closed_at) WHERE state = 'closed';
+CREATE TABLE episode(
+    rule TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (rule, subject)
+) WITHOUT ROWID;
+CREATE TABLE device(
+    id TEXT PRIMARY KEY,
+    online INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    why TEXT
+) WITHOUT ROWID;
+CREATE TABLE consumer(
+    name TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    required INTEGER NOT NULL,
+    configured INTEGER NOT NULL,        -- the configuration names it
+    acknowledged INTEGER NOT NULL,
+    seen INTEGER,
+    error TEXT
+) WITHOUT ROWID;
+CREATE TABLE aside(
+    consumer TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    why TEXT NOT NULL,
+    PRIMARY KEY (consumer, seq)
+) WITHOUT ROWID;
+"];
+
+/// The history's formats. A block is one point's readings of one flush: rows come in the order of the key,
+/// so that a flush writes whole pages one after the other, which is what flash likes.
+const HISTORY_FORMATS: [&str; 1] = ["
+CREATE TABLE name(point INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
+CREATE TABLE flush(id INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL);
+CREATE TABLE block(
+    flush INTEGER NOT NULL,
+    point INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (flush, point)
+) WITHOUT ROWID;
+"];
+
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much a commit means: `Full` is on the disk when it returns, `Normal` may be lost by a power cut.
+#[derive(Debug, Clone, Copy)]
+pub enum Durable {
+    Full,
+    Normal,
+}
+
+/// Held as long as the journal is; a second daemon on the same directory would number events twice.
+pub fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let at = |source| Error::Directory {
+        path: path.clone(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(at)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(at(source)),
+    }
+}
+
+/// The journal, made or brought up to date, and checked as a whole.
+pub fn journal(dir: &Path) -> Result<Connection, Error> {
+    let path = dir.join(JOURNAL);
+    let mut db = writer(&path, Durable::Full)?;
+    migrate(&mut db, &path, &JOURNAL_FORMATS)?;
+    let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        return Err(Error::Damaged { path, what: verdict });
+    }
+    Ok(db)
+}
+
+/// The history, made or brought up to date. It can be gigabytes, so it is not read through: damage shows when it is met.
+pub fn history(dir: &Path) -> Result<Connection, Error> {
+    let path = dir.join(HISTORY);
+    let mut db = writer(&path, Durable::Normal)?;
+    migrate(&mut db, &path, &HISTORY_FORMATS)?;
+    Ok(db)
+}
+
+/// A connection that writes to an existing or new file.
+pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    tune(&db).map_err(|e| damaged(path, e))?;
+    db.pragma_update(None, "journal_mode", "wal")
+        .map_err(|e| damaged(path, e))?;
+    // After a checkpoint the WAL is cut back to this, so that one long read does not cost the disk for ever.
+    db.pragma_update(None, "journal_size_limit", 4 << 20)?;
+    let word = match durable {
+        Durable::Full => "full",
+        Durable::Normal => "normal",
+    };
+    db.pragma_update(None, "synchronous", word)?;
+    Ok(db)
+}
+
+/// A connection that cannot write.
+pub fn reader(path: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    tune(&db)?;
+    Ok(db)
+}
+
+/// Memory is scarce: half a MiB of pages a connection, and no mapping.
+fn tune(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.set_prepared_statement_cache_capacity(32);
+    db.pragma_update(None, "cache_size", -512)?;
+    db.pragma_update(None, "mmap_size", 0)
+}
+
+/// Applies what the file has not been through, each format in a transaction of its own.
+fn migrate(db: &mut Connection, path: &Path, formats: &[&str]) -> Result<(), Error> {
+    let ours = formats.len() as i64;
+    let theirs: i64 = db
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(|e| damaged(path, e))?;
+    if theirs > ours || theirs < 0 {
+        return Err(Error::Newer {
+            path: path.to_owned(),
+            theirs,
+            ours,
+        });
+    }
+    for (n, format) in formats.iter().enumerate().skip(theirs as usize) {
+        let step = db.transaction()?;
+        step.execute_batch(format).map_err(|e| damaged(path, e))?;
+        step.pragma_update(None, "user_version", n as i64 + 1)?;
+        step.commit()?;
+    }
+    Ok(())
+}
+
+/// SQLite's word on a file that is none, told with its name and the cure.
+fn damaged(path: &Path, error: rusqlite::Error) -> Error {
+    if is_damage(&error) {
+        return Error::Damaged {
+            path: path.to_owned(),
+            what: error.to_string(),
+        };
+    }
+    Error::Sql(error)
+}
+
+pub fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+    )
+}
+
+/// The journal's last number, 0 where it is empty.
+pub fn head(db: &Connection) -> rusqlite::Result<u64> {
+    db.prepare_cached("SELECT seq FROM event ORDER BY seq DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()
+        .map(Option::unwrap_or_default)
+}
+
+/// The first number still kept, one above the head where none is.
+pub fn oldest(db: &Connection) -> rusqlite::Result<u64> {
+    db.prepare_cached("SELECT seq FROM event ORDER BY seq LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()
+        .map(|seq| seq.unwrap_or(1))
+}
+
+/// `<name>-wal` and `<name>-shm` beside a database.
+pub fn beside(path: &Path) -> [PathBuf; 2] {
+    ["-wal", "-shm"].map(|end| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    })
+}

@@ -1,0 +1,358 @@
+//! The writing end: one page of changes is one transaction, on the disk when `commit` returns.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::{Error, Kind, file};
+use crate::event;
+use crate::reading::Millis;
+use crate::ticket::{State, Ticket};
+
+/// The only writer of tickets and events; owned by one thread.
+#[derive(Debug)]
+pub struct Journal {
+    db: Connection,
+    path: PathBuf,
+    gateway: Arc<str>,
+    epoch: Arc<str>,
+    head: u64,
+    /// Time of the last history flush before the start.
+    flushed: Millis,
+    /// Keeps other daemons out as long as it is open.
+    _lock: File,
+}
+
+/// What one step of the world caused; written as a whole or not at all.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    pub at: Millis,
+    /// Whether the clock could be believed.
+    pub synced: bool,
+    pub events: Vec<event::Draft>,
+    pub tickets: Vec<TicketRow>,
+    pub episodes: Vec<EpisodeRow>,
+    pub devices: Vec<DeviceRow>,
+    /// The last ticket number used, where it changed.
+    pub number: Option<u64>,
+}
+
+/// A ticket as it now is; takes the place of the one with the same id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TicketRow {
+    pub ticket: Ticket,
+    /// Point or device id, empty where the rule has none.
+    pub subject: Arc<str>,
+    /// Private JSON of the rules.
+    pub life: String,
+}
+
+/// The running state of one rule on one subject; `None`: gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpisodeRow {
+    pub rule: Arc<str>,
+    pub subject: Arc<str>,
+    pub state: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRow {
+    pub device: Arc<str>,
+    pub online: bool,
+    pub since: Millis,
+    pub why: Option<String>,
+}
+
+/// What a restart goes on from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
+    /// All unclosed ones, and those closed in the 30 days before `last_trace`, in the order of their ids.
+    pub tickets: Vec<TicketRow>,
+    pub episodes: Vec<EpisodeRow>,
+    pub devices: Vec<DeviceRow>,
+    /// The last ticket number used.
+    pub number: u64,
+    /// Time of the last commit or history flush, 0 if there was none.
+    pub last_trace: Millis,
+}
+
+/// Closed tickets are remembered this long, since their fault may come back.
+const CLOSED_REMEMBERED: Millis = 30 * 24 * 3600 * 1000;
+/// Closed tickets remembered at the most, the latest ones; a storm must not eat the memory.
+const CLOSED_REMEMBERED_MAX: usize = 2000;
+/// Rows deleted in one transaction, so that a commit never waits long for it.
+const BITE: u64 = 1000;
+
+impl Journal {
+    pub(super) fn open(dir: &Path, gateway: &str, lock: File, flushed: Millis) -> Result<Self, Error> {
+        let db = file::journal(dir)?;
+        let path = dir.join(file::JOURNAL);
+        let epoch = epoch_for(&db, &path, gateway)?;
+        let head = file::head(&db)?;
+        Ok(Self {
+            db,
+            path,
+            gateway: gateway.into(),
+            epoch: epoch.into(),
+            head,
+            flushed,
+            _lock: lock,
+        })
+    }
+
+    /// This journal's life: a short text without dots, made with the file.
+    pub fn epoch(&self) -> &Arc<str> {
+        &self.epoch
+    }
+
+    /// The last event's number, 0 where there is none.
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Bytes that the journal takes on the disk.
+    pub fn bytes(&self) -> u64 {
+        let [wal, _] = file::beside(&self.path);
+        [&self.path, &wal]
+            .into_iter()
+            .filter_map(|path| fs::metadata(path).ok())
+            .map(|meta| meta.len())
+            .sum()
+    }
+
+    pub fn recall(&self) -> Result<Memory, Error> {
+        let (number, committed): (u64, Millis) =
+            self.db
+                .query_row("SELECT number, committed FROM gateway", [], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?;
+        let last_trace = committed.max(self.flushed);
+        Ok(Memory {
+            tickets: self.recall_tickets(last_trace.saturating_sub(CLOSED_REMEMBERED))?,
+            episodes: self.recall_episodes()?,
+            devices: self.recall_devices()?,
+            number,
+            last_trace,
+        })
+    }
+
+    /// One transaction, synced to the disk when it returns; the events get the next numbers.
+    /// Returns the new head. On an error nothing happened, and no number is used up.
+    pub fn commit(&mut self, page: &Page) -> Result<u64, Error> {
+        let step = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // From the file, not from memory: it is right even after a commit whose outcome was unsure.
+        let before = file::head(&step)?;
+        let mut seq = before;
+        {
+            let mut insert =
+                step.prepare_cached("INSERT INTO event(seq, at, kind, ticket, json) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            for draft in &page.events {
+                seq += 1;
+                let json = draft.render(&self.gateway, &self.epoch, seq, page.synced);
+                insert.execute(params![seq, page.at, draft.kind, ticket_of(draft), json])?;
+            }
+        }
+        write_tickets(&step, page, before)?;
+        write_episodes(&step, &page.episodes)?;
+        write_devices(&step, &page.devices)?;
+        step.prepare_cached("UPDATE gateway SET number = coalesce(?1, number), committed = ?2")?
+            .execute(params![page.number, page.at])?;
+        step.commit()?;
+        self.head = seq;
+        Ok(seq)
+    }
+
+    /// Writes down whom the configuration names. Others keep their cursor, but nothing waits for them any more.
+    pub fn keep_consumers(&mut self, consumers: &[(Arc<str>, Kind, bool)]) -> Result<(), Error> {
+        let step = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        step.execute("UPDATE consumer SET configured = 0, required = 0", [])?;
+        for (name, kind, required) in consumers {
+            step.execute(
+                "INSERT INTO consumer(name, kind, required, configured, acknowledged) VALUES (?1, ?2, ?3, 1, 0)
+                 ON CONFLICT(name) DO UPDATE SET kind = ?2, required = ?3, configured = 1",
+                params![name, kind.word(), required],
+            )?;
+        }
+        step.commit()?;
+        Ok(())
+    }
+
+    /// Deletes the oldest events that are older than `keep`, acknowledged by every required consumer, not set aside
+    /// and not of an unclosed ticket, up to the first that has to stay; then closed tickets that no event speaks of
+    /// any more. At most 1000 events a call; returns how many. Only with a clock that can be believed.
+    pub fn retire(&mut self, now: Millis, keep: Duration) -> Result<u64, Error> {
+        let cut = now.saturating_sub(keep.as_millis().try_into().unwrap_or(Millis::MAX));
+        let step = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let end = retirable_end(&step, cut)?;
+        let deleted = step
+            .prepare_cached("DELETE FROM event WHERE seq < ?1")?
+            .execute([end])?;
+        step.prepare_cached(
+            "DELETE FROM ticket WHERE id IN
+                (SELECT id FROM ticket WHERE state = 'closed' AND closed_at < ?1 AND last_seq < ?2 LIMIT 100)",
+        )?
+        .execute(params![cut.min(now.saturating_sub(CLOSED_REMEMBERED)), end])?;
+        step.commit()?;
+        Ok(deleted as u64)
+    }
+
+    fn recall_tickets(&self, closed_since: Millis) -> Result<Vec<TicketRow>, Error> {
+        let mut query = self.db.prepare(
+            "SELECT json, subject, life, id FROM ticket WHERE state <> 'closed'
+             UNION ALL
+             SELECT * FROM (SELECT json, subject, life, id FROM ticket
+                            WHERE state = 'closed' AND closed_at >= ?1 ORDER BY closed_at DESC LIMIT ?2)
+             ORDER BY id",
+        )?;
+        let mut rows = query.query(params![closed_since, CLOSED_REMEMBERED_MAX as i64])?;
+        let mut tickets = Vec::new();
+        while let Some(row) = rows.next()? {
+            tickets.push(TicketRow {
+                ticket: serde_json::from_str(row.get_ref(0)?.as_str().unwrap_or_default())?,
+                subject: row.get(1)?,
+                life: row.get(2)?,
+            });
+        }
+        Ok(tickets)
+    }
+
+    fn recall_episodes(&self) -> Result<Vec<EpisodeRow>, Error> {
+        let mut query = self.db.prepare("SELECT rule, subject, state FROM episode")?;
+        let rows = query.query_map([], |row| {
+            Ok(EpisodeRow {
+                rule: row.get(0)?,
+                subject: row.get(1)?,
+                state: row.get(2)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn recall_devices(&self) -> Result<Vec<DeviceRow>, Error> {
+        let mut query = self.db.prepare("SELECT id, online, since, why FROM device")?;
+        let rows = query.query_map([], |row| {
+            Ok(DeviceRow {
+                device: row.get(0)?,
+                online: row.get(1)?,
+                since: row.get(2)?,
+                why: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+/// The epoch of this gateway's journal, made where the file is new.
+fn epoch_for(db: &Connection, path: &Path, gateway: &str) -> Result<String, Error> {
+    let known: Option<(String, String)> = db
+        .query_row("SELECT id, epoch FROM gateway", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    match known {
+        Some((id, epoch)) if id == gateway => Ok(epoch),
+        Some((theirs, _)) => Err(Error::OtherGateway {
+            path: path.to_owned(),
+            theirs,
+            ours: gateway.to_owned(),
+        }),
+        None => {
+            let epoch = uuid::Uuid::now_v7().simple().to_string();
+            db.execute(
+                "INSERT INTO gateway(one, id, epoch, number, committed) VALUES (1, ?1, ?2, 0, 0)",
+                params![gateway, epoch],
+            )?;
+            Ok(epoch)
+        }
+    }
+}
+
+fn ticket_of(draft: &event::Draft) -> Option<&str> {
+    draft.subject.strip_prefix("tickets/")
+}
+
+/// `before` is the number before this page's first event.
+fn write_tickets(step: &Transaction<'_>, page: &Page, before: u64) -> Result<(), Error> {
+    let mut write = step.prepare_cached(
+        "INSERT INTO ticket(id, state, device, closed_at, last_seq, subject, life, json)
+         VALUES (?1, ?2, ?3, ?4, coalesce(?5, 0), ?6, ?7, ?8)
+         ON CONFLICT(id) DO UPDATE SET state = ?2, device = ?3, closed_at = ?4, last_seq = coalesce(?5, last_seq),
+             subject = ?6, life = ?7, json = ?8",
+    )?;
+    for row in &page.tickets {
+        let ticket = &row.ticket;
+        let spoken = page
+            .events
+            .iter()
+            .rposition(|draft| ticket_of(draft) == Some(&*ticket.id))
+            .map(|index| before + index as u64 + 1);
+        // Retention looks for closed tickets by this time; one without would be kept for ever.
+        let closed_at = (ticket.state == State::Closed).then(|| ticket.closed_at.unwrap_or(page.at));
+        write.execute(params![
+            ticket.id,
+            ticket.state.word(),
+            ticket.device,
+            closed_at,
+            spoken,
+            row.subject,
+            row.life,
+            serde_json::to_string(ticket)?,
+        ])?;
+    }
+    Ok(())
+}
+
+fn write_episodes(step: &Transaction<'_>, episodes: &[EpisodeRow]) -> Result<(), Error> {
+    let mut write =
+        step.prepare_cached("INSERT OR REPLACE INTO episode(rule, subject, state) VALUES (?1, ?2, ?3)")?;
+    let mut delete = step.prepare_cached("DELETE FROM episode WHERE rule = ?1 AND subject = ?2")?;
+    for row in episodes {
+        match &row.state {
+            Some(state) => write.execute(params![row.rule, row.subject, state])?,
+            None => delete.execute(params![row.rule, row.subject])?,
+        };
+    }
+    Ok(())
+}
+
+fn write_devices(step: &Transaction<'_>, devices: &[DeviceRow]) -> Result<(), Error> {
+    let mut write =
+        step.prepare_cached("INSERT OR REPLACE INTO device(id, online, since, why) VALUES (?1, ?2, ?3, ?4)")?;
+    for row in devices {
+        write.execute(params![row.device, row.online, row.since, row.why])?;
+    }
+    Ok(())
+}
+
+/// Everything below this number may go. The head itself stays: the next number is read from it.
+fn retirable_end(step: &Transaction<'_>, cut: Millis) -> Result<u64, Error> {
+    let head = file::head(step)?;
+    let oldest = file::oldest(step)?;
+    let bite_end = (oldest + BITE).min(head);
+    let acknowledged: Option<u64> =
+        step.query_row("SELECT min(acknowledged) FROM consumer WHERE required", [], |row| {
+            row.get(0)
+        })?;
+    let aside: Option<u64> = step.query_row("SELECT min(seq) FROM aside", [], |row| row.get(0))?;
+    let first_to_stay: Option<u64> = step
+        .prepare_cached(
+            "SELECT seq FROM event WHERE seq < ?1 AND (at >= ?2 OR EXISTS
+                (SELECT 1 FROM ticket WHERE ticket.id = event.ticket AND ticket.state <> 'closed'))
+             ORDER BY seq LIMIT 1",
+        )?
+        .query_row(params![bite_end, cut], |row| row.get(0))
+        .optional()?;
+    Ok([acknowledged.map(|seq| seq.saturating_add(1)), aside, first_to_stay]
+        .into_iter()
+        .flatten()
+        .fold(bite_end, u64::min))
+}

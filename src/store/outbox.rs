@@ -1,0 +1,159 @@
+//! The settling end: reads events by a consumer's cursor and moves it. Writes nothing but cursors and what hangs on
+//! them. Its calls block; an async caller goes through `spawn_blocking`.
+//!
+//! A cursor that a power cut takes back only means that events are sent again; each has an id of its own.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::file::{self, Durable};
+use super::{Error, Slice, view};
+use crate::event::Kinds;
+use crate::reading::Millis;
+
+/// Cheap to clone; all clones share one connection.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    db: Arc<Mutex<Connection>>,
+}
+
+/// Where a cursor now is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    pub acknowledged: u64,
+    pub head: u64,
+}
+
+/// Names come from tokens and the configuration; this is only against a configuration that changes every day.
+const CONSUMERS_MAX: usize = 100;
+/// What a consumer is told to suffer from is for people.
+const WORDS_BYTES_MAX: usize = 500;
+
+impl Outbox {
+    pub(super) fn open(dir: &Path) -> Result<Self, Error> {
+        let db = file::writer(&dir.join(file::JOURNAL), Durable::Normal)?;
+        Ok(Self {
+            db: Arc::new(Mutex::new(db)),
+        })
+    }
+
+    /// The next events of a consumer, in order, without what was set aside for it.
+    pub fn pending(&self, consumer: &str, limit: usize, kinds: &Kinds) -> Result<Slice, Error> {
+        let mut db = self.lock();
+        let read = db.transaction()?;
+        let after = cursor(&read, consumer)?.unwrap_or(0);
+        let aside: Vec<u64> = read
+            .prepare_cached("SELECT seq FROM aside WHERE consumer = ?1 AND seq > ?2 ORDER BY seq")?
+            .query_map(params![consumer, after], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        Ok(view::slice(&read, after, limit, kinds, &aside)?)
+    }
+
+    /// Everything up to `seq` is safe with the consumer. Only ever forward: below its cursor nothing happens.
+    pub fn settle(&self, consumer: &str, seq: u64, now: Millis) -> Result<Settled, Error> {
+        self.write(|step| {
+            let head = file::head(step)?;
+            if seq > head {
+                return Err(Error::AheadOfJournal { asked: seq, head });
+            }
+            know(step, consumer)?;
+            step.prepare_cached(
+                "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3, error = NULL WHERE name = ?1",
+            )?
+            .execute(params![consumer, seq, now])?;
+            Ok(Settled {
+                acknowledged: cursor(step, consumer)?.unwrap_or(0),
+                head,
+            })
+        })
+    }
+
+    /// The consumer does not like this event: it goes on without it, and the event is kept.
+    pub fn set_aside(&self, consumer: &str, seq: u64, why: &str, now: Millis) -> Result<(), Error> {
+        self.write(|step| {
+            know(step, consumer)?;
+            step.execute(
+                "INSERT OR REPLACE INTO aside(consumer, seq, at, why) VALUES (?1, ?2, ?3, ?4)",
+                params![consumer, seq, now, shortened(why)],
+            )?;
+            step.execute(
+                "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3 WHERE name = ?1",
+                params![consumer, seq, now],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// What the consumer suffers from; `None`: nothing any more.
+    pub fn note(&self, consumer: &str, error: Option<&str>, now: Millis) -> Result<(), Error> {
+        self.write(|step| {
+            know(step, consumer)?;
+            step.execute(
+                "UPDATE consumer SET error = ?2, seen = CASE WHEN ?2 IS NULL THEN ?3 ELSE seen END WHERE name = ?1",
+                params![consumer, error.map(shortened), now],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Forgets a consumer that the configuration does not name; says whether there was one.
+    pub fn forget(&self, consumer: &str) -> Result<bool, Error> {
+        self.write(|step| {
+            let configured: Option<bool> = step
+                .query_row("SELECT configured FROM consumer WHERE name = ?1", [consumer], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            if configured == Some(true) {
+                return Err(Error::Configured(consumer.to_owned()));
+            }
+            step.execute("DELETE FROM aside WHERE consumer = ?1", [consumer])?;
+            Ok(step.execute("DELETE FROM consumer WHERE name = ?1", [consumer])? > 0)
+        })
+    }
+
+    /// The consumer's cursor, 0 where it is not known.
+    pub fn acknowledged(&self, consumer: &str) -> Result<u64, Error> {
+        Ok(cursor(&self.lock(), consumer)?.unwrap_or(0))
+    }
+
+    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let mut db = self.lock();
+        let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = work(&step)?;
+        step.commit()?;
+        Ok(done)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn cursor(db: &Connection, consumer: &str) -> rusqlite::Result<Option<u64>> {
+    db.prepare_cached("SELECT acknowledged FROM consumer WHERE name = ?1")?
+        .query_row([consumer], |row| row.get(0))
+        .optional()
+}
+
+/// Whoever acknowledges is a consumer, named in the configuration or not.
+fn know(step: &Transaction<'_>, consumer: &str) -> Result<(), Error> {
+    if cursor(step, consumer)?.is_some() {
+        return Ok(());
+    }
+    let known: usize = step.query_row("SELECT count(*) FROM consumer", [], |row| row.get(0))?;
+    if known >= CONSUMERS_MAX {
+        return Err(Error::TooManyConsumers(known));
+    }
+    step.execute(
+        "INSERT INTO consumer(name, kind, required, configured, acknowledged) VALUES (?1, 'pull', 0, 0, 0)",
+        [consumer],
+    )?;
+    Ok(())
+}
+
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(WORDS_BYTES_MAX)]
+}

@@ -1,0 +1,198 @@
+//! The reading end: shows everything, disturbs nothing. Its calls block; an async caller goes through `spawn_blocking`.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::series::{self, Sample};
+use super::{Error, Kind, Slice, file};
+use crate::event::{Kinds, Stored};
+use crate::reading::Millis;
+use crate::ticket::State;
+
+/// Cheap to clone; all clones share one connection.
+#[derive(Debug, Clone)]
+pub struct View {
+    db: Arc<Mutex<Connection>>,
+    history: Arc<Path>,
+    epoch: Arc<str>,
+}
+
+/// Which tickets; an empty list of states means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub states: Vec<State>,
+    pub device: Option<String>,
+    /// Only ids after this one.
+    pub after: Option<String>,
+    /// At most [`TICKETS_MAX`].
+    pub limit: usize,
+}
+
+/// How far a consumer has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerNow {
+    pub name: String,
+    pub kind: Kind,
+    pub required: bool,
+    pub acknowledged: u64,
+    /// Events it has still to get.
+    pub lag: u64,
+    pub last_seen: Option<Millis>,
+    /// Numbers of events it did not like, the first [`ASIDE_SHOWN_MAX`].
+    pub set_aside: Vec<u64>,
+    /// What it suffers from now.
+    pub error: Option<String>,
+}
+
+pub const TICKETS_MAX: usize = 1000;
+pub const ASIDE_SHOWN_MAX: usize = 100;
+/// Readings in one answer; go on from the last one's time.
+pub const SAMPLES_MAX: usize = 50_000;
+/// Events looked at for one slice, so that a choosy reader cannot hold the connection for long.
+const SCANNED_MAX: usize = 5000;
+/// Bytes of JSON in one slice; there is always room for one event.
+const SLICE_BYTES_MAX: usize = 1 << 20;
+
+impl View {
+    pub(super) fn open(dir: &Path, epoch: Arc<str>) -> Result<Self, Error> {
+        let db = file::reader(&dir.join(file::JOURNAL))?;
+        Ok(Self {
+            db: Arc::new(Mutex::new(db)),
+            history: PathBuf::from(dir).join(file::HISTORY).into(),
+            epoch,
+        })
+    }
+
+    pub fn epoch(&self) -> &Arc<str> {
+        &self.epoch
+    }
+
+    /// The last event's number, 0 where there is none.
+    pub fn head(&self) -> Result<u64, Error> {
+        Ok(file::head(&self.lock())?)
+    }
+
+    /// At most `limit` events after the cursor; [`Error::Gone`] where some of them are no longer kept.
+    pub fn events(&self, after: u64, limit: usize, kinds: &Kinds) -> Result<Slice, Error> {
+        let mut db = self.lock();
+        let read = db.transaction()?;
+        let oldest = file::oldest(&read)?;
+        if after.saturating_add(1) < oldest {
+            return Err(Error::Gone { oldest: oldest - 1 });
+        }
+        Ok(slice(&read, after, limit, kinds, &[])?)
+    }
+
+    /// The tickets' JSON, in the order of their ids.
+    pub fn tickets(&self, filter: &Filter) -> Result<Vec<String>, Error> {
+        let words: Vec<_> = filter.states.iter().map(|state| state.word()).collect();
+        // Said in this way, the unclosed ones are found by their own index however many are closed.
+        let unclosed = if words.is_empty() || filter.states.contains(&State::Closed) {
+            ""
+        } else {
+            "state <> 'closed' AND"
+        };
+        let db = self.lock();
+        let mut query = db.prepare_cached(&format!(
+            "SELECT json FROM ticket WHERE {unclosed} id > ?1 AND (?2 IS NULL OR device = ?2)
+                 AND (?3 = '[]' OR state IN (SELECT value FROM json_each(?3)))
+             ORDER BY id LIMIT ?4"
+        ))?;
+        let after = filter.after.as_deref().unwrap_or_default();
+        let limit = filter.limit.min(TICKETS_MAX) as i64;
+        let states = serde_json::to_string(&words)?;
+        let rows = query.query_map(params![after, filter.device, states, limit], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// One ticket's JSON.
+    pub fn ticket(&self, id: &str) -> Result<Option<String>, Error> {
+        let db = self.lock();
+        let mut query = db.prepare_cached("SELECT json FROM ticket WHERE id = ?1")?;
+        Ok(query.query_row([id], |row| row.get(0)).optional()?)
+    }
+
+    /// All consumers by name.
+    pub fn consumers(&self) -> Result<Vec<ConsumerNow>, Error> {
+        let mut db = self.lock();
+        let read = db.transaction()?;
+        let head = file::head(&read)?;
+        let mut query = read.prepare_cached(
+            "SELECT name, kind, required, acknowledged, seen, error FROM consumer ORDER BY name",
+        )?;
+        let rows = query.query_map([], |row| {
+            let acknowledged: u64 = row.get(3)?;
+            Ok(ConsumerNow {
+                name: row.get(0)?,
+                kind: Kind::named(row.get_ref(1)?.as_str()?),
+                required: row.get(2)?,
+                acknowledged,
+                lag: head.saturating_sub(acknowledged),
+                last_seen: row.get(4)?,
+                set_aside: Vec::new(),
+                error: row.get(5)?,
+            })
+        })?;
+        let mut consumers = rows.collect::<Result<Vec<_>, _>>()?;
+        let mut query =
+            read.prepare_cached("SELECT seq FROM aside WHERE consumer = ?1 ORDER BY seq LIMIT ?2")?;
+        for consumer in &mut consumers {
+            let rows = query.query_map(params![consumer.name, ASIDE_SHOWN_MAX as i64], |row| row.get(0))?;
+            consumer.set_aside = rows.collect::<Result<_, _>>()?;
+        }
+        Ok(consumers)
+    }
+
+    /// The readings of one point between two times, both included, oldest first; at most [`SAMPLES_MAX`].
+    /// What was read in the last minute may not be in it yet.
+    pub fn history(&self, point: &str, from: Millis, to: Millis) -> Result<Vec<Sample>, Error> {
+        // Opened for each question: they are rare, and the file may have been put aside in the meantime.
+        let db = file::reader(&self.history)?;
+        Ok(series::between(&db, point, from, to, SAMPLES_MAX)?)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Events after the cursor that are wanted and not left out by number.
+pub(super) fn slice(
+    db: &Connection,
+    after: u64,
+    limit: usize,
+    kinds: &Kinds,
+    without: &[u64],
+) -> rusqlite::Result<Slice> {
+    let mut slice = Slice {
+        events: Vec::new(),
+        next: after,
+        head: file::head(db)?,
+    };
+    let mut query =
+        db.prepare_cached("SELECT seq, kind, json FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let mut rows = query.query(params![after.min(i64::MAX as u64), SCANNED_MAX as i64])?;
+    let mut bytes = 0;
+    while slice.events.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let seq: u64 = row.get(0)?;
+        let kind = row.get_ref(1)?.as_str()?;
+        if kinds.want(kind) && without.binary_search(&seq).is_err() {
+            let json = row.get_ref(2)?.as_str()?;
+            bytes += json.len();
+            if bytes > SLICE_BYTES_MAX && !slice.events.is_empty() {
+                break;
+            }
+            slice.events.push(Stored {
+                seq,
+                kind: kind.to_owned(),
+                json: json.to_owned(),
+            });
+        }
+        slice.next = seq;
+    }
+    Ok(slice)
+}
