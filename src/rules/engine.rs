@@ -270,6 +270,7 @@ impl Engine {
     fn heard(&mut self, index: u32, good: Option<Millis>, at: Millis) {
         let watch = &mut self.watches[index as usize];
         let Some(good) = good else {
+            self.bring_forward(index, at);
             return self.well(index, false, at);
         };
         if watch.case.is_none() && watch.phase == Phase::Idle && self.armed_after(index, good) {
