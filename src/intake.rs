@@ -27,6 +27,9 @@ pub const BATCHES_MAX: usize = 1024;
 /// Actions that may wait; when they are that many, who asks waits.
 pub const ASKS_MAX: usize = 64;
 
+/// What the daemon has to say of itself.
+pub const TELLS_MAX: usize = 16;
+
 /// How much is taken into one transaction at the most.
 const BATCHES_AT_ONCE: usize = 256;
 /// It comes by at least this often, to show that it lives and to look at the clock.
@@ -44,6 +47,8 @@ const LAST_TRIES: u32 = 3;
 pub struct Doors {
     pub batches: mpsc::Receiver<Batch>,
     pub asks: mpsc::Receiver<Ask>,
+    /// Events of the gateway itself.
+    pub tells: mpsc::Receiver<Draft>,
     /// The journal's last number, told after each transaction.
     pub head: watch::Sender<u64>,
     /// Goes up with every round: the proof of life that feeds the watchdog.
@@ -70,11 +75,13 @@ pub struct Intake {
     pub keep: Keep,
 }
 
+type Answer = Result<Ticket, Refusal>;
+
 /// The work under way: what the next transaction will hold.
 struct Corridor {
     intake: Intake,
     page: Page,
-    answers: Vec<(oneshot::Sender<Result<Ticket, Refusal>>, Result<Ticket, Refusal>)>,
+    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
     /// By point: what the history last took.
     noted: Vec<Option<Noted>>,
     number: u64,
@@ -113,6 +120,7 @@ impl Intake {
             tokio::select! {
                 biased;
                 Some(ask) = doors.asks.recv() => corridor.act(ask),
+                Some(draft) = doors.tells.recv() => corridor.page.events.push(draft),
                 taken = doors.batches.recv_many(&mut batches, BATCHES_AT_ONCE) => {
                     if taken == 0 {
                         break;

@@ -1,9 +1,54 @@
-//! gatehouse, a gateway daemon for residential compounds.
+//! gatehouse: a gateway daemon for residential compounds. It reads devices over Modbus, serial lines and MQTT; a reading
+//! that crosses a threshold becomes a repair ticket; tickets are kept in SQLite and told to a centre.
+//!
+//! # The way of a reading
+//!
+//! ```text
+//! wire ─▶ field ──Batch──▶ intake ──▶ refine ──▶ rules      plain calls; what comes back is a value
+//!              bounded channel │
+//!           Action ───────────▶▼  one transaction: episode, ticket, event
+//!                            store ──batch by cursor──▶ sync ──▶ CRM
+//!                              └────── view ──────────▶ web ───▶ central server, technician
+//! ```
+//!
+//! A channel's task in [`field`] owns one wire. What an answer amounts to, it hands on as a [`reading::Batch`]. [`intake`]
+//! takes it, lets [`refine`] judge each reading, asks the [`rules`] what that does to the tickets, and has the [`store`] write
+//! it all at once. Only then is anyone told: [`sync`] and [`web`] see the journal's head move and read on from their cursors.
+//! People's words (acknowledge, resolve) come the other way as a [`ticket::Action`] and are answered with the ticket.
+//!
+//! # What always holds
+//!
+//! - A number that was not read is never shown: a bad reading has a reason and no value.
+//! - No ticket without its event, no event without its ticket: one transaction, synced to disk before anyone hears of it.
+//! - Event numbers have no gaps, and an event once told never changes.
+//! - Never two unclosed tickets of one rule and point.
+//! - Every queue has a bound. When intake falls behind, the wires wait; a poll is late, not lost.
+//! - Time is an argument in `rules`, `refine`, `field::decode` and the plans of `sync`: no clock, no I/O there.
+//! - A room knows only what is below it; `tests/house.rs` fails on an arrow that points back.
+//!
+//! What is deliberately absent: callbacks, an event bus, global state, a configuration object carried through the house.
+//! Each room defines the plain settings it needs, and [`config`] fills them in.
+//!
+//! # Where to change what
+//!
+//! | for | go to |
+//! |---|---|
+//! | a new Modbus word order or type | `field/decode.rs` (what it means), `config/points.rs` (its name) |
+//! | a new device of a known kind | `config/profiles/*.toml`: data, no code |
+//! | a board with a protocol of its own | a file in `field/serial/`, and its name in `field/serial/mod.rs` |
+//! | a new rule condition | `rules/condition.rs` (when it holds), [`rules::Condition`], `config/rules.rs` (its TOML) |
+//! | a new field in the ticket | [`ticket::Ticket`], and `rules/engine.rs` where tickets are written |
+//! | what can happen to a ticket | `rules/desk.rs` |
+//! | a new event | where it happens, as an [`event::Draft`] to the journal |
+//! | what an answer of the CRM means | `sync/plan.rs` |
+//! | a new call of the API | a file in `web/` |
+//! | a new command | a file in `cli/` |
 
 // Reading order: nouns and tools first, then the way of a reading, then who puts it together.
 pub mod backoff;
 pub mod event;
 pub mod live;
+// pub mod logging;
 pub mod metrics;
 pub mod reading;
 pub mod secret;
@@ -21,7 +66,7 @@ pub mod web;
 
 pub mod config;
 
-pub mod app;
+// pub mod app;
 
 pub mod cli;
 pub mod sim;
