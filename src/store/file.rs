@@ -133,9 +133,8 @@ pub fn history(dir: &Path) -> Result<Connection, Error> {
 
 /// A connection that writes to an existing or new file.
 pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     tune(&db).map_err(|e| damaged(path, e))?;
     db.pragma_update(None, "journal_mode", "wal")

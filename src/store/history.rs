@@ -115,7 +115,10 @@ impl History {
         }
         outcome?;
         if self.left_out > 0 {
-            info!(left_out = self.left_out, "The history takes readings again; some were left out.");
+            info!(
+                left_out = self.left_out,
+                "The history takes readings again; some were left out."
+            );
         }
         self.series.values_mut().for_each(|series| series.encoder.clear());
         (self.gathered, self.span, self.left_out) = (0, None, 0);
@@ -156,7 +159,9 @@ impl History {
     /// Time of the last reading that was flushed, 0 where there is none.
     pub fn last_flush(&self) -> Millis {
         self.db
-            .query_row("SELECT last FROM flush ORDER BY id DESC LIMIT 1", [], |row| row.get(0))
+            .query_row("SELECT last FROM flush ORDER BY id DESC LIMIT 1", [], |row| {
+                row.get(0)
+            })
             .unwrap_or(0)
     }
 

@@ -149,8 +149,9 @@ impl Journal {
         let before = file::head(&step)?;
         let mut seq = before;
         {
-            let mut insert =
-                step.prepare_cached("INSERT INTO event(seq, at, kind, ticket, json) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut insert = step.prepare_cached(
+                "INSERT INTO event(seq, at, kind, ticket, json) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?;
             for draft in &page.events {
                 seq += 1;
                 let json = draft.render(&self.gateway, &self.epoch, seq, page.synced);
@@ -338,10 +339,11 @@ fn retirable_end(step: &Transaction<'_>, cut: Millis) -> Result<u64, Error> {
     let head = file::head(step)?;
     let oldest = file::oldest(step)?;
     let bite_end = (oldest + BITE).min(head);
-    let acknowledged: Option<u64> =
-        step.query_row("SELECT min(acknowledged) FROM consumer WHERE required", [], |row| {
-            row.get(0)
-        })?;
+    let acknowledged: Option<u64> = step.query_row(
+        "SELECT min(acknowledged) FROM consumer WHERE required",
+        [],
+        |row| row.get(0),
+    )?;
     let aside: Option<u64> = step.query_row("SELECT min(seq) FROM aside", [], |row| row.get(0))?;
     let first_to_stay: Option<u64> = step
         .prepare_cached(
@@ -351,8 +353,12 @@ fn retirable_end(step: &Transaction<'_>, cut: Millis) -> Result<u64, Error> {
         )?
         .query_row(params![bite_end, cut], |row| row.get(0))
         .optional()?;
-    Ok([acknowledged.map(|seq| seq.saturating_add(1)), aside, first_to_stay]
-        .into_iter()
-        .flatten()
-        .fold(bite_end, u64::min))
+    Ok([
+        acknowledged.map(|seq| seq.saturating_add(1)),
+        aside,
+        first_to_stay,
+    ]
+    .into_iter()
+    .flatten()
+    .fold(bite_end, u64::min))
 }

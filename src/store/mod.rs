@@ -22,7 +22,7 @@ pub use history::History;
 pub use journal::{DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use outbox::{Outbox, Settled};
 pub use series::Sample;
-pub use view::{ConsumerNow, Filter, View};
+pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, SAMPLES_MAX, TICKETS_MAX, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -81,7 +81,9 @@ impl Kind {
 pub enum Error {
     #[error("{path}: {source}; the daemon's user needs to read and write there")]
     Directory { path: PathBuf, source: std::io::Error },
-    #[error("{0} is in use by another gatehouse; stop that one first, or give this one a data_dir of its own")]
+    #[error(
+        "{0} is in use by another gatehouse; stop that one first, or give this one a data_dir of its own"
+    )]
     InUse(PathBuf),
     #[error(
         "{path} holds the data of gateway `{theirs}`, not of `{ours}`; set gateway.id back, or give this gateway a data_dir of its own"
@@ -91,7 +93,9 @@ pub enum Error {
         theirs: String,
         ours: String,
     },
-    #[error("{path} was written by a newer gatehouse (format {theirs}, this one knows {ours}); install that one again")]
+    #[error(
+        "{path} was written by a newer gatehouse (format {theirs}, this one knows {ours}); install that one again"
+    )]
     Newer { path: PathBuf, theirs: i64, ours: i64 },
     #[error("{path} is damaged ({what}); move it away to begin a new journal, and keep it for repair")]
     Damaged { path: PathBuf, what: String },
@@ -106,6 +110,9 @@ pub enum Error {
     TooManyConsumers(usize),
     #[error("a ticket cannot be written or read as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// The task that was to do it ended before it did.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
     #[error("{0}")]
     Sql(#[from] rusqlite::Error),
 }

@@ -79,7 +79,7 @@ impl Outbox {
                 params![consumer, seq, now, shortened(why)],
             )?;
             step.execute(
-                "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3 WHERE name = ?1",
+                "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3, error = NULL WHERE name = ?1",
                 params![consumer, seq, now],
             )?;
             Ok(())
@@ -102,9 +102,11 @@ impl Outbox {
     pub fn forget(&self, consumer: &str) -> Result<bool, Error> {
         self.write(|step| {
             let configured: Option<bool> = step
-                .query_row("SELECT configured FROM consumer WHERE name = ?1", [consumer], |row| {
-                    row.get(0)
-                })
+                .query_row(
+                    "SELECT configured FROM consumer WHERE name = ?1",
+                    [consumer],
+                    |row| row.get(0),
+                )
                 .optional()?;
             if configured == Some(true) {
                 return Err(Error::Configured(consumer.to_owned()));

@@ -361,12 +361,10 @@ mod tests {
 
     fn reading() -> impl Strategy<Value = Reading> {
         let at = prop_oneof![any::<i64>(), 1_763_712_000_000i64..1_763_712_100_000];
-        (at, proptest::option::of(value()), any::<bool>()).prop_map(|(at, value, doubt)| {
-            match value {
-                None => Reading::bad(PointId(0), at, Reason::NoAnswer),
-                Some(value) if doubt => Reading::uncertain(PointId(0), at, value, Reason::Retained),
-                Some(value) => Reading::good(PointId(0), at, value),
-            }
+        (at, proptest::option::of(value()), any::<bool>()).prop_map(|(at, value, doubt)| match value {
+            None => Reading::bad(PointId(0), at, Reason::NoAnswer),
+            Some(value) if doubt => Reading::uncertain(PointId(0), at, value, Reason::Retained),
+            Some(value) => Reading::good(PointId(0), at, value),
         })
     }
 

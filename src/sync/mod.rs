@@ -1,9 +1,24 @@
-//! Outbox → centre. `plan` decides (pure), `carry` does (HTTP).
+//! Outbox → centre. `plan` decides (pure), `carry` does (HTTP), `reply` reads what the centre says of tickets.
+//!
+//! Nothing is ever skipped: a batch is acknowledged, or it is tried again unchanged. Only an event that the centre
+//! does not like, found by halving, is set aside, and then it is kept and shown.
+
+mod carry;
+mod plan;
+mod reply;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
 use crate::event::Kinds;
+use crate::metrics::Metrics;
 use crate::secret::Secret;
+use crate::store::Outbox;
+use crate::ticket::Action;
 
 /// One centre that events are pushed to.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,3 +33,41 @@ pub struct Target {
 }
 
 pub const BATCH_DEFAULT: usize = 500;
+
+/// What every push task is given.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub gateway: Arc<str>,
+    pub epoch: Arc<str>,
+    pub outbox: Outbox,
+    /// The journal's head; a change wakes the push at once.
+    pub head: watch::Receiver<u64>,
+    /// The centre's words on tickets, to intake. A batch is acknowledged only after its reply's words were taken.
+    pub words: mpsc::Sender<Action>,
+    /// To be cancelled after intake has ended, so that the last round takes all with it.
+    pub stop: CancellationToken,
+    pub metrics: Metrics,
+}
+
+/// For what is under way at the stop, and one last round.
+const LAST_ROUND: Duration = Duration::from_secs(3);
+
+/// Pushes to one centre until `stop`, then once more, within three seconds, whatever is still pending.
+pub async fn run(target: Target, context: Context) {
+    let (name, stop) = (target.name.clone(), context.stop.clone());
+    let mut courier = match carry::Courier::new(target, context) {
+        Ok(courier) => courier,
+        Err(error) => {
+            error!(consumer = %name, %error, "Nothing can be pushed to this centre until the next start.");
+            return;
+        }
+    };
+    let out_of_time = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LAST_ROUND).await;
+    };
+    tokio::select! {
+        () = courier.carry() => {}
+        () = out_of_time => info!(consumer = %name, "The last round was cut short; the rest is pushed after the next start."),
+    }
+}
