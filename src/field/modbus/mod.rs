@@ -1,4 +1,15 @@
 //! Modbus master over TCP, RTU, and RTU over TCP.
+//!
+//! `coalesce` plans the requests once, `channel` polls by turns, `master` asks over `tcp` or `rtu`, and `frame` and
+//! `pdu` are the bytes. Why an answer over RTU is not always believed stands at the head of `rtu`.
+
+mod channel;
+mod coalesce;
+mod frame;
+mod master;
+mod pdu;
+mod rtu;
+mod tcp;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,4 +64,13 @@ pub enum Table {
     Input,
 }
 
-pub async fn run(_channel: Arc<str>, _settings: Settings, _context: Context) {}
+/// Polls all devices of one wire until `context.stop`, or until nobody takes the readings any more.
+pub async fn run(channel: Arc<str>, settings: Settings, context: Context) {
+    let stop = context.stop.clone();
+    let mut channel = channel::Channel::new(channel, settings, context);
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = channel.work() => {}
+    }
+}
