@@ -100,11 +100,19 @@ struct Noted {
 
 impl Intake {
     /// Until every wire has let go of its sender. `announce`: what is to be told first; `farewell`: last.
-    pub async fn run(mut self, mut doors: Doors, announce: Vec<Draft>, farewell: impl FnOnce() -> Vec<Draft>) {
+    pub async fn run(
+        mut self,
+        mut doors: Doors,
+        announce: Vec<Draft>,
+        farewell: impl FnOnce() -> Vec<Draft>,
+    ) {
         self.recall_devices();
         let mut corridor = Corridor {
             noted: vec![None; self.site.points.len()],
-            page: Page { events: announce, ..Page::default() },
+            page: Page {
+                events: announce,
+                ..Page::default()
+            },
             answers: Vec::new(),
             number: 0,
             synced: time::clock_is_synced(),
@@ -154,8 +162,16 @@ impl Intake {
         let mut live = self.live.lock();
         for row in memory.devices {
             if let Some(id) = self.site.device_named(&row.device) {
-                let state = if row.online { DeviceState::Online } else { DeviceState::Offline };
-                *live.device_mut(id) = DeviceNow { state, since: Some(row.since), error: row.why };
+                let state = if row.online {
+                    DeviceState::Online
+                } else {
+                    DeviceState::Offline
+                };
+                *live.device_mut(id) = DeviceNow {
+                    state,
+                    since: Some(row.since),
+                    error: row.why,
+                };
             }
         }
     }
@@ -205,7 +221,11 @@ impl Corridor {
         if steady {
             return;
         }
-        *noted = Some(Noted { at: reading.at, value: reading.value.clone(), reason: reading.reason });
+        *noted = Some(Noted {
+            at: reading.at,
+            value: reading.value.clone(),
+            reason: reading.reason,
+        });
         self.intake.history.note(&point.id, reading);
     }
 
@@ -234,13 +254,24 @@ impl Corridor {
             return;
         }
         let online = state == DeviceState::Online;
-        *now = DeviceNow { state, since: Some(at), error: why.clone() };
+        *now = DeviceNow {
+            state,
+            since: Some(at),
+            error: why.clone(),
+        };
         drop(live);
         let device = self.intake.site.device(id);
         let data = json!({ "device": device.id, "since": time::format(at), "why": why });
         let kind = if online { "device.online" } else { "device.offline" };
-        self.page.events.push(Draft::new(kind, format!("devices/{}", device.id), at, &data));
-        self.page.devices.push(DeviceRow { device: device.id.clone(), online, since: at, why });
+        self.page
+            .events
+            .push(Draft::new(kind, format!("devices/{}", device.id), at, &data));
+        self.page.devices.push(DeviceRow {
+            device: device.id.clone(),
+            online,
+            since: at,
+            why,
+        });
     }
 
     fn act(&mut self, ask: Ask) {
@@ -255,7 +286,9 @@ impl Corridor {
     fn act_on_filed(&self, action: &Action, id: Arc<str>) -> Result<Ticket, Refusal> {
         let filed = self.intake.view.ticket(&action.ticket).ok().flatten();
         let ticket: Option<Ticket> = filed.and_then(|json| serde_json::from_str(&json).ok());
-        ticket.filter(|ticket| ticket.state == State::Closed).ok_or(Refusal::Unknown(id))
+        ticket
+            .filter(|ticket| ticket.state == State::Closed)
+            .ok_or(Refusal::Unknown(id))
     }
 
     /// Lets time pass, writes what has come of it all, and only then tells. A page that cannot be written is tried
@@ -264,16 +297,26 @@ impl Corridor {
         let now = time::now();
         self.intake.engine.advance(now, self.synced);
         let outcome = self.intake.engine.take(now);
-        let opened: Vec<Millis> =
-            outcome.told.iter().filter(|c| c.kind == "ticket.opened").map(|c| c.at).collect();
+        let opened: Vec<Millis> = outcome
+            .told
+            .iter()
+            .filter(|c| c.kind == "ticket.opened")
+            .map(|c| c.at)
+            .collect();
         self.fill(outcome);
         if !is_blank(&self.page) {
             self.write(doors, now, tries).await;
             let durable = time::now();
             for at in opened {
-                self.intake.metrics.ticket_durable.observe((durable - at).max(0) as f64 / 1000.0);
+                self.intake
+                    .metrics
+                    .ticket_durable
+                    .observe((durable - at).max(0) as f64 / 1000.0);
             }
-            self.intake.metrics.tickets_unclosed.set(self.intake.engine.unclosed() as i64);
+            self.intake
+                .metrics
+                .tickets_unclosed
+                .set(self.intake.engine.unclosed() as i64);
         }
         for (answer, done) in self.answers.drain(..) {
             // Whoever asked may have gone; what they asked has happened all the same.
@@ -286,7 +329,9 @@ impl Corridor {
     fn fill(&mut self, outcome: Outcome) {
         for change in outcome.told {
             let subject = format!("tickets/{}", change.ticket.id);
-            self.page.events.push(Draft::new(change.kind, subject, change.at, &change.ticket));
+            self.page
+                .events
+                .push(Draft::new(change.kind, subject, change.at, &change.ticket));
         }
         let tickets = outcome.tickets.into_iter();
         self.page.tickets.extend(tickets.map(|t| TicketRow {
@@ -314,7 +359,10 @@ impl Corridor {
             let started = Instant::now();
             match self.intake.journal.commit(&self.page) {
                 Ok(head) => {
-                    self.intake.metrics.commit.observe(started.elapsed().as_secs_f64());
+                    self.intake
+                        .metrics
+                        .commit
+                        .observe(started.elapsed().as_secs_f64());
                     self.intake.metrics.events.inc_by(self.page.events.len() as u64);
                     doors.head.send_replace(head);
                     if tried > 0 {
@@ -348,14 +396,24 @@ impl Corridor {
         }
         self.house_at = now + HOUSE_EVERY;
         for (quality, count) in self.qualities.drain() {
-            self.intake.metrics.readings.get_or_create(&QualityLabel { quality }).inc_by(count);
+            self.intake
+                .metrics
+                .readings
+                .get_or_create(&QualityLabel { quality })
+                .inc_by(count);
         }
         for state in [DeviceState::Online, DeviceState::Offline, DeviceState::Unknown] {
             let live = self.intake.live.lock();
             let devices = 0..self.intake.site.devices.len() as u32;
-            let count = devices.filter(|d| live.device(DeviceId(*d)).state == state).count();
+            let count = devices
+                .filter(|d| live.device(DeviceId(*d)).state == state)
+                .count();
             let label = StateLabel { state: state.word() };
-            self.intake.metrics.devices.get_or_create(&label).set(count as i64);
+            self.intake
+                .metrics
+                .devices
+                .get_or_create(&label)
+                .set(count as i64);
         }
         if self.intake.history.due(now)
             && let Err(error) = self.intake.history.flush(now)

@@ -101,7 +101,9 @@ impl Crm {
                 self.arrived.lock().unwrap().extend(events);
             }
             let answer = match mood {
-                Mood::Up => "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+                Mood::Up => {
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+                }
                 Mood::Unavailable => "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
                 Mood::CutsTheReply => {
                     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{\"tick"
@@ -116,7 +118,11 @@ impl Crm {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// The load generator of `benches/`, and the line by which it is told what to serve.
@@ -129,18 +135,38 @@ impl Devices {
     fn start(dir: &Path) -> (Self, u16) {
         let binary = dir.join("modsim");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/modsim.c");
-        let cc = Command::new("cc").args(["-O2", "-o"]).arg(&binary).arg(&source).arg("-lm").status();
+        let cc = Command::new("cc")
+            .args(["-O2", "-o"])
+            .arg(&binary)
+            .arg(&source)
+            .arg("-lm")
+            .status();
         assert!(cc.unwrap().success());
         let (port, control) = (free_port(), free_port());
         let mut command = Command::new(&binary);
         command.args(["--port", &port.to_string(), "--ctl", &control.to_string()]);
-        command.args(["--devices", &UNITS.to_string(), "--units-per-port", "100", "--regs", "10"]);
+        command.args([
+            "--devices",
+            &UNITS.to_string(),
+            "--units-per-port",
+            "100",
+            "--regs",
+            "10",
+        ]);
         let mut process = Running(command.stdout(Stdio::piped()).spawn().unwrap());
         let mut ready = String::new();
-        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        BufReader::new(process.0.stdout.take().unwrap())
+            .read_line(&mut ready)
+            .unwrap();
         assert!(ready.contains("ready"), "{ready}");
         let control = BufReader::new(TcpStream::connect(("127.0.0.1", control)).unwrap());
-        (Self { _process: process, control }, port)
+        (
+            Self {
+                _process: process,
+                control,
+            },
+            port,
+        )
     }
 
     fn set(&mut self, unit: usize, value: u16) {
@@ -175,7 +201,11 @@ fn configuration(dir: &Path, modbus: u16, api: u16, crm: u16) {
 }
 
 fn start(dir: &Path) -> Running {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"))
+        .unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
     command.args(["run", "--config"]).arg(dir.join("gatehouse.toml"));
     Running(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
@@ -183,7 +213,10 @@ fn start(dir: &Path) -> Running {
 
 fn get(api: u16, path: &str) -> Option<Json> {
     let url = format!("http://127.0.0.1:{api}{path}");
-    let answer = Command::new("curl").args(["-sf", "--max-time", "5", &url]).output().unwrap();
+    let answer = Command::new("curl")
+        .args(["-sf", "--max-time", "5", &url])
+        .output()
+        .unwrap();
     serde_json::from_slice(&answer.stdout).ok()
 }
 
@@ -212,7 +245,11 @@ fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
 }
 
 fn lag(api: u16) -> Option<u64> {
-    get(api, "/api/v1/consumers")?["consumers"].as_array()?.iter().find(|c| c["name"] == "crm")?["lag"].as_u64()
+    get(api, "/api/v1/consumers")?["consumers"]
+        .as_array()?
+        .iter()
+        .find(|c| c["name"] == "crm")?["lag"]
+        .as_u64()
 }
 
 type Latest = BTreeMap<(String, String), Json>;
@@ -222,9 +259,15 @@ fn check_journal(events: &[Json]) -> Latest {
     let (mut latest, mut by_key) = (HashMap::<String, Json>::new(), Latest::new());
     for (n, event) in events.iter().enumerate() {
         let id = event["id"].as_str().unwrap();
-        assert!(id.ends_with(&format!("/{}", n + 1)), "event {} has the id {id}: a gap", n + 1);
+        assert!(
+            id.ends_with(&format!("/{}", n + 1)),
+            "event {} has the id {id}: a gap",
+            n + 1
+        );
         let kind = event["type"].as_str().unwrap();
-        let Some(kind) = kind.strip_prefix("gatehouse.ticket.") else { continue };
+        let Some(kind) = kind.strip_prefix("gatehouse.ticket.") else {
+            continue;
+        };
         let ticket = &event["data"];
         let id = ticket["id"].as_str().unwrap().to_owned();
         let before = latest.get(&id).map_or(0, |t| t["revision"].as_u64().unwrap());
@@ -250,16 +293,29 @@ fn check_crm(events: &[Json], arrived: &[Json]) {
         assert!(first.is_none_or(|first| first == event), "{id} has changed");
         if first.is_none() && event["type"].as_str().unwrap().starts_with("gatehouse.ticket.") {
             let last = revisions.entry(event["subject"].as_str().unwrap()).or_default();
-            assert_eq!(event["data"]["revision"].as_u64(), Some(*last + 1), "{} came out of order", event["subject"]);
+            assert_eq!(
+                event["data"]["revision"].as_u64(),
+                Some(*last + 1),
+                "{} came out of order",
+                event["subject"]
+            );
             *last += 1;
         }
     }
     for event in events {
         let kind = event["type"].as_str().unwrap();
         let told = by_id.get(event["id"].as_str().unwrap());
-        assert_eq!(told, Some(&event), "{kind} did not arrive as it is in the journal");
+        assert_eq!(
+            told,
+            Some(&event),
+            "{kind} did not arrive as it is in the journal"
+        );
     }
-    assert_eq!(by_id.len(), events.len(), "the CRM has heard what the journal does not have");
+    assert_eq!(
+        by_id.len(),
+        events.len(),
+        "the CRM has heard what the journal does not have"
+    );
 }
 
 #[test]
@@ -280,7 +336,10 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_doubled() {
         while Instant::now() < end {
             *crm.mood.lock().unwrap() =
                 [Mood::Up, Mood::Up, Mood::Unavailable, Mood::CutsTheReply][dice.roll(4) as usize];
-            devices.set(dice.roll(UNITS as u64) as usize, [LOW, HIGH][dice.roll(2) as usize]);
+            devices.set(
+                dice.roll(UNITS as u64) as usize,
+                [LOW, HIGH][dice.roll(2) as usize],
+            );
             // What a puller has been told must still be there at the end.
             if dice.roll(8) == 0
                 && let Some(page) = get(api, "/api/v1/events?after=0&limit=1000")
@@ -305,7 +364,9 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_doubled() {
     }
     let log = || std::fs::read_to_string(dir.path().join("log")).unwrap();
     wait_for("every ticket to be where its device is", || {
-        let Some(page) = get(api, "/api/v1/tickets?limit=1000") else { return false };
+        let Some(page) = get(api, "/api/v1/tickets?limit=1000") else {
+            return false;
+        };
         let tickets = page["tickets"].as_array().unwrap();
         let settled = tickets.iter().all(|t| {
             let unit: usize = t["device"].as_str().unwrap()[1..].parse().unwrap();
@@ -330,10 +391,20 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_doubled() {
     }
 
     let pid = daemon.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
     let stopping = Instant::now();
     assert!(daemon.0.wait().unwrap().success());
-    assert!(stopping.elapsed() < Duration::from_secs(10), "a stop took {:?}", stopping.elapsed());
+    assert!(
+        stopping.elapsed() < Duration::from_secs(10),
+        "a stop took {:?}",
+        stopping.elapsed()
+    );
     println!(
         "{kills} kills (seed {seed}): {} events without a gap, {} tickets, {} arrivals at the CRM, {} told events kept",
         events.len(),

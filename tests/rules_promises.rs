@@ -56,12 +56,22 @@ fn plan() -> Plan {
         title: None,
     };
     let both = || Over::Points(vec![PointId(0), PointId(1)]);
-    let standard = Standard { contact: 15 * SECOND, on_site: 50 * SECOND, follow_up: 200 * SECOND };
+    let standard = Standard {
+        contact: 15 * SECOND,
+        on_site: 50 * SECOND,
+        follow_up: 200 * SECOND,
+    };
     Plan {
         rules: vec![
             rule("high", Condition::Above(10.0), 5 * SECOND, 7 * SECOND, both()),
             rule("at-once", Condition::Above(10.0), 0, 0, both()),
-            rule("silent", Condition::Silent(20 * SECOND), 0, 0, Over::Devices(vec![DeviceId(0), DeviceId(1)])),
+            rule(
+                "silent",
+                Condition::Silent(20 * SECOND),
+                0,
+                0,
+                Over::Devices(vec![DeviceId(0), DeviceId(1)]),
+            ),
         ],
         standards: [standard; 3],
         locale: Locale::ZhCn,
@@ -71,9 +81,19 @@ fn plan() -> Plan {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Read { device: u32, wait: Millis, reading: Kind },
-    Say { rule: usize, device: usize, verb: u8 },
-    Restart { off: Millis },
+    Read {
+        device: u32,
+        wait: Millis,
+        reading: Kind,
+    },
+    Say {
+        rule: usize,
+        device: usize,
+        verb: u8,
+    },
+    Restart {
+        off: Millis,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +127,12 @@ fn batch(device: u32, at: Millis, kind: Kind) -> Batch {
         Kind::Uncertain(v) => Reading::uncertain(point, at, Value::Number(v), Reason::Retained),
         Kind::Bad => Reading::bad(point, at, Reason::NoAnswer),
     };
-    Batch { device: DeviceId(device), at, readings: vec![reading], life: None }
+    Batch {
+        device: DeviceId(device),
+        at,
+        readings: vec![reading],
+        life: None,
+    }
 }
 
 /// An engine with a journal in memory.
@@ -123,18 +148,30 @@ impl Bench {
     fn new() -> Self {
         let mut engine = Engine::new(plan(), site(), Memory::default(), 0);
         engine.advance(0, true);
-        Self { engine, told: vec![], tickets: HashMap::new(), episodes: HashMap::new(), number: 0 }
+        Self {
+            engine,
+            told: vec![],
+            tickets: HashMap::new(),
+            episodes: HashMap::new(),
+            number: 0,
+        }
     }
 
     fn take(&mut self, now: Millis) {
-        let Outcome { told, tickets, episodes, number } = self.engine.take(now);
+        let Outcome {
+            told,
+            tickets,
+            episodes,
+            number,
+        } = self.engine.take(now);
         self.told.extend(told);
         self.number = number;
         for saved in tickets {
             self.tickets.insert(saved.ticket.id.clone(), saved);
         }
         for saved in episodes {
-            self.episodes.insert((saved.rule.clone(), saved.subject.clone()), saved);
+            self.episodes
+                .insert((saved.rule.clone(), saved.subject.clone()), saved);
         }
     }
 
@@ -142,7 +179,12 @@ impl Bench {
     fn restart(&mut self, trace: Millis, now: Millis) {
         let memory = Memory {
             tickets: self.tickets.values().cloned().collect(),
-            episodes: self.episodes.values().filter(|e| e.state.is_some()).cloned().collect(),
+            episodes: self
+                .episodes
+                .values()
+                .filter(|e| e.state.is_some())
+                .cloned()
+                .collect(),
             number: self.number,
             last_trace: trace,
         };
@@ -155,8 +197,13 @@ impl Bench {
         let mut by = BTreeMap::<_, Vec<_>>::new();
         for change in &self.told {
             let t = &change.ticket;
-            let key = (t.rule.to_string(), t.device.as_deref().unwrap_or_default().to_owned());
-            by.entry(key).or_default().push((change.kind, change.at, t.revision, t.occurrences, t.state));
+            let key = (
+                t.rule.to_string(),
+                t.device.as_deref().unwrap_or_default().to_owned(),
+            );
+            by.entry(key)
+                .or_default()
+                .push((change.kind, change.at, t.revision, t.occurrences, t.state));
         }
         by
     }
@@ -195,7 +242,11 @@ fn check(told: &[Change]) {
             }
             ("ticket.opened", state) => {
                 assert_eq!(state, State::Open);
-                assert_eq!(unclosed.insert(key, &ticket.id), None, "two unclosed tickets of {key:?}");
+                assert_eq!(
+                    unclosed.insert(key, &ticket.id),
+                    None,
+                    "two unclosed tickets of {key:?}"
+                );
             }
             ("ticket.reopened", _) => {
                 assert!(ticket.cleared_at.is_none() && ticket.closed_at.is_none());
@@ -209,7 +260,11 @@ fn check(told: &[Change]) {
 fn steps_of(reads: Vec<Step>) -> Vec<(u32, Millis, Kind)> {
     let mut at = [0, 0];
     let steps = reads.into_iter().filter_map(|step| match step {
-        Step::Read { device, wait, reading } => {
+        Step::Read {
+            device,
+            wait,
+            reading,
+        } => {
             let at = &mut at[device as usize];
             *at += wait + 1;
             Some((device, *at, reading))
