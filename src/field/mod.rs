@@ -3,6 +3,7 @@
 pub mod decode;
 pub mod modbus;
 pub mod mqtt;
+pub mod profile;
 pub mod serial;
 pub mod wire;
 
