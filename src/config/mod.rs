@@ -1,12 +1,43 @@
 //! TOML → truth; every mistake at once, with its place.
+//!
+//! ```text
+//! files ──texts──▶ tree (all files as one) ──▶ services  channels ◀── devices ◀── profiles      rules
+//!                       │                          └───────┴───────────┴──────────────────────────┘
+//!                       └── syntax errors ──▶ report ◀── what each of them finds wrong
+//! ```
+//! The walk never stops at a mistake: readers hand on a harmless value in place of a wrong one ([`section`]), and one
+//! mistake is enough to refuse the whole. No serde here: it stops at the first mistake and loses the spots.
+
+mod channels;
+mod describe;
+mod devices;
+mod files;
+mod kinds;
+mod mistakes;
+mod names;
+mod points;
+mod profiles;
+mod rules;
+mod secrets;
+mod section;
+mod services;
+mod tree;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use describe::describe;
+pub use mistakes::{Mistake, Mistakes, Place};
+pub use profiles::BUILT_IN as PROFILES;
 
 use crate::reading::Site;
 use crate::rules::{Locale, Rule};
 use crate::ticket::Standard;
 use crate::{field, store, sync, web};
+use mistakes::{Report, Spot};
+use section::Section;
+use tree::Table;
 
 /// A configuration that is right, cut into what each room needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,4 +60,123 @@ pub struct Gateway {
 pub struct Consumer {
     pub name: Arc<str>,
     pub required: bool,
+}
+
+/// A configuration with what it was made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    pub gateway: Gateway,
+    /// What is left aside in this version, and what looks odd.
+    pub warnings: Vec<Mistake>,
+    /// The files as read, so that the last good configuration can be kept. Secrets are not in them.
+    pub text: Vec<(PathBuf, String)>,
+}
+
+/// Reads one file, or one directory with `gatehouse.toml` and what that includes.
+pub fn load(path: &Path) -> Result<Loaded, Mistakes> {
+    let (sources, unread) = files::read(path);
+    if sources.is_empty() {
+        return Err(Mistakes { list: unread, more: 0 });
+    }
+    match load_sources(sources) {
+        Ok(loaded) if unread.is_empty() => Ok(loaded),
+        Ok(_) => Err(Mistakes { list: unread, more: 0 }),
+        Err(mut mistakes) => {
+            mistakes.list.splice(0..0, unread);
+            Err(mistakes)
+        }
+    }
+}
+
+/// The same from texts. Their paths are for messages, and for files named relative to them; nothing is included.
+pub fn load_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, Mistakes> {
+    if sources.is_empty() {
+        let cure = "begin with `[gateway]` and `id = \"cp-017\"`".into();
+        let nothing = Mistake { path: PathBuf::new(), place: None, what: "no configuration".into(), cure };
+        return Err(Mistakes { list: vec![nothing], more: 0 });
+    }
+    let built_in: Vec<PathBuf> = PROFILES.iter().map(|(name, _)| format!("profiles/{name}.toml (built in)").into()).collect();
+    let own = sources.iter().map(|(path, text)| (path.as_path(), text.as_str()));
+    let more = built_in.iter().zip(PROFILES).map(|(path, (_, text))| (path.as_path(), *text));
+    let report = Report::new(own.chain(more).collect());
+    let gateway = gateway(sources.len(), &report);
+    let (mistakes, warnings) = report.finish();
+    if mistakes.list.is_empty() {
+        Ok(Loaded { gateway, warnings, text: sources })
+    } else {
+        Err(mistakes)
+    }
+}
+
+/// Walks all tables. The first `own` sources are the gateway's, the others are built in.
+fn gateway(own: usize, report: &Report<'_>) -> Gateway {
+    let (root, profile_tables) = tables(own, report);
+    let profiles: BTreeMap<String, profiles::Known<'_>> = profile_tables
+        .iter()
+        .map(|(name, table)| (name.clone(), profiles::profile(name, table, report)))
+        .collect();
+    let nothing = Table::default();
+    let mut section = Section::new(&root, "a configuration", report);
+
+    let about = match section.table("gateway") {
+        Some(table) => services::gateway(table, report),
+        None => {
+            section.missing("[gateway]", "write `[gateway]` and below it `id = \"cp-017\"`");
+            services::gateway(&nothing, &Report::new(Vec::new()))
+        }
+    };
+    let api = section.table("api").unwrap_or(&nothing);
+    let sync = services::sync(&section.tables("sync"), report);
+    let mut channels = channels::channels(&section.tables("channel"), report);
+    let installed = devices::devices(&section.tables("device"), &mut channels, &profiles, report);
+    let mut rules = rules::rules(&section.tables("rule"), &installed, report);
+    rules.extend(rules::built_in(section.table("builtin"), &installed, report));
+    for key in ["door", "privacy"] {
+        section.ignored(key);
+    }
+    let gateway = Gateway {
+        timezone: about.timezone,
+        locale: about.locale,
+        store: services::store(section.table("store").unwrap_or(&nothing), about.data_dir, report),
+        web: services::api(api, report),
+        consumers: services::consumers(&section.tables("consumer"), api, &sync, report),
+        sync,
+        rules,
+        levels: services::levels(section.table("levels").unwrap_or(&nothing), report),
+        channels: channels
+            .into_iter()
+            .filter_map(|channel| Some(field::Channel { id: channel.id, kind: channel.what?.1 }))
+            .collect(),
+        site: Arc::new(Site {
+            gateway: about.id.into(),
+            name: about.name.into(),
+            devices: installed.devices,
+            points: installed.points,
+        }),
+    };
+    section.finish();
+    gateway
+}
+
+/// One tree of all files, and one of each profile; a profile of the gateway's own shadows the built-in one.
+fn tables(own: usize, report: &Report<'_>) -> (Table, BTreeMap<String, Table>) {
+    let mut root = Table::default();
+    let mut profiles: BTreeMap<String, Table> = BTreeMap::new();
+    for (file, (path, _)) in report.sources().iter().enumerate().take(own) {
+        let table = tree::parse(file, report);
+        match profiles::name_of(path) {
+            Some(name) => {
+                if profiles.contains_key(name) {
+                    let spot = Spot { file, start: 0, end: 0 };
+                    report.mistake(spot, format!("a second profile `{name}`"), "rename one of the files");
+                }
+                profiles.insert(name.to_owned(), table);
+            }
+            None => tree::merge(&mut root, table, report),
+        }
+    }
+    for (file, (name, _)) in (own..).zip(PROFILES) {
+        profiles.entry((*name).to_owned()).or_insert_with(|| tree::parse(file, report));
+    }
+    (root, profiles)
 }

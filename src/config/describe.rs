@@ -1,0 +1,99 @@
+//! What would run, for the one who has just written the configuration.
+
+use std::fmt::Write;
+
+use super::Gateway;
+use super::kinds::human;
+use crate::field::wire::Wire;
+use crate::field::{Channel, Kind, modbus};
+use crate::reading::{DeviceId, Site};
+use crate::rules::{Over, Rule};
+
+/// Several lines: counts, each channel with its devices, each rule with how much it stands on, whom the centre is.
+pub fn describe(gateway: &Gateway) -> String {
+    let mut text = String::new();
+    // Writing into a String cannot fail.
+    let _ = write(&mut text, gateway);
+    text
+}
+
+fn write(text: &mut String, gateway: &Gateway) -> std::fmt::Result {
+    let site = &gateway.site;
+    writeln!(text, "gateway {} ({}), {}, data in {}", site.gateway, site.name, gateway.timezone, gateway.store.dir.display())?;
+    writeln!(
+        text,
+        "{}, {}, {}, {}",
+        counted(gateway.channels.len(), "channel"),
+        counted(site.devices.len(), "device"),
+        counted(site.points.len(), "point"),
+        counted(gateway.rules.len(), "rule"),
+    )?;
+    for channel in &gateway.channels {
+        writeln!(text, "\nchannel {}: {}", channel.id, wire(channel))?;
+        for (device, how) in hung(channel) {
+            describe_device(text, site, device, &how)?;
+        }
+    }
+    if !gateway.rules.is_empty() {
+        writeln!(text)?;
+    }
+    for rule in &gateway.rules {
+        writeln!(text, "rule {}: {} on {}, level {}", rule.id, rule.limit, standing(rule), rule.level)?;
+    }
+    writeln!(text, "\nAPI on http://{}, {}", gateway.web.listen, match gateway.web.tokens.len() {
+        0 => "open to this machine".to_owned(),
+        n => counted(n, "token"),
+    })?;
+    for consumer in &gateway.consumers {
+        let kept = if consumer.required { "events are kept for it" } else { "not required" };
+        writeln!(text, "pulled by {}: {kept}", consumer.name)?;
+    }
+    for target in &gateway.sync {
+        let kinds = if target.kinds.0.is_empty() { "all events".into() } else { target.kinds.0.join(" ") };
+        writeln!(text, "pushed to {}: {}, {kinds}", target.name, target.url)?;
+    }
+    Ok(())
+}
+
+fn describe_device(text: &mut String, site: &Site, id: DeviceId, how: &str) -> std::fmt::Result {
+    let device = site.device(id);
+    let profile = device.profile.as_deref().map(|name| format!(", {name}")).unwrap_or_default();
+    let place = if device.place.is_empty() { String::new() } else { format!(", {}", device.place) };
+    writeln!(text, "  {}: {how}{profile}, {}{place}", device.id, counted(device.points as usize, "point"))
+}
+
+fn wire(channel: &Channel) -> String {
+    let (name, wire) = match &channel.kind {
+        Kind::Mqtt(settings) => return format!("MQTT broker {}:{}", settings.host, settings.port),
+        Kind::Serial(settings) => ("boards", &settings.wire),
+        Kind::Modbus(settings) => match (settings.framing, &settings.wire) {
+            (modbus::Framing::Tcp, wire) => ("Modbus TCP", wire),
+            (modbus::Framing::Rtu, wire) => ("Modbus RTU", wire),
+        },
+    };
+    match wire {
+        Wire::Tcp { address } => format!("{name} at {address}"),
+        Wire::Serial(port) => format!("{name} on {}, {} baud", port.path, port.baud),
+    }
+}
+
+/// The devices of a channel, and how each is reached.
+fn hung(channel: &Channel) -> Vec<(DeviceId, String)> {
+    let unit = |unit, poll| format!("unit {unit} every {}", human(poll));
+    match &channel.kind {
+        Kind::Modbus(settings) => settings.devices.iter().map(|d| (d.id, unit(d.unit, d.poll))).collect(),
+        Kind::Serial(settings) => settings.boards.iter().map(|b| (b.id, unit(b.address, b.poll))).collect(),
+        Kind::Mqtt(settings) => settings.devices.iter().map(|d| (d.id, d.topic.clone())).collect(),
+    }
+}
+
+fn standing(rule: &Rule) -> String {
+    match &rule.over {
+        Over::Points(points) => counted(points.len(), "point"),
+        Over::Devices(devices) => counted(devices.len(), "device"),
+    }
+}
+
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}

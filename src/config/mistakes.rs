@@ -1,0 +1,335 @@
+//! What is wrong, where, and what to write instead; gathered from all files, shown at once.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// More are counted, not kept.
+pub const MISTAKES_MAX: usize = 500;
+/// Columns of a source line that are shown around a mark.
+const LINE_MAX: usize = 160;
+
+/// One mistake, or one warning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    pub path: PathBuf,
+    /// `None`: the file as a whole.
+    pub place: Option<Place>,
+    pub what: String,
+    /// What to write instead.
+    pub cure: String,
+}
+
+/// Where in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// How many characters of the line are meant; at least 1.
+    pub length: usize,
+    /// The line itself.
+    pub text: String,
+}
+
+/// All that is wrong with a configuration, in the order of its files and lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+pub struct Mistakes {
+    pub list: Vec<Mistake>,
+    /// How many there are beyond [`MISTAKES_MAX`].
+    pub more: usize,
+}
+
+/// A range of bytes in one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Spot {
+    pub file: usize,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// Takes every mistake while the configuration is walked; the walk goes on.
+#[derive(Debug)]
+pub(super) struct Report<'a> {
+    sources: Vec<(&'a Path, &'a str)>,
+    mistakes: RefCell<Vec<(Spot, Mistake)>>,
+    warnings: RefCell<Vec<(Spot, Mistake)>>,
+    more: RefCell<usize>,
+    /// Files with syntax errors: what is missing there may only not have been understood.
+    broken: RefCell<Vec<usize>>,
+}
+
+// ---------------------------------------------------------------------------------------------- Report
+
+impl<'a> Report<'a> {
+    pub fn new(sources: Vec<(&'a Path, &'a str)>) -> Self {
+        Self {
+            sources,
+            mistakes: RefCell::default(),
+            warnings: RefCell::default(),
+            more: RefCell::default(),
+            broken: RefCell::default(),
+        }
+    }
+
+    pub fn sources(&self) -> &[(&'a Path, &'a str)] {
+        &self.sources
+    }
+
+    pub fn mistake(&self, spot: Spot, what: impl Into<String>, cure: impl Into<String>) {
+        let mut mistakes = self.mistakes.borrow_mut();
+        if mistakes.len() == MISTAKES_MAX {
+            *self.more.borrow_mut() += 1;
+            return;
+        }
+        mistakes.push((spot, self.locate(spot, what.into(), cure.into())));
+    }
+
+    pub fn syntax(&self, spot: Spot, what: String, cure: String) {
+        self.broken.borrow_mut().push(spot.file);
+        self.mistake(spot, what, cure);
+    }
+
+    /// A table lacks something; not said where the file has syntax errors.
+    pub fn missing(&self, spot: Spot, what: impl Into<String>, cure: impl Into<String>) {
+        if !self.broken.borrow().contains(&spot.file) {
+            self.mistake(spot, what, cure);
+        }
+    }
+
+    /// A name names nothing; not said where it may stand in a line with a syntax error.
+    pub fn unknown(&self, spot: Spot, word: &str, what: impl Into<String>, there_is: &[&str]) {
+        if self.broken.borrow().is_empty() || nearest(word, there_is.iter().copied()).is_some() {
+            self.mistake(spot, what, did_you_mean(word, there_is.iter().copied()));
+        }
+    }
+
+    pub fn warning(&self, spot: Spot, what: impl Into<String>, cure: impl Into<String>) {
+        let mut warnings = self.warnings.borrow_mut();
+        if warnings.len() < MISTAKES_MAX {
+            warnings.push((spot, self.locate(spot, what.into(), cure.into())));
+        }
+    }
+
+    /// `file:line` of a spot, for words about another place.
+    pub fn at(&self, spot: Spot) -> String {
+        let mistake = self.locate(spot, String::new(), String::new());
+        let line = mistake.place.map_or(1, |place| place.line);
+        format!("{}:{line}", mistake.path.display())
+    }
+
+    fn locate(&self, spot: Spot, what: String, cure: String) -> Mistake {
+        let (path, text) = self.sources.get(spot.file).copied().unwrap_or((Path::new(""), ""));
+        Mistake {
+            path: path.to_owned(),
+            place: Some(place(text, spot.start, spot.end)),
+            what,
+            cure,
+        }
+    }
+
+    /// Mistakes and warnings, each in the order of the files.
+    pub fn finish(self) -> (Mistakes, Vec<Mistake>) {
+        let sorted = |mut list: Vec<(Spot, Mistake)>| {
+            list.sort_by_key(|(spot, _)| (spot.file, spot.start));
+            // A profile's rule is read once for every device that turns it on.
+            list.dedup();
+            list.into_iter().map(|(_, mistake)| mistake).collect::<Vec<_>>()
+        };
+        let mistakes = Mistakes {
+            list: sorted(self.mistakes.into_inner()),
+            more: self.more.into_inner(),
+        };
+        (mistakes, sorted(self.warnings.into_inner()))
+    }
+}
+
+/// Line, column and marked length of a range of bytes; a range beyond the text means its end.
+fn place(text: &str, start: usize, end: usize) -> Place {
+    let start = floor(text, start);
+    let end = floor(text, end).max(start);
+    let before = &text[..start];
+    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+    let line_end = text[start..].find('\n').map_or(text.len(), |i| start + i);
+    let line = text[line_start..line_end].trim_end_matches('\r');
+    let marked = &text[start..end.min(line_end)];
+    Place {
+        line: before.matches('\n').count() + 1,
+        column: text[line_start..start].chars().count() + 1,
+        length: marked.trim_end_matches('\r').chars().count().max(1),
+        text: line.to_owned(),
+    }
+}
+
+/// The nearest start of a character at or before `at`.
+fn floor(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+// ---------------------------------------------------------------------------------------------- Display
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for mistake in &self.list {
+            mistake.fmt(f)?;
+        }
+        if self.more > 0 {
+            writeln!(f, "… and {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        let Some(place) = &self.place else {
+            return writeln!(f, "{path}: {}\n      | {}", self.what, self.cure);
+        };
+        let Place { line, column, .. } = *place;
+        let (shown, pad, mark) = place.window();
+        writeln!(f, "{path}:{line}:{column}: {}", self.what)?;
+        writeln!(f, "{line:>5} | {shown}")?;
+        writeln!(f, "      | {pad}{mark} {}", self.cure)
+    }
+}
+
+impl Place {
+    /// The part of the line around the mark, what stands under it before the mark, and the mark.
+    fn window(&self) -> (String, String, String) {
+        let chars: Vec<char> = self.text.chars().map(printable).collect();
+        let at = (self.column - 1).min(chars.len());
+        let first = if chars.len() > LINE_MAX {
+            at.saturating_sub(LINE_MAX / 2)
+        } else {
+            0
+        };
+        let last = (first + LINE_MAX).min(chars.len());
+        let cut = if first > 0 { "…" } else { "" };
+        let shown: String = chars[first..last].iter().collect();
+        let pad: String = cut
+            .chars()
+            .map(|_| ' ')
+            .chain(chars[first..at].iter().flat_map(|c| blank(*c)))
+            .collect();
+        let marked = &chars[at..(at + self.length).clamp(at, last)];
+        let columns: usize = marked.iter().map(|c| width(*c)).sum();
+        let tail = if last < chars.len() { "…" } else { "" };
+        (format!("{cut}{shown}{tail}"), pad, "^".repeat(columns.max(1)))
+    }
+}
+
+/// A terminal must not be steered by what stands in a file.
+fn printable(c: char) -> char {
+    if c.is_control() && c != '\t' { '�' } else { c }
+}
+
+/// As wide as `c`, and empty.
+fn blank(c: char) -> impl Iterator<Item = char> {
+    let (blank, times) = if c == '\t' { ('\t', 1) } else { (' ', width(c)) };
+    std::iter::repeat_n(blank, times)
+}
+
+/// Columns of a terminal: East Asian wide and full-width characters (and emoji) take two, marks that combine none.
+fn width(c: char) -> usize {
+    match c as u32 {
+        0x0300..=0x036F | 0x200B..=0x200F | 0xFE00..=0xFE0F | 0xFEFF => 0,
+        0x1100..=0x115F
+        | 0x2E80..=0x303E
+        | 0x3041..=0xA4CF
+        | 0xA960..=0xA97F
+        | 0xAC00..=0xD7A3
+        | 0xF900..=0xFAFF
+        | 0xFE30..=0xFE6F
+        | 0xFF01..=0xFF60
+        | 0xFFE0..=0xFFE6
+        | 0x1F300..=0x1F64F
+        | 0x1F680..=0x1F6FF
+        | 0x1F900..=0x1F9FF
+        | 0x20000..=0x3FFFD => 2,
+        _ => 1,
+    }
+}
+
+/// The nearest of what there is to what was written, if it is near.
+pub(super) fn nearest<'n>(word: &str, there_is: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    there_is
+        .into_iter()
+        .map(|known| (strsim::damerau_levenshtein(word, known), known))
+        .filter(|(distance, known)| *distance <= (known.chars().count().max(word.chars().count()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// "did you mean `x`?", or what there is, or what to do where there is nothing.
+pub(super) fn did_you_mean<'n>(word: &str, there_is: impl IntoIterator<Item = &'n str>) -> String {
+    /// A list longer than this helps nobody.
+    const SHOWN: usize = 20;
+    // A word of a thousand letters is near to nothing, and comparing it with everything costs.
+    let word: String = word.chars().take(128).collect();
+    let there_is: Vec<&str> = there_is.into_iter().collect();
+    if let Some(near) = nearest(&word, there_is.iter().copied()) {
+        return format!("did you mean `{near}`?");
+    }
+    let more = there_is.len().saturating_sub(SHOWN);
+    let mut list = listed(there_is.into_iter().take(SHOWN));
+    if more > 0 {
+        list += &format!(" and {more} more");
+    }
+    if list.is_empty() { "there is none".into() } else { format!("there is {list}") }
+}
+
+/// `a`, `b`, `c`
+pub(super) fn listed<'n>(words: impl IntoIterator<Item = &'n str>) -> String {
+    words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, what: &str) -> String {
+        let start = text.find(what).unwrap();
+        let place = place(text, start, start + what.len());
+        let (_, pad, mark) = place.window();
+        format!("{}:{} {pad}{mark}", place.line, place.column)
+    }
+
+    #[test]
+    fn the_mark_stands_under_its_word() {
+        assert_eq!(shown("a = 1\nkey = 2\n", "key"), "2:1 ^^^");
+        assert_eq!(shown("\tkey = 2", "key"), "1:2 \t^^^");
+        // Two characters, four columns.
+        assert_eq!(shown("水泵 = 2", "2"), "1:6        ^");
+        assert_eq!(shown("a = '水泵'", "'水泵'"), "1:5     ^^^^^^");
+        assert_eq!(shown("a = 1\r\nb = 2\r\n", "2"), "2:5     ^");
+    }
+
+    #[test]
+    fn a_spot_beyond_the_text_is_its_end_and_a_split_character_its_start() {
+        assert_eq!(place("", 7, 9).column, 1);
+        assert_eq!(place("水", 1, 2).column, 1);
+        assert_eq!(place("ab\n", 9, 3).line, 2);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_mark() {
+        let text = format!("{}key{}", "x".repeat(1000), "y".repeat(1000));
+        let (line, pad, mark) = place(&text, 1000, 1003).window();
+        assert_eq!(line.chars().count(), LINE_MAX + 2);
+        assert_eq!(line.chars().skip(pad.chars().count()).take(3).collect::<String>(), "key");
+        assert_eq!(mark, "^^^");
+    }
+
+    #[test]
+    fn only_what_is_near_is_meant() {
+        assert_eq!(nearest("registr", ["unit", "register"]), Some("register"));
+        assert_eq!(nearest("plnat", ["plant"]), Some("plant"));
+        assert_eq!(nearest("colour", ["unit", "register"]), None);
+    }
+}

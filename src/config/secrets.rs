@@ -1,0 +1,90 @@
+//! Secrets are named in the configuration and stand elsewhere: a systemd credential, a file, the environment.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::kinds::wrong;
+use super::mistakes::Report;
+use super::section::{Read as _, Section, Wrong};
+use super::tree::{Entry, Node, Table};
+use crate::secret::Secret;
+
+/// Bytes of one secret.
+const SECRET_MAX: u64 = 4096;
+const HOW: &str = "write `{ credential = \"name\" }`, `{ file = \"/path\" }` or `{ env = \"NAME\" }`";
+
+/// The secret behind `key`, read now.
+pub(super) fn take(section: &mut Section<'_>, key: &'static str) -> Option<Secret> {
+    let entry = section.entry(key)?;
+    secret(section, entry)
+}
+
+/// The same; without it the table is of no use.
+pub(super) fn require(section: &mut Section<'_>, key: &'static str) -> Option<Secret> {
+    let entry = section.entry(key);
+    if entry.is_none() {
+        section.missing(key, HOW);
+    }
+    secret(section, entry?)
+}
+
+fn secret(section: &Section<'_>, entry: &Entry) -> Option<Secret> {
+    let (report, spot) = (section.report, entry.value.spot);
+    match &entry.value.node {
+        Node::Table(table) => match read(table, &base(report, spot.file)) {
+            Ok(secret) => return Some(secret),
+            Err(Wrong::Value(what, cure)) => report.mistake(spot, format!("`{}`: {what}", entry.key), cure),
+            Err(Wrong::Type) => report.mistake(spot, format!("`{}` names no one place", entry.key), HOW),
+        },
+        _ => report.mistake(spot, format!("`{}`: a secret must not stand in the configuration", entry.key), HOW),
+    }
+    None
+}
+
+/// A secret's file is named relative to the file that names it.
+fn base(report: &Report<'_>, file: usize) -> PathBuf {
+    let path = report.sources().get(file).map_or(Path::new(""), |(path, _)| path);
+    path.parent().unwrap_or(Path::new("")).to_owned()
+}
+
+fn read(table: &Table, base: &Path) -> Result<Secret, Wrong> {
+    let [entry] = table.entries.as_slice() else { return Err(Wrong::Type) };
+    let name = String::read(&entry.value)?;
+    let text = match entry.key.as_str() {
+        "credential" => credential(&name)?,
+        "file" => file(&base.join(&name), "create it, readable for gatehouse alone")?,
+        "env" => std::env::var(&name).map_err(|_| {
+            wrong(format!("the environment has no `{name}`"), format!("set `{name}` where gatehouse is started"))
+        })?,
+        _ => return Err(Wrong::Type),
+    };
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(wrong(format!("`{name}` is empty"), "write the secret into it, in one line"));
+    }
+    if text.len() as u64 > SECRET_MAX || text.chars().any(char::is_control) {
+        return Err(wrong(format!("`{name}` is not one line of {SECRET_MAX} bytes or fewer"), "keep the secret alone in it"));
+    }
+    Ok(Secret::new(text))
+}
+
+fn credential(name: &str) -> Result<String, Wrong> {
+    // It is the name of a file in one directory, and must not lead out of it.
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name.chars().all(plain) || name.starts_with('.') {
+        return Err(wrong(format!("`{name}` is no name of a credential"), "write letters, digits, `-`, `_` and `.` only"));
+    }
+    let cure = format!("add `LoadCredential={name}:/path/to/it` to the service, or write `{{ file = \"/path/to/it\" }}`");
+    match std::env::var_os("CREDENTIALS_DIRECTORY") {
+        Some(dir) => file(&Path::new(&dir).join(name), &cure),
+        None => Err(wrong(format!("no credential `{name}`, since systemd gave none ($CREDENTIALS_DIRECTORY is not set)"), cure)),
+    }
+}
+
+fn file(path: &Path, cure: &str) -> Result<String, Wrong> {
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(SECRET_MAX + 2).read_to_string(&mut text))
+        .map(|_| text)
+        .map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display()), cure))
+}

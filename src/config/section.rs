@@ -1,0 +1,226 @@
+//! One table being read: takes its keys one by one, complains of what is wrong, and at the end of what nobody took.
+//!
+//! A reader always gets a value, a harmless one where the written one was wrong: the walk goes on, so that all mistakes
+//! are found, and since one mistake is enough to refuse the whole, nobody will ever run on the harmless value.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::kinds::human;
+use super::mistakes::{Report, Spot, did_you_mean, listed, nearest};
+use super::tree::{Entry, Node, Table, Value};
+
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    table: &'a Table,
+    /// What people call it: "device `pump-1`", "`[store]`".
+    pub name: String,
+    /// Every key that was asked for.
+    known: Vec<&'static str>,
+    pub report: &'a Report<'a>,
+}
+
+/// A value with its spot, for checks across tables.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Told<T> {
+    pub value: T,
+    pub spot: Spot,
+}
+
+/// What can stand behind a key.
+pub(super) trait Read: Sized {
+    /// "a whole number"
+    const IS: &'static str;
+    /// As it would be written.
+    const EXAMPLE: &'static str;
+
+    fn read(value: &Value) -> Result<Self, Wrong>;
+}
+
+/// Why a value was not taken.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Wrong {
+    /// Another type; the trait's words say which is needed.
+    Type,
+    /// The right type and not acceptable: what is wrong, and the cure.
+    Value(String, String),
+}
+
+impl<'a> Section<'a> {
+    pub fn new(table: &'a Table, name: impl Into<String>, report: &'a Report<'a>) -> Self {
+        Self { table, name: name.into(), known: Vec::new(), report }
+    }
+
+    /// Where the table begins.
+    pub fn spot(&self) -> Spot {
+        self.table.spot
+    }
+
+    /// The bare entry; its key is known from here on.
+    pub fn entry(&mut self, key: &'static str) -> Option<&'a Entry> {
+        self.knows(key);
+        self.table.get(key)
+    }
+
+    fn knows(&mut self, key: &'static str) {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+    }
+
+    pub fn take<T: Read>(&mut self, key: &'static str) -> Option<Told<T>> {
+        let entry = self.entry(key)?;
+        let spot = entry.value.spot;
+        match T::read(&entry.value) {
+            Ok(value) => return Some(Told { value, spot }),
+            Err(Wrong::Value(what, cure)) => self.report.mistake(spot, format!("`{key}`: {what}"), cure),
+            Err(Wrong::Type) => self.report.mistake(
+                spot,
+                format!("`{key}` is {}, it has to be {}", entry.value.kind(), T::IS),
+                format!("write it like `{key} = {}`", T::EXAMPLE),
+            ),
+        }
+        None
+    }
+
+    pub fn take_or<T: Read>(&mut self, key: &'static str, default: T) -> T {
+        self.take(key).map_or(default, |told| told.value)
+    }
+
+    /// Has to be there; without it the table's head is marked.
+    pub fn require<T: Read>(&mut self, key: &'static str) -> Option<Told<T>> {
+        if self.table.get(key).is_none() {
+            self.missing(key, format!("write `{key} = {}`", T::EXAMPLE));
+            self.knows(key);
+            return None;
+        }
+        self.take(key)
+    }
+
+    /// Says that a key is missing, with a cure of the caller's own.
+    pub fn missing(&self, key: &str, cure: impl Into<String>) {
+        self.report.missing(self.table.spot, format!("{} has no `{key}`", self.name), cure);
+    }
+
+    /// A whole number within bounds, which the error states.
+    pub fn whole<T: TryFrom<i128> + Copy>(&mut self, key: &'static str, bounds: RangeInclusive<i128>) -> Option<Told<T>> {
+        let told = self.take::<i128>(key)?;
+        if bounds.contains(&told.value)
+            && let Ok(value) = T::try_from(told.value)
+        {
+            return Some(Told { value, spot: told.spot });
+        }
+        self.report.mistake(
+            told.spot,
+            format!("`{key}` is {}", told.value),
+            format!("write a number from {} to {}", bounds.start(), bounds.end()),
+        );
+        None
+    }
+
+    /// A span of time within bounds, which the error states.
+    pub fn span(&mut self, key: &'static str, bounds: RangeInclusive<Duration>) -> Option<Told<Duration>> {
+        let told = self.take::<Duration>(key)?;
+        if bounds.contains(&told.value) {
+            return Some(told);
+        }
+        self.report.mistake(
+            told.spot,
+            format!("`{key}` is {}", human(told.value)),
+            format!("write a span from `\"{}\"` to `\"{}\"`", human(*bounds.start()), human(*bounds.end())),
+        );
+        None
+    }
+
+    /// One of a few words.
+    pub fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<Told<T>> {
+        let told = self.take::<String>(key)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == told.value) {
+            return Some(Told { value: *value, spot: told.spot });
+        }
+        self.report.mistake(
+            told.spot,
+            format!("`{key}` cannot be `{}`", told.value),
+            one_of(&told.value, words.iter().map(|(word, _)| *word)),
+        );
+        None
+    }
+
+    /// The tables of `[[key]]`.
+    pub fn tables(&mut self, key: &'static str) -> Vec<&'a Table> {
+        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let mut tables = Vec::new();
+        let wrong = |spot: Spot| {
+            self.report.mistake(
+                spot,
+                format!("`{key}` is a list of tables"),
+                format!("write `[[{key}]]` above each one, with two brackets"),
+            );
+        };
+        match &entry.value.node {
+            Node::List(list) => {
+                for value in list {
+                    match &value.node {
+                        Node::Table(table) => tables.push(table),
+                        _ => wrong(value.spot),
+                    }
+                }
+            }
+            _ => wrong(entry.key_spot),
+        }
+        tables
+    }
+
+    /// The table of `[key]`.
+    pub fn table(&mut self, key: &'static str) -> Option<&'a Table> {
+        let entry = self.entry(key)?;
+        if let Node::Table(table) = &entry.value.node {
+            return Some(table);
+        }
+        let cure = format!("write `[{key}]`, with one bracket, and its keys below");
+        self.report.mistake(entry.key_spot, format!("`{key}` is one table"), cure);
+        None
+    }
+
+    /// A key that this version knows of and cannot do: a mistake, since what it asks for would not happen.
+    pub fn later(&mut self, key: &'static str, instead: &str) {
+        if let Some(entry) = self.entry(key) {
+            self.report.mistake(entry.key_spot, format!("`{key}` is not in this version"), instead);
+        }
+    }
+
+    /// A table or key that is left aside, with a warning.
+    pub fn ignored(&mut self, key: &'static str) {
+        let Some(entry) = self.entry(key) else { return };
+        let spots: Vec<Spot> = match &entry.value.node {
+            Node::List(list) if !list.is_empty() => list.iter().map(|value| value.spot).collect(),
+            _ => vec![entry.key_spot],
+        };
+        for spot in spots {
+            let what = format!("`{key}` is not in this version, ignored");
+            self.report.warning(spot, what, "remove it, or leave it for a later version");
+        }
+    }
+
+    /// Complains of every key that was never asked for.
+    pub fn finish(self) {
+        for entry in &self.table.entries {
+            if self.known.contains(&entry.key.as_str()) {
+                continue;
+            }
+            let cure = match nearest(&entry.key, self.known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("{} knows {}", self.name, listed(self.known.iter().copied())),
+            };
+            self.report.mistake(entry.key_spot, format!("unknown key `{}`", entry.key), cure);
+        }
+    }
+}
+
+/// "did you mean", or all there are: few enough to be listed.
+fn one_of<'n>(word: &str, words: impl Iterator<Item = &'n str> + Clone) -> String {
+    match nearest(word, words.clone()) {
+        Some(_) => did_you_mean(word, words),
+        None => format!("write one of {}", listed(words)),
+    }
+}

@@ -1,0 +1,274 @@
+//! The tables of the gateway itself: `[gateway]`, `[store]`, `[api]`, `[[consumer]]`, `[[sync]]`, `[levels]`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::kinds::{Id, Size, Texts, millis, wrong};
+use super::mistakes::{Report, did_you_mean, listed};
+use super::names::{Names, title};
+use super::section::{Read, Section, Wrong};
+use super::tree::{Node, Table, Value};
+use super::{Consumer, secrets};
+use crate::event::Kinds;
+use crate::rules::Locale;
+use crate::ticket::Standard;
+use crate::web::{LISTEN_DEFAULT, Role, Token};
+use crate::{store, sync, web};
+
+const DATA_DIR: &str = "/var/lib/gatehouse";
+const TIMEZONE: &str = "Asia/Shanghai";
+const TOKENS_MAX: usize = 32;
+const CONSUMERS_MAX: usize = 16;
+const SYNC_MAX: usize = 8;
+const BATCH_MAX: i128 = 1000;
+const TYPES_MAX: usize = 64;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const DISK_MIN: u64 = 16 << 20;
+const DISK_MAX: u64 = 1 << 44;
+
+/// Every kind of event that the gateway may tell, without the prefix.
+const EVENTS: &str = "\
+ticket.opened ticket.updated ticket.escalated ticket.cleared ticket.reopened ticket.acknowledged ticket.started ticket.resolved \
+ticket.verified ticket.closed access.card access.keypad access.granted access.denied access.opened access.closed access.forced \
+access.held access.exit access.tamper locker.opened locker.closed locker.deposited locker.collected locker.unexpected locker.jammed \
+locker.overdue device.online device.offline device.degraded readings.summary gateway.started gateway.stopped gateway.config-changed \
+gateway.config-rejected gateway.clock-stepped gateway.storage-low gateway.events-dropped gateway.data-quality command.executed \
+command.refused";
+
+// ---------------------------------------------------------------------------------------------- [gateway] [store]
+
+#[derive(Debug)]
+pub(super) struct About {
+    pub id: String,
+    pub name: String,
+    pub timezone: String,
+    pub locale: Locale,
+    pub data_dir: PathBuf,
+}
+
+pub(super) fn gateway(table: &Table, report: &Report<'_>) -> About {
+    let mut section = Section::new(table, "`[gateway]`", report);
+    let id = section.require::<Id>("id").map(|told| told.value.0).unwrap_or_default();
+    let about = About {
+        name: section.take_or("name", id.clone()),
+        id,
+        timezone: section.take::<Zone>("timezone").map_or_else(|| TIMEZONE.into(), |told| told.value.0),
+        locale: section.word("locale", &[("zh-CN", Locale::ZhCn), ("en", Locale::En)]).map(|told| told.value).unwrap_or_default(),
+        data_dir: section.take::<Dir>("data_dir").map_or_else(|| DATA_DIR.into(), |told| told.value.0),
+    };
+    // The files are read already; here it is only known, and of the right type.
+    section.take::<Texts>("include");
+    section.finish();
+    about
+}
+
+pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> store::Settings {
+    let mut section = Section::new(table, "`[store]`", report);
+    let mut keep = |key, default| section.span(key, DAY..=3660 * DAY).map_or(default, |told| told.value);
+    let events_keep = keep("events_keep", store::EVENTS_KEEP_DEFAULT);
+    let readings_keep = keep("readings_keep", store::READINGS_KEEP_DEFAULT);
+    let disk_limit = section.take::<Size>("disk_limit").map_or(store::DISK_LIMIT_DEFAULT, |told| {
+        if !(DISK_MIN..=DISK_MAX).contains(&told.value.0) {
+            report.mistake(told.spot, "`disk_limit` is out of bounds", "write a size from `\"16MiB\"` to `\"16TiB\"`");
+        }
+        told.value.0
+    });
+    section.ignored("summary");
+    section.finish();
+    store::Settings { dir, events_keep, readings_keep, disk_limit }
+}
+
+struct Zone(String);
+
+impl Read for Zone {
+    const IS: &'static str = "a timezone in quotes";
+    const EXAMPLE: &'static str = "\"Asia/Shanghai\"";
+
+    fn read(value: &Value) -> Result<Self, Wrong> {
+        let text = String::read(value)?;
+        if jiff::tz::TimeZone::get(&text).is_ok() {
+            return Ok(Self(text));
+        }
+        const USUAL: [&str; 5] = ["Asia/Shanghai", "Asia/Hong_Kong", "Asia/Urumqi", "Europe/Berlin", "UTC"];
+        let cure = match super::mistakes::nearest(&text, USUAL) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "write a name of the IANA list, like `\"Asia/Shanghai\"`".into(),
+        };
+        Err(wrong(format!("there is no timezone `{text}`"), cure))
+    }
+}
+
+struct Dir(PathBuf);
+
+impl Read for Dir {
+    const IS: &'static str = "a directory in quotes";
+    const EXAMPLE: &'static str = "\"/var/lib/gatehouse\"";
+
+    fn read(value: &Value) -> Result<Self, Wrong> {
+        let text = String::read(value)?;
+        if text.starts_with('/') {
+            return Ok(Self(text.into()));
+        }
+        Err(wrong(format!("`{text}` depends on where gatehouse is started"), "write the whole path, from `/`"))
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- [api] [[consumer]]
+
+pub(super) fn api(table: &Table, report: &Report<'_>) -> web::Settings {
+    let mut section = Section::new(table, "`[api]`", report);
+    let listen = section.take::<SocketAddr>("listen");
+    if let Some(listen) = listen.as_ref().filter(|listen| !listen.value.ip().is_loopback()) {
+        let what = format!("`{}` is reachable from outside, and that needs TLS, which is not in this version", listen.value);
+        let cure = format!("write `listen = \"127.0.0.1:{}\"` and put a TLS proxy before it", listen.value.port());
+        report.mistake(listen.spot, what, cure);
+    }
+    section.later("tls", "take it out, listen on 127.0.0.1 and put a TLS proxy before it");
+    let mut names = Names::new("token", TOKENS_MAX);
+    let tokens = section.tables("token").into_iter().filter_map(|table| token(table, &mut names, report)).collect();
+    section.finish();
+    let default = LISTEN_DEFAULT.parse().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
+    web::Settings { listen: listen.map_or(default, |told| told.value), tokens }
+}
+
+fn token(table: &Table, names: &mut Names, report: &Report<'_>) -> Option<Token> {
+    let mut section = Section::new(table, title("api.token", table, "name"), report);
+    let name = names.claim_key(&mut section, "name");
+    let roles = [("central", Role::Central), ("technician", Role::Technician), ("viewer", Role::Viewer)];
+    if section.entry("role").is_none() {
+        section.missing("role", "write `role = \"central\"`, or `technician`, `viewer`");
+    }
+    let role = section.word("role", &roles);
+    let token = secrets::require(&mut section, "token");
+    section.finish();
+    Some(Token { name: name.into(), role: role?.value, token: token? })
+}
+
+impl Read for SocketAddr {
+    const IS: &'static str = "address and port in quotes";
+    const EXAMPLE: &'static str = "\"127.0.0.1:8080\"";
+
+    fn read(value: &Value) -> Result<Self, Wrong> {
+        let text = String::read(value)?;
+        let local = text.replacen("localhost", "127.0.0.1", 1);
+        local.parse().map_err(|_| wrong(format!("`{text}` is no address and port"), "write it like `\"127.0.0.1:8080\"`"))
+    }
+}
+
+/// Who pulls, by the name of its token. `api` is the table as written: its tokens are the names there are.
+pub(super) fn consumers(tables: &[&Table], api: &Table, sync: &[sync::Target], report: &Report<'_>) -> Vec<Consumer> {
+    let mut names = Names::new("consumer", CONSUMERS_MAX);
+    let tokens = token_names(api);
+    let mut consumers = Vec::new();
+    for table in tables {
+        let mut section = Section::new(table, title("consumer", table, "name"), report);
+        let name = names.claim_key(&mut section, "name");
+        let required = section.take_or("required", false);
+        if let Some(spot) = section.entry("name").map(|entry| entry.value.spot).filter(|_| !name.is_empty()) {
+            if sync.iter().any(|target| *target.name == *name) {
+                let cure = "a `[[sync]]` is a consumer already, and always required; take this table out, or name it otherwise";
+                report.mistake(spot, format!("consumer `{name}` has the name of a `[[sync]]`"), cure);
+            } else if !tokens.is_empty() && !tokens.contains(&name.as_str()) {
+                report.mistake(spot, format!("no `[[api.token]]` is named `{name}`"), did_you_mean(&name, tokens.iter().copied()));
+            }
+        }
+        section.finish();
+        consumers.push(Consumer { name: name.into(), required });
+    }
+    consumers
+}
+
+fn token_names(api: &Table) -> Vec<&str> {
+    let Some(Node::List(list)) = api.get("token").map(|entry| &entry.value.node) else { return Vec::new() };
+    let name = |value| match value {
+        &Value { node: Node::Table(ref table), .. } => table.text("name"),
+        _ => None,
+    };
+    list.iter().filter_map(name).collect()
+}
+
+// ---------------------------------------------------------------------------------------------- [[sync]]
+
+pub(super) fn sync(tables: &[&Table], report: &Report<'_>) -> Vec<sync::Target> {
+    let mut names = Names::new("sync", SYNC_MAX);
+    tables.iter().map(|table| target(table, &mut names, report)).collect()
+}
+
+fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target {
+    let mut section = Section::new(table, title("sync", table, "name"), report);
+    let name = names.claim_key(&mut section, "name").into();
+    let url = section.require::<Url>("url").map(|told| told.value.0).unwrap_or_default();
+    let token = secrets::take(&mut section, "token");
+    let batch = section.whole("batch", 1..=BATCH_MAX).map_or(sync::BATCH_DEFAULT, |told| told.value);
+    let types = section.take::<Texts>("types");
+    if let Some(told) = types.as_ref().filter(|told| told.value.0.is_empty() || told.value.0.len() > TYPES_MAX) {
+        let cure = format!("write 1 to {TYPES_MAX}, or leave `types` out to send all");
+        report.mistake(told.spot, format!("`types` names {} types", told.value.0.len()), cure);
+    }
+    let types = types.map(|told| told.value.0).unwrap_or_default();
+    for (kind, spot) in &types {
+        if !EVENTS.split_whitespace().any(|event| Kinds(vec![kind.clone()]).want(event)) {
+            let families = ["ticket.*", "access.*", "locker.*", "device.*", "gateway.*", "readings.*", "command.*"];
+            let cure = match super::mistakes::nearest(kind, EVENTS.split_whitespace().chain(families)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there is {}", listed(families)),
+            };
+            report.mistake(*spot, format!("there is no event `{kind}`"), cure);
+        }
+    }
+    section.finish();
+    sync::Target { name, url, token, batch, kinds: Kinds(types.into_iter().map(|(kind, _)| kind).collect()) }
+}
+
+struct Url(String);
+
+impl Read for Url {
+    const IS: &'static str = "an address in quotes";
+    const EXAMPLE: &'static str = "\"https://crm.example.com/events\"";
+
+    fn read(value: &Value) -> Result<Self, Wrong> {
+        let text = String::read(value)?;
+        let url = reqwest::Url::parse(&text).map_err(|_| wrong(format!("`{text}` is no address"), "write it like `\"https://crm.example.com/events\"`"))?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(wrong(format!("`{text}` is no address of the web"), "begin it with `https://`"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("a secret must not stand in the configuration", "take it out of the address and write `token = { credential = \"…\" }`"));
+        }
+        Ok(Self(text))
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- [levels]
+
+/// The service standard of each level, as the compounds promise it where nothing else is written.
+pub(super) fn levels(table: &Table, report: &Report<'_>) -> BTreeMap<u8, Standard> {
+    const HOUR: u64 = 3600;
+    let standard = |contact: u64, on_site: u64| Standard {
+        contact: millis(Duration::from_secs(contact)),
+        on_site: millis(Duration::from_secs(on_site)),
+        follow_up: millis(DAY),
+    };
+    let mut section = Section::new(table, "`[levels]`", report);
+    let defaults = [
+        ("1", 1, standard(HOUR / 4, 2 * HOUR)),
+        ("2", 2, standard(HOUR / 2, 2 * HOUR)),
+        ("3", 3, standard(6 * HOUR, 48 * HOUR)),
+    ];
+    let mut levels = BTreeMap::new();
+    for (key, level, mut standard) in defaults {
+        if let Some(table) = section.table(key) {
+            let mut section = Section::new(table, format!("`[levels.{key}]`"), report);
+            let mut span = |key, default| section.span(key, Duration::from_secs(60)..=366 * DAY).map_or(default, |told| millis(told.value));
+            standard.contact = span("contact", standard.contact);
+            standard.on_site = span("on_site", standard.on_site);
+            standard.follow_up = span("follow_up", standard.follow_up);
+            section.finish();
+        }
+        levels.insert(level, standard);
+    }
+    section.finish();
+    levels
+}

@@ -1,0 +1,383 @@
+//! Promise: a configuration is taken as a whole, or refused with every mistake, its place and its cure.
+//!
+//! Each folder of `tests/config` is a case: a configuration and `expected.txt`. `good-…` says what would run and what is
+//! warned of; any other says its mistakes, to the letter. `BLESS=1` writes the expected files anew: read them then.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gatehouse::config::{self, Loaded, PROFILES};
+use gatehouse::field::Kind;
+use gatehouse::field::decode::{Order, Type};
+use gatehouse::field::modbus::Table;
+use gatehouse::reading::{DeviceId, PointId, Value};
+use gatehouse::rules::{Condition, DEVICE_SILENT, Over};
+use proptest::prelude::*;
+
+fn cases() -> Vec<PathBuf> {
+    let mut cases: Vec<PathBuf> = fs::read_dir("tests/config").unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|path| path.is_dir());
+    cases.sort();
+    cases
+}
+
+fn text(toml: &str) -> Result<Loaded, config::Mistakes> {
+    config::load_sources(vec![("gatehouse.toml".into(), toml.to_owned())])
+}
+
+fn good(toml: &str) -> Loaded {
+    text(toml).unwrap_or_else(|mistakes| panic!("\n{mistakes}"))
+}
+
+fn shown(loaded: &Loaded) -> String {
+    let mut shown = config::describe(&loaded.gateway);
+    for warning in &loaded.warnings {
+        write!(shown, "\nwarning: {warning}").unwrap();
+    }
+    shown
+}
+
+/// The first lines that differ.
+fn difference(expected: &str, got: &str) -> String {
+    let (mut e, mut g) = (expected.lines(), got.lines());
+    loop {
+        match (e.next(), g.next()) {
+            (None, None) => return String::new(),
+            (a, b) if a == b => {}
+            (a, b) => return format!("- {}\n+ {}", a.unwrap_or("(end)"), b.unwrap_or("(end)")),
+        }
+    }
+}
+
+#[test]
+fn every_case_says_exactly_what_is_expected_of_it() {
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut wrong = String::new();
+    let (mut broken, mut fine) = (0, 0);
+    for case in cases() {
+        let name = case.file_name().unwrap().to_str().unwrap();
+        let got = match config::load(&case) {
+            Ok(loaded) if name.starts_with("good-") => {
+                fine += 1;
+                shown(&loaded)
+            }
+            Err(mistakes) if !name.starts_with("good-") => {
+                broken += 1;
+                mistakes.to_string()
+            }
+            Ok(_) => panic!("{name} was taken, and it is broken"),
+            Err(mistakes) => panic!("{name} was refused:\n{mistakes}"),
+        };
+        let file = case.join("expected.txt");
+        if bless {
+            fs::write(&file, &got).unwrap();
+        }
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        if expected != got {
+            writeln!(wrong, "{name}:\n{}\nall of it:\n{got}", difference(&expected, &got)).unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(broken >= 36 && fine >= 5, "{broken} broken cases and {fine} good ones");
+}
+
+#[test]
+fn every_mistake_has_a_cure_and_its_mark_lies_on_its_line() {
+    for case in cases() {
+        let Err(mistakes) = config::load(&case) else { continue };
+        for mistake in mistakes.list {
+            assert!(!mistake.what.is_empty() && !mistake.cure.is_empty(), "{mistake}");
+            let Some(place) = &mistake.place else { continue };
+            let source = fs::read_to_string(&mistake.path).unwrap();
+            assert_eq!(source.lines().nth(place.line - 1).unwrap_or(""), place.text, "{mistake}");
+            assert!(place.column <= place.text.chars().count() + 1, "{mistake}");
+        }
+    }
+}
+
+#[test]
+fn what_is_shipped_as_default_and_as_example_is_good() {
+    for path in ["config/gatehouse.toml", "config/example"] {
+        let loaded = config::load(Path::new(path)).unwrap_or_else(|mistakes| panic!("\n{mistakes}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings[0]);
+    }
+}
+
+#[test]
+fn a_configuration_that_was_kept_loads_again_to_the_same() {
+    let loaded = config::load(Path::new("config/example")).unwrap();
+    let again = config::load_sources(loaded.text.clone()).unwrap();
+    assert_eq!(again.gateway, loaded.gateway);
+}
+
+// ---------------------------------------------------------------------------------------------- profiles
+
+#[test]
+fn the_built_in_profiles_are_those_of_the_folder() {
+    let mut folder: Vec<String> = fs::read_dir("config/profiles")
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    folder.sort();
+    let list: Vec<&str> = PROFILES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(list, folder);
+}
+
+#[test]
+fn every_built_in_profile_makes_a_device_with_its_suggested_rules() {
+    for (name, _) in PROFILES {
+        let loaded = good(&format!(
+            "{CHANNELS}\n[[device]]\nid = \"d\"\nprofile = \"{name}\"\nrules = true\n{}",
+            match *name {
+                "lock-board-8a" => "channel = \"boards\"\nunit = 1",
+                name if name.starts_with("zigbee2mqtt-") => "channel = \"broker\"\ntopic = \"z/d\"",
+                _ => "channel = \"tcp\"\nunit = 1",
+            }
+        ));
+        assert!(!loaded.gateway.site.points.is_empty(), "{name}");
+        assert!(loaded.warnings.is_empty(), "{name}: {}", loaded.warnings[0]);
+    }
+}
+
+const CHANNELS: &str = r#"
+[gateway]
+id = "g"
+[[channel]]
+id = "tcp"
+type = "modbus-tcp"
+address = "127.0.0.1:1502"
+[[channel]]
+id = "boards"
+type = "serial"
+port = "/dev/ttyS3"
+[[channel]]
+id = "broker"
+type = "mqtt"
+url = "mqtt://127.0.0.1"
+"#;
+
+#[test]
+fn a_profile_on_the_gateway_shadows_the_built_in_one() {
+    let device = "[[device]]\nid = \"d\"\nchannel = \"tcp\"\nunit = 1\nprofile = \"xy-md02\"\n";
+    let profile = "[profile]\ntransport = \"modbus\"\n[[point]]\nid = \"mine\"\ntable = \"coil\"\nregister = 9\n";
+    let loaded = config::load_sources(vec![
+        ("gatehouse.toml".into(), format!("{CHANNELS}{device}")),
+        ("profiles/xy-md02.toml".into(), profile.into()),
+    ])
+    .unwrap_or_else(|mistakes| panic!("\n{mistakes}"));
+    let ids: Vec<&str> = loaded.gateway.site.points.iter().map(|point| &*point.id).collect();
+    assert_eq!(ids, ["d.mine"]);
+}
+
+// ---------------------------------------------------------------------------------------------- what it becomes
+
+#[test]
+fn points_are_numbered_by_device_in_the_order_of_the_files_and_written_ones_replace_those_of_the_profile() {
+    let loaded = good(&format!(
+        r#"{CHANNELS}
+[[device]]
+id = "b"
+channel = "tcp"
+unit = 2
+profile = "xy-md02"
+[[device.point]]
+id = "humidity"
+table = "holding"
+register = 0x10
+type = "u32"
+order = "CDAB"
+scale = 0.01
+[[device.point]]
+id = "run"
+table = "holding"
+register = 7
+type = "bool"
+bit = 3
+[[device]]
+id = "a"
+channel = "boards"
+unit = 1
+profile = "lock-board-8a"
+cells = 2
+"#
+    ));
+    let site = &loaded.gateway.site;
+    let ids: Vec<&str> = site.points.iter().map(|point| &*point.id).collect();
+    assert_eq!(ids, ["b.temperature", "b.humidity", "b.run", "a.cell-1", "a.cell-2"]);
+    assert_eq!(site.points_of(DeviceId(1)).collect::<Vec<_>>(), [PointId(3), PointId(4)]);
+    assert_eq!(site.points[0].range, Some((-40.0, 125.0)));
+    assert_eq!(site.points[1].range, None);
+
+    let Kind::Modbus(settings) = &loaded.gateway.channels[0].kind else { panic!() };
+    let humidity = &settings.devices[0].points[1];
+    assert_eq!((humidity.id, humidity.table, humidity.register), (PointId(1), Table::Holding, 16));
+    assert_eq!((humidity.kind, humidity.order, humidity.transform.scale), (Type::U32, Order::Cdab, Some(0.01)));
+    assert_eq!(settings.devices[0].points[2].bit, Some(3));
+    let Kind::Serial(settings) = &loaded.gateway.channels[1].kind else { panic!() };
+    assert_eq!(settings.boards[0].cells, [PointId(3), PointId(4)]);
+}
+
+#[test]
+fn a_topic_stands_in_for_its_placeholder() {
+    let loaded = good(&format!(
+        "{CHANNELS}\n[[device]]\nid = \"d\"\nchannel = \"broker\"\ntopic = \"zigbee2mqtt/d\"\nprofile = \"zigbee2mqtt-contact\"\n"
+    ));
+    let Kind::Mqtt(settings) = &loaded.gateway.channels[2].kind else { panic!() };
+    assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 1883));
+    let device = &settings.devices[0];
+    assert_eq!(device.availability.as_deref(), Some("zigbee2mqtt/d/availability"));
+    assert_eq!(device.points[2].topic.as_deref(), Some("zigbee2mqtt/d/availability"));
+    assert_eq!(device.points[0].transform.map[0], ("true".into(), "closed".into()));
+    assert!(!loaded.gateway.site.devices[0].polled);
+}
+
+const TWO: &str = r#"
+[[device]]
+id = "one"
+channel = "tcp"
+unit = 1
+profile = "xy-md02"
+[[device]]
+id = "two"
+channel = "tcp"
+unit = 2
+profile = "xy-md02"
+"#;
+
+#[test]
+fn a_rule_takes_each_point_once_in_the_order_of_the_site() {
+    let loaded = good(&format!(
+        "{CHANNELS}{TWO}\n[[rule]]\nid = \"r\"\npoint = [\"two.*\", \"*.humidity\", \"two.humidity\"]\nbelow = 200\n"
+    ));
+    let rule = &loaded.gateway.rules[0];
+    assert_eq!(rule.over, Over::Points(vec![PointId(1), PointId(2), PointId(3)]));
+    assert_eq!(rule.condition, Condition::Below(200.0));
+    assert_eq!(rule.limit.to_string(), r#"{"below":200}"#);
+}
+
+#[test]
+fn what_a_rule_compares_with_keeps_its_kind() {
+    let condition = |equals: &str| {
+        let device = "[[device]]\nid = \"d\"\nchannel = \"broker\"\ntopic = \"t\"\n[[device.point]]\nid = \"x\"\n";
+        let loaded = good(&format!("{CHANNELS}{device}[[rule]]\nid = \"r\"\npoint = \"d.x\"\nequals = {equals}\n"));
+        loaded.gateway.rules[0].condition.clone()
+    };
+    assert_eq!(condition("1"), Condition::Equals(Value::Signed(1)));
+    assert_eq!(condition("18446744073709551615"), Condition::Equals(Value::Unsigned(u64::MAX)));
+    assert_eq!(condition("1.5"), Condition::Equals(Value::Number(1.5)));
+    assert_eq!(condition("true"), Condition::Equals(Value::Bool(true)));
+    assert_eq!(condition("\"on\""), Condition::Equals(Value::Text("on".into())));
+}
+
+#[test]
+fn the_silence_of_a_device_is_watched_unless_it_is_switched_off() {
+    let silent = |builtin: &str, device: &str| {
+        let loaded = good(&format!("{builtin}\n{CHANNELS}{TWO}{device}"));
+        let rule = loaded.gateway.rules.iter().find(|rule| &*rule.id == DEVICE_SILENT).cloned();
+        rule.map(|rule| (rule.over, rule.condition, rule.limit.to_string()))
+    };
+    let both = Over::Devices(vec![DeviceId(0), DeviceId(1)]);
+    let ten = r#"{"silent":"10m"}"#.to_owned();
+    assert_eq!(silent("", ""), Some((both.clone(), Condition::Silent(600_000), ten.clone())));
+    let thirty = (both, Condition::Silent(30_000), r#"{"silent":"30s"}"#.to_owned());
+    assert_eq!(silent("builtin = { device-silent = \"30s\" }", ""), Some(thirty));
+    assert_eq!(silent("builtin = { device-silent = false }", ""), None);
+    let one = (Over::Devices(vec![DeviceId(0)]), Condition::Silent(600_000), ten);
+    assert_eq!(silent("", "builtin = { device-silent = false }"), Some(one));
+    // A device that speaks by itself is not asked, and its silence says nothing.
+    let mqtt = "[[device]]\nid = \"d\"\nchannel = \"broker\"\ntopic = \"t\"\nprofile = \"zigbee2mqtt-leak\"\n";
+    let loaded = good(&format!("{CHANNELS}{mqtt}"));
+    assert!(loaded.gateway.rules.is_empty());
+}
+
+#[test]
+fn a_secret_is_read_from_where_it_is_said_to_be_and_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("token"), "hush-hush\n").unwrap();
+    let toml = "[gateway]\nid = \"g\"\n[[api.token]]\nname = \"c\"\nrole = \"central\"\ntoken = { file = \"token\" }\n";
+    let loaded = config::load_sources(vec![(dir.path().join("gatehouse.toml"), toml.into())]).unwrap();
+    assert_eq!(loaded.gateway.web.tokens[0].token.reveal(), "hush-hush");
+    assert!(!format!("{loaded:?}").contains("hush"));
+}
+
+#[test]
+fn a_directory_is_read_with_what_it_includes_each_file_once() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("devices")).unwrap();
+    let first = format!("{}\n", CHANNELS.replace("id = \"g\"", "id = \"g\"\ninclude = [\"devices/*.toml\", \"devices/a.toml\"]"));
+    fs::write(dir.path().join("gatehouse.toml"), first).unwrap();
+    fs::write(dir.path().join("devices/b.toml"), TWO.replace("one", "three").replace("two", "four").replace("unit = 1", "unit = 3").replace("unit = 2", "unit = 4")).unwrap();
+    fs::write(dir.path().join("devices/a.toml"), TWO).unwrap();
+    let loaded = config::load(dir.path()).unwrap_or_else(|mistakes| panic!("\n{mistakes}"));
+    let ids: Vec<&str> = loaded.gateway.site.devices.iter().map(|device| &*device.id).collect();
+    assert_eq!(ids, ["one", "two", "three", "four"]);
+    assert_eq!(loaded.text.len(), 3);
+    let by_file = config::load(&dir.path().join("gatehouse.toml")).unwrap();
+    assert_eq!(by_file.gateway, loaded.gateway);
+}
+
+#[test]
+fn what_cannot_be_read_is_said_with_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = config::load(dir.path()).unwrap_err().to_string();
+    assert!(missing.contains("gatehouse.toml: cannot be read") && missing.contains("--config"), "{missing}");
+    fs::write(dir.path().join("gatehouse.toml"), b"[gateway]\nid = \"\xff\"\n").unwrap();
+    let binary = config::load(dir.path()).unwrap_err().to_string();
+    assert!(binary.contains("not UTF-8"), "{binary}");
+    fs::write(dir.path().join("gatehouse.toml"), "#".repeat((1 << 20) + 1)).unwrap();
+    let large = config::load(dir.path()).unwrap_err().to_string();
+    assert!(large.contains("larger than"), "{large}");
+    assert_eq!(config::load_sources(Vec::new()).unwrap_err().list.len(), 1);
+}
+
+#[test]
+fn more_mistakes_than_anyone_reads_are_counted() {
+    let mistakes = text(&(0..2000).map(|i| format!("k{i} = 1\n")).collect::<String>()).unwrap_err();
+    // The unknown keys, and that there is no gateway.
+    assert_eq!(mistakes.list.len() + mistakes.more, 2001);
+    assert!(mistakes.to_string().ends_with(" more\n"));
+}
+
+// ---------------------------------------------------------------------------------------------- never a panic
+
+/// A file in which everything is used.
+fn everything() -> String {
+    let mut all = fs::read_to_string("tests/config/good-everything/gatehouse.toml").unwrap();
+    all += &fs::read_to_string("config/profiles/zigbee2mqtt-contact.toml").unwrap();
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_it_panic(toml in "\\PC{0,200}", profile in "[\\[\\]a-z=\"{} .\n0-9水]{0,100}") {
+        let sources = vec![("gatehouse.toml".into(), toml), ("profiles/p.toml".into(), profile)];
+        if let Err(mistakes) = config::load_sources(sources) {
+            let _ = mistakes.to_string();
+        }
+    }
+
+    #[test]
+    fn no_change_of_a_good_file_makes_it_panic(
+        changes in prop::collection::vec((0.0..1.0f64, 0usize..40, 0u8..3, "[\\PC\n]{0,6}"), 1..4)
+    ) {
+        let mut chars: Vec<char> = everything().chars().collect();
+        for (at, length, how, new) in changes {
+            let start = (at * chars.len() as f64) as usize;
+            let end = (start + length).min(chars.len());
+            let with: Vec<char> = match how {
+                0 => Vec::new(),
+                1 => chars[start..end].repeat(2),
+                _ => new.chars().collect(),
+            };
+            chars.splice(start..end, with);
+        }
+        let sources = vec![("gatehouse.toml".into(), chars.into_iter().collect::<String>())];
+        if let Err(mistakes) = config::load_sources(sources) {
+            let _ = mistakes.to_string();
+        }
+    }
+}
