@@ -1,0 +1,348 @@
+//! The Modbus master against pymodbus: TCP, RTU on a pseudo-terminal, RTU over TCP. Every type in every order, a
+//! server that dies and comes back, and a silent unit beside live ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatehouse::field::decode::{Order, Transform, Type};
+use gatehouse::field::modbus::{self, Device, Framing, Point, Settings, Table};
+use gatehouse::field::wire::{Parity, Port, Wire};
+use gatehouse::field::{Context, TIMEOUT_DEFAULT};
+use gatehouse::metrics::Metrics;
+use gatehouse::reading::{Batch, DeviceId, Life, PointId, Quality, Reason, Site, Value};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const ORDERS: [Order; 4] = [Order::Abcd, Order::Cdab, Order::Badc, Order::Dcba];
+
+// --- peers ---
+
+/// A program of others, ended with the test.
+struct Peer(Child);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn pymodbus(mode: &str, at: &str, units: &[u8]) -> Peer {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let child = Command::new(tests.join(".venv/bin/python"))
+        .arg(tests.join("peers/modbus_server.py"))
+        .args([mode, at])
+        .args(units.iter().map(u8::to_string))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("tests/.venv/bin/python runs");
+    Peer(child)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+fn tcp(port: u16) -> Wire {
+    Wire::Tcp {
+        address: format!("127.0.0.1:{port}").into(),
+    }
+}
+
+// --- what is read ---
+
+/// All types as `peers/modbus_server.py` keeps them, in the order of the registers.
+fn types() -> [(Type, Value); 10] {
+    [
+        (Type::U16, Value::Number(65244.0)),
+        (Type::I16, Value::Number(-205.0)),
+        (Type::U32, Value::Number(4_275_878_552.0)),
+        (Type::I32, Value::Number(-70_000.0)),
+        (Type::U64, Value::Unsigned(u64::MAX)),
+        (Type::I64, Value::Signed(i64::MIN + 5)),
+        (Type::F32, Value::Number(230.2)),
+        (Type::F64, Value::Number(-1.0e-7)),
+        (Type::Bits, Value::Text("0,2,15".into())),
+        (Type::Text(4), Value::Text("SN-0042".into())),
+    ]
+}
+
+/// Points of one device with what they have to read.
+struct Plan {
+    points: Vec<Point>,
+    expected: Vec<Value>,
+}
+
+impl Plan {
+    fn every_type_and_order() -> Self {
+        let mut plan = Plan {
+            points: vec![],
+            expected: vec![],
+        };
+        for table in [Table::Holding, Table::Input] {
+            for (n, order) in ORDERS.into_iter().enumerate() {
+                let mut register = 100 * n as u16;
+                for (kind, value) in types() {
+                    plan.add(table, register, kind, order, None, value);
+                    if kind == Type::Bits {
+                        plan.add(table, register, Type::Bool, order, Some(15), Value::Bool(true));
+                        plan.add(table, register, Type::Bool, order, Some(1), Value::Bool(false));
+                    }
+                    register += kind.registers();
+                }
+            }
+        }
+        let bits = [true, false, true, true, false, false, false, false, true, false];
+        let inputs = [false, true, false, false, true, false, false, true, false, true];
+        for (table, values) in [(Table::Coil, bits), (Table::Discrete, inputs)] {
+            for (n, value) in values.into_iter().enumerate() {
+                plan.add(table, n as u16, Type::Bool, Order::Abcd, None, Value::Bool(value));
+            }
+        }
+        plan
+    }
+
+    fn add(&mut self, table: Table, register: u16, kind: Type, order: Order, bit: Option<u8>, value: Value) {
+        self.points.push(Point {
+            id: PointId(self.points.len() as u32),
+            table,
+            register,
+            kind,
+            order,
+            bit,
+            transform: Transform::default(),
+        });
+        self.expected.push(value);
+    }
+}
+
+/// One register, read as the device's only point.
+fn device(unit: u8, poll: Duration) -> Device {
+    let transform = Transform {
+        scale: Some(0.1),
+        ..Transform::default()
+    };
+    Device {
+        id: DeviceId(unit.into()),
+        unit,
+        poll,
+        points: vec![Point {
+            id: PointId(unit.into()),
+            table: Table::Holding,
+            register: 1,
+            kind: Type::I16,
+            order: Order::Abcd,
+            bit: None,
+            transform,
+        }],
+    }
+}
+
+struct Running {
+    batches: mpsc::Receiver<Batch>,
+    stop: CancellationToken,
+}
+
+impl Running {
+    fn new(wire: Wire, framing: Framing, timeout: Duration, devices: Vec<Device>) -> Self {
+        let (out, batches) = mpsc::channel(64);
+        let stop = CancellationToken::new();
+        let settings = Settings {
+            wire,
+            framing,
+            timeout,
+            devices,
+        };
+        let context = Context {
+            site: Arc::new(Site::default()),
+            out,
+            stop: stop.clone(),
+            metrics: Metrics::new(),
+        };
+        tokio::spawn(modbus::run("plant".into(), settings, context));
+        Self { batches, stop }
+    }
+
+    async fn next(&mut self) -> Batch {
+        timeout(PATIENCE, self.batches.recv())
+            .await
+            .expect("a batch comes in time")
+            .expect("the channel runs")
+    }
+
+    async fn until(&mut self, what: impl Fn(&Batch) -> bool) -> Batch {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let batch = self.next().await;
+            if what(&batch) {
+                return batch;
+            }
+            assert!(Instant::now() < deadline, "what was waited for did not come");
+        }
+    }
+}
+
+fn is_good(batch: &Batch) -> bool {
+    batch.readings.iter().all(|r| r.quality == Quality::Good)
+}
+
+fn is_bad(batch: &Batch, reason: Reason) -> bool {
+    batch
+        .readings
+        .iter()
+        .all(|r| r.quality == Quality::Bad && r.reason == Some(reason) && r.value.is_none())
+}
+
+async fn reads_every_type_in_every_order(wire: Wire, framing: Framing) {
+    let plan = Plan::every_type_and_order();
+    let device = Device {
+        id: DeviceId(0),
+        unit: 7,
+        poll: Duration::from_secs(1),
+        points: plan.points,
+    };
+    let mut running = Running::new(wire, framing, TIMEOUT_DEFAULT, vec![device]);
+    let batch = running.until(is_good).await;
+    assert_eq!(batch.life, Some(Life::Online));
+    let read: BTreeMap<_, _> = batch
+        .readings
+        .into_iter()
+        .map(|r| (r.point, r.value.unwrap()))
+        .collect();
+    let read: Vec<_> = read.into_values().collect();
+    assert_eq!(read, plan.expected);
+    running.stop.cancel();
+    let end = timeout(PATIENCE, async {
+        while running.batches.recv().await.is_some() {}
+    });
+    end.await.expect("the channel ends when told to");
+}
+
+#[tokio::test]
+async fn tcp_reads_every_type_in_every_order() {
+    let port = free_port();
+    let _server = pymodbus("tcp", &port.to_string(), &[7]);
+    reads_every_type_in_every_order(tcp(port), Framing::Tcp).await;
+}
+
+#[tokio::test]
+async fn rtu_over_tcp_reads_every_type_in_every_order() {
+    let port = free_port();
+    let _server = pymodbus("rtu-over-tcp", &port.to_string(), &[7]);
+    reads_every_type_in_every_order(tcp(port), Framing::Rtu).await;
+}
+
+#[tokio::test]
+async fn rtu_reads_every_type_in_every_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let end = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let socat = Command::new("socat")
+        .args(["near", "far"].map(|name| format!("pty,raw,echo=0,link={}", end(name))))
+        .spawn()
+        .expect("socat runs");
+    let _socat = Peer(socat);
+    while !dir.path().join("far").exists() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let _server = pymodbus("rtu", &end("far"), &[7]);
+    let port = Port {
+        path: end("near").into(),
+        baud: 19200,
+        parity: Parity::None,
+        stop_bits: 1,
+    };
+    reads_every_type_in_every_order(Wire::Serial(port), Framing::Rtu).await;
+}
+
+#[tokio::test]
+async fn a_server_that_dies_and_comes_back_is_taken_up_again() {
+    let port = free_port();
+    let poll = Duration::from_millis(100);
+    let server = pymodbus("tcp", &port.to_string(), &[1, 2]);
+    let mut running = Running::new(
+        tcp(port),
+        Framing::Tcp,
+        TIMEOUT_DEFAULT,
+        vec![device(1, poll), device(2, poll)],
+    );
+    let good = running.until(is_good).await;
+    assert_eq!(good.readings[0].value, Some(Value::Number(-20.5)));
+
+    drop(server);
+    for _ in 0..2 {
+        let down = running.until(|b| is_bad(b, Reason::WireDown)).await;
+        let Some(Life::Offline { why }) = down.life else {
+            panic!("{down:?} says nothing of the device");
+        };
+        assert!(why.contains(&format!("127.0.0.1:{port}")), "{why}");
+    }
+    assert!(running.batches.try_recv().is_err(), "it is said once");
+
+    let _server = pymodbus("tcp", &port.to_string(), &[1, 2]);
+    for id in [1, 2] {
+        let back = running.until(|b| b.device == DeviceId(id) && is_good(b)).await;
+        assert_eq!(back.life, Some(Life::Online));
+    }
+}
+
+#[tokio::test]
+async fn a_register_that_is_not_there_is_a_device_error_of_its_own_points_only() {
+    let port = free_port();
+    let _server = pymodbus("tcp", &port.to_string(), &[1]);
+    let mut device = device(1, Duration::from_millis(100));
+    let mut missing = device.points[0].clone();
+    missing.id = PointId(2);
+    missing.register = 5000;
+    device.points.push(missing);
+    let mut running = Running::new(tcp(port), Framing::Tcp, TIMEOUT_DEFAULT, vec![device]);
+    let batch = running.until(|b| b.life == Some(Life::Online)).await;
+    let told: Vec<_> = batch
+        .readings
+        .iter()
+        .map(|r| (r.point, r.quality, r.reason))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (PointId(1), Quality::Good, None),
+            (PointId(2), Quality::Bad, Some(Reason::DeviceError))
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_silent_unit_goes_offline_and_does_not_slow_the_others() {
+    let port = free_port();
+    let _server = pymodbus("tcp", &port.to_string(), &[1, 2]);
+    // A timeout longer than the period: asked each time, the silent unit would leave two of three turns to the others.
+    let (poll, patience) = (Duration::from_millis(200), Duration::from_millis(300));
+    let devices = [1, 2, 9].map(|unit| device(unit, poll)).to_vec();
+    let mut running = Running::new(tcp(port), Framing::Tcp, patience, devices);
+    running.until(|b| b.device == DeviceId(1) && is_good(b)).await;
+    let silent = running
+        .until(|b| b.device == DeviceId(9) && is_bad(b, Reason::NoAnswer) && b.life.is_some())
+        .await;
+    let why = "no answer within 300 ms".to_owned();
+    assert_eq!(silent.life, Some(Life::Offline { why }));
+
+    let window = Instant::now() + poll * 25;
+    let mut good = BTreeMap::new();
+    while let Ok(Some(batch)) = timeout_at(window, running.batches.recv()).await {
+        *good.entry(batch.device).or_insert(0) += u32::from(is_good(&batch));
+    }
+    for unit in [1, 2] {
+        let polls = good[&DeviceId(unit)];
+        assert!(polls >= 21, "unit {unit} was read {polls} times of 25");
+    }
+}
