@@ -1,5 +1,7 @@
 //! Raw words or payload → value. Pure.
 
+use crate::reading::Value;
+
 /// The type of a point as its registers hold it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
@@ -52,4 +54,24 @@ pub struct Transform {
     /// Raw word → text: `[("true", "closed"), ("false", "open")]`. A value not named here is unreadable.
     /// Empty: no map.
     pub map: Vec<(String, String)>,
+}
+
+impl Transform {
+    /// `None`: no value can be made of it.
+    pub fn apply(&self, raw: Value) -> Option<Value> {
+        if !self.map.is_empty() {
+            let word = raw.to_string();
+            return self
+                .map
+                .iter()
+                .find(|(from, _)| *from == word)
+                .map(|(_, to)| Value::Text(to.as_str().into()));
+        }
+        if self.scale.is_none() && self.offset == 0.0 {
+            return Some(raw);
+        }
+        Some(Value::Number(
+            raw.number()? * self.scale.unwrap_or(1.0) + self.offset,
+        ))
+    }
 }
