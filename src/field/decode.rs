@@ -1,4 +1,10 @@
 //! Raw words or payload → value. Pure.
+//!
+//! Two steps: words become a raw value by type and order, and a raw value, from a register or a payload,
+//! becomes the one that people know by a [`Transform`]. What cannot be read is `None`, never a stand-in.
+
+use std::fmt::Write as _;
+use std::io::{Cursor, Write as _};
 
 use crate::reading::Value;
 
@@ -56,22 +62,365 @@ pub struct Transform {
     pub map: Vec<(String, String)>,
 }
 
+/// Beyond this a float no longer holds every whole number.
+const EXACT: u64 = 1 << 53;
+
+// --- words ---
+
+/// The value of a point that stands in `words`; coils and discrete inputs are words of 0 and 1.
+/// `None`: not a value (not a number, not printable, too few words, a word that `map` does not know).
+pub fn value(
+    kind: Type,
+    order: Order,
+    bit: Option<u8>,
+    transform: &Transform,
+    words: &[u16],
+) -> Option<Value> {
+    let raw = decode_words(kind, order, bit, words)?;
+    match (kind, &raw) {
+        (Type::Bits, Value::Unsigned(flags)) => Some(transform.names(*flags as u16)),
+        _ => transform.apply(raw),
+    }
+}
+
+/// What the registers hold, before any transform. Flags ([`Type::Bits`]) come as the whole word.
+pub fn decode_words(kind: Type, order: Order, bit: Option<u8>, words: &[u16]) -> Option<Value> {
+    if words.len() != kind.registers() as usize {
+        return None;
+    }
+    Some(match kind {
+        Type::Bool => Value::Bool(match bit {
+            Some(bit @ 0..16) => word(words, order) >> bit & 1 == 1,
+            Some(_) => return None,
+            None => words[0] != 0,
+        }),
+        Type::U16 | Type::Bits => Value::Unsigned(word(words, order).into()),
+        Type::I16 => Value::Signed((word(words, order) as i16).into()),
+        Type::U32 => Value::Unsigned(joined(words, order)),
+        Type::I32 => Value::Signed((joined(words, order) as i32).into()),
+        Type::U64 => Value::Unsigned(joined(words, order)),
+        Type::I64 => Value::Signed(joined(words, order) as i64),
+        Type::F32 => Value::Number(as_written(f32::from_bits(joined(words, order) as u32))?),
+        Type::F64 => Value::Number(f64::from_bits(joined(words, order))),
+        Type::Text(_) => text(words, order)?,
+    })
+}
+
+/// The words, most significant first.
+fn ordered(words: &[u16], order: Order) -> impl Iterator<Item = u16> {
+    let (reversed, swapped) = match order {
+        Order::Abcd => (false, false),
+        Order::Cdab => (true, false),
+        Order::Badc => (false, true),
+        Order::Dcba => (true, true),
+    };
+    (0..words.len()).map(move |i| {
+        let word = words[if reversed { words.len() - 1 - i } else { i }];
+        if swapped { word.swap_bytes() } else { word }
+    })
+}
+
+fn word(words: &[u16], order: Order) -> u16 {
+    joined(words, order) as u16
+}
+
+fn joined(words: &[u16], order: Order) -> u64 {
+    ordered(words, order).fold(0, |all, word| all << 16 | u64::from(word))
+}
+
+/// The shortest decimal that reads back as this f32: a meter that says 230.2 is not told as 230.1999969.
+fn as_written(v: f32) -> Option<f64> {
+    let mut room = [0; 32];
+    let mut text = Cursor::new(&mut room[..]);
+    write!(text, "{v:e}").ok()?;
+    let length = text.position() as usize;
+    str::from_utf8(&room[..length]).ok()?.parse().ok()
+}
+
+fn text(words: &[u16], order: Order) -> Option<Value> {
+    let bytes: Vec<u8> = ordered(words, order).flat_map(u16::to_be_bytes).collect();
+    let text = str::from_utf8(&bytes).ok()?.trim_matches(['\0', ' ']);
+    let printable = text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    printable.then(|| Value::Text(text.into()))
+}
+
+// --- Transform ---
+
 impl Transform {
-    /// `None`: no value can be made of it.
+    /// The raw value as people know it. Scale and offset concern numbers only, a map concerns everything.
     pub fn apply(&self, raw: Value) -> Option<Value> {
         if !self.map.is_empty() {
-            let word = raw.to_string();
-            return self
-                .map
-                .iter()
-                .find(|(from, _)| *from == word)
-                .map(|(_, to)| Value::Text(to.as_str().into()));
+            return self.named(&raw.to_string());
         }
-        if self.scale.is_none() && self.offset == 0.0 {
-            return Some(raw);
+        match raw {
+            Value::Bool(_) | Value::Text(_) => Some(raw),
+            Value::Unsigned(v) if self.is_plain() && v > EXACT => Some(raw),
+            Value::Signed(v) if self.is_plain() && v.unsigned_abs() > EXACT => Some(raw),
+            Value::Unsigned(_) | Value::Signed(_) | Value::Number(_) => self.scaled(raw.number()?),
         }
-        Some(Value::Number(
-            raw.number()? * self.scale.unwrap_or(1.0) + self.offset,
-        ))
+    }
+
+    fn is_plain(&self) -> bool {
+        self.scale.is_none() && self.offset == 0.0
+    }
+
+    fn named(&self, word: &str) -> Option<Value> {
+        let (_, name) = self.map.iter().find(|(raw, _)| raw == word)?;
+        Some(Value::Text(name.as_str().into()))
+    }
+
+    /// To the decimals of the scale; where it has none, to those of the raw value and the offset.
+    fn scaled(&self, raw: f64) -> Option<Value> {
+        if !raw.is_finite() {
+            return None;
+        }
+        if self.is_plain() {
+            return Some(Value::Number(raw));
+        }
+        let value = raw * self.scale.unwrap_or(1.0) + self.offset;
+        let places = match self.scale.map_or(0, decimals) {
+            0 => decimals(raw),
+            places => places,
+        };
+        let value = rounded(value, places.max(decimals(self.offset)));
+        value.is_finite().then_some(Value::Number(value))
+    }
+
+    /// The set flags by name, or by number where they have none.
+    fn names(&self, flags: u16) -> Value {
+        let mut names = String::new();
+        for bit in (0..16u8).filter(|bit| flags >> bit & 1 == 1) {
+            if !names.is_empty() {
+                names.push(',');
+            }
+            match self.map.iter().find(|(raw, _)| raw.parse() == Ok(bit)) {
+                Some((_, name)) => names.push_str(name),
+                // Writing into a String cannot fail.
+                None => _ = write!(names, "{bit}"),
+            }
+        }
+        Value::Text(if names.is_empty() { "none" } else { names.as_str() }.into())
+    }
+}
+
+const DECIMALS_MOST: i32 = 15;
+
+/// How many decimals a number is written with.
+fn decimals(v: f64) -> i32 {
+    (0..DECIMALS_MOST)
+        .find(|&places| rounded(v, places) == v)
+        .unwrap_or(DECIMALS_MOST)
+}
+
+/// 305 × 0.1 is 30.500000000000004 to a float, and 30.5 to everyone else.
+fn rounded(v: f64, places: i32) -> f64 {
+    let shift = 10f64.powi(places);
+    if (v * shift).abs() >= EXACT as f64 {
+        return v;
+    }
+    // Adding 0.0 turns -0.0 into 0.0.
+    (v * shift).round() / shift + 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ORDERS: [Order; 4] = [Order::Abcd, Order::Cdab, Order::Badc, Order::Dcba];
+
+    /// The registers of a device that keeps a value's big-endian bytes in this order. Worked on bytes, not on
+    /// words, so that it is not the decoder turned around.
+    fn stored(bytes: &[u8], order: Order) -> Vec<u16> {
+        let at = |i: usize| {
+            let last = bytes.len() - 1;
+            match order {
+                Order::Abcd => bytes[i],
+                Order::Dcba => bytes[last - i],
+                Order::Badc => bytes[i ^ 1],
+                Order::Cdab => bytes[(last - i) ^ 1],
+            }
+        };
+        (0..bytes.len() / 2)
+            .map(|w| u16::from_be_bytes([at(2 * w), at(2 * w + 1)]))
+            .collect()
+    }
+
+    #[test]
+    fn every_type_is_read_in_every_order() {
+        let cases: Vec<(Type, Vec<u8>, Value)> = vec![
+            (Type::U16, 0xFEDCu16.to_be_bytes().into(), Value::Unsigned(0xFEDC)),
+            (Type::I16, (-205i16).to_be_bytes().into(), Value::Signed(-205)),
+            (
+                Type::U32,
+                0xFEDC_BA98u32.to_be_bytes().into(),
+                Value::Unsigned(0xFEDC_BA98),
+            ),
+            (
+                Type::I32,
+                (-70_000i32).to_be_bytes().into(),
+                Value::Signed(-70_000),
+            ),
+            (
+                Type::U64,
+                u64::MAX.to_be_bytes().into(),
+                Value::Unsigned(u64::MAX),
+            ),
+            (
+                Type::I64,
+                (i64::MIN + 5).to_be_bytes().into(),
+                Value::Signed(i64::MIN + 5),
+            ),
+            (Type::F32, 230.2f32.to_be_bytes().into(), Value::Number(230.2)),
+            (
+                Type::F64,
+                (-1.0e-7f64).to_be_bytes().into(),
+                Value::Number(-1.0e-7),
+            ),
+            (
+                Type::Bits,
+                0x8001u16.to_be_bytes().into(),
+                Value::Unsigned(0x8001),
+            ),
+            (Type::Text(3), b"AB-12\0".to_vec(), Value::Text("AB-12".into())),
+        ];
+        for (kind, bytes, expected) in cases {
+            for order in ORDERS {
+                let words = stored(&bytes, order);
+                assert_eq!(
+                    decode_words(kind, order, None, &words),
+                    Some(expected.clone()),
+                    "{kind:?} {order:?} {words:04X?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_bool_is_a_bit_of_a_register_or_whether_it_holds_anything() {
+        let bit = |bit, word| decode_words(Type::Bool, Order::Abcd, bit, &[word]);
+        assert_eq!(bit(Some(3), 0b1000), Some(Value::Bool(true)));
+        assert_eq!(bit(Some(2), 0b1000), Some(Value::Bool(false)));
+        assert_eq!(bit(Some(15), 0x8000), Some(Value::Bool(true)));
+        assert_eq!(bit(Some(16), 0xFFFF), None);
+        assert_eq!(bit(None, 0xFF00), Some(Value::Bool(true)));
+        assert_eq!(
+            decode_words(Type::Bool, Order::Badc, Some(0), &[0x0100]),
+            Some(Value::Bool(true))
+        );
+    }
+
+    #[test]
+    fn flags_are_their_numbers_or_names() {
+        let map = vec![("0".into(), "leak".into()), ("1".into(), "break".into())];
+        let named = Transform {
+            map,
+            ..Transform::default()
+        };
+        let bits = |t: &Transform, word| value(Type::Bits, Order::Abcd, None, t, &[word]);
+        assert_eq!(
+            bits(&Transform::default(), 0b1001),
+            Some(Value::Text("0,3".into()))
+        );
+        assert_eq!(bits(&Transform::default(), 0), Some(Value::Text("none".into())));
+        assert_eq!(bits(&named, 0b1011), Some(Value::Text("leak,break,3".into())));
+    }
+
+    fn scaled(scale: f64, offset: f64, raw: Value) -> Option<Value> {
+        let scale = Some(scale);
+        Transform {
+            scale,
+            offset,
+            map: vec![],
+        }
+        .apply(raw)
+    }
+
+    #[test]
+    fn scaled_values_have_the_decimals_of_their_scale() {
+        let number = |v| Some(Value::Number(v));
+        assert_eq!(scaled(0.1, 0.0, Value::Unsigned(305)), number(30.5));
+        assert_eq!(scaled(0.1, 0.0, Value::Signed(-205)), number(-20.5));
+        assert_eq!(scaled(0.001, 0.0, Value::Unsigned(1_234_567)), number(1234.567));
+        assert_eq!(scaled(0.1, 0.0, Value::Number(4753.68)), number(475.4));
+        assert_eq!(scaled(10.0, 0.5, Value::Signed(-3)), number(-29.5));
+        assert_eq!(scaled(1000.0, 0.0, Value::Number(1.2345)), number(1234.5));
+        assert_eq!(scaled(1.0, -40.0, Value::Number(21.57)), number(-18.43));
+        assert_eq!(scaled(0.1, 0.0, Value::Bool(true)), Some(Value::Bool(true)));
+        assert_eq!(scaled(0.1, 0.0, Value::Number(-0.01)).unwrap().to_string(), "0");
+    }
+
+    #[test]
+    fn whole_numbers_stay_exact() {
+        let plain = Transform::default();
+        assert_eq!(
+            plain.apply(Value::Unsigned(1 << 53)),
+            Some(Value::Number((1u64 << 53) as f64))
+        );
+        assert_eq!(
+            plain.apply(Value::Unsigned((1 << 53) + 1)),
+            Some(Value::Unsigned((1 << 53) + 1))
+        );
+        assert_eq!(
+            plain.apply(Value::Signed(i64::MIN)),
+            Some(Value::Signed(i64::MIN))
+        );
+        assert_eq!(plain.apply(Value::Signed(-7)), Some(Value::Number(-7.0)));
+    }
+
+    #[test]
+    fn what_is_no_value_is_none() {
+        let f32_words = |v: f32| stored(&v.to_be_bytes(), Order::Abcd);
+        for v in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(
+                value(Type::F32, Order::Abcd, None, &Transform::default(), &f32_words(v)),
+                None
+            );
+        }
+        assert_eq!(Transform::default().apply(Value::Number(f64::NAN)), None);
+        assert_eq!(scaled(1e300, 0.0, Value::Number(1e300)), None);
+        assert_eq!(decode_words(Type::Text(1), Order::Abcd, None, &[0x4107]), None);
+        assert_eq!(decode_words(Type::Text(1), Order::Abcd, None, &[0xC3A9]), None);
+        assert_eq!(decode_words(Type::U32, Order::Abcd, None, &[1]), None);
+    }
+
+    #[test]
+    fn a_map_names_raw_values_and_knows_no_others() {
+        let map = [("true", "closed"), ("false", "open"), ("1", "running")];
+        let map = map.map(|(raw, name)| (raw.into(), name.into())).to_vec();
+        let t = Transform {
+            map,
+            ..Transform::default()
+        };
+        assert_eq!(t.apply(Value::Bool(true)), Some(Value::Text("closed".into())));
+        assert_eq!(t.apply(Value::Unsigned(1)), Some(Value::Text("running".into())));
+        assert_eq!(t.apply(Value::Number(1.0)), Some(Value::Text("running".into())));
+        assert_eq!(t.apply(Value::Unsigned(2)), None);
+        assert_eq!(t.apply(Value::Text("ajar".into())), None);
+    }
+
+    proptest! {
+        #[test]
+        fn an_f32_is_told_as_short_as_it_can_be_and_reads_back(bits: u32) {
+            let v = f32::from_bits(bits);
+            if v.is_finite() {
+                let told = as_written(v).unwrap();
+                prop_assert_eq!(told as f32, v);
+                prop_assert_eq!(told, v.to_string().parse::<f64>().unwrap());
+            }
+        }
+
+        #[test]
+        fn any_words_decode_without_panic(words: Vec<u16>, bit: Option<u8>, n in 0u16..20, scale: f64) {
+            let t = Transform { scale: Some(scale), offset: 0.1, map: vec![] };
+            for kind in [Type::Bool, Type::U16, Type::I32, Type::U64, Type::F32, Type::F64, Type::Bits, Type::Text(n)] {
+                for order in ORDERS {
+                    if let Some(Value::Number(v)) = value(kind, order, bit, &t, &words) {
+                        prop_assert!(v.is_finite());
+                    }
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Wires → readings. One task owns one wire; nothing here knows of rules, tickets or the centre.
 
 pub mod decode;
+pub mod life;
 pub mod modbus;
 pub mod mqtt;
 pub mod serial;

@@ -138,6 +138,10 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
 // --- Link ---
 
 impl Link {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Sends all of it. The bytes are then with the kernel, not yet on the line.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let sent = match &mut self.stream {
