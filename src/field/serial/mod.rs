@@ -1,5 +1,9 @@
 //! Boards with protocols of their own on a serial line or a serial device server.
 
+mod channel;
+mod line;
+pub mod lock_board;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,4 +55,9 @@ pub enum FirstByte {
     First,
 }
 
-pub async fn run(_channel: Arc<str>, _settings: Settings, _context: Context) {}
+/// Polls all boards of one line until `context.stop`, or until nobody takes the readings any more.
+pub async fn run(channel: Arc<str>, settings: Settings, context: Context) {
+    let stop = context.stop.clone();
+    let mut channel = channel::Channel::new(channel, settings, context);
+    stop.run_until_cancelled(channel.work()).await;
+}

@@ -1,0 +1,286 @@
+//! Message → batches of the devices it speaks for. Pure: the time is an argument.
+//!
+//! A retained message has no age: its readings are uncertain and it is no sign of life. A point that two concrete
+//! topics feed is bad (`ambiguous`) from the second one on, until the daemon's restart: nobody knows which is right.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::payload::{Payload, Said};
+use super::topic;
+use super::{Device, Point};
+use crate::reading::{Batch, Life, Millis, PointId, Reading, Reason};
+
+#[derive(Debug)]
+pub struct Inbox {
+    devices: Vec<Device>,
+    sources: HashMap<PointId, Source>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Source {
+    One(Box<str>),
+    Several,
+}
+
+/// What a broker hands over.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    pub topic: &'a str,
+    pub payload: &'a [u8],
+    pub retained: bool,
+}
+
+impl Inbox {
+    pub fn new(devices: Vec<Device>) -> Self {
+        Self {
+            devices,
+            sources: HashMap::new(),
+        }
+    }
+
+    /// Every filter to subscribe to, each once.
+    pub fn filters(&self) -> BTreeSet<&str> {
+        let of_devices = self
+            .devices
+            .iter()
+            .filter(|d| d.points.iter().any(|p| p.topic.is_none()))
+            .map(|d| &d.topic);
+        let of_points = self
+            .devices
+            .iter()
+            .flat_map(|d| &d.points)
+            .filter_map(|p| p.topic.as_ref());
+        let of_life = self.devices.iter().filter_map(|d| d.availability.as_ref());
+        of_devices
+            .chain(of_points)
+            .chain(of_life)
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// One batch for each device that the message concerns.
+    pub fn take(&mut self, message: Message<'_>, at: Millis) -> Vec<Batch> {
+        // An empty payload deletes a retained message; nobody said anything.
+        if message.payload.is_empty() {
+            return Vec::new();
+        }
+        let mut payload = Payload::new(message.payload);
+        let Self { devices, sources } = self;
+        devices
+            .iter()
+            .filter_map(|device| heard(device, sources, message, &mut payload, at))
+            .collect()
+    }
+
+    /// The connection to the broker is gone, and with it all that is known of its devices.
+    pub fn lost(&self, why: &str, at: Millis) -> Vec<Batch> {
+        self.devices
+            .iter()
+            .map(|device| gone(device, Reason::WireDown, why.to_owned(), at))
+            .collect()
+    }
+}
+
+fn heard(
+    device: &Device,
+    sources: &mut HashMap<PointId, Source>,
+    message: Message<'_>,
+    payload: &mut Payload<'_>,
+    at: Millis,
+) -> Option<Batch> {
+    if device
+        .availability
+        .as_deref()
+        .is_some_and(|filter| topic::matches(filter, message.topic))
+    {
+        return match payload.is_online()? {
+            true => Some(Batch {
+                device: device.id,
+                at,
+                readings: Vec::new(),
+                life: Some(Life::Online),
+            }),
+            false => Some(gone(
+                device,
+                Reason::Offline,
+                format!("{} says offline", message.topic),
+                at,
+            )),
+        };
+    }
+    let readings: Vec<_> = device
+        .points
+        .iter()
+        .filter_map(|point| reading(device, point, sources, message, payload, at))
+        .collect();
+    let concerned = !readings.is_empty() || topic::matches(&device.topic, message.topic);
+    let life = (!message.retained).then_some(Life::Online);
+    (concerned && !(readings.is_empty() && life.is_none())).then_some(Batch {
+        device: device.id,
+        at,
+        readings,
+        life,
+    })
+}
+
+fn reading(
+    device: &Device,
+    point: &Point,
+    sources: &mut HashMap<PointId, Source>,
+    message: Message<'_>,
+    payload: &mut Payload<'_>,
+    at: Millis,
+) -> Option<Reading> {
+    if !topic::matches(point.topic.as_ref().unwrap_or(&device.topic), message.topic) {
+        return None;
+    }
+    let said = payload.value(point.json.as_deref());
+    if said == Said::Nothing {
+        return None;
+    }
+    let source = sources
+        .entry(point.id)
+        .or_insert_with(|| Source::One(message.topic.into()));
+    if matches!(source, Source::One(first) if **first != *message.topic) {
+        *source = Source::Several;
+    }
+    if *source == Source::Several {
+        return Some(Reading::bad(point.id, at, Reason::Ambiguous));
+    }
+    let value = match said {
+        Said::Value(raw) => point.transform.apply(raw),
+        Said::Nothing | Said::Unreadable => None,
+    };
+    Some(match value {
+        Some(value) if message.retained => Reading::uncertain(point.id, at, value, Reason::Retained),
+        Some(value) => Reading::good(point.id, at, value),
+        None => Reading::bad(point.id, at, Reason::Unreadable),
+    })
+}
+
+/// Every point bad, the device offline.
+fn gone(device: &Device, reason: Reason, why: String, at: Millis) -> Batch {
+    Batch {
+        device: device.id,
+        at,
+        readings: device
+            .points
+            .iter()
+            .map(|point| Reading::bad(point.id, at, reason))
+            .collect(),
+        life: Some(Life::Offline { why }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::decode::Transform;
+    use crate::reading::{DeviceId, Quality, Value};
+
+    fn point(id: u32, json: Option<&str>) -> Point {
+        Point {
+            id: PointId(id),
+            topic: None,
+            json: json.map(Into::into),
+            transform: Transform::default(),
+        }
+    }
+
+    fn inbox(topic: &str) -> Inbox {
+        Inbox::new(vec![Device {
+            id: DeviceId(0),
+            topic: topic.into(),
+            availability: Some("z/door/availability".into()),
+            points: vec![point(0, Some("/t")), point(1, Some("/h"))],
+        }])
+    }
+
+    fn say(inbox: &mut Inbox, topic: &str, payload: &str, retained: bool) -> Vec<Batch> {
+        inbox.take(
+            Message {
+                topic,
+                payload: payload.as_bytes(),
+                retained,
+            },
+            7,
+        )
+    }
+
+    #[test]
+    fn one_message_is_one_batch_and_a_missing_field_is_no_reading() {
+        let mut inbox = inbox("z/door");
+        let both = say(&mut inbox, "z/door", r#"{"t":20.5,"h":44}"#, false);
+        assert_eq!(both.len(), 1);
+        assert_eq!(both[0].readings.len(), 2);
+        assert_eq!(both[0].life, Some(Life::Online));
+        let part = say(&mut inbox, "z/door", r#"{"h":45}"#, false);
+        assert_eq!(
+            part[0].readings,
+            [Reading::good(PointId(1), 7, Value::Signed(45))]
+        );
+    }
+
+    #[test]
+    fn a_retained_message_is_uncertain_and_no_sign_of_life() {
+        let batch = say(&mut inbox("z/door"), "z/door", r#"{"t":20.5}"#, true).remove(0);
+        assert_eq!(batch.life, None);
+        assert_eq!(batch.readings[0].quality, Quality::Uncertain);
+        assert_eq!(batch.readings[0].reason, Some(Reason::Retained));
+    }
+
+    #[test]
+    fn availability_moves_the_device_and_only_offline_the_points() {
+        let mut inbox = inbox("z/door/#");
+        let off = say(&mut inbox, "z/door/availability", r#"{"state":"offline"}"#, true).remove(0);
+        assert!(off.readings.iter().all(|r| r.reason == Some(Reason::Offline)) && off.readings.len() == 2);
+        assert!(matches!(off.life, Some(Life::Offline { .. })));
+        let on = say(&mut inbox, "z/door/availability", "online", true).remove(0);
+        assert_eq!((on.readings.len(), on.life), (0, Some(Life::Online)));
+    }
+
+    #[test]
+    fn a_second_source_makes_a_point_ambiguous_for_both() {
+        let mut inbox = inbox("z/+");
+        assert_eq!(
+            say(&mut inbox, "z/a", r#"{"t":1}"#, false)[0].readings[0].quality,
+            Quality::Good
+        );
+        assert_eq!(
+            say(&mut inbox, "z/b", r#"{"h":1}"#, false)[0].readings[0].quality,
+            Quality::Good
+        );
+        for topic in ["z/b", "z/a"] {
+            let batch = say(&mut inbox, topic, r#"{"t":2}"#, false).remove(0);
+            assert_eq!(batch.readings, [Reading::bad(PointId(0), 7, Reason::Ambiguous)]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_bad_and_what_concerns_nobody_is_nothing() {
+        let mut inbox = inbox("z/door");
+        let batch = say(&mut inbox, "z/door", "<html>", false).remove(0);
+        assert!(
+            batch
+                .readings
+                .iter()
+                .all(|r| r.reason == Some(Reason::Unreadable))
+        );
+        assert!(say(&mut inbox, "z/window", "{}", false).is_empty());
+        assert!(say(&mut inbox, "z/door", "", false).is_empty());
+        assert_eq!(
+            inbox.lost("broker gone", 9)[0].readings[1],
+            Reading::bad(PointId(1), 9, Reason::WireDown)
+        );
+    }
+
+    #[test]
+    fn each_filter_is_subscribed_once() {
+        let mut inbox = inbox("z/door");
+        inbox.devices.push(inbox.devices[0].clone());
+        assert_eq!(
+            inbox.filters().into_iter().collect::<Vec<_>>(),
+            ["z/door", "z/door/availability"]
+        );
+    }
+}
