@@ -473,12 +473,14 @@ async fn a_reply_that_breaks_off_is_no_reply() {
 #[tokio::test]
 async fn a_centre_that_is_not_there_is_shown_without_its_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/?key=hidden", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
     drop(listener);
-    let house = House::pushing(&url, 1).await;
-    let now = house.until("shown", |now| now.error.is_some()).await;
-    let error = now.error.unwrap();
-    assert!(error.contains("refused") && !error.contains("hidden"), "{error}");
+    for scheme in ["http", "https"] {
+        let house = House::pushing(&format!("{scheme}://{address}/?key=hidden"), 1).await;
+        let now = house.until("shown", |now| now.error.is_some()).await;
+        let error = now.error.unwrap();
+        assert!(error.contains("refused") && !error.contains("hidden"), "{error}");
+    }
 }
 
 /// Sends until all is done and says what the centre took, in its order.
