@@ -116,7 +116,9 @@ pub fn journal(dir: &Path) -> Result<Connection, Error> {
     let path = dir.join(JOURNAL);
     let mut db = writer(&path, Durable::Full)?;
     migrate(&mut db, &path, &JOURNAL_FORMATS)?;
-    let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    let verdict: String = db
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|e| damaged(&path, e))?;
     if verdict != "ok" {
         return Err(Error::Damaged { path, what: verdict });
     }

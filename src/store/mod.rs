@@ -113,7 +113,7 @@ pub enum Error {
     /// The task that was to do it ended before it did.
     #[error("interrupted: {0}")]
     Interrupted(String),
-    #[error("{0}")]
+    #[error("the data directory cannot be used now: {0}")]
     Sql(#[from] rusqlite::Error),
 }
 

@@ -128,6 +128,8 @@ impl Courier {
         match plan::decide(&answer.outcome, self.load.take) {
             Decision::Settle => {
                 if !self.pass_on(&answer.body).await {
+                    self.suffer("nobody here takes the centre's words on tickets")
+                        .await;
                     return Ok(Some(Rest::For(self.soon.pause())));
                 }
                 self.settle().await?;

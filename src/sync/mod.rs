@@ -19,6 +19,8 @@ use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::store::Outbox;
 use crate::ticket::Action;
+use crate::time;
+use carry::Courier;
 
 /// One centre that events are pushed to.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,16 +53,13 @@ pub struct Context {
 
 /// For what is under way at the stop, and one last round.
 const LAST_ROUND: Duration = Duration::from_secs(3);
+const HIRE_AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// Pushes to one centre until `stop`, then once more, within three seconds, whatever is still pending.
 pub async fn run(target: Target, context: Context) {
     let (name, stop) = (target.name.clone(), context.stop.clone());
-    let mut courier = match carry::Courier::new(target, context) {
-        Ok(courier) => courier,
-        Err(error) => {
-            error!(consumer = %name, %error, "Nothing can be pushed to this centre until the next start.");
-            return;
-        }
+    let Some(mut courier) = stop.run_until_cancelled(hired(target, context)).await else {
+        return;
     };
     let out_of_time = async {
         stop.cancelled().await;
@@ -69,5 +68,20 @@ pub async fn run(target: Target, context: Context) {
     tokio::select! {
         () = courier.carry() => {}
         () = out_of_time => info!(consumer = %name, "The last round was cut short; the rest is pushed after the next start."),
+    }
+}
+
+/// A courier needs the system's certificates; where they are missing, someone may still install them.
+async fn hired(target: Target, context: Context) -> Courier {
+    loop {
+        let error = match Courier::new(target.clone(), context.clone()) {
+            Ok(courier) => return courier,
+            Err(error) => format!("no HTTPS on this machine: {error:?}; are the ca-certificates installed?"),
+        };
+        error!(consumer = %target.name, error, "Nothing can be pushed to this centre; tried again slowly.");
+        let (name, outbox) = (target.name.clone(), context.outbox.clone());
+        // Shown where it can be; a store that fails says so itself.
+        let _ = tokio::task::spawn_blocking(move || outbox.note(&name, Some(&error), time::now())).await;
+        tokio::time::sleep(HIRE_AGAIN).await;
     }
 }
