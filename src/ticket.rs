@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tokio::sync::oneshot;
 
 use crate::reading::{Millis, Value};
 use crate::time::rfc3339;
@@ -139,6 +140,13 @@ pub struct Action {
     pub external_id: Option<String>,
     /// The revision the speaker had in mind; a word older than the last reopening is ignored.
     pub revision: Option<u64>,
+}
+
+/// An action with the place where its answer goes: the ticket as it now is.
+#[derive(Debug)]
+pub struct Ask {
+    pub action: Action,
+    pub answer: oneshot::Sender<Result<Ticket, Refusal>>,
 }
 
 /// Why an action did not happen.
