@@ -4,7 +4,6 @@
 pub mod backoff;
 pub mod event;
 pub mod live;
-pub mod logging;
 pub mod metrics;
 pub mod reading;
 pub mod secret;
