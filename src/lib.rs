@@ -4,6 +4,7 @@
 pub mod backoff;
 pub mod event;
 pub mod live;
+pub mod logging;
 pub mod metrics;
 pub mod reading;
 pub mod secret;

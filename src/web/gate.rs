@@ -64,7 +64,7 @@ fn of_this_machine(request: &Request) -> Result<(), Problem> {
     let headers = request.headers();
     let host = match headers.get(header::HOST) {
         Some(host) => host.to_str().ok(),
-        None => request.uri().authority().map(|a| a.as_str()),
+        None => request.uri().authority().map(axum::http::uri::Authority::as_str),
     };
     if !host.is_some_and(is_local) {
         return Err(Problem::forbidden(format!(
