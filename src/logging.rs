@@ -105,12 +105,12 @@ mod tests {
     #[test]
     fn dependencies_stay_quiet_until_they_are_named() {
         let debug = targets("debug").unwrap();
-        assert!(debug.would_enable("gatehouse::web", &Level::DEBUG));
+        assert!(debug.would_enable("gatehouse", &Level::DEBUG));
         assert!(!debug.would_enable("hyper::proto", &Level::INFO));
         assert!(debug.would_enable("hyper::proto", &Level::WARN));
         let named = targets("warn,hyper=trace").unwrap();
         assert!(named.would_enable("hyper::proto", &Level::TRACE));
-        assert!(!named.would_enable("gatehouse::web", &Level::INFO));
+        assert!(!named.would_enable("gatehouse", &Level::INFO));
         assert!(targets("error").unwrap().would_enable("gatehouse", &Level::ERROR));
         assert!(!targets("error").unwrap().would_enable("hyper", &Level::WARN));
     }

@@ -19,7 +19,7 @@ fn gatehouse(arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env_remove("GATEHOUSE_TOKEN_FILE")
-        .env("TZ", "Asia/Shanghai")
+        .env("TZ", "CST-8")
         .env("COLUMNS", "80");
     command
 }

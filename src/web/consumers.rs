@@ -13,7 +13,7 @@ use super::gate::Caller;
 use super::problem::Problem;
 use super::{Desk, Role};
 use crate::store::ConsumerNow;
-use crate::time;
+use crate::{metrics, time};
 
 /// Consumers the journal keeps a cursor for; each can hold up retention, so there is an end to them.
 const CONSUMERS_MAX: usize = 64;
@@ -84,7 +84,13 @@ pub async fn forget(
     desk.look(move |desk| {
         let known = desk.rooms.outbox.forget(&name);
         match known.map_err(|e| Problem::of_store(&e, |seq| desk.cursor(seq)))? {
-            true => Ok(StatusCode::NO_CONTENT),
+            true => {
+                desk.rooms
+                    .metrics
+                    .lag
+                    .remove(&metrics::Consumer { consumer: name });
+                Ok(StatusCode::NO_CONTENT)
+            }
             false => Err(Problem::not_found(format!(
                 "there is no consumer `{name}`; GET /api/v1/consumers lists them"
             ))),
