@@ -19,7 +19,7 @@ use crate::backoff::Backoff;
 use crate::config::{self, Gateway, Loaded, Mistakes};
 use crate::event::Draft;
 use crate::intake::{self, Doors, Intake};
-use crate::live::{Live, Readiness};
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::rules::{Engine, Memory, Plan, SavedEpisode, SavedTicket};
 use crate::ticket::{Action, Ask};
@@ -47,7 +47,11 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let next = house.wait(&mut signals, path).await;
         let reason = if next.is_some() { "reload" } else { "stop" };
-        let _ = sd_notify::notify(&[if next.is_some() { NotifyState::Reloading } else { NotifyState::Stopping }]);
+        let _ = sd_notify::notify(&[if next.is_some() {
+            NotifyState::Reloading
+        } else {
+            NotifyState::Stopping
+        }]);
         let whole = house.drain(reason).await;
         match next {
             Some(next) => start = *next,
@@ -80,7 +84,12 @@ fn first_start(path: &Path) -> Option<Start> {
         return None;
     };
     tracing::warn!("running with the last good configuration until this one is put right and reloaded");
-    Some(Start { gateway, reason: "start", rejected: Some(mistakes.to_string()), changed: false })
+    Some(Start {
+        gateway,
+        reason: "start",
+        rejected: Some(mistakes.to_string()),
+        changed: false,
+    })
 }
 
 fn accept(loaded: Loaded, reason: &'static str) -> Start {
@@ -91,7 +100,12 @@ fn accept(loaded: Loaded, reason: &'static str) -> Start {
         tracing::warn!(%error, "the configuration could not be kept as the last good one");
         true
     });
-    Start { gateway: loaded.gateway, reason, rejected: None, changed }
+    Start {
+        gateway: loaded.gateway,
+        reason,
+        rejected: None,
+        changed,
+    }
 }
 
 /// Everything that runs. What is not here is held by a task.
@@ -117,7 +131,9 @@ impl House {
     /// The store cannot be opened, or the API's port is taken; each names the thing and the cure.
     pub async fn build(start: Start) -> anyhow::Result<Self> {
         let announce = announce(&start);
-        let Start { gateway, rejected, .. } = start;
+        let Start {
+            gateway, rejected, ..
+        } = start;
         let site = gateway.site.clone();
         let metrics = Metrics::new();
         let live = Arc::new(Live::new(&site));
@@ -126,8 +142,13 @@ impl House {
 
         let mut ends = store::open(&gateway.store, &site.gateway)
             .with_context(|| format!("opening the store in {}", gateway.store.dir.display()))?;
-        ends.journal.keep_consumers(&consumers(&gateway)).context("naming the consumers")?;
-        let remembered = ends.journal.recall().context("recalling tickets from the journal")?;
+        ends.journal
+            .keep_consumers(&consumers(&gateway))
+            .context("naming the consumers")?;
+        let remembered = ends
+            .journal
+            .recall()
+            .context("recalling tickets from the journal")?;
         let epoch = ends.journal.epoch().clone();
         let first_head = ends.journal.head();
 
@@ -136,7 +157,10 @@ impl House {
         let (tell_in, tells) = mpsc::channel(intake::TELLS_MAX);
         let (head_in, head) = watch::channel(first_head);
         let (pulse_in, pulse) = watch::channel(0);
-        let (ready_in, ready) = watch::channel(Readiness { ready: false, degraded: rejected });
+        let (ready_in, ready) = watch::channel(web::Readiness {
+            ready: false,
+            degraded: rejected,
+        });
 
         let plan = Plan {
             rules: gateway.rules.clone(),
@@ -159,7 +183,13 @@ impl House {
                 disk_limit: gateway.store.disk_limit,
             },
         };
-        let doors = Doors { batches, asks, tells, head: head_in, pulse: pulse_in };
+        let doors = Doors {
+            batches,
+            asks,
+            tells,
+            head: head_in,
+            pulse: pulse_in,
+        };
         let (farewell, farewell_reason) = oneshot::channel();
         let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason)?;
 
@@ -191,14 +221,29 @@ impl House {
             head,
             asks: ask_in.clone(),
             ready,
-            named: gateway.consumers.iter().map(|c| c.name.clone()).chain(gateway.sync.iter().map(|t| t.name.clone())).collect(),
+            named: gateway
+                .consumers
+                .iter()
+                .map(|c| c.name.clone())
+                .chain(gateway.sync.iter().map(|t| t.name.clone()))
+                .collect(),
         };
-        webs.spawn(web::serve(listener, gateway.web.clone(), rooms, stop_webs.clone()));
+        webs.spawn(web::serve(
+            listener,
+            gateway.web.clone(),
+            rooms,
+            stop_webs.clone(),
+        ));
         tracing::info!(%api, "the API listens");
 
         let stop_wires = CancellationToken::new();
         let wires = TaskTracker::new();
-        let context = field::Context { site: site.clone(), out: batch_in, stop: stop_wires.clone(), metrics };
+        let context = field::Context {
+            site: site.clone(),
+            out: batch_in,
+            stop: stop_wires.clone(),
+            metrics,
+        };
         for channel in gateway.channels {
             wires.spawn(keep_running(channel, context.clone()));
         }
@@ -248,7 +293,10 @@ impl House {
     async fn reject(&mut self, mistakes: &Mistakes) {
         tracing::error!("the configuration was not reloaded, since it is not right:\n{mistakes}");
         // Intake is gone only when the daemon is about to stop.
-        let _ = self.tells.send(rejected(&self.gateway, &mistakes.to_string())).await;
+        let _ = self
+            .tells
+            .send(rejected(&self.gateway, &mistakes.to_string()))
+            .await;
     }
 
     /// Wires, intake, one last round of sync, web: the way of a reading. Whether everything was written.
@@ -262,7 +310,9 @@ impl House {
         if timeout(WIRES_DRAIN, self.wires.wait()).await.is_err() {
             tracing::warn!("a wire did not let go in time");
         }
-        let whole = timeout(INTAKE_DRAIN, &mut self.intake_done).await.is_ok_and(|done| done.is_ok());
+        let whole = timeout(INTAKE_DRAIN, &mut self.intake_done)
+            .await
+            .is_ok_and(|done| done.is_ok());
         if whole && let Some(intake) = self.intake.take() {
             // It has said that it is done; joining it releases the journal for whoever comes next.
             let _ = intake.join();
@@ -275,7 +325,11 @@ impl House {
         self.stop_webs.cancel();
         self.webs.close();
         let _ = timeout(Duration::from_secs(1), self.webs.wait()).await;
-        tracing::info!(took_ms = started.elapsed().as_millis() as u64, reason, "gatehouse has stopped");
+        tracing::info!(
+            took_ms = started.elapsed().as_millis() as u64,
+            reason,
+            "gatehouse has stopped"
+        );
         whole
     }
 }
@@ -299,19 +353,37 @@ fn rejected(gateway: &str, mistakes: &str) -> Draft {
     // A journal line, not a report: the first lines name the first mistakes.
     let reason: String = mistakes.chars().take(2000).collect();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": reason });
-    Draft::new("gateway.config-rejected", format!("gateways/{gateway}"), time::now(), &data)
+    Draft::new(
+        "gateway.config-rejected",
+        format!("gateways/{gateway}"),
+        time::now(),
+        &data,
+    )
 }
 
 fn consumers(gateway: &Gateway) -> Vec<(Arc<str>, store::Kind, bool)> {
-    let pushed = gateway.sync.iter().map(|target| (target.name.clone(), store::Kind::Push, true));
-    let pulled = gateway.consumers.iter().map(|c| (c.name.clone(), store::Kind::Pull, c.required));
+    let pushed = gateway
+        .sync
+        .iter()
+        .map(|target| (target.name.clone(), store::Kind::Push, true));
+    let pulled = gateway
+        .consumers
+        .iter()
+        .map(|c| (c.name.clone(), store::Kind::Pull, c.required));
     pushed.chain(pulled).collect()
 }
 
 fn memory(remembered: store::Memory) -> Memory {
-    let ticket = |t: store::TicketRow| SavedTicket { ticket: t.ticket, subject: t.subject, life: t.life };
-    let episode =
-        |e: store::EpisodeRow| SavedEpisode { rule: e.rule, subject: e.subject, state: e.state };
+    let ticket = |t: store::TicketRow| SavedTicket {
+        ticket: t.ticket,
+        subject: t.subject,
+        life: t.life,
+    };
+    let episode = |e: store::EpisodeRow| SavedEpisode {
+        rule: e.rule,
+        subject: e.subject,
+        state: e.state,
+    };
     Memory {
         tickets: remembered.tickets.into_iter().map(ticket).collect(),
         episodes: remembered.episodes.into_iter().map(episode).collect(),
@@ -333,14 +405,24 @@ fn begin_intake(
         let mut farewell = farewell;
         let reason = farewell.try_recv().unwrap_or("stop");
         let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": reason });
-        vec![Draft::new("gateway.stopped", format!("gateways/{gateway}"), time::now(), &data)]
+        vec![Draft::new(
+            "gateway.stopped",
+            format!("gateways/{gateway}"),
+            time::now(),
+            &data,
+        )]
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
     let body = move || {
         runtime.block_on(intake.run(doors, announce, goodbye));
         let _ = done_in.send(());
     };
-    let thread = std::thread::Builder::new().name("intake".into()).spawn(body).context("starting intake")?;
+    let thread = std::thread::Builder::new()
+        .name("intake".into())
+        .spawn(body)
+        .context("starting intake")?;
     Ok((thread, done))
 }
 
@@ -378,7 +460,9 @@ async fn hand_on(mut words: mpsc::Receiver<Action>, asks: mpsc::Sender<Ask>) {
 
 /// Fed by intake's rounds, not by a timer: when intake is stuck, the watchdog starves.
 async fn feed_watchdog(mut pulse: watch::Receiver<u64>) {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let Some(limit) = sd_notify::watchdog_enabled() else {
+        return;
+    };
     let mut fed = Instant::now();
     while pulse.changed().await.is_ok() {
         if fed.elapsed() >= limit / 4 {

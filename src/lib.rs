@@ -48,7 +48,7 @@
 pub mod backoff;
 pub mod event;
 pub mod live;
-// pub mod logging;
+pub mod logging;
 pub mod metrics;
 pub mod reading;
 pub mod secret;
@@ -66,7 +66,7 @@ pub mod web;
 
 pub mod config;
 
-// pub mod app;
+pub mod app;
 
 pub mod cli;
 pub mod sim;

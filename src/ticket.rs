@@ -142,6 +142,13 @@ pub struct Action {
     pub revision: Option<u64>,
 }
 
+/// An action with the place where its answer goes: the ticket as it now is.
+#[derive(Debug)]
+pub struct Ask {
+    pub action: Action,
+    pub answer: oneshot::Sender<Result<Ticket, Refusal>>,
+}
+
 /// Why an action did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -159,11 +166,4 @@ pub enum Refusal {
     },
     #[error("the journal cannot be written now: {0}; try again")]
     NotWritten(String),
-}
-
-/// An action with the place where its answer goes: the ticket as it then is.
-#[derive(Debug)]
-pub struct Ask {
-    pub action: Action,
-    pub answer: oneshot::Sender<Result<Ticket, Refusal>>,
 }

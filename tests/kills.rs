@@ -275,7 +275,7 @@ fn check_journal(events: &[Json]) -> Latest {
         let text = |key: &str| ticket[key].as_str().unwrap().to_owned();
         let key = (text("rule"), text("point"));
         if kind == "opened" {
-            assert!(by_key.get(&key).is_none(), "{key:?} was opened twice");
+            assert!(!by_key.contains_key(&key), "{key:?} was opened twice");
         }
         latest.insert(id, ticket.clone());
         by_key.insert(key, ticket.clone());
@@ -358,7 +358,7 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_doubled() {
     // The dust settles: a last run with the CRM up and every device in a known state.
     *crm.mood.lock().unwrap() = Mood::Up;
     let mut daemon = start(dir.path());
-    let high = |unit: usize| unit % 2 == 0;
+    let high = |unit: usize| unit.is_multiple_of(2);
     for unit in 0..UNITS {
         devices.set(unit, if high(unit) { HIGH } else { LOW });
     }

@@ -135,6 +135,9 @@ fn batch(device: u32, at: Millis, kind: Kind) -> Batch {
     }
 }
 
+/// Kind, time, revision, occurrences, state.
+type Told = (&'static str, Millis, u64, u32, State);
+
 /// An engine with a journal in memory.
 struct Bench {
     engine: Engine,
@@ -193,7 +196,7 @@ impl Bench {
     }
 
     /// What was told, without what depends on the order in which devices spoke: ids and numbers.
-    fn by_subject(&self) -> BTreeMap<(String, String), Vec<(&'static str, Millis, u64, u32, State)>> {
+    fn by_subject(&self) -> BTreeMap<(String, String), Vec<Told>> {
         let mut by = BTreeMap::<_, Vec<_>>::new();
         for change in &self.told {
             let t = &change.ticket;

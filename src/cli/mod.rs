@@ -1,1 +1,157 @@
-//! (to come)
+//! The commands. `run`, `check` and `demo` work on this machine; the others ask a running daemon through its API.
+
+mod check;
+mod client;
+mod events;
+mod history;
+mod status;
+mod table;
+mod tickets;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app;
+
+/// Gateway daemon for residential compounds: reads devices, raises repair tickets, keeps them, tells the centre.
+#[derive(Debug, Parser)]
+#[command(name = "gatehouse", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The daemon, in the foreground; logs to stderr
+    Run(Config),
+    /// A whole compound on this machine, without hardware or set-up
+    Demo(Demo),
+    /// Validates the configuration; prints what would run, or all mistakes
+    Check(Config),
+    /// How a running daemon is: devices, points, tickets, consumers
+    Status(Daemon),
+    /// Tickets of a running daemon; without --state or --all those not yet closed
+    Tickets(tickets::Tickets),
+    /// The journal of a running daemon; without --after its last lines
+    Events(events::Events),
+    /// What one point has said
+    History(history::History),
+}
+
+#[derive(Debug, Args)]
+pub struct Config {
+    /// A file, or a directory with gatehouse.toml
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "GATEHOUSE_CONFIG",
+        default_value = "/etc/gatehouse"
+    )]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Ends by itself after this long (60s, 2m); 0 only if every ticket arrived once
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
+    pub time: Option<Duration>,
+    /// Where the page and the API are
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+}
+
+/// How a running daemon is reached, and for whom the answer is printed.
+#[derive(Debug, Args)]
+pub struct Daemon {
+    /// Where its API is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// A file with the token, where the API asks for one
+    #[arg(long, value_name = "FILE", env = "GATEHOUSE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// For machines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Does what was asked. A reader that has gone away (`| head`) is no failure.
+///
+/// # Errors
+/// What went wrong, for people.
+pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let done = match cli.command {
+        Command::Run(config) => wait_for(app::run(&config.config)),
+        Command::Check(config) => check::check(&config.config),
+        Command::Demo(_) => anyhow::bail!("no demo yet"),
+        Command::Status(daemon) => wait_for(status::status(&daemon)),
+        Command::Tickets(tickets) => wait_for(tickets::tickets(&tickets)),
+        Command::Events(events) => wait_for(events::events(&events)),
+        Command::History(history) => wait_for(history::history(&history)),
+    };
+    match done {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        done => done,
+    }
+}
+
+fn wait_for(asked: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(asked)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The one way to stdout.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// A time of the API as the clock on the wall here shows it.
+fn local(at: &str) -> String {
+    match at.parse::<jiff::Timestamp>() {
+        Ok(at) => at
+            .to_zoned(jiff::tz::TimeZone::system())
+            .strftime("%m-%d %H:%M:%S")
+            .to_string(),
+        Err(_) => table::harmless(at),
+    }
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| format!("`{text}` is no time; say 60s or 2m"))?;
+    Duration::try_from(span).map_err(|_| "a time cannot be negative".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_put_together_rightly() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_written_as_people_do() {
+        assert_eq!(span("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(span("1m 30s"), Ok(Duration::from_secs(90)));
+        assert!(span("60").is_err() && span("-1s").is_err());
+    }
+}

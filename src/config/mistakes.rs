@@ -120,7 +120,11 @@ impl<'a> Report<'a> {
     }
 
     fn locate(&self, spot: Spot, what: String, cure: String) -> Mistake {
-        let (path, text) = self.sources.get(spot.file).copied().unwrap_or((Path::new(""), ""));
+        let (path, text) = self
+            .sources
+            .get(spot.file)
+            .copied()
+            .unwrap_or((Path::new(""), ""));
         Mistake {
             path: path.to_owned(),
             place: Some(place(text, spot.start, spot.end)),
@@ -281,12 +285,20 @@ pub(super) fn did_you_mean<'n>(word: &str, there_is: impl IntoIterator<Item = &'
     if more > 0 {
         list += &format!(" and {more} more");
     }
-    if list.is_empty() { "there is none".into() } else { format!("there is {list}") }
+    if list.is_empty() {
+        "there is none".into()
+    } else {
+        format!("there is {list}")
+    }
 }
 
 /// `a`, `b`, `c`
 pub(super) fn listed<'n>(words: impl IntoIterator<Item = &'n str>) -> String {
-    words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    words
+        .into_iter()
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -322,7 +334,10 @@ mod tests {
         let text = format!("{}key{}", "x".repeat(1000), "y".repeat(1000));
         let (line, pad, mark) = place(&text, 1000, 1003).window();
         assert_eq!(line.chars().count(), LINE_MAX + 2);
-        assert_eq!(line.chars().skip(pad.chars().count()).take(3).collect::<String>(), "key");
+        assert_eq!(
+            line.chars().skip(pad.chars().count()).take(3).collect::<String>(),
+            "key"
+        );
         assert_eq!(mark, "^^^");
     }
 

@@ -18,7 +18,11 @@ pub(super) struct Names {
 
 impl Names {
     pub fn new(what: &'static str, max: usize) -> Self {
-        Self { what, max, taken: HashMap::new() }
+        Self {
+            what,
+            max,
+            taken: HashMap::new(),
+        }
     }
 
     /// The `id` of a table; empty where there is none that can be used.
@@ -27,7 +31,9 @@ impl Names {
     }
 
     pub fn claim_key(&mut self, section: &mut Section<'_>, key: &'static str) -> String {
-        let Some(id) = section.require::<Id>(key) else { return String::new() };
+        let Some(id) = section.require::<Id>(key) else {
+            return String::new();
+        };
         self.once(&id.value.0, id.spot, section.report);
         id.value.0
     }

@@ -48,7 +48,12 @@ pub(super) enum Wrong {
 
 impl<'a> Section<'a> {
     pub fn new(table: &'a Table, name: impl Into<String>, report: &'a Report<'a>) -> Self {
-        Self { table, name: name.into(), known: Vec::new(), report }
+        Self {
+            table,
+            name: name.into(),
+            known: Vec::new(),
+            report,
+        }
     }
 
     /// Where the table begins.
@@ -99,16 +104,24 @@ impl<'a> Section<'a> {
 
     /// Says that a key is missing, with a cure of the caller's own.
     pub fn missing(&self, key: &str, cure: impl Into<String>) {
-        self.report.missing(self.table.spot, format!("{} has no `{key}`", self.name), cure);
+        self.report
+            .missing(self.table.spot, format!("{} has no `{key}`", self.name), cure);
     }
 
     /// A whole number within bounds, which the error states.
-    pub fn whole<T: TryFrom<i128> + Copy>(&mut self, key: &'static str, bounds: RangeInclusive<i128>) -> Option<Told<T>> {
+    pub fn whole<T: TryFrom<i128> + Copy>(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<i128>,
+    ) -> Option<Told<T>> {
         let told = self.take::<i128>(key)?;
         if bounds.contains(&told.value)
             && let Ok(value) = T::try_from(told.value)
         {
-            return Some(Told { value, spot: told.spot });
+            return Some(Told {
+                value,
+                spot: told.spot,
+            });
         }
         self.report.mistake(
             told.spot,
@@ -127,7 +140,11 @@ impl<'a> Section<'a> {
         self.report.mistake(
             told.spot,
             format!("`{key}` is {}", human(told.value)),
-            format!("write a span from `\"{}\"` to `\"{}\"`", human(*bounds.start()), human(*bounds.end())),
+            format!(
+                "write a span from `\"{}\"` to `\"{}\"`",
+                human(*bounds.start()),
+                human(*bounds.end())
+            ),
         );
         None
     }
@@ -136,7 +153,10 @@ impl<'a> Section<'a> {
     pub fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<Told<T>> {
         let told = self.take::<String>(key)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == told.value) {
-            return Some(Told { value: *value, spot: told.spot });
+            return Some(Told {
+                value: *value,
+                spot: told.spot,
+            });
         }
         self.report.mistake(
             told.spot,
@@ -148,7 +168,9 @@ impl<'a> Section<'a> {
 
     /// The tables of `[[key]]`.
     pub fn tables(&mut self, key: &'static str) -> Vec<&'a Table> {
-        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let Some(entry) = self.entry(key) else {
+            return Vec::new();
+        };
         let mut tables = Vec::new();
         let wrong = |spot: Spot| {
             self.report.mistake(
@@ -178,14 +200,16 @@ impl<'a> Section<'a> {
             return Some(table);
         }
         let cure = format!("write `[{key}]`, with one bracket, and its keys below");
-        self.report.mistake(entry.key_spot, format!("`{key}` is one table"), cure);
+        self.report
+            .mistake(entry.key_spot, format!("`{key}` is one table"), cure);
         None
     }
 
     /// A key that this version knows of and cannot do: a mistake, since what it asks for would not happen.
     pub fn later(&mut self, key: &'static str, instead: &str) {
         if let Some(entry) = self.entry(key) {
-            self.report.mistake(entry.key_spot, format!("`{key}` is not in this version"), instead);
+            self.report
+                .mistake(entry.key_spot, format!("`{key}` is not in this version"), instead);
         }
     }
 
@@ -198,7 +222,8 @@ impl<'a> Section<'a> {
         };
         for spot in spots {
             let what = format!("`{key}` is not in this version, ignored");
-            self.report.warning(spot, what, "remove it, or leave it for a later version");
+            self.report
+                .warning(spot, what, "remove it, or leave it for a later version");
         }
     }
 
@@ -212,7 +237,8 @@ impl<'a> Section<'a> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("{} knows {}", self.name, listed(self.known.iter().copied())),
             };
-            self.report.mistake(entry.key_spot, format!("unknown key `{}`", entry.key), cure);
+            self.report
+                .mistake(entry.key_spot, format!("unknown key `{}`", entry.key), cure);
         }
     }
 }

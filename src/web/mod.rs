@@ -1,9 +1,43 @@
-//! The pull API, health and metrics: from View only, and people's actions as nouns to intake.
+//! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
+//!
+//! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `site` (devices and points),
+//! `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
+//! and behind them `problem` (what every refusal looks like).
 
+mod consumers;
+mod events;
+mod gate;
+mod health;
+mod history;
+mod listener;
+mod page;
+mod problem;
+mod site;
+mod tickets;
+
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post, put};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::event::Cursor;
+use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::reading::Site;
 use crate::secret::Secret;
+use crate::store::{Outbox, View};
+use crate::ticket::Ask;
+
+pub use health::Readiness;
+use problem::Problem;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -30,3 +64,167 @@ pub enum Role {
 }
 
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+
+/// What the house shows through this room.
+#[derive(Debug, Clone)]
+pub struct Rooms {
+    pub view: View,
+    /// Only for the cursors of those who pull.
+    pub outbox: Outbox,
+    pub live: Arc<Live>,
+    pub site: Arc<Site>,
+    pub metrics: Metrics,
+    /// The last number of the journal; wakes those who wait for news.
+    pub head: watch::Receiver<u64>,
+    /// People's actions, answered by intake.
+    pub asks: mpsc::Sender<Ask>,
+    pub ready: watch::Receiver<Readiness>,
+    /// Consumers that the configuration names; they cannot be forgotten by a call.
+    pub named: Vec<Arc<str>>,
+}
+
+/// Bytes of a request's body.
+const BODY_MAX: usize = 64 << 10;
+/// Requests that wait for news at one time.
+const POLLS_MAX: usize = 64;
+/// Requests that look into the store at one time; each takes a thread.
+const LOOKS_MAX: usize = 2;
+/// How long requests may still take once the house closes.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Opens the port; where `listen` has port 0, the listener knows which it became.
+///
+/// # Errors
+/// The address is taken or not this machine's; or it is open to others while no token guards the API.
+pub async fn bind(settings: &Settings) -> io::Result<TcpListener> {
+    let listen = settings.listen;
+    if settings.tokens.is_empty() && !listen.ip().is_loopback() {
+        let why = format!(
+            "[api] listen = \"{listen}\" can be reached by others, but there is no [[api.token]]; \
+             add one, or listen on 127.0.0.1"
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    TcpListener::bind(listen).await.map_err(|error| {
+        let why =
+            format!("[api] listen = \"{listen}\": {error}; stop what listens there, or choose another port");
+        io::Error::new(error.kind(), why)
+    })
+}
+
+/// Answers requests until `stop`; those that wait for news are then answered at once.
+///
+/// # Errors
+/// None at present; accepting goes on after an error of one connection.
+pub async fn serve(
+    listener: TcpListener,
+    settings: Settings,
+    rooms: Rooms,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let desk = Arc::new(Desk {
+        settings,
+        rooms,
+        stop: stop.clone(),
+        polls: Arc::new(Semaphore::new(POLLS_MAX)),
+        looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+    });
+    let serving = axum::serve(listener::Bounded::new(listener), router(&desk))
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let patience = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        done = async { serving.await } => done,
+        () = patience => {
+            tracing::warn!(after = ?DRAIN, "connections were still open when the API closed");
+            Ok(())
+        }
+    }
+}
+
+fn router(desk: &Arc<Desk>) -> Router {
+    let mut router = Router::new()
+        .route("/", get(page::page))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/consumers", get(consumers::list))
+        .route(
+            "/api/v1/consumers/{name}",
+            put(consumers::acknowledge).delete(consumers::forget),
+        )
+        .route("/api/v1/devices", get(site::devices))
+        .route("/api/v1/points", get(site::points))
+        .route("/api/v1/points/{point}/history", get(history::history))
+        .route("/api/v1/tickets", get(tickets::list))
+        .route("/api/v1/tickets/{id}", get(tickets::one));
+    for (word, verb) in tickets::VERBS {
+        let path = format!("/api/v1/tickets/{{id}}/{word}");
+        router = router.route(
+            &path,
+            post(move |desk, caller, id, body| tickets::act(verb, desk, caller, id, body)),
+        );
+    }
+    let rooms = router
+        .fallback(problem::nothing_here)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(desk.clone(), gate::gate))
+        .with_state(desk.clone());
+    // Around the whole: what a wrong method may use instead is added outside of a router's own layers.
+    Router::new()
+        .fallback_service(rooms)
+        .layer(middleware::from_fn(problem::dress))
+}
+
+/// What every request finds here.
+struct Desk {
+    settings: Settings,
+    rooms: Rooms,
+    stop: CancellationToken,
+    polls: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+}
+
+impl Desk {
+    /// Looks into the store on a thread of its own, since the disk may take its time.
+    async fn look<T, F>(self: &Arc<Self>, look: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Desk) -> Result<T, Problem> + Send + 'static,
+    {
+        let gone = |_| Problem::internal("a look into the store broke off; try again, and read the log");
+        let turn = self
+            .looks
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| Problem::closing())?;
+        let desk = self.clone();
+        tokio::task::spawn_blocking(move || {
+            // Held by the thread, not by the request, which its client may give up.
+            let _turn = turn;
+            look(&desk)
+        })
+        .await
+        .map_err(gone)?
+    }
+
+    /// `<epoch>.<seq>` of the present epoch.
+    fn cursor(&self, seq: u64) -> String {
+        let epoch = Some(self.rooms.view.epoch().to_string());
+        Cursor { epoch, seq }.to_string()
+    }
+
+    /// The number that a cursor means in the present epoch.
+    fn seq(&self, text: &str) -> Result<u64, Problem> {
+        let cursor: Cursor = text.parse().map_err(Problem::bad_request)?;
+        let present = self.rooms.view.epoch();
+        match cursor.epoch {
+            Some(epoch) if epoch != **present => Err(Problem::foreign_epoch(&epoch, present)),
+            _ => Ok(cursor.seq),
+        }
+    }
+}

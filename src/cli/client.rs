@@ -1,0 +1,132 @@
+//! Asks the API of a running daemon, and says what to do where it does not answer.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Daemon;
+
+/// Longer than the longest wait for news.
+const TIMEOUT: Duration = Duration::from_secs(75);
+
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: Option<String>,
+}
+
+/// An answer as it came.
+pub struct Answer {
+    pub status: StatusCode,
+    pub text: String,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    detail: String,
+}
+
+impl Client {
+    pub fn new(daemon: &Daemon) -> anyhow::Result<Self> {
+        let token = match &daemon.token_file {
+            Some(file) => {
+                let text = std::fs::read_to_string(file);
+                let text = text.with_context(|| format!("cannot read the token from {}", file.display()))?;
+                Some(text.trim().to_owned())
+            }
+            None => None,
+        };
+        // A proxy is for the world outside; the daemon is named by its own address.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(TIMEOUT);
+        let http = http.build().context(
+            "cannot make an HTTP client; without CA certificates install the package ca-certificates",
+        )?;
+        let url = daemon.url.trim_end_matches('/').to_owned();
+        Ok(Self { http, url, token })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whatever the daemon says.
+    pub async fn ask(&self, path: &str) -> anyhow::Result<Answer> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.http.get(&url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let no_answer = || {
+            format!(
+                "no answer from {}; is the daemon running (gatehouse run), and is --url right?",
+                self.url
+            )
+        };
+        let response = request.send().await.with_context(no_answer)?;
+        let status = response.status();
+        let text = response.text().await.with_context(no_answer)?;
+        Ok(Answer { status, text })
+    }
+
+    /// The text of a good answer; a refusal is an error in the daemon's own words.
+    pub async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let answer = self.ask(path).await?;
+        if answer.status.is_success() {
+            return Ok(answer.text);
+        }
+        bail!(self.refusal(&answer))
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        read(&self.text(path).await?)
+    }
+
+    pub fn refusal(&self, answer: &Answer) -> String {
+        let detail = serde_json::from_str::<Problem>(&answer.text).map_or_else(
+            |_| "this is not gatehouse's API; is --url right?".into(),
+            |problem| problem.detail,
+        );
+        let hint = match answer.status {
+            StatusCode::UNAUTHORIZED => " (--token-file or $GATEHOUSE_TOKEN_FILE)",
+            _ => "",
+        };
+        format!("{} answers {}: {detail}{hint}", self.url, answer.status)
+    }
+}
+
+pub fn read<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+    serde_json::from_str(text).context("the daemon's answer cannot be read; are both of the same version?")
+}
+
+/// One value of a query, safe to stand in a URL.
+pub fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => {
+                safe.push(byte.into());
+            }
+            _ => {
+                // Writing into a String cannot fail.
+                let _ = write!(safe, "%{byte:02X}");
+            }
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_stands_in_a_query_stays_one_value() {
+        assert_eq!(super::escaped("ticket.*,access.*"), "ticket.%2A,access.%2A");
+        assert_eq!(super::escaped("a&b=锦"), "a%26b%3D%E9%94%A6");
+    }
+}

@@ -1,0 +1,146 @@
+//! The journal by cursor, with long polling. Events leave as they are stored, byte for byte.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep_until};
+
+use super::Desk;
+use super::problem::Problem;
+use crate::event::Kinds;
+
+const LIMIT_DEFAULT: usize = 100;
+pub const LIMIT_MAX: usize = 1000;
+/// Seconds.
+const WAIT_MAX: f64 = 60.0;
+/// Events taken from the store in one go, so that a full answer is in memory once only.
+const CHUNK: usize = 100;
+/// Bytes after which an answer ends early; its `next` says where to go on.
+const BODY_SOFT_MAX: usize = 4 << 20;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    after: Option<String>,
+    limit: Option<usize>,
+    wait: Option<f64>,
+    types: Option<String>,
+}
+
+/// `GET /api/v1/events`
+pub async fn events(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked>) -> Result<Response, Problem> {
+    let limit = limit(asked.limit, LIMIT_DEFAULT)?;
+    let deadline = Instant::now() + wait(asked.wait)?;
+    let kinds: Kinds = asked
+        .types
+        .unwrap_or_default()
+        .parse()
+        .map_err(Problem::bad_request)?;
+    let mut after = desk.seq(asked.after.as_deref().unwrap_or("0"))?;
+    let mut head = desk.rooms.head.clone();
+    let mut seat = None;
+    let mut last = false;
+    loop {
+        // Seen before the journal is read: what is committed in between wakes the wait below.
+        head.borrow_and_update();
+        let kinds = kinds.clone();
+        let pulled = desk.look(move |desk| pull(desk, after, limit, &kinds)).await?;
+        if pulled.count > 0 || last || Instant::now() >= deadline {
+            return Ok(pulled.answer(&desk));
+        }
+        if seat.is_none() {
+            seat = Some(desk.polls.clone().try_acquire_owned().map_err(|_| {
+                Problem::busy(format!(
+                    "{} requests wait for news already; ask without wait, or later",
+                    super::POLLS_MAX
+                ))
+            })?);
+        }
+        after = pulled.next;
+        tokio::select! {
+            // Nobody writes any more: the house closes.
+            news = head.changed() => last = news.is_err(),
+            () = sleep_until(deadline) => last = true,
+            () = desk.stop.cancelled() => last = true,
+        }
+    }
+}
+
+/// A number of rows within its bound.
+pub fn limit(asked: Option<usize>, default: usize) -> Result<usize, Problem> {
+    match asked.unwrap_or(default) {
+        limit @ 1..=LIMIT_MAX => Ok(limit),
+        limit => Err(Problem::bad_request(format!(
+            "limit={limit} is out of bounds; say 1 to {LIMIT_MAX}"
+        ))),
+    }
+}
+
+fn wait(asked: Option<f64>) -> Result<Duration, Problem> {
+    let seconds = asked.unwrap_or(0.0);
+    if (0.0..=WAIT_MAX).contains(&seconds) {
+        return Ok(Duration::from_secs_f64(seconds));
+    }
+    Err(Problem::bad_request(format!(
+        "wait={seconds} is out of bounds; say 0 to {WAIT_MAX} seconds"
+    )))
+}
+
+/// What the journal has after a cursor.
+struct Pulled {
+    /// Events, separated by commas.
+    list: String,
+    count: usize,
+    next: u64,
+    head: u64,
+}
+
+impl Pulled {
+    fn answer(self, desk: &Desk) -> Response {
+        let epoch = desk.rooms.view.epoch();
+        let (next, head) = (desk.cursor(self.next), desk.cursor(self.head));
+        let body = format!(
+            r#"{{"epoch":"{epoch}","events":[{}],"next":"{next}","head":"{head}"}}"#,
+            self.list
+        );
+        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+fn pull(desk: &Desk, after: u64, limit: usize, kinds: &Kinds) -> Result<Pulled, Problem> {
+    let mut pulled = Pulled {
+        list: String::new(),
+        count: 0,
+        next: after,
+        head: 0,
+    };
+    loop {
+        let want = CHUNK.min(limit - pulled.count);
+        let slice = desk
+            .rooms
+            .view
+            .events(pulled.next, want, kinds)
+            .map_err(|error| Problem::of_store(&error, |seq| desk.cursor(seq)))?;
+        if after > slice.head {
+            return Err(Problem::above_head(after, &desk.cursor(slice.head)));
+        }
+        for event in &slice.events {
+            if pulled.count > 0 {
+                pulled.list.push(',');
+            }
+            pulled.list.push_str(&event.json);
+            pulled.count += 1;
+        }
+        let moved = slice.next > pulled.next;
+        pulled.next = slice.next;
+        pulled.head = slice.head;
+        let full = pulled.count >= limit || pulled.list.len() >= BODY_SOFT_MAX;
+        if full || !moved || pulled.next >= pulled.head {
+            return Ok(pulled);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The recorded readings of one point in buckets, for plots.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+use serde_json::{Value as JsonValue, json};
+
+use super::Desk;
+use super::problem::Problem;
+use crate::reading::{Millis, Value};
+use crate::time;
+
+const HOUR: Millis = 3_600_000;
+const SPAN_DEFAULT: Millis = 24 * HOUR;
+const BUCKETS_DEFAULT: usize = 240;
+const BUCKETS_MAX: usize = 2000;
+/// Readings are taken from the store in this many pieces at the most.
+const PIECES_MAX: Millis = 1000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    from: Option<String>,
+    to: Option<String>,
+    buckets: Option<usize>,
+}
+
+/// `GET /api/v1/points/{device}.{point}/history`
+pub async fn history(
+    State(desk): State<Arc<Desk>>,
+    Path(point): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Json<JsonValue>, Problem> {
+    if desk.rooms.site.point_named(&point).is_none() {
+        return Err(Problem::not_found(format!(
+            "there is no point `{point}`; GET /api/v1/points lists them as device.point"
+        )));
+    }
+    let to = instant("to", asked.to.as_deref())?.unwrap_or_else(time::now);
+    let from = instant("from", asked.from.as_deref())?.unwrap_or(to.saturating_sub(SPAN_DEFAULT));
+    if from >= to {
+        return Err(Problem::bad_request("`from` is not before `to`; exchange them"));
+    }
+    let count = match asked.buckets.unwrap_or(BUCKETS_DEFAULT) {
+        count @ 1..=BUCKETS_MAX => count,
+        count => {
+            let detail = format!("buckets={count} is out of bounds; say 1 to {BUCKETS_MAX}");
+            return Err(Problem::bad_request(detail));
+        }
+    };
+    let answer = desk.look(move |desk| {
+        let rows = gather(desk, &point, from, to, count)?;
+        Ok(json!({ "point": point, "buckets": rows }))
+    });
+    Ok(Json(answer.await?))
+}
+
+/// A `+` of an offset that was not escaped arrives as a space; there is no other space in a time.
+fn instant(name: &str, text: Option<&str>) -> Result<Option<Millis>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let parsed = time::parse(&text.replace(' ', "+"));
+    parsed.map(Some).map_err(|_| {
+        Problem::bad_request(format!(
+            "{name}=`{text}` is no time; write it like 2026-11-21T08:00:00Z"
+        ))
+    })
+}
+
+/// Piece by piece, so that a month at one reading a second is never in memory as a whole.
+fn gather(
+    desk: &Desk,
+    point: &str,
+    from: Millis,
+    to: Millis,
+    count: usize,
+) -> Result<Vec<JsonValue>, Problem> {
+    let mut buckets = Buckets::new(from, to, count);
+    let piece = HOUR.max((to - from) / PIECES_MAX + 1);
+    let mut start = from;
+    while start < to {
+        let end = to.min(start + piece);
+        let rows = desk.rooms.view.history(point, start, end);
+        let rows = rows.map_err(|error| Problem::of_store(&error, |seq| desk.cursor(seq)))?;
+        for row in rows.iter().filter(|row| (start..end).contains(&row.at)) {
+            buckets.add(row.at, row.value.as_ref());
+        }
+        start = end;
+    }
+    Ok(buckets.rows())
+}
+
+/// Equal spans of time, each with what was read in it.
+struct Buckets {
+    from: Millis,
+    width: Millis,
+    held: Vec<Option<Bucket>>,
+}
+
+#[derive(Default)]
+struct Bucket {
+    count: u64,
+    sum: f64,
+    numbers: Option<(f64, f64)>,
+    /// Least and greatest of what is no number (`closed`, `open`).
+    words: Option<(Value, Value)>,
+}
+
+impl Buckets {
+    fn new(from: Millis, to: Millis, count: usize) -> Self {
+        let width = ((to - from) / count as Millis).max(1);
+        // What does not divide evenly goes to the last one.
+        let count = count.min(((to - from) / width) as usize).max(1);
+        let held = std::iter::repeat_with(|| None).take(count).collect();
+        Self { from, width, held }
+    }
+
+    fn add(&mut self, at: Millis, value: Option<&Value>) {
+        let last = self.held.len() - 1;
+        let index = (((at - self.from) / self.width) as usize).min(last);
+        let bucket = self.held[index].get_or_insert_default();
+        let Some(value) = value else { return };
+        bucket.count += 1;
+        match value.number() {
+            Some(number) => {
+                let (min, max) = bucket.numbers.unwrap_or((number, number));
+                bucket.numbers = Some((min.min(number), max.max(number)));
+                bucket.sum += number;
+            }
+            None => bucket.words = Some(widened(bucket.words.take(), value)),
+        }
+    }
+
+    /// `[time, min, mean, max, count]` for every bucket in which something was read; where all of it was bad, the
+    /// numbers are null.
+    fn rows(&self) -> Vec<JsonValue> {
+        let row = |(index, bucket): (usize, &Option<Bucket>)| {
+            let bucket = bucket.as_ref()?;
+            let at = time::format(self.from + index as Millis * self.width);
+            Some(match (&bucket.numbers, &bucket.words) {
+                (Some((min, max)), _) => {
+                    json!([at, min, bucket.sum / bucket.count as f64, max, bucket.count])
+                }
+                (None, Some((min, max))) => json!([at, min, null, max, bucket.count]),
+                (None, None) => json!([at, null, null, null, 0]),
+            })
+        };
+        self.held.iter().enumerate().filter_map(row).collect()
+    }
+}
+
+fn widened(held: Option<(Value, Value)>, value: &Value) -> (Value, Value) {
+    let less = |a: &Value, b: &Value| a.to_string() < b.to_string();
+    match held {
+        None => (value.clone(), value.clone()),
+        Some((min, max)) if less(value, &min) => (value.clone(), max),
+        Some((min, max)) if less(&max, value) => (min, value.clone()),
+        Some(held) => held,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readings_fall_into_their_buckets_and_empty_ones_are_left_out() {
+        let mut buckets = Buckets::new(0, 4000, 4);
+        for (at, value) in [(0, 1.0), (999, 3.0), (3000, 7.0), (3999, 9.0)] {
+            buckets.add(at, Some(&Value::Number(value)));
+        }
+        buckets.add(2500, None);
+        let rows = JsonValue::from(buckets.rows());
+        let expected = json!([
+            ["1970-01-01T00:00:00.000Z", 1.0, 2.0, 3.0, 2],
+            ["1970-01-01T00:00:02.000Z", null, null, null, 0],
+            ["1970-01-01T00:00:03.000Z", 7.0, 8.0, 9.0, 2],
+        ]);
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn words_have_no_mean_but_show_what_occurred() {
+        let mut buckets = Buckets::new(0, 1, 2000);
+        for word in ["open", "closed", "open"] {
+            buckets.add(0, Some(&Value::Text(word.into())));
+        }
+        assert_eq!(
+            JsonValue::from(buckets.rows()),
+            json!([["1970-01-01T00:00:00.000Z", "closed", null, "open", 3]])
+        );
+    }
+
+    #[test]
+    fn a_span_that_does_not_divide_loses_no_reading() {
+        let mut buckets = Buckets::new(0, 10, 3);
+        for at in 0..10 {
+            buckets.add(at, Some(&Value::Number(1.0)));
+        }
+        let counted: u64 = buckets.rows().iter().filter_map(|row| row[4].as_u64()).sum();
+        assert_eq!(counted, 10);
+    }
+}

@@ -1,0 +1,111 @@
+//! What is installed here and what it says now.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use super::Desk;
+use crate::live::{DeviceNow, PointNow};
+use crate::reading::{Device, DeviceId, PointId, Value};
+use crate::time;
+
+#[derive(Debug, Serialize)]
+pub struct Devices {
+    gateway: Arc<str>,
+    name: Arc<str>,
+    devices: Vec<DeviceRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct DeviceRow {
+    id: Arc<str>,
+    profile: Option<Arc<str>>,
+    place: Arc<str>,
+    channel: Arc<str>,
+    state: &'static str,
+    since: Option<String>,
+    error: Option<String>,
+}
+
+/// `GET /api/v1/devices`
+pub async fn devices(State(desk): State<Arc<Desk>>) -> Json<Devices> {
+    let site = &desk.rooms.site;
+    let ids = (0..site.devices.len() as u32).map(DeviceId);
+    let now: Vec<DeviceNow> = {
+        let live = desk.rooms.live.lock();
+        ids.map(|id| live.device(id).clone()).collect()
+    };
+    Json(Devices {
+        gateway: site.gateway.clone(),
+        name: site.name.clone(),
+        devices: site
+            .devices
+            .iter()
+            .zip(now)
+            .map(|(device, now)| device_row(device, now))
+            .collect(),
+    })
+}
+
+fn device_row(device: &Device, now: DeviceNow) -> DeviceRow {
+    DeviceRow {
+        id: device.id.clone(),
+        profile: device.profile.clone(),
+        place: device.place.clone(),
+        channel: device.channel.clone(),
+        state: now.state.word(),
+        since: now.since.map(time::format),
+        error: now.error,
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct Points {
+    points: Vec<PointRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct PointRow {
+    id: Arc<str>,
+    device: Arc<str>,
+    value: Option<Value>,
+    quality: &'static str,
+    reason: Option<&'static str>,
+    unit: Option<Arc<str>>,
+    at: Option<String>,
+    last_good: Option<Value>,
+    last_good_at: Option<String>,
+}
+
+/// `GET /api/v1/points`
+pub async fn points(State(desk): State<Arc<Desk>>) -> Json<Points> {
+    let ids = (0..desk.rooms.site.points.len() as u32).map(PointId);
+    let now: Vec<(PointId, PointNow)> = {
+        let live = desk.rooms.live.lock();
+        ids.map(|id| (id, live.point(id).clone())).collect()
+    };
+    let points = now
+        .into_iter()
+        .map(|(id, now)| point_row(&desk, id, now))
+        .collect();
+    Json(Points { points })
+}
+
+fn point_row(desk: &Desk, id: PointId, now: PointNow) -> PointRow {
+    let site = &desk.rooms.site;
+    let point = site.point(id);
+    let (last_good_at, last_good) = now.last_good.unzip();
+    PointRow {
+        id: point.id.clone(),
+        device: site.device(point.device).id.clone(),
+        value: now.value,
+        quality: now.quality.word(),
+        reason: now.reason.map(crate::reading::Reason::word),
+        unit: point.unit.clone(),
+        at: now.at.map(time::format),
+        last_good,
+        last_good_at: last_good_at.map(time::format),
+    }
+}

@@ -1,0 +1,186 @@
+//! Tickets as they are stored, and what people ask of them, handed to intake.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Desk;
+use super::events::limit;
+use super::gate::Caller;
+use super::problem::Problem;
+use crate::store::Filter;
+use crate::ticket::{Action, Ask, Refusal, State as TicketState, Ticket, Verb};
+
+/// What can be POSTed to a ticket.
+pub const VERBS: [(&str, Verb); 4] = [
+    ("acknowledge", Verb::Acknowledge),
+    ("start", Verb::Start),
+    ("resolve", Verb::Resolve),
+    ("close", Verb::Close),
+];
+
+const LIMIT_DEFAULT: usize = 100;
+/// Characters; they become part of an event.
+const BY_MAX: usize = 100;
+const NOTE_MAX: usize = 4000;
+/// How long intake may take to write an action.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    state: Option<String>,
+    device: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /api/v1/tickets`
+pub async fn list(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked>) -> Result<Response, Problem> {
+    let limit = limit(asked.limit, LIMIT_DEFAULT)?;
+    let filter = Filter {
+        states: states(asked.state.as_deref().unwrap_or(""))?,
+        device: asked.device,
+        after: asked.after,
+        limit,
+    };
+    let body = desk
+        .look(move |desk| {
+            let rows = desk.rooms.view.tickets(&filter);
+            let rows = rows.map_err(|e| Problem::of_store(&e, |seq| desk.cursor(seq)))?;
+            let next = if rows.len() < limit {
+                None
+            } else {
+                rows.last().and_then(|r| id_of(r))
+            };
+            let next = serde_json::Value::from(next);
+            Ok(format!(r#"{{"tickets":[{}],"next":{next}}}"#, rows.join(",")))
+        })
+        .await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// `GET /api/v1/tickets/{id}`
+pub async fn one(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let body = desk
+        .look(move |desk| {
+            let row = desk.rooms.view.ticket(&id);
+            let row = row.map_err(|e| Problem::of_store(&e, |seq| desk.cursor(seq)))?;
+            row.ok_or_else(|| unknown(&id))
+        })
+        .await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Said {
+    by: Option<String>,
+    note: Option<String>,
+    external_id: Option<String>,
+    /// The revision the speaker saw; an older one than the last reopening is refused.
+    revision: Option<u64>,
+}
+
+/// `POST /api/v1/tickets/{id}/{acknowledge,start,resolve,close}`: answers with the ticket as it now is.
+pub async fn act(
+    verb: Verb,
+    State(desk): State<Arc<Desk>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Ticket>, Problem> {
+    let said = said(&body)?;
+    let own_name = || caller.name.as_deref().unwrap_or("api").to_owned();
+    let action = Action {
+        ticket: id.into(),
+        verb,
+        by: said.by.filter(|by| !by.is_empty()).unwrap_or_else(own_name),
+        note: said.note,
+        external_id: said.external_id,
+        revision: said.revision,
+    };
+    let (answer, answered) = oneshot::channel();
+    desk.rooms
+        .asks
+        .try_send(Ask { action, answer })
+        .map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                Problem::busy("more actions wait than can be written now; try again")
+            }
+            mpsc::error::TrySendError::Closed(_) => Problem::closing(),
+        })?;
+    match tokio::time::timeout(ANSWER_MAX, answered).await {
+        Ok(Ok(Ok(ticket))) => Ok(Json(ticket)),
+        Ok(Ok(Err(refusal))) => Err(refused(&refusal)),
+        Ok(Err(_)) => Err(Problem::closing()),
+        Err(_) => Err(Problem::busy(
+            "the action was taken in but not answered in time; look at the ticket before you ask again",
+        )),
+    }
+}
+
+/// An empty body says nothing, which is allowed.
+fn said(body: &[u8]) -> Result<Said, Problem> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Said::default());
+    }
+    let said: Said = serde_json::from_slice(body).map_err(|error| {
+        Problem::bad_request(format!(
+            "the body does not read as {{\"by\": \"…\", \"note\": \"…\"}}: {error}"
+        ))
+    })?;
+    for (what, text, most) in [
+        ("by", &said.by, BY_MAX),
+        ("note", &said.note, NOTE_MAX),
+        ("external_id", &said.external_id, BY_MAX),
+    ] {
+        if text.as_ref().is_some_and(|t| t.chars().count() > most) {
+            return Err(Problem::bad_request(format!(
+                "`{what}` may have up to {most} characters"
+            )));
+        }
+    }
+    Ok(said)
+}
+
+fn states(words: &str) -> Result<Vec<TicketState>, Problem> {
+    let words = words.split(',').map(str::trim).filter(|w| !w.is_empty());
+    words
+        .map(|word| {
+            TicketState::named(word).ok_or_else(|| {
+                let all = TicketState::ALL.map(TicketState::word).join(", ");
+                Problem::bad_request(format!("`{word}` is no state of a ticket; there are {all}"))
+            })
+        })
+        .collect()
+}
+
+fn refused(refusal: &Refusal) -> Problem {
+    match refusal {
+        Refusal::Unknown(id) => unknown(id),
+        Refusal::ConditionHolds(_) => Problem::conflict("condition-holds", refusal.to_string()),
+        Refusal::Stale { .. } => Problem::conflict("stale", refusal.to_string()),
+        Refusal::NotWritten(_) => Problem::busy(refusal.to_string()),
+    }
+}
+
+fn unknown(id: &str) -> Problem {
+    Problem::not_found(format!(
+        "there is no ticket `{id}`; GET /api/v1/tickets lists them"
+    ))
+}
+
+fn id_of(ticket: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    serde_json::from_str(ticket).ok().map(|Named { id }| id)
+}

@@ -1,0 +1,315 @@
+//! A web room on a free port, with all that stands around it. Each test uses a part of it.
+#![allow(dead_code)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gatehouse::event::Draft;
+use gatehouse::live::Live;
+use gatehouse::metrics::Metrics;
+use gatehouse::reading::{Device, DeviceId, Point, Site, Value};
+use gatehouse::secret::Secret;
+use gatehouse::store::{self, Journal, Page, TicketRow};
+use gatehouse::ticket::{Ask, Class, Deadlines, Refusal, State, Ticket, Verb};
+use gatehouse::web::{self, Readiness, Role, Rooms, Settings, Token};
+use serde_json::{Value as Json, json};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A web room on a free port, before a store on disk; intake is a task that answers by the book.
+pub struct House {
+    pub url: String,
+    pub http: reqwest::Client,
+    pub journal: Journal,
+    pub epoch: String,
+    pub head: watch::Sender<u64>,
+    pub ready: watch::Sender<Readiness>,
+    pub live: Arc<Live>,
+    pub stop: CancellationToken,
+    pub serving: JoinHandle<std::io::Result<()>>,
+    pub view: store::View,
+    pub dir: tempfile::TempDir,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Json {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+
+    /// The document, after its shape has been looked at.
+    pub fn problem(&self, status: u16) -> Json {
+        assert_eq!(self.status, status, "{}", self.text);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let document = self.json();
+        assert_eq!(document["status"], status);
+        for member in ["type", "title", "detail"] {
+            assert!(
+                document[member].as_str().is_some_and(|t| !t.is_empty()),
+                "{member} of {document}"
+            );
+        }
+        document
+    }
+}
+
+impl House {
+    pub async fn open() -> Self {
+        Self::with_tokens(&[]).await
+    }
+
+    pub async fn with_tokens(tokens: &[(&str, Role)]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir().unwrap();
+        let ends = store::open(&store_settings(&dir), "cp-017").unwrap();
+        let site = Arc::new(site());
+        let live = Arc::new(Live::new(&site));
+        let (head, head_seen) = watch::channel(0);
+        let (ready, ready_seen) = watch::channel(Readiness {
+            ready: true,
+            degraded: None,
+        });
+        let (asks, asked) = mpsc::channel(8);
+        tokio::spawn(intake(asked));
+        let rooms = Rooms {
+            view: ends.view.clone(),
+            outbox: ends.outbox,
+            live: live.clone(),
+            site,
+            metrics: Metrics::new(),
+            head: head_seen,
+            asks,
+            ready: ready_seen,
+            named: vec!["central".into()],
+        };
+        let tokens = tokens.iter().map(|(name, role)| Token {
+            name: (*name).into(),
+            role: *role,
+            token: Secret::new(&format!("{name}-secret")),
+        });
+        let settings = Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            tokens: tokens.collect(),
+        };
+        let listener = web::bind(&settings).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(web::serve(listener, settings, rooms, stop.clone()));
+        Self {
+            url,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            journal: ends.journal,
+            epoch: ends.view.epoch().to_string(),
+            head,
+            ready,
+            live,
+            stop,
+            serving,
+            view: ends.view,
+            dir,
+        }
+    }
+
+    pub fn commit(&mut self, page: &Page) -> u64 {
+        let head = self.journal.commit(page).unwrap();
+        self.head.send_replace(head);
+        head
+    }
+
+    pub fn commit_events(&mut self, kinds: &[&'static str]) -> u64 {
+        self.commit(&Page {
+            at: AT,
+            events: kinds.iter().map(|k| draft(k)).collect(),
+            ..Page::default()
+        })
+    }
+
+    pub fn commit_tickets(&mut self, tickets: Vec<Ticket>) {
+        let rows = tickets.into_iter().map(|ticket| TicketRow {
+            subject: ticket.point.clone().unwrap_or_default(),
+            life: "{}".into(),
+            ticket,
+        });
+        self.commit(&Page {
+            at: AT,
+            tickets: rows.collect(),
+            ..Page::default()
+        });
+    }
+
+    pub fn cursor(&self, seq: u64) -> String {
+        format!("{}.{seq}", self.epoch)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[], "").await
+    }
+
+    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        ask(&self.http, method, &format!("{}{path}", self.url), headers, body).await
+    }
+
+    /// The same request in the background.
+    pub fn start_get(&self, path: &str) -> JoinHandle<Answer> {
+        let (http, url) = (self.http.clone(), format!("{}{path}", self.url));
+        tokio::spawn(async move { ask(&http, "GET", &url, &[], "").await })
+    }
+
+    /// Until so many requests wait for news, each of which holds a receiver of the head.
+    pub async fn until_waiting(&self, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.head.receiver_count() < 1 + count {
+            assert!(
+                Instant::now() < deadline,
+                "only {} wait",
+                self.head.receiver_count() - 1
+            );
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+pub async fn ask(
+    http: &reqwest::Client,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut request = http
+        .request(method.parse().unwrap(), url)
+        .timeout(Duration::from_secs(20));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    if !body.is_empty() {
+        request = request.body(body.to_owned());
+    }
+    let response = request.send().await.unwrap();
+    Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        text: response.text().await.unwrap(),
+    }
+}
+
+/// `curl` with these arguments before the URL: status, head and body as it printed them.
+pub async fn curl(arguments: &[&str], url: String) -> (u16, String) {
+    let mut command = std::process::Command::new("curl");
+    command.args(["--silent", "--include", "--max-time", "20", "--noproxy", "*"]);
+    command.args(arguments).arg(url);
+    let done = tokio::task::spawn_blocking(move || command.output().expect("curl is installed"));
+    let printed = String::from_utf8(done.await.unwrap().stdout).unwrap();
+    let status = printed.split_whitespace().nth(1).and_then(|s| s.parse().ok());
+    (status.unwrap_or_else(|| panic!("no answer: {printed}")), printed)
+}
+
+pub const AT: i64 = 1_795_248_000_123;
+
+pub fn store_settings(dir: &tempfile::TempDir) -> store::Settings {
+    store::Settings {
+        dir: dir.path().into(),
+        events_keep: store::EVENTS_KEEP_DEFAULT,
+        readings_keep: store::READINGS_KEEP_DEFAULT,
+        disk_limit: store::DISK_LIMIT_DEFAULT,
+    }
+}
+
+pub fn site() -> Site {
+    let point = |id: &str, unit: Option<&str>| Point {
+        id: id.into(),
+        device: DeviceId(0),
+        unit: unit.map(Into::into),
+        range: None,
+        deadband: 0.0,
+    };
+    Site {
+        gateway: "cp-017".into(),
+        name: "锦绣花园".into(),
+        devices: vec![Device {
+            id: "pump-1".into(),
+            channel: "plant".into(),
+            profile: None,
+            place: "3号楼/地下室/水泵房".into(),
+            polled: true,
+            first_point: 0,
+            points: 2,
+        }],
+        points: vec![point("pump-1.pressure", Some("kPa")), point("pump-1.state", None)],
+    }
+}
+
+pub fn draft(kind: &'static str) -> Draft {
+    Draft::new(
+        kind,
+        "devices/pump-1".into(),
+        AT,
+        &json!({ "why": "水压 <&> \"quoted\"" }),
+    )
+}
+
+pub fn ticket(id: &str, state: State, device: &str) -> Ticket {
+    Ticket {
+        id: id.into(),
+        number: format!("CP-017-{id}"),
+        rule: "pump-pressure-low".into(),
+        device: Some(device.into()),
+        point: Some(format!("{device}.pressure").into()),
+        place: "3号楼".into(),
+        title: "3号楼: 水压低 180 kPa".into(),
+        class: Class::Immediate,
+        level: 1,
+        trade: None,
+        state,
+        revision: 1,
+        occurrences: 1,
+        value: Some(Value::Number(180.0)),
+        limit: json!({ "below": 200.0 }),
+        unit: Some("kPa".into()),
+        external_id: None,
+        by: None,
+        note: None,
+        since: AT,
+        opened_at: AT,
+        cleared_at: None,
+        resolved_at: None,
+        closed_at: None,
+        deadlines: Deadlines::default(),
+        evidence: Vec::new(),
+    }
+}
+
+/// Knows the ticket `t-1`, whose condition holds; `t-stuck` cannot be written; others it does not know.
+pub async fn intake(mut asked: mpsc::Receiver<Ask>) {
+    while let Some(Ask { action, answer }) = asked.recv().await {
+        let reply = match (&*action.ticket, action.verb) {
+            ("t-1", Verb::Close) => Err(Refusal::ConditionHolds("CP-017-000001".into())),
+            ("t-1", verb) => {
+                let state = match verb {
+                    Verb::Acknowledge => State::Acknowledged,
+                    Verb::Start => State::InProgress,
+                    _ => State::Resolved,
+                };
+                let mut now = ticket("t-1", state, "pump-1");
+                now.revision = 2;
+                now.by = Some(action.by);
+                now.note = action.note;
+                Ok(now)
+            }
+            ("t-stuck", _) => Err(Refusal::NotWritten("disk full".into())),
+            (_, _) => Err(Refusal::Unknown(action.ticket)),
+        };
+        let _ = answer.send(reply);
+    }
+}
