@@ -20,8 +20,11 @@ const MQTT_PORT: u16 = 1883;
 const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
-pub(super) const PARITIES: [(&str, Parity); 3] =
-    [("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)];
+pub(super) const PARITIES: [(&str, Parity); 3] = [
+    ("none", Parity::None),
+    ("even", Parity::Even),
+    ("odd", Parity::Odd),
+];
 
 /// What this version speaks, and what it will.
 const TYPES: [(&str, Option<Type>); 8] = [
@@ -54,13 +57,16 @@ pub(super) struct Channel {
 
 impl Type {
     pub fn word(self) -> &'static str {
-        TYPES.iter().find(|(_, kind)| *kind == Some(self)).map_or("", |(word, _)| word)
+        TYPES
+            .iter()
+            .find(|(_, kind)| *kind == Some(self))
+            .map_or("", |(word, _)| word)
     }
 }
 
 pub(super) fn channels(tables: &[&Table], report: &Report<'_>) -> Vec<Channel> {
-    let mut names = Names::new("channel", CHANNELS_MAX);
-    let mut wires = Names::new("channel on", CHANNELS_MAX);
+    let mut names = Names::new("channel", "give one of them another id", CHANNELS_MAX);
+    let mut wires = Names::new("channel on", "hang all its devices on one channel", CHANNELS_MAX);
     let one = |table: &&Table| {
         let mut section = Section::new(table, super::names::title("channel", table, "id"), report);
         let id = names.claim(&mut section);
@@ -77,24 +83,37 @@ pub(super) fn channels(tables: &[&Table], report: &Report<'_>) -> Vec<Channel> {
 
 fn kind(section: &mut Section<'_>, wires: &mut Names) -> Option<(Type, Kind)> {
     if section.entry("type").is_none() {
-        section.missing("type", "write `type = \"modbus-tcp\"`, or `modbus-rtu`, `modbus-rtu-over-tcp`, `serial`, `mqtt`");
+        section.missing(
+            "type",
+            "write `type = \"modbus-tcp\"`, or `modbus-rtu`, `modbus-rtu-over-tcp`, `serial`, `mqtt`",
+        );
         return None;
     }
     let told = section.word("type", &TYPES)?;
     let Some(kind) = told.value else {
         let cure = "use modbus-tcp, modbus-rtu, modbus-rtu-over-tcp, serial or mqtt, or take the channel out";
-        section.report.mistake(told.spot, "this type of channel is not in this version", cure);
+        section
+            .report
+            .mistake(told.spot, "this type of channel is not in this version", cure);
         return None;
     };
+    section.name += &format!(" ({})", kind.word());
     Some((kind, settings(section, kind, wires)))
 }
 
 fn settings(section: &mut Section<'_>, kind: Type, wires: &mut Names) -> Kind {
     use modbus::Framing::{Rtu, Tcp};
-    let timeout = section.span("timeout", TIMEOUT_MIN..=TIMEOUT_MAX).map(|told| told.value);
+    let timeout = section
+        .span("timeout", TIMEOUT_MIN..=TIMEOUT_MAX)
+        .map(|told| told.value);
     let timeout_or = |default| timeout.unwrap_or(default);
     let master = |wire, framing| {
-        Kind::Modbus(modbus::Settings { wire, framing, timeout: timeout_or(TIMEOUT_DEFAULT), devices: Vec::new() })
+        Kind::Modbus(modbus::Settings {
+            wire,
+            framing,
+            timeout: timeout_or(TIMEOUT_DEFAULT),
+            devices: Vec::new(),
+        })
     };
     match kind {
         // Several connections to one Modbus TCP endpoint are usual; any other wire has one master.
@@ -107,13 +126,21 @@ fn settings(section: &mut Section<'_>, kind: Type, wires: &mut Names) -> Kind {
                     for key in ["port", "baud", "parity", "stop_bits"] {
                         let Some(port) = section.entry(key) else { continue };
                         let what = format!("`{key}` beside `address`: it goes over TCP or over a port");
-                        section.report.mistake(port.key_spot, what, format!("keep one; `address` is at {}", section.report.at(entry.key_spot)));
+                        section.report.mistake(
+                            port.key_spot,
+                            what,
+                            format!("keep one; `address` is at {}", section.report.at(entry.key_spot)),
+                        );
                     }
                     tcp(section, Some(wires))
                 }
                 None => port(section, wires),
             };
-            Kind::Serial(serial::Settings { wire, timeout: timeout_or(TIMEOUT_DEFAULT), boards: Vec::new() })
+            Kind::Serial(serial::Settings {
+                wire,
+                timeout: timeout_or(TIMEOUT_DEFAULT),
+                boards: Vec::new(),
+            })
         }
         Type::Mqtt => Kind::Mqtt(broker(section, timeout_or(MQTT_TIMEOUT_DEFAULT))),
     }
@@ -126,7 +153,9 @@ fn tcp(section: &mut Section<'_>, wires: Option<&mut Names>) -> Wire {
     if let (Some(wires), Some(address)) = (wires, &address) {
         wires.once(&address.value.0, address.spot, section.report);
     }
-    Wire::Tcp { address: address.map(|told| told.value.0).unwrap_or_default().into() }
+    Wire::Tcp {
+        address: address.map(|told| told.value.0).unwrap_or_default().into(),
+    }
 }
 
 fn port(section: &mut Section<'_>, wires: &mut Names) -> Wire {
@@ -137,13 +166,18 @@ fn port(section: &mut Section<'_>, wires: &mut Names) -> Wire {
     Wire::Serial(Port {
         path: path.map(|told| told.value.0).unwrap_or_default().into(),
         baud: baud(section),
-        parity: section.word("parity", &PARITIES).map(|told| told.value).unwrap_or_default(),
+        parity: section
+            .word("parity", &PARITIES)
+            .map(|told| told.value)
+            .unwrap_or_default(),
         stop_bits: section.whole("stop_bits", 1..=2).map_or(1, |told| told.value),
     })
 }
 
 pub(super) fn baud(section: &mut Section<'_>) -> u32 {
-    section.whole("baud", 300..=1_000_000).map_or(BAUD_DEFAULT, |told| told.value)
+    section
+        .whole("baud", 300..=1_000_000)
+        .map_or(BAUD_DEFAULT, |told| told.value)
 }
 
 /// A serial port; its path is absolute.
@@ -158,7 +192,10 @@ impl Read for Device {
         if text.starts_with('/') {
             return Ok(Self(text));
         }
-        Err(wrong(format!("`{text}` is no path of a port"), "write the whole path: `\"/dev/serial/by-id/usb-…\"` or `\"/dev/ttyS3\"`"))
+        Err(wrong(
+            format!("`{text}` is no path of a port"),
+            "write the whole path: `\"/dev/serial/by-id/usb-…\"` or `\"/dev/ttyS3\"`",
+        ))
     }
 }
 
@@ -173,8 +210,14 @@ impl Read for Address {
         let text = String::read(value)?;
         match host_and_port(&text) {
             Some((_, Some(_))) => Ok(Self(text)),
-            Some((_, None)) => Err(wrong(format!("`{text}` has no port"), format!("write `\"{text}:502\"`, or the port it listens on"))),
-            None => Err(wrong(format!("`{text}` is no host and port"), "write it like `\"192.0.2.10:502\"`, the port from 1 to 65535")),
+            Some((_, None)) => Err(wrong(
+                format!("`{text}` has no port"),
+                format!("write `\"{text}:502\"`, or the port it listens on"),
+            )),
+            None => Err(wrong(
+                format!("`{text}` is no host and port"),
+                "write it like `\"192.0.2.10:502\"`, the port from 1 to 65535",
+            )),
         }
     }
 }
@@ -201,10 +244,22 @@ fn broker(section: &mut Section<'_>, timeout: Duration) -> mqtt::Settings {
     let login = login(section);
     let client_id = section.take::<String>("client_id").map(|told| told.value);
     for key in ["ca", "cert", "key"] {
-        section.later(key, "use `mqtt://` on a network of its own, or to a broker on this machine");
+        section.later(
+            key,
+            "use `mqtt://` on a network of its own, or to a broker on this machine",
+        );
     }
-    let (host, port) = url.map(|told| (told.value.host, told.value.port)).unwrap_or_default();
-    mqtt::Settings { host, port, client_id, login, timeout, devices: Vec::new() }
+    let (host, port) = url
+        .map(|told| (told.value.host, told.value.port))
+        .unwrap_or_default();
+    mqtt::Settings {
+        host,
+        port,
+        client_id,
+        login,
+        timeout,
+        devices: Vec::new(),
+    }
 }
 
 /// Both or none; the name may be plain text, the password never.
@@ -217,10 +272,16 @@ fn login(section: &mut Section<'_>) -> Option<(String, Secret)> {
     let spot = |section: &mut Section<'_>, key| section.entry(key).map(|entry| entry.key_spot);
     match (spot(section, "username"), spot(section, "password")) {
         (Some(spot), None) => {
-            section.report.mistake(spot, "`username` without `password`", "add `password = { credential = \"…\" }`");
+            section.report.mistake(
+                spot,
+                "`username` without `password`",
+                "add `password = { credential = \"…\" }`",
+            );
         }
         (None, Some(spot)) => {
-            section.report.mistake(spot, "`password` without `username`", "add `username = \"…\"`");
+            section
+                .report
+                .mistake(spot, "`password` without `username`", "add `username = \"…\"`");
         }
         _ => {}
     }
@@ -239,26 +300,54 @@ impl Read for Broker {
     fn read(value: &Value) -> Result<Self, Wrong> {
         let text = String::read(value)?;
         if text.starts_with("mqtts://") {
-            return Err(wrong("`mqtts://` is not in this version", "use `mqtt://` on a network of its own, or to a broker on this machine"));
+            return Err(wrong(
+                "`mqtts://` is not in this version",
+                "use `mqtt://` on a network of its own, or to a broker on this machine",
+            ));
         }
         if text.contains('@') {
-            return Err(wrong("name and password do not belong into the address", "write `username = \"…\"` and `password = { credential = \"…\" }`"));
+            return Err(wrong(
+                "name and password do not belong into the address",
+                "write `username = \"…\"` and `password = { credential = \"…\" }`",
+            ));
         }
-        let rest = text.strip_prefix("mqtt://").map(|rest| rest.trim_end_matches('/'));
+        let rest = text
+            .strip_prefix("mqtt://")
+            .map(|rest| rest.trim_end_matches('/'));
         match rest.and_then(host_and_port) {
-            Some((host, port)) => Ok(Self { host: host.to_owned(), port: port.unwrap_or(MQTT_PORT) }),
-            None => Err(wrong(format!("`{text}` is no broker's address"), "write it like `\"mqtt://127.0.0.1:1883\"`")),
+            Some((host, port)) => Ok(Self {
+                host: host.to_owned(),
+                port: port.unwrap_or(MQTT_PORT),
+            }),
+            None => Err(wrong(
+                format!("`{text}` is no broker's address"),
+                "write it like `\"mqtt://127.0.0.1:1883\"`",
+            )),
         }
     }
 }
 
 /// For those who name a channel.
-pub(super) fn find<'c>(channels: &'c mut [Channel], told: &Told<String>, who: &str, report: &Report<'_>) -> Option<&'c mut Channel> {
+pub(super) fn find<'c>(
+    channels: &'c mut [Channel],
+    told: &Told<String>,
+    who: &str,
+    report: &Report<'_>,
+) -> Option<&'c mut Channel> {
     if let Some(at) = channels.iter().position(|channel| *channel.id == *told.value) {
         return channels.get_mut(at);
     }
-    let there_is: Vec<&str> = channels.iter().map(|channel| &*channel.id).filter(|id| !id.is_empty()).collect();
-    report.unknown(told.spot, &told.value, format!("{who} names channel `{}`", told.value), &there_is);
+    let there_is: Vec<&str> = channels
+        .iter()
+        .map(|channel| &*channel.id)
+        .filter(|id| !id.is_empty())
+        .collect();
+    report.unknown(
+        told.spot,
+        &told.value,
+        format!("{who} names channel `{}`", told.value),
+        &there_is,
+    );
     None
 }
 
@@ -271,7 +360,19 @@ mod tests {
         assert_eq!(host_and_port("plc.local:502"), Some(("plc.local", Some(502))));
         assert_eq!(host_and_port("[::1]:502"), Some(("::1", Some(502))));
         assert_eq!(host_and_port("192.0.2.1"), Some(("192.0.2.1", None)));
-        for text in ["", ":502", "a:0", "a:65536", "a:b", "::1:502", "[]:1", "a b:1", "http://a:1", "[::1]502", "a:"] {
+        for text in [
+            "",
+            ":502",
+            "a:0",
+            "a:65536",
+            "a:b",
+            "::1:502",
+            "[]:1",
+            "a b:1",
+            "http://a:1",
+            "[::1]502",
+            "a:",
+        ] {
             assert_eq!(host_and_port(text), None, "{text}");
         }
     }

@@ -62,8 +62,13 @@ pub(super) fn devices<'a>(
     profiles: &'a BTreeMap<String, Known<'a>>,
     report: &'a Report<'a>,
 ) -> Installed<'a> {
-    let mut names = Names::new("device", DEVICES_MAX);
-    let mut installer = Installer { installed: Installed::default(), profiles, units: HashMap::new(), report };
+    let mut names = Names::new("device", "give one of them another id", DEVICES_MAX);
+    let mut installer = Installer {
+        installed: Installed::default(),
+        profiles,
+        units: HashMap::new(),
+        report,
+    };
     for table in tables {
         let mut section = Section::new(table, title("device", table, "id"), report);
         let id = names.claim(&mut section);
@@ -79,22 +84,26 @@ impl<'a> Installer<'a> {
         section.ignored("command");
         let known = self.known(&mut section, &id);
         self.suggest(&mut section, known);
-        let mut draft = Draft { id, place, profile: known.map(|known| &known.profile), points: Vec::new() };
-        let channel = section.require::<String>("channel");
-        let channel = channel.and_then(|told| channels::find(channels, &told, &section.name, self.report));
-        let Some(Channel { id: channel, what: Some((kind, hung)) }) = channel else {
-            // Without its channel nobody knows which keys it may have, nor all of its points.
+        let mut draft = Draft {
+            id,
+            place,
+            profile: known.map(|known| &known.profile),
+            points: Vec::new(),
+        };
+        let told = section.require::<String>("channel");
+        let at = told
+            .and_then(|told| channels::find(channels, &told, &section.name, self.report))
+            .and_then(|channel| Some((channel.id.clone(), channel.what.as_mut()?)))
+            .filter(|(_, (kind, hung))| fits(&mut section, draft.profile, *kind, hung));
+        let Some((channel, (kind, hung))) = at else {
+            // Without a channel that suits it nobody knows which keys it may have, nor all of its points.
             self.installed.unsure.push(draft.id.clone());
-            draft.points = draft.profile.map(|profile| profile.points.clone()).unwrap_or_default();
+            draft.points = draft
+                .profile
+                .map(|profile| profile.points.clone())
+                .unwrap_or_default();
             return self.enter(draft, "".into(), false, section.spot());
         };
-        if !fits(&mut section, draft.profile, *kind, hung) {
-            self.installed.unsure.push(draft.id.clone());
-            draft.profile = None;
-            for key in ["cells", "feedback", "first_byte", "topic", "availability", "unit"] {
-                section.entry(key);
-            }
-        }
         draft.points = match kind {
             Type::Serial => cells(&mut section, draft.profile),
             Type::Mqtt => self.points(&mut section, &draft, Means::Messages),
@@ -107,22 +116,26 @@ impl<'a> Installer<'a> {
         match hung {
             Kind::Modbus(settings) => {
                 let top = if *kind == Type::ModbusTcp { Some(255) } else { None };
-                let unit = self.unit(&mut section, &draft.id, channel, 247, top);
+                let unit = self.unit(&mut section, &draft.id, &channel, 247, top);
                 let poll = poll(&mut section);
                 settings.devices.push(numbers.modbus(unit, poll, &draft.points));
             }
             Kind::Serial(settings) => {
-                let address = self.unit(&mut section, &draft.id, channel, 32, None);
+                let address = self.unit(&mut section, &draft.id, &channel, 32, None);
                 let poll = poll(&mut section);
                 let protocol = lock_board(&mut section);
-                settings.boards.push(numbers.board(address, poll, protocol, &draft.points));
+                settings
+                    .boards
+                    .push(numbers.board(address, poll, protocol, &draft.points));
             }
             Kind::Mqtt(settings) => {
                 let (topic, availability) = topics(&mut section, draft.profile);
-                settings.devices.push(numbers.mqtt(topic, availability, &draft.points));
+                settings
+                    .devices
+                    .push(numbers.mqtt(topic, availability, &draft.points));
             }
         }
-        let (channel, spot) = (channel.clone(), section.spot());
+        let spot = section.spot();
         section.finish();
         self.enter(draft, channel, *kind != Type::Mqtt, spot);
     }
@@ -142,15 +155,23 @@ impl<'a> Installer<'a> {
 
     /// `rules = true` turns on what the profile suggests.
     fn suggest(&mut self, section: &mut Section<'a>, known: Option<&'a Known<'a>>) {
-        let Some(rules) = section.take::<bool>("rules").filter(|rules| rules.value) else { return };
+        let Some(rules) = section.take::<bool>("rules").filter(|rules| rules.value) else {
+            return;
+        };
         match known {
             Some(known) => {
                 let device = DeviceId(self.installed.devices.len() as u32);
-                self.installed.suggested.extend(known.rules.iter().map(|table| (device, *table)));
+                self.installed
+                    .suggested
+                    .extend(known.rules.iter().map(|table| (device, *table)));
             }
             None if section.entry("profile").is_none() => {
                 let cure = "name a `profile`, or write a `[[rule]]`";
-                self.report.mistake(rules.spot, "`rules` turns on what a profile suggests, and there is none", cure);
+                self.report.mistake(
+                    rules.spot,
+                    "`rules` turns on what a profile suggests, and there is none",
+                    cure,
+                );
             }
             None => {}
         }
@@ -160,31 +181,62 @@ impl<'a> Installer<'a> {
     fn points(&self, section: &mut Section<'a>, draft: &Draft<'_>, means: Means) -> Vec<Point> {
         let owner = section.name.clone();
         let by_hand = section.tables("point").into_iter();
-        let by_hand = by_hand.filter_map(|table| points::point(table, &owner, means, self.report)).collect();
-        let points = draft.profile.map(|profile| profile.points.clone()).unwrap_or_default();
+        let by_hand = by_hand
+            .filter_map(|table| points::point(table, &owner, means, self.report))
+            .collect();
+        let points = draft
+            .profile
+            .map(|profile| profile.points.clone())
+            .unwrap_or_default();
         let points = points::lay_over(points, by_hand, &owner, self.report);
         if points.is_empty() && !self.installed.unsure.contains(&draft.id) {
             let what = format!("{owner} has no points");
-            self.report.missing(section.spot(), what, "name a `profile`, or add `[[device.point]]`");
+            self.report.missing(
+                section.spot(),
+                what,
+                "name a `profile`, or add `[[device.point]]`",
+            );
         }
         points
     }
 
     /// The unit's number, once on its channel.
-    fn unit(&mut self, section: &mut Section<'a>, id: &Arc<str>, channel: &Arc<str>, max: u8, also: Option<u8>) -> u8 {
-        let Some(told) = section.require::<i128>("unit") else { return 0 };
-        let unit = u8::try_from(told.value).ok().filter(|unit| (1..=max).contains(unit) || also == Some(*unit));
+    fn unit(
+        &mut self,
+        section: &mut Section<'a>,
+        id: &Arc<str>,
+        channel: &Arc<str>,
+        max: u8,
+        also: Option<u8>,
+    ) -> u8 {
+        let Some(told) = section.require::<i128>("unit") else {
+            return 0;
+        };
+        let unit = u8::try_from(told.value)
+            .ok()
+            .filter(|unit| (1..=max).contains(unit) || also == Some(*unit));
         let Some(unit) = unit else {
-            let also = also.map(|unit| format!(", or {unit} for the endpoint itself")).unwrap_or_default();
+            let also = also
+                .map(|unit| format!(", or {unit} for the endpoint itself"))
+                .unwrap_or_default();
             let what = format!("{} has the unit {}", section.name, told.value);
-            self.report.mistake(told.spot, what, format!("write a number from 1 to {max}{also}"));
+            self.report
+                .mistake(told.spot, what, format!("write a number from 1 to {max}{also}"));
             return 0;
         };
         if let Some((other, spot)) = self.units.get(&(channel.clone(), unit)) {
             let what = format!("unit {unit} of channel `{channel}` is device `{other}` already");
-            self.report.mistake(told.spot, what, format!("look at the device's setting; the first is at {}", self.report.at(*spot)));
+            self.report.mistake(
+                told.spot,
+                what,
+                format!(
+                    "look at the device's setting; the first is at {}",
+                    self.report.at(*spot)
+                ),
+            );
         } else {
-            self.units.insert((channel.clone(), unit), (id.clone(), told.spot));
+            self.units
+                .insert((channel.clone(), unit), (id.clone(), told.spot));
         }
         unit
     }
@@ -222,7 +274,9 @@ impl<'a> Installer<'a> {
 // ---------------------------------------------------------------------------------------------- keys of a kind
 
 fn poll(section: &mut Section<'_>) -> Duration {
-    section.span("poll", POLL_MIN..=POLL_MAX).map_or(POLL_DEFAULT, |told| told.value)
+    section
+        .span("poll", POLL_MIN..=POLL_MAX)
+        .map_or(POLL_DEFAULT, |told| told.value)
 }
 
 /// `builtin = { device-silent = false }`: for this device alone.
@@ -237,7 +291,9 @@ fn silent(section: &mut Section<'_>) -> Option<bool> {
 /// Whether the profile speaks over such a channel; says so where the line is set otherwise than the device leaves the factory.
 fn fits(section: &mut Section<'_>, profile: Option<&Profile>, kind: Type, hung: &Kind) -> bool {
     let Some(profile) = profile else { return true };
-    let Some(spot) = section.entry("profile").map(|entry| entry.value.spot) else { return true };
+    let Some(spot) = section.entry("profile").map(|entry| entry.value.spot) else {
+        return true;
+    };
     let needs = match (&profile.transport, kind) {
         (Transport::Modbus { .. }, Type::ModbusTcp | Type::ModbusRtu | Type::ModbusRtuOverTcp)
         | (Transport::LockBoard8a { .. }, Type::Serial)
@@ -249,22 +305,49 @@ fn fits(section: &mut Section<'_>, profile: Option<&Profile>, kind: Type, hung: 
         (Transport::LockBoard8a { .. }, _) => "`serial`",
         (Transport::Mqtt { .. }, _) => "`mqtt`",
     };
-    let what = format!("profile `{}` does not go over a channel of type `{}`", profile.name, kind.word());
-    section.report.mistake(spot, what, format!("name a channel of type {needs}, or another profile"));
+    let what = format!(
+        "profile `{}` does not go over a channel of type `{}`",
+        profile.name,
+        kind.word()
+    );
+    section.report.mistake(
+        spot,
+        what,
+        format!("name a channel of type {needs}, or another profile"),
+    );
     false
 }
 
 /// A device straight from the factory would not be heard on this line.
 fn factory(section: &Section<'_>, spot: Spot, profile: &Profile, hung: &Kind) {
     let port = match hung {
-        Kind::Modbus(modbus::Settings { wire: wire::Wire::Serial(port), .. })
-        | Kind::Serial(crate::field::serial::Settings { wire: wire::Wire::Serial(port), .. }) => port,
+        Kind::Modbus(modbus::Settings {
+            wire: wire::Wire::Serial(port),
+            ..
+        })
+        | Kind::Serial(crate::field::serial::Settings {
+            wire: wire::Wire::Serial(port),
+            ..
+        }) => port,
         _ => return,
     };
-    let line = Line { baud: port.baud, parity: port.parity, stop_bits: port.stop_bits };
+    let line = Line {
+        baud: port.baud,
+        parity: port.parity,
+        stop_bits: port.stop_bits,
+    };
     if let Some(factory) = profile.transport.line().filter(|factory| *factory != line) {
-        let what = format!("`{}` leaves the factory with {}, this line has {}", profile.name, words(factory), words(line));
-        section.report.warning(spot, what, "fine where the device has been set to it; else it will be silent");
+        let what = format!(
+            "`{}` leaves the factory with {}, this line has {}",
+            profile.name,
+            words(factory),
+            words(line)
+        );
+        section.report.warning(
+            spot,
+            what,
+            "fine where the device has been set to it; else it will be silent",
+        );
     }
 }
 
@@ -281,15 +364,29 @@ fn words(line: Line) -> String {
 /// `cell-1` … `cell-N` of a lock board.
 fn cells(section: &mut Section<'_>, profile: Option<&Profile>) -> Vec<Point> {
     if let Some(entry) = section.entry("point") {
-        section.report.mistake(entry.key_spot, "a device on a serial channel has the points of its profile", "take the points out");
+        section.report.mistake(
+            entry.key_spot,
+            "a device on a serial channel has the points of its profile",
+            "take the points out",
+        );
     }
-    let Some(Transport::LockBoard8a { cells_default, cells_max, .. }) = profile.map(|profile| &profile.transport) else {
+    let Some(Transport::LockBoard8a {
+        cells_default,
+        cells_max,
+        ..
+    }) = profile.map(|profile| &profile.transport)
+    else {
         if section.entry("profile").is_none() {
-            section.missing("profile", "write `profile = \"lock-board-8a\"`: it says what the board speaks");
+            section.missing(
+                "profile",
+                "write `profile = \"lock-board-8a\"`: it says what the board speaks",
+            );
         }
         return Vec::new();
     };
-    let cells = section.whole::<u8>("cells", 1..=i128::from(*cells_max)).map_or(*cells_default, |told| told.value);
+    let cells = section
+        .whole::<u8>("cells", 1..=i128::from(*cells_max))
+        .map_or(*cells_default, |told| told.value);
     let cell = |n| Point {
         id: format!("cell-{n}").into(),
         unit: None,
@@ -302,11 +399,20 @@ fn cells(section: &mut Section<'_>, profile: Option<&Profile>) -> Vec<Point> {
 }
 
 fn lock_board(section: &mut Section<'_>) -> Protocol {
-    let feedback = [("door-closing", Feedback::DoorClosing), ("door-opening", Feedback::DoorOpening)];
+    let feedback = [
+        ("door-closing", Feedback::DoorClosing),
+        ("door-opening", Feedback::DoorOpening),
+    ];
     let first_byte = [("last", FirstByte::Last), ("first", FirstByte::First)];
     Protocol::LockBoard8a {
-        feedback: section.word("feedback", &feedback).map(|told| told.value).unwrap_or_default(),
-        first_byte: section.word("first_byte", &first_byte).map(|told| told.value).unwrap_or_default(),
+        feedback: section
+            .word("feedback", &feedback)
+            .map(|told| told.value)
+            .unwrap_or_default(),
+        first_byte: section
+            .word("first_byte", &first_byte)
+            .map(|told| told.value)
+            .unwrap_or_default(),
     }
 }
 
@@ -323,9 +429,16 @@ fn topics(section: &mut Section<'_>, profile: Option<&Profile>) -> (String, Opti
         && profile.is_some()
     {
         let cure = "name the device's own topic, like `\"zigbee2mqtt/b3-door\"`";
-        section.report.mistake(told.spot, "a device with a profile has one topic, and `#` stands for many", cure);
+        section.report.mistake(
+            told.spot,
+            "a device with a profile has one topic, and `#` stands for many",
+            cure,
+        );
     }
-    (topic.to_owned(), own.or(suggested).map(|text| text.replace(TOPIC, topic)))
+    (
+        topic.to_owned(),
+        own.or(suggested).map(|text| text.replace(TOPIC, topic)),
+    )
 }
 
 /// In a profile: the device's own topic.
@@ -346,16 +459,39 @@ impl Numbers {
 
     fn modbus(&self, unit: u8, poll: Duration, points: &[Point]) -> modbus::Device {
         let one = |(id, point): (PointId, &Point)| match point.source {
-            Source::Register { table, register, kind, order, bit } => {
-                Some(modbus::Point { id, table, register, kind, order, bit, transform: point.transform.clone() })
-            }
+            Source::Register {
+                table,
+                register,
+                kind,
+                order,
+                bit,
+            } => Some(modbus::Point {
+                id,
+                table,
+                register,
+                kind,
+                order,
+                bit,
+                transform: point.transform.clone(),
+            }),
             _ => None,
         };
-        modbus::Device { id: self.device, unit, poll, points: self.points(points).filter_map(one).collect() }
+        modbus::Device {
+            id: self.device,
+            unit,
+            poll,
+            points: self.points(points).filter_map(one).collect(),
+        }
     }
 
     fn board(&self, address: u8, poll: Duration, protocol: Protocol, points: &[Point]) -> Board {
-        Board { id: self.device, address, poll, protocol, cells: self.points(points).map(|(id, _)| id).collect() }
+        Board {
+            id: self.device,
+            address,
+            poll,
+            protocol,
+            cells: self.points(points).map(|(id, _)| id).collect(),
+        }
     }
 
     fn mqtt(&self, topic: String, availability: Option<String>, points: &[Point]) -> mqtt::Device {
@@ -369,6 +505,11 @@ impl Numbers {
             _ => None,
         };
         let points = self.points(points).filter_map(one).collect();
-        mqtt::Device { id: self.device, topic, availability, points }
+        mqtt::Device {
+            id: self.device,
+            topic,
+            availability,
+            points,
+        }
     }
 }

@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::kinds::Texts;
 use super::mistakes::{Mistake, Mistakes, Report, Spot};
 use super::section::Read as _;
-use super::kinds::Texts;
 use super::tree::{self, Node};
 
 /// The file that is read first in a directory.
@@ -17,7 +17,11 @@ const FILE_MAX: u64 = 1 << 20;
 
 /// The sources in reading order, and what could not be read.
 pub(super) fn read(path: &Path) -> (Vec<(PathBuf, String)>, Vec<Mistake>) {
-    let first = if path.is_dir() { path.join(FIRST) } else { path.to_owned() };
+    let first = if path.is_dir() {
+        path.join(FIRST)
+    } else {
+        path.to_owned()
+    };
     let mut mistakes = Vec::new();
     let mut sources = Vec::new();
     match read_file(&first) {
@@ -49,7 +53,11 @@ fn included(first: &Path, text: &str, dir: &Path) -> (Vec<PathBuf>, Mistakes) {
             }
         }
         if files.len() > FILES_MAX {
-            report.mistake(spot, format!("more than {FILES_MAX} files"), "name fewer, or put more into each");
+            report.mistake(
+                spot,
+                format!("more than {FILES_MAX} files"),
+                "name fewer, or put more into each",
+            );
             files.clear();
             break;
         }
@@ -58,8 +66,12 @@ fn included(first: &Path, text: &str, dir: &Path) -> (Vec<PathBuf>, Mistakes) {
 }
 
 fn patterns(root: &tree::Table) -> Vec<(String, Spot)> {
-    let Some(Node::Table(gateway)) = root.get("gateway").map(|entry| &entry.value.node) else { return Vec::new() };
-    let include = gateway.get("include").and_then(|entry| Texts::read(&entry.value).ok());
+    let Some(Node::Table(gateway)) = root.get("gateway").map(|entry| &entry.value.node) else {
+        return Vec::new();
+    };
+    let include = gateway
+        .get("include")
+        .and_then(|entry| Texts::read(&entry.value).ok());
     include.map(|texts| texts.0).unwrap_or_default()
 }
 
@@ -72,11 +84,19 @@ fn matching(pattern: &str, spot: Spot, dir: &Path, report: &Report<'_>) -> Vec<P
     let paths = match glob::glob(&place) {
         Ok(paths) => paths,
         Err(error) => {
-            report.mistake(spot, format!("`{pattern}` is no pattern: {}", error.msg), "write it like `\"devices/*.toml\"`");
+            report.mistake(
+                spot,
+                format!("`{pattern}` is no pattern: {}", error.msg),
+                "write it like `\"devices/*.toml\"`",
+            );
             return Vec::new();
         }
     };
-    let files: Vec<PathBuf> = paths.flatten().filter(|path| path.is_file()).take(FILES_MAX + 1).collect();
+    let files: Vec<PathBuf> = paths
+        .flatten()
+        .filter(|path| path.is_file())
+        .take(FILES_MAX + 1)
+        .collect();
     if files.is_empty() && !pattern.contains(['*', '?', '[']) {
         let cure = format!("create it in {}, or take it out of `include`", shown(dir));
         report.mistake(spot, format!("there is no file `{pattern}`"), cure);
@@ -103,11 +123,18 @@ fn read_file(path: &Path) -> Result<String, Mistake> {
             mistake(format!("cannot be read: {error}"), cure)
         })?;
     if bytes.len() as u64 > FILE_MAX {
-        return Err(mistake(format!("larger than {FILE_MAX} bytes"), "spread it over several files with `include`"));
+        return Err(mistake(
+            format!("larger than {FILE_MAX} bytes"),
+            "spread it over several files with `include`",
+        ));
     }
     String::from_utf8(bytes).map_err(|_| mistake("not UTF-8".into(), "save it as UTF-8 in the editor"))
 }
 
 fn shown(dir: &Path) -> String {
-    if dir.as_os_str().is_empty() { "this directory".into() } else { format!("`{}`", dir.display()) }
+    if dir.as_os_str().is_empty() {
+        "this directory".into()
+    } else {
+        format!("`{}`", dir.display())
+    }
 }

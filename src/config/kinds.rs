@@ -37,15 +37,23 @@ impl Read for String {
     const EXAMPLE: &'static str = "\"…\"";
 
     fn read(value: &Value) -> Result<Self, Wrong> {
-        let Node::Text(text) = &value.node else { return Err(Wrong::Type) };
+        let Node::Text(text) = &value.node else {
+            return Err(Wrong::Type);
+        };
         if text.trim().is_empty() {
-            return Err(wrong("empty", "write something between the quotes, or leave the key out"));
+            return Err(wrong(
+                "empty",
+                "write something between the quotes, or leave the key out",
+            ));
         }
         if text.chars().count() > TEXT_MAX {
             return Err(wrong("too long", format!("write {TEXT_MAX} characters or fewer")));
         }
         if text.chars().any(char::is_control) {
-            return Err(wrong("a control character inside", "write it in one line, without tabs or escapes"));
+            return Err(wrong(
+                "a control character inside",
+                "write it in one line, without tabs or escapes",
+            ));
         }
         Ok(text.clone())
     }
@@ -53,16 +61,20 @@ impl Read for String {
 
 impl Read for Id {
     const IS: &'static str = "a name";
-    const EXAMPLE: &'static str = "\"pump-1\"";
+    const EXAMPLE: &'static str = "\"a-name\"";
 
     fn read(value: &Value) -> Result<Self, Wrong> {
-        let Node::Text(text) = &value.node else { return Err(Wrong::Type) };
+        let Node::Text(text) = &value.node else {
+            return Err(Wrong::Type);
+        };
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if !text.is_empty() && text.len() <= ID_MAX && text.chars().all(plain) {
             return Ok(Self(text.clone()));
         }
         let shown: String = text.chars().take(ID_MAX).collect();
-        let cure = format!("write 1 to {ID_MAX} of a-z, 0-9 and `-`; a name for people belongs into `name` or `place`");
+        let cure = format!(
+            "write 1 to {ID_MAX} of a-z, 0-9 and `-`; a name for people belongs into `name` or `place`"
+        );
         Err(wrong(format!("`{shown}` is not a name that can be used"), cure))
     }
 }
@@ -86,7 +98,13 @@ impl Read for i128 {
     fn read(value: &Value) -> Result<Self, Wrong> {
         match value.node {
             Node::Whole(number) => Ok(number),
-            Node::Number(number) => Err(wrong(format!("{number} is not a whole number"), "write it without a fraction")),
+            Node::Number(number) if !number.is_finite() => {
+                Err(wrong("beyond every bound", "write a smaller number"))
+            }
+            Node::Number(number) => Err(wrong(
+                format!("{number} is not a whole number"),
+                "write it without a fraction",
+            )),
             _ => Err(Wrong::Type),
         }
     }
@@ -106,7 +124,10 @@ impl Read for f64 {
         if number.abs() <= NUMBER_MAX {
             return Ok(number);
         }
-        Err(wrong(format!("{number} cannot be used"), format!("write a number between -{NUMBER_MAX:e} and {NUMBER_MAX:e}")))
+        Err(wrong(
+            format!("{number} cannot be used"),
+            format!("write a number between -{NUMBER_MAX:e} and {NUMBER_MAX:e}"),
+        ))
     }
 }
 
@@ -115,13 +136,21 @@ impl Read for Pair {
     const EXAMPLE: &'static str = "[0, 1600]";
 
     fn read(value: &Value) -> Result<Self, Wrong> {
-        let Node::List(list) = &value.node else { return Err(Wrong::Type) };
-        let [low, high] = list.as_slice() else { return Err(Wrong::Type) };
+        let Node::List(list) = &value.node else {
+            return Err(Wrong::Type);
+        };
+        let [low, high] = list.as_slice() else {
+            return Err(Wrong::Type);
+        };
         let (low, high) = (f64::read(low)?, f64::read(high)?);
         if low < high {
             return Ok(Self(low, high));
         }
-        let cure = if low == high { "write two different numbers".into() } else { format!("write `[{high}, {low}]`") };
+        let cure = if low == high {
+            "write two different numbers".into()
+        } else {
+            format!("write `[{high}, {low}]`")
+        };
         Err(wrong(format!("{low} is not below {high}"), cure))
     }
 }
@@ -134,7 +163,9 @@ impl Read for Duration {
         let text = match &value.node {
             Node::Text(text) if text.len() <= TEXT_MAX => text,
             Node::Whole(number) => {
-                let cure = format!("write its unit and quotes: `\"{number}s\"` or `\"{number}m\"`");
+                let cure = format!(
+                    "write its unit and quotes: `\"{number}s\"`, `\"{number}m\"`, `\"{number}h\"` or `\"{number}d\"`"
+                );
                 return Err(wrong(format!("{number} is a number without a unit"), cure));
             }
             _ => return Err(Wrong::Type),
@@ -142,10 +173,18 @@ impl Read for Duration {
         let span = text
             .parse::<Span>()
             .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
-            .map_err(|_| wrong(format!("`{text}` is not a span of time"), "write it like `\"500ms\"`, `\"10s\"`, `\"1h 30m\"` or `\"7d\"`"))?;
+            .map_err(|_| {
+                wrong(
+                    format!("`{text}` is not a span of time"),
+                    "write it like `\"500ms\"`, `\"10s\"`, `\"1h 30m\"` or `\"7d\"`",
+                )
+            })?;
         match Duration::try_from(span) {
             Ok(span) if span <= SPAN_MAX => Ok(span),
-            _ => Err(wrong(format!("`{text}` is out of bounds"), "write a span from `\"0s\"` to `\"3660d\"`")),
+            _ => Err(wrong(
+                format!("`{text}` is out of bounds"),
+                "write a span from `\"0s\"` to `\"3660d\"`",
+            )),
         }
     }
 }
@@ -155,8 +194,12 @@ impl Read for Size {
     const EXAMPLE: &'static str = "\"2GiB\"";
 
     fn read(value: &Value) -> Result<Self, Wrong> {
-        let Node::Text(text) = &value.node else { return Err(Wrong::Type) };
-        size(text).map(Self).ok_or_else(|| wrong("not a size", "write it like `\"2GiB\"` or `\"500MB\"`"))
+        let Node::Text(text) = &value.node else {
+            return Err(Wrong::Type);
+        };
+        size(text)
+            .map(Self)
+            .ok_or_else(|| wrong("not a size", "write it like `\"2GiB\"` or `\"500MB\"`"))
     }
 }
 
@@ -166,7 +209,11 @@ impl Read for Texts {
 
     fn read(value: &Value) -> Result<Self, Wrong> {
         match &value.node {
-            Node::List(list) => list.iter().map(|one| Ok((String::read(one)?, one.spot))).collect::<Result<_, _>>().map(Self),
+            Node::List(list) => list
+                .iter()
+                .map(|one| Ok((String::read(one)?, one.spot)))
+                .collect::<Result<_, _>>()
+                .map(Self),
             _ => Ok(Self(vec![(String::read(value)?, value.spot)])),
         }
     }
@@ -184,13 +231,23 @@ pub(super) fn millis(span: Duration) -> Millis {
 pub(super) fn human(span: Duration) -> String {
     let mut rest = span.as_millis();
     let mut words = Vec::new();
-    for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+    for (unit, length) in [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+        ("ms", 1),
+    ] {
         if rest >= length {
             words.push(format!("{}{unit}", rest / length));
             rest %= length;
         }
     }
-    if words.is_empty() { "0s".into() } else { words.join(" ") }
+    if words.is_empty() {
+        "0s".into()
+    } else {
+        words.join(" ")
+    }
 }
 
 fn size(text: &str) -> Option<u64> {
@@ -215,12 +272,22 @@ mod tests {
     use super::*;
 
     fn span(text: &str) -> Result<Duration, Wrong> {
-        Duration::read(&Value { node: Node::Text(text.into()), spot: Default::default() })
+        Duration::read(&Value {
+            node: Node::Text(text.into()),
+            spot: Default::default(),
+        })
     }
 
     #[test]
     fn a_span_of_time_is_read_as_people_write_it() {
-        for (text, seconds) in [("10s", 10), ("1h 30m", 5400), ("7d", 604_800), ("2w", 1_209_600), ("0s", 0), ("90d", 7_776_000)] {
+        for (text, seconds) in [
+            ("10s", 10),
+            ("1h 30m", 5400),
+            ("7d", 604_800),
+            ("2w", 1_209_600),
+            ("0s", 0),
+            ("90d", 7_776_000),
+        ] {
             assert_eq!(span(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(span("500ms"), Ok(Duration::from_millis(500)));

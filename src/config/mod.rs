@@ -76,11 +76,17 @@ pub struct Loaded {
 pub fn load(path: &Path) -> Result<Loaded, Mistakes> {
     let (sources, unread) = files::read(path);
     if sources.is_empty() {
-        return Err(Mistakes { list: unread, more: 0 });
+        return Err(Mistakes {
+            list: unread,
+            more: 0,
+        });
     }
     match load_sources(sources) {
         Ok(loaded) if unread.is_empty() => Ok(loaded),
-        Ok(_) => Err(Mistakes { list: unread, more: 0 }),
+        Ok(_) => Err(Mistakes {
+            list: unread,
+            more: 0,
+        }),
         Err(mut mistakes) => {
             mistakes.list.splice(0..0, unread);
             Err(mistakes)
@@ -92,17 +98,35 @@ pub fn load(path: &Path) -> Result<Loaded, Mistakes> {
 pub fn load_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, Mistakes> {
     if sources.is_empty() {
         let cure = "begin with `[gateway]` and `id = \"cp-017\"`".into();
-        let nothing = Mistake { path: PathBuf::new(), place: None, what: "no configuration".into(), cure };
-        return Err(Mistakes { list: vec![nothing], more: 0 });
+        let nothing = Mistake {
+            path: PathBuf::new(),
+            place: None,
+            what: "no configuration".into(),
+            cure,
+        };
+        return Err(Mistakes {
+            list: vec![nothing],
+            more: 0,
+        });
     }
-    let built_in: Vec<PathBuf> = PROFILES.iter().map(|(name, _)| format!("profiles/{name}.toml (built in)").into()).collect();
+    let built_in: Vec<PathBuf> = PROFILES
+        .iter()
+        .map(|(name, _)| format!("profiles/{name}.toml (built in)").into())
+        .collect();
     let own = sources.iter().map(|(path, text)| (path.as_path(), text.as_str()));
-    let more = built_in.iter().zip(PROFILES).map(|(path, (_, text))| (path.as_path(), *text));
+    let more = built_in
+        .iter()
+        .zip(PROFILES)
+        .map(|(path, (_, text))| (path.as_path(), *text));
     let report = Report::new(own.chain(more).collect());
     let gateway = gateway(sources.len(), &report);
     let (mistakes, warnings) = report.finish();
     if mistakes.list.is_empty() {
-        Ok(Loaded { gateway, warnings, text: sources })
+        Ok(Loaded {
+            gateway,
+            warnings,
+            text: sources,
+        })
     } else {
         Err(mistakes)
     }
@@ -116,7 +140,7 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
         .map(|(name, table)| (name.clone(), profiles::profile(name, table, report)))
         .collect();
     let nothing = Table::default();
-    let mut section = Section::new(&root, "a configuration", report);
+    let mut section = Section::new(&root, "the configuration", report);
 
     let about = match section.table("gateway") {
         Some(table) => services::gateway(table, report),
@@ -145,7 +169,12 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
         levels: services::levels(section.table("levels").unwrap_or(&nothing), report),
         channels: channels
             .into_iter()
-            .filter_map(|channel| Some(field::Channel { id: channel.id, kind: channel.what?.1 }))
+            .filter_map(|channel| {
+                Some(field::Channel {
+                    id: channel.id,
+                    kind: channel.what?.1,
+                })
+            })
             .collect(),
         site: Arc::new(Site {
             gateway: about.id.into(),
@@ -167,8 +196,16 @@ fn tables(own: usize, report: &Report<'_>) -> (Table, BTreeMap<String, Table>) {
         match profiles::name_of(path) {
             Some(name) => {
                 if profiles.contains_key(name) {
-                    let spot = Spot { file, start: 0, end: 0 };
-                    report.mistake(spot, format!("a second profile `{name}`"), "rename one of the files");
+                    let spot = Spot {
+                        file,
+                        start: 0,
+                        end: 0,
+                    };
+                    report.mistake(
+                        spot,
+                        format!("a second profile `{name}`"),
+                        "rename one of the files",
+                    );
                 }
                 profiles.insert(name.to_owned(), table);
             }
@@ -176,7 +213,9 @@ fn tables(own: usize, report: &Report<'_>) -> (Table, BTreeMap<String, Table>) {
         }
     }
     for (file, (name, _)) in (own..).zip(PROFILES) {
-        profiles.entry((*name).to_owned()).or_insert_with(|| tree::parse(file, report));
+        profiles
+            .entry((*name).to_owned())
+            .or_insert_with(|| tree::parse(file, report));
     }
     (root, profiles)
 }

@@ -11,14 +11,21 @@ use super::tree::Table;
 pub(super) struct Names {
     /// "channel", "device"
     what: &'static str,
+    /// What to do where one stands twice.
+    cure: &'static str,
     /// How many there may be.
     max: usize,
     taken: HashMap<String, Spot>,
 }
 
 impl Names {
-    pub fn new(what: &'static str, max: usize) -> Self {
-        Self { what, max, taken: HashMap::new() }
+    pub fn new(what: &'static str, cure: &'static str, max: usize) -> Self {
+        Self {
+            what,
+            cure,
+            max,
+            taken: HashMap::new(),
+        }
     }
 
     /// The `id` of a table; empty where there is none that can be used.
@@ -27,7 +34,9 @@ impl Names {
     }
 
     pub fn claim_key(&mut self, section: &mut Section<'_>, key: &'static str) -> String {
-        let Some(id) = section.require::<Id>(key) else { return String::new() };
+        let Some(id) = section.require::<Id>(key) else {
+            return String::new();
+        };
         self.once(&id.value.0, id.spot, section.report);
         id.value.0
     }
@@ -36,7 +45,7 @@ impl Names {
     pub fn once(&mut self, name: &str, spot: Spot, report: &Report<'_>) {
         let what = self.what;
         if let Some(first) = self.taken.get(name) {
-            let cure = format!("give one of them another; the first is at {}", report.at(*first));
+            let cure = format!("{}; the first is at {}", self.cure, report.at(*first));
             report.mistake(spot, format!("a second {what} `{name}`"), cure);
             return;
         }

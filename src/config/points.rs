@@ -21,8 +21,12 @@ const TABLES: [(&str, modbus::Table); 4] = [
     ("coil", modbus::Table::Coil),
     ("discrete", modbus::Table::Discrete),
 ];
-const ORDERS: [(&str, Order); 4] =
-    [("ABCD", Order::Abcd), ("CDAB", Order::Cdab), ("BADC", Order::Badc), ("DCBA", Order::Dcba)];
+const ORDERS: [(&str, Order); 4] = [
+    ("ABCD", Order::Abcd),
+    ("CDAB", Order::Cdab),
+    ("BADC", Order::Badc),
+    ("DCBA", Order::Dcba),
+];
 
 /// How the values of a device come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +52,18 @@ pub(super) fn point(table: &Table, owner: &str, means: Means, report: &Report<'_
         unit: section.take::<String>("unit").map(|unit| unit.value.into()),
         range: None,
         deadband: 0.0,
-        transform: Transform { map: map(&mut section), ..Transform::default() },
+        transform: Transform {
+            map: map(&mut section),
+            ..Transform::default()
+        },
         source,
     };
     numeric(&mut section, &mut point);
     section.finish();
-    id.map(|id| Told { value: point, spot: id.spot })
+    id.map(|id| Told {
+        value: point,
+        spot: id.spot,
+    })
 }
 
 // ---------------------------------------------------------------------------------------------- registers
@@ -62,17 +72,27 @@ fn register(section: &mut Section<'_>) -> Source {
     let table = match section.entry("table") {
         Some(_) => section.word("table", &TABLES),
         None => {
-            section.missing("table", "write `table = \"holding\"`, or `input`, `coil`, `discrete`");
+            section.missing(
+                "table",
+                "write `table = \"holding\"`, or `input`, `coil`, `discrete`",
+            );
             None
         }
     };
     let table = table.map_or(modbus::Table::Holding, |table| table.value);
     let bits = matches!(table, modbus::Table::Coil | modbus::Table::Discrete);
     if section.entry("register").is_none() {
-        section.missing("register", "write the protocol address, zero-based: `register = 0`");
+        section.missing(
+            "register",
+            "write the protocol address, zero-based: `register = 0`",
+        );
     }
     let register = section.whole::<u16>("register", 0..=65535);
-    let kind = if bits { bit_type(section) } else { word_type(section) };
+    let kind = if bits {
+        bit_type(section)
+    } else {
+        word_type(section)
+    };
     if let Some(register) = &register {
         reaches(section, register, kind);
     }
@@ -90,7 +110,11 @@ fn bit_type(section: &mut Section<'_>) -> Type {
     if let Some(kind) = section.take::<Type>("type")
         && kind.value != Type::Bool
     {
-        section.report.mistake(kind.spot, "a coil or discrete input is one bit", "write `type = \"bool\"`, or leave it out");
+        section.report.mistake(
+            kind.spot,
+            "a coil or discrete input is one bit",
+            "write `type = \"bool\"`, or leave it out",
+        );
     }
     Type::Bool
 }
@@ -107,18 +131,31 @@ fn reaches(section: &Section<'_>, register: &Told<u16>, kind: Type) {
         section.report.mistake(
             register.spot,
             format!("the value would reach to register {last}"),
-            format!("it takes {} registers and the last one is 65535", kind.registers()),
+            format!(
+                "it takes {} registers and the last one is 65535",
+                kind.registers()
+            ),
         );
     }
 }
 
 fn order(section: &mut Section<'_>, kind: Type, bits: bool) -> Order {
-    let Some(order) = section.word("order", &ORDERS) else { return Order::Abcd };
+    let Some(order) = section.word("order", &ORDERS) else {
+        return Order::Abcd;
+    };
     if bits {
-        section.report.mistake(order.spot, "a coil or discrete input has no `order`", "leave it out");
+        section.report.mistake(
+            order.spot,
+            "a coil or discrete input has no `order`",
+            "leave it out",
+        );
     } else if order.value == Order::Cdab && kind.registers() == 1 {
         let cure = "leave `order` out, or write `BADC` where the bytes are swapped";
-        section.report.mistake(order.spot, "`CDAB` reverses words, and this value has only one", cure);
+        section.report.mistake(
+            order.spot,
+            "`CDAB` reverses words, and this value has only one",
+            cure,
+        );
     }
     order.value
 }
@@ -126,9 +163,17 @@ fn order(section: &mut Section<'_>, kind: Type, bits: bool) -> Order {
 fn bit(section: &mut Section<'_>, kind: Type, bits: bool) -> Option<u8> {
     let bit = section.whole::<u8>("bit", 0..=15)?;
     if bits {
-        section.report.mistake(bit.spot, "a coil or discrete input is one bit already", "leave `bit` out");
+        section.report.mistake(
+            bit.spot,
+            "a coil or discrete input is one bit already",
+            "leave `bit` out",
+        );
     } else if kind != Type::Bool {
-        section.report.mistake(bit.spot, "`bit` takes one bit of a register", "write `type = \"bool\"` beside it");
+        section.report.mistake(
+            bit.spot,
+            "`bit` takes one bit of a register",
+            "write `type = \"bool\"` beside it",
+        );
     }
     Some(bit.value)
 }
@@ -164,7 +209,10 @@ impl Read for Type {
             };
         }
         let there_is = WORDS.iter().map(|(word, _)| *word).chain(["string:N"]);
-        Err(wrong(format!("there is no type `{text}`"), did_you_mean(&text, there_is)))
+        Err(wrong(
+            format!("there is no type `{text}`"),
+            did_you_mean(&text, there_is),
+        ))
     }
 }
 
@@ -192,7 +240,8 @@ impl Read for Topic {
             Some(_) => *level != "+" && (*level != "#" || i + 1 != levels.len()),
         };
         if levels.iter().enumerate().any(stray) {
-            let cure = "`+` stands for one whole level, `#` for all that follow and only at the end: `a/+/b`, `a/#`";
+            let cure =
+                "`+` stands for one whole level, `#` for all that follow and only at the end: `a/+/b`, `a/#`";
             return Err(wrong(format!("`{text}` is no topic filter"), cure));
         }
         Ok(Self(text))
@@ -210,11 +259,17 @@ impl Read for Pointer {
     fn read(value: &Value) -> Result<Self, Wrong> {
         let text = String::read(value)?;
         if !text.starts_with('/') {
-            return Err(wrong(format!("`{text}` is no JSON Pointer"), format!("write `\"/{}\"`", text.replace('.', "/"))));
+            return Err(wrong(
+                format!("`{text}` is no JSON Pointer"),
+                format!("write `\"/{}\"`", text.replace('.', "/")),
+            ));
         }
         let mut rest = text.split('~').skip(1);
         if rest.any(|after| !after.starts_with(['0', '1'])) {
-            return Err(wrong("a `~` alone", "write `~0` for `~` and `~1` for `/` inside a name"));
+            return Err(wrong(
+                "a `~` alone",
+                "write `~0` for `~` and `~1` for `/` inside a name",
+            ));
         }
         Ok(Self(text))
     }
@@ -224,15 +279,25 @@ impl Read for Pointer {
 
 /// `map = { true = "closed", false = "open" }`
 fn map(section: &mut Section<'_>) -> Vec<(String, String)> {
-    let Some(entry) = section.entry("map") else { return Vec::new() };
+    let Some(entry) = section.entry("map") else {
+        return Vec::new();
+    };
     let example = "write it like `map = { true = \"closed\", false = \"open\" }`";
     let Node::Table(table) = &entry.value.node else {
-        section.report.mistake(entry.value.spot, format!("`map` is {}, it has to be a table", entry.value.kind()), example);
+        section.report.mistake(
+            entry.value.spot,
+            format!("`map` is {}, it has to be a table", entry.value.kind()),
+            example,
+        );
         return Vec::new();
     };
     if table.entries.is_empty() || table.entries.len() > MAP_MAX {
         let cure = format!("write 1 to {MAP_MAX} words, or leave `map` out");
-        section.report.mistake(entry.value.spot, format!("`map` has {} words", table.entries.len()), cure);
+        section.report.mistake(
+            entry.value.spot,
+            format!("`map` has {} words", table.entries.len()),
+            cure,
+        );
     }
     let mut words = Vec::new();
     for entry in &table.entries {
@@ -240,7 +305,11 @@ fn map(section: &mut Section<'_>) -> Vec<(String, String)> {
             Ok(word) => words.push((entry.key.clone(), word)),
             Err(_) => section.report.mistake(
                 entry.value.spot,
-                format!("`map`: `{}` becomes {}, it has to become a word", entry.key, entry.value.kind()),
+                format!(
+                    "`map`: `{}` becomes {}, it has to become a word",
+                    entry.key,
+                    entry.value.kind()
+                ),
                 example,
             ),
         }
@@ -263,14 +332,24 @@ fn numeric(section: &mut Section<'_>, point: &mut Point) {
     if !matches!(point.shape(), Shape::Number | Shape::Any) {
         for (key, spot) in spots {
             let Some(spot) = spot else { continue };
-            section.report.mistake(spot, format!("`{key}` is for numbers, {} is not one", section.name), "leave it out");
+            section.report.mistake(
+                spot,
+                format!("`{key}` is for numbers, {} is not one", section.name),
+                "leave it out",
+            );
         }
     }
     if let Some(scale) = scale.as_ref().filter(|scale| scale.value == 0.0) {
-        section.report.mistake(scale.spot, "`scale` is 0, so every value would be", "write what one step of the raw value means");
+        section.report.mistake(
+            scale.spot,
+            "`scale` is 0 and would make every value the same",
+            "write what one step of the raw value means",
+        );
     }
     if let Some(deadband) = deadband.as_ref().filter(|deadband| deadband.value < 0.0) {
-        section.report.mistake(deadband.spot, "`deadband` is below 0", "write 0 or more");
+        section
+            .report
+            .mistake(deadband.spot, "`deadband` is below 0", "write 0 or more");
     }
     point.transform.scale = scale.map(|told| told.value);
     point.transform.offset = offset.map_or(0.0, |told| told.value);
@@ -279,12 +358,21 @@ fn numeric(section: &mut Section<'_>, point: &mut Point) {
 }
 
 /// The points of `more` join `points`; one of the same id takes the other's place.
-pub(super) fn lay_over(points: Vec<Point>, more: Vec<Told<Point>>, owner: &str, report: &Report<'_>) -> Vec<Point> {
+pub(super) fn lay_over(
+    points: Vec<Point>,
+    more: Vec<Told<Point>>,
+    owner: &str,
+    report: &Report<'_>,
+) -> Vec<Point> {
     let mut points = points;
     let mut by_hand: Vec<Arc<str>> = Vec::new();
     for Told { value: point, spot } in more {
         if by_hand.contains(&point.id) {
-            report.mistake(spot, format!("{owner} has a second point `{}`", point.id), "give it another id");
+            report.mistake(
+                spot,
+                format!("{owner} has a second point `{}`", point.id),
+                "give it another id",
+            );
             continue;
         }
         by_hand.push(point.id.clone());

@@ -36,7 +36,11 @@ fn secret(section: &Section<'_>, entry: &Entry) -> Option<Secret> {
             Err(Wrong::Value(what, cure)) => report.mistake(spot, format!("`{}`: {what}", entry.key), cure),
             Err(Wrong::Type) => report.mistake(spot, format!("`{}` names no one place", entry.key), HOW),
         },
-        _ => report.mistake(spot, format!("`{}`: a secret must not stand in the configuration", entry.key), HOW),
+        _ => report.mistake(
+            spot,
+            format!("`{}`: a secret must not stand in the configuration", entry.key),
+            HOW,
+        ),
     }
     None
 }
@@ -48,22 +52,33 @@ fn base(report: &Report<'_>, file: usize) -> PathBuf {
 }
 
 fn read(table: &Table, base: &Path) -> Result<Secret, Wrong> {
-    let [entry] = table.entries.as_slice() else { return Err(Wrong::Type) };
+    let [entry] = table.entries.as_slice() else {
+        return Err(Wrong::Type);
+    };
     let name = String::read(&entry.value)?;
     let text = match entry.key.as_str() {
         "credential" => credential(&name)?,
         "file" => file(&base.join(&name), "create it, readable for gatehouse alone")?,
         "env" => std::env::var(&name).map_err(|_| {
-            wrong(format!("the environment has no `{name}`"), format!("set `{name}` where gatehouse is started"))
+            wrong(
+                format!("the environment has no `{name}`"),
+                format!("set `{name}` where gatehouse is started"),
+            )
         })?,
         _ => return Err(Wrong::Type),
     };
     let text = text.trim();
     if text.is_empty() {
-        return Err(wrong(format!("`{name}` is empty"), "write the secret into it, in one line"));
+        return Err(wrong(
+            format!("`{name}` is empty"),
+            "write the secret into it, in one line",
+        ));
     }
     if text.len() as u64 > SECRET_MAX || text.chars().any(char::is_control) {
-        return Err(wrong(format!("`{name}` is not one line of {SECRET_MAX} bytes or fewer"), "keep the secret alone in it"));
+        return Err(wrong(
+            format!("`{name}` is not one line of {SECRET_MAX} bytes or fewer"),
+            "keep the secret alone in it",
+        ));
     }
     Ok(Secret::new(text))
 }
@@ -72,12 +87,20 @@ fn credential(name: &str) -> Result<String, Wrong> {
     // It is the name of a file in one directory, and must not lead out of it.
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if !name.chars().all(plain) || name.starts_with('.') {
-        return Err(wrong(format!("`{name}` is no name of a credential"), "write letters, digits, `-`, `_` and `.` only"));
+        return Err(wrong(
+            format!("`{name}` is no name of a credential"),
+            "write letters, digits, `-`, `_` and `.` only",
+        ));
     }
-    let cure = format!("add `LoadCredential={name}:/path/to/it` to the service, or write `{{ file = \"/path/to/it\" }}`");
+    let cure = format!(
+        "add `LoadCredential={name}:/path/to/it` to the service, or write `{{ file = \"/path/to/it\" }}`"
+    );
     match std::env::var_os("CREDENTIALS_DIRECTORY") {
         Some(dir) => file(&Path::new(&dir).join(name), &cure),
-        None => Err(wrong(format!("no credential `{name}`, since systemd gave none ($CREDENTIALS_DIRECTORY is not set)"), cure)),
+        None => Err(wrong(
+            format!("no credential `{name}`, since systemd gave none ($CREDENTIALS_DIRECTORY is not set)"),
+            cure,
+        )),
     }
 }
 

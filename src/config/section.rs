@@ -48,7 +48,12 @@ pub(super) enum Wrong {
 
 impl<'a> Section<'a> {
     pub fn new(table: &'a Table, name: impl Into<String>, report: &'a Report<'a>) -> Self {
-        Self { table, name: name.into(), known: Vec::new(), report }
+        Self {
+            table,
+            name: name.into(),
+            known: Vec::new(),
+            report,
+        }
     }
 
     /// Where the table begins.
@@ -77,7 +82,12 @@ impl<'a> Section<'a> {
             Err(Wrong::Type) => self.report.mistake(
                 spot,
                 format!("`{key}` is {}, it has to be {}", entry.value.kind(), T::IS),
-                format!("write it like `{key} = {}`", T::EXAMPLE),
+                match &entry.value.node {
+                    Node::Text(text) if bare(text, T::EXAMPLE) => {
+                        format!("write `{key} = {text}`, without quotes")
+                    }
+                    _ => format!("write it like `{key} = {}`", T::EXAMPLE),
+                },
             ),
         }
         None
@@ -97,18 +107,31 @@ impl<'a> Section<'a> {
         self.take(key)
     }
 
-    /// Says that a key is missing, with a cure of the caller's own.
+    /// Says that a key is missing, with a cure of the caller's own; not where it stands misspelt, which is said anyway.
     pub fn missing(&self, key: &str, cure: impl Into<String>) {
-        self.report.missing(self.table.spot, format!("{} has no `{key}`", self.name), cure);
+        let misspelt =
+            |entry: &Entry| !self.known.contains(&entry.key.as_str()) && nearest(&entry.key, [key]).is_some();
+        if self.table.entries.iter().any(misspelt) {
+            return;
+        }
+        self.report
+            .missing(self.table.spot, format!("{} has no `{key}`", self.name), cure);
     }
 
     /// A whole number within bounds, which the error states.
-    pub fn whole<T: TryFrom<i128> + Copy>(&mut self, key: &'static str, bounds: RangeInclusive<i128>) -> Option<Told<T>> {
+    pub fn whole<T: TryFrom<i128> + Copy>(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<i128>,
+    ) -> Option<Told<T>> {
         let told = self.take::<i128>(key)?;
         if bounds.contains(&told.value)
             && let Ok(value) = T::try_from(told.value)
         {
-            return Some(Told { value, spot: told.spot });
+            return Some(Told {
+                value,
+                spot: told.spot,
+            });
         }
         self.report.mistake(
             told.spot,
@@ -127,7 +150,11 @@ impl<'a> Section<'a> {
         self.report.mistake(
             told.spot,
             format!("`{key}` is {}", human(told.value)),
-            format!("write a span from `\"{}\"` to `\"{}\"`", human(*bounds.start()), human(*bounds.end())),
+            format!(
+                "write a span from `\"{}\"` to `\"{}\"`",
+                human(*bounds.start()),
+                human(*bounds.end())
+            ),
         );
         None
     }
@@ -136,7 +163,10 @@ impl<'a> Section<'a> {
     pub fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<Told<T>> {
         let told = self.take::<String>(key)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == told.value) {
-            return Some(Told { value: *value, spot: told.spot });
+            return Some(Told {
+                value: *value,
+                spot: told.spot,
+            });
         }
         self.report.mistake(
             told.spot,
@@ -148,7 +178,9 @@ impl<'a> Section<'a> {
 
     /// The tables of `[[key]]`.
     pub fn tables(&mut self, key: &'static str) -> Vec<&'a Table> {
-        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let Some(entry) = self.entry(key) else {
+            return Vec::new();
+        };
         let mut tables = Vec::new();
         let wrong = |spot: Spot| {
             self.report.mistake(
@@ -178,14 +210,16 @@ impl<'a> Section<'a> {
             return Some(table);
         }
         let cure = format!("write `[{key}]`, with one bracket, and its keys below");
-        self.report.mistake(entry.key_spot, format!("`{key}` is one table"), cure);
+        self.report
+            .mistake(entry.key_spot, format!("`{key}` is one table"), cure);
         None
     }
 
     /// A key that this version knows of and cannot do: a mistake, since what it asks for would not happen.
     pub fn later(&mut self, key: &'static str, instead: &str) {
         if let Some(entry) = self.entry(key) {
-            self.report.mistake(entry.key_spot, format!("`{key}` is not in this version"), instead);
+            self.report
+                .mistake(entry.key_spot, format!("`{key}` is not in this version"), instead);
         }
     }
 
@@ -198,7 +232,8 @@ impl<'a> Section<'a> {
         };
         for spot in spots {
             let what = format!("`{key}` is not in this version, ignored");
-            self.report.warning(spot, what, "remove it, or leave it for a later version");
+            self.report
+                .warning(spot, what, "remove it, or leave it for a later version");
         }
     }
 
@@ -212,8 +247,17 @@ impl<'a> Section<'a> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("{} knows {}", self.name, listed(self.known.iter().copied())),
             };
-            self.report.mistake(entry.key_spot, format!("unknown key `{}`", entry.key), cure);
+            self.report
+                .mistake(entry.key_spot, format!("unknown key `{}`", entry.key), cure);
         }
+    }
+}
+
+/// Whether a text would be right without its quotes, to judge by how the type is written.
+fn bare(text: &str, example: &str) -> bool {
+    match text {
+        "true" | "false" => example == bool::EXAMPLE,
+        _ => text.parse::<f64>().is_ok_and(f64::is_finite) && example.parse::<f64>().is_ok(),
     }
 }
 

@@ -50,13 +50,23 @@ pub(super) struct About {
 
 pub(super) fn gateway(table: &Table, report: &Report<'_>) -> About {
     let mut section = Section::new(table, "`[gateway]`", report);
-    let id = section.require::<Id>("id").map(|told| told.value.0).unwrap_or_default();
+    let id = section
+        .require::<Id>("id")
+        .map(|told| told.value.0)
+        .unwrap_or_default();
     let about = About {
         name: section.take_or("name", id.clone()),
         id,
-        timezone: section.take::<Zone>("timezone").map_or_else(|| TIMEZONE.into(), |told| told.value.0),
-        locale: section.word("locale", &[("zh-CN", Locale::ZhCn), ("en", Locale::En)]).map(|told| told.value).unwrap_or_default(),
-        data_dir: section.take::<Dir>("data_dir").map_or_else(|| DATA_DIR.into(), |told| told.value.0),
+        timezone: section
+            .take::<Zone>("timezone")
+            .map_or_else(|| TIMEZONE.into(), |told| told.value.0),
+        locale: section
+            .word("locale", &[("zh-CN", Locale::ZhCn), ("en", Locale::En)])
+            .map(|told| told.value)
+            .unwrap_or_default(),
+        data_dir: section
+            .take::<Dir>("data_dir")
+            .map_or_else(|| DATA_DIR.into(), |told| told.value.0),
     };
     // The files are read already; here it is only known, and of the right type.
     section.take::<Texts>("include");
@@ -66,18 +76,33 @@ pub(super) fn gateway(table: &Table, report: &Report<'_>) -> About {
 
 pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> store::Settings {
     let mut section = Section::new(table, "`[store]`", report);
-    let mut keep = |key, default| section.span(key, DAY..=3660 * DAY).map_or(default, |told| told.value);
+    let mut keep = |key, default| {
+        section
+            .span(key, DAY..=3660 * DAY)
+            .map_or(default, |told| told.value)
+    };
     let events_keep = keep("events_keep", store::EVENTS_KEEP_DEFAULT);
     let readings_keep = keep("readings_keep", store::READINGS_KEEP_DEFAULT);
-    let disk_limit = section.take::<Size>("disk_limit").map_or(store::DISK_LIMIT_DEFAULT, |told| {
-        if !(DISK_MIN..=DISK_MAX).contains(&told.value.0) {
-            report.mistake(told.spot, "`disk_limit` is out of bounds", "write a size from `\"16MiB\"` to `\"16TiB\"`");
-        }
-        told.value.0
-    });
+    let disk_limit = section
+        .take::<Size>("disk_limit")
+        .map_or(store::DISK_LIMIT_DEFAULT, |told| {
+            if !(DISK_MIN..=DISK_MAX).contains(&told.value.0) {
+                report.mistake(
+                    told.spot,
+                    "`disk_limit` is out of bounds",
+                    "write a size from `\"16MiB\"` to `\"16TiB\"`",
+                );
+            }
+            told.value.0
+        });
     section.ignored("summary");
     section.finish();
-    store::Settings { dir, events_keep, readings_keep, disk_limit }
+    store::Settings {
+        dir,
+        events_keep,
+        readings_keep,
+        disk_limit,
+    }
 }
 
 struct Zone(String);
@@ -91,7 +116,13 @@ impl Read for Zone {
         if jiff::tz::TimeZone::get(&text).is_ok() {
             return Ok(Self(text));
         }
-        const USUAL: [&str; 5] = ["Asia/Shanghai", "Asia/Hong_Kong", "Asia/Urumqi", "Europe/Berlin", "UTC"];
+        const USUAL: [&str; 5] = [
+            "Asia/Shanghai",
+            "Asia/Hong_Kong",
+            "Asia/Urumqi",
+            "Europe/Berlin",
+            "UTC",
+        ];
         let cure = match super::mistakes::nearest(&text, USUAL) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "write a name of the IANA list, like `\"Asia/Shanghai\"`".into(),
@@ -111,7 +142,10 @@ impl Read for Dir {
         if text.starts_with('/') {
             return Ok(Self(text.into()));
         }
-        Err(wrong(format!("`{text}` depends on where gatehouse is started"), "write the whole path, from `/`"))
+        Err(wrong(
+            format!("`{text}` depends on where gatehouse is started"),
+            "write the whole path, from `/`",
+        ))
     }
 }
 
@@ -121,29 +155,55 @@ pub(super) fn api(table: &Table, report: &Report<'_>) -> web::Settings {
     let mut section = Section::new(table, "`[api]`", report);
     let listen = section.take::<SocketAddr>("listen");
     if let Some(listen) = listen.as_ref().filter(|listen| !listen.value.ip().is_loopback()) {
-        let what = format!("`{}` is reachable from outside, and that needs TLS, which is not in this version", listen.value);
-        let cure = format!("write `listen = \"127.0.0.1:{}\"` and put a TLS proxy before it", listen.value.port());
+        let what = format!(
+            "`{}` is reachable from outside, and that needs TLS, which is not in this version",
+            listen.value
+        );
+        let cure = format!(
+            "write `listen = \"127.0.0.1:{}\"` and put a TLS proxy before it",
+            listen.value.port()
+        );
         report.mistake(listen.spot, what, cure);
     }
-    section.later("tls", "take it out, listen on 127.0.0.1 and put a TLS proxy before it");
-    let mut names = Names::new("token", TOKENS_MAX);
-    let tokens = section.tables("token").into_iter().filter_map(|table| token(table, &mut names, report)).collect();
+    section.later(
+        "tls",
+        "take it out, listen on 127.0.0.1 and put a TLS proxy before it",
+    );
+    let mut names = Names::new("token", "give one of them another name", TOKENS_MAX);
+    let tokens = section
+        .tables("token")
+        .into_iter()
+        .filter_map(|table| token(table, &mut names, report))
+        .collect();
     section.finish();
-    let default = LISTEN_DEFAULT.parse().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
-    web::Settings { listen: listen.map_or(default, |told| told.value), tokens }
+    let default = LISTEN_DEFAULT
+        .parse()
+        .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
+    web::Settings {
+        listen: listen.map_or(default, |told| told.value),
+        tokens,
+    }
 }
 
 fn token(table: &Table, names: &mut Names, report: &Report<'_>) -> Option<Token> {
     let mut section = Section::new(table, title("api.token", table, "name"), report);
     let name = names.claim_key(&mut section, "name");
-    let roles = [("central", Role::Central), ("technician", Role::Technician), ("viewer", Role::Viewer)];
+    let roles = [
+        ("central", Role::Central),
+        ("technician", Role::Technician),
+        ("viewer", Role::Viewer),
+    ];
     if section.entry("role").is_none() {
         section.missing("role", "write `role = \"central\"`, or `technician`, `viewer`");
     }
     let role = section.word("role", &roles);
     let token = secrets::require(&mut section, "token");
     section.finish();
-    Some(Token { name: name.into(), role: role?.value, token: token? })
+    Some(Token {
+        name: name.into(),
+        role: role?.value,
+        token: token?,
+    })
 }
 
 impl Read for SocketAddr {
@@ -153,37 +213,67 @@ impl Read for SocketAddr {
     fn read(value: &Value) -> Result<Self, Wrong> {
         let text = String::read(value)?;
         let local = text.replacen("localhost", "127.0.0.1", 1);
-        local.parse().map_err(|_| wrong(format!("`{text}` is no address and port"), "write it like `\"127.0.0.1:8080\"`"))
+        local.parse().map_err(|_| {
+            wrong(
+                format!("`{text}` is no address and port"),
+                "write it like `\"127.0.0.1:8080\"`",
+            )
+        })
     }
 }
 
 /// Who pulls, by the name of its token. `api` is the table as written: its tokens are the names there are.
-pub(super) fn consumers(tables: &[&Table], api: &Table, sync: &[sync::Target], report: &Report<'_>) -> Vec<Consumer> {
-    let mut names = Names::new("consumer", CONSUMERS_MAX);
+pub(super) fn consumers(
+    tables: &[&Table],
+    api: &Table,
+    sync: &[sync::Target],
+    report: &Report<'_>,
+) -> Vec<Consumer> {
+    let mut names = Names::new("consumer", "give one of them another name", CONSUMERS_MAX);
     let tokens = token_names(api);
     let mut consumers = Vec::new();
     for table in tables {
         let mut section = Section::new(table, title("consumer", table, "name"), report);
         let name = names.claim_key(&mut section, "name");
         let required = section.take_or("required", false);
-        if let Some(spot) = section.entry("name").map(|entry| entry.value.spot).filter(|_| !name.is_empty()) {
+        if let Some(spot) = section
+            .entry("name")
+            .map(|entry| entry.value.spot)
+            .filter(|_| !name.is_empty())
+        {
             if sync.iter().any(|target| *target.name == *name) {
                 let cure = "a `[[sync]]` is a consumer already, and always required; take this table out, or name it otherwise";
-                report.mistake(spot, format!("consumer `{name}` has the name of a `[[sync]]`"), cure);
+                report.mistake(
+                    spot,
+                    format!("consumer `{name}` has the name of a `[[sync]]`"),
+                    cure,
+                );
             } else if !tokens.is_empty() && !tokens.contains(&name.as_str()) {
-                report.mistake(spot, format!("no `[[api.token]]` is named `{name}`"), did_you_mean(&name, tokens.iter().copied()));
+                report.mistake(
+                    spot,
+                    format!("no `[[api.token]]` is named `{name}`"),
+                    did_you_mean(&name, tokens.iter().copied()),
+                );
             }
         }
         section.finish();
-        consumers.push(Consumer { name: name.into(), required });
+        consumers.push(Consumer {
+            name: name.into(),
+            required,
+        });
     }
     consumers
 }
 
 fn token_names(api: &Table) -> Vec<&str> {
-    let Some(Node::List(list)) = api.get("token").map(|entry| &entry.value.node) else { return Vec::new() };
+    let Some(Node::List(list)) = api.get("token").map(|entry| &entry.value.node) else {
+        return Vec::new();
+    };
     let name = |value| match value {
-        &Value { node: Node::Table(ref table), .. } => table.text("name"),
+        &Value {
+            node: Node::Table(ref table),
+            ..
+        } => table.text("name"),
         _ => None,
     };
     list.iter().filter_map(name).collect()
@@ -192,25 +282,51 @@ fn token_names(api: &Table) -> Vec<&str> {
 // ---------------------------------------------------------------------------------------------- [[sync]]
 
 pub(super) fn sync(tables: &[&Table], report: &Report<'_>) -> Vec<sync::Target> {
-    let mut names = Names::new("sync", SYNC_MAX);
-    tables.iter().map(|table| target(table, &mut names, report)).collect()
+    let mut names = Names::new("sync", "give one of them another name", SYNC_MAX);
+    tables
+        .iter()
+        .map(|table| target(table, &mut names, report))
+        .collect()
 }
 
 fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target {
     let mut section = Section::new(table, title("sync", table, "name"), report);
     let name = names.claim_key(&mut section, "name").into();
-    let url = section.require::<Url>("url").map(|told| told.value.0).unwrap_or_default();
+    let url = section
+        .require::<Url>("url")
+        .map(|told| told.value.0)
+        .unwrap_or_default();
     let token = secrets::take(&mut section, "token");
-    let batch = section.whole("batch", 1..=BATCH_MAX).map_or(sync::BATCH_DEFAULT, |told| told.value);
+    let batch = section
+        .whole("batch", 1..=BATCH_MAX)
+        .map_or(sync::BATCH_DEFAULT, |told| told.value);
     let types = section.take::<Texts>("types");
-    if let Some(told) = types.as_ref().filter(|told| told.value.0.is_empty() || told.value.0.len() > TYPES_MAX) {
+    if let Some(told) = types
+        .as_ref()
+        .filter(|told| told.value.0.is_empty() || told.value.0.len() > TYPES_MAX)
+    {
         let cure = format!("write 1 to {TYPES_MAX}, or leave `types` out to send all");
-        report.mistake(told.spot, format!("`types` names {} types", told.value.0.len()), cure);
+        report.mistake(
+            told.spot,
+            format!("`types` names {} types", told.value.0.len()),
+            cure,
+        );
     }
     let types = types.map(|told| told.value.0).unwrap_or_default();
     for (kind, spot) in &types {
-        if !EVENTS.split_whitespace().any(|event| Kinds(vec![kind.clone()]).want(event)) {
-            let families = ["ticket.*", "access.*", "locker.*", "device.*", "gateway.*", "readings.*", "command.*"];
+        if !EVENTS
+            .split_whitespace()
+            .any(|event| Kinds(vec![kind.clone()]).want(event))
+        {
+            let families = [
+                "ticket.*",
+                "access.*",
+                "locker.*",
+                "device.*",
+                "gateway.*",
+                "readings.*",
+                "command.*",
+            ];
             let cure = match super::mistakes::nearest(kind, EVENTS.split_whitespace().chain(families)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("there is {}", listed(families)),
@@ -219,7 +335,13 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
         }
     }
     section.finish();
-    sync::Target { name, url, token, batch, kinds: Kinds(types.into_iter().map(|(kind, _)| kind).collect()) }
+    sync::Target {
+        name,
+        url,
+        token,
+        batch,
+        kinds: Kinds(types.into_iter().map(|(kind, _)| kind).collect()),
+    }
 }
 
 struct Url(String);
@@ -230,12 +352,23 @@ impl Read for Url {
 
     fn read(value: &Value) -> Result<Self, Wrong> {
         let text = String::read(value)?;
-        let url = reqwest::Url::parse(&text).map_err(|_| wrong(format!("`{text}` is no address"), "write it like `\"https://crm.example.com/events\"`"))?;
+        let url = reqwest::Url::parse(&text).map_err(|_| {
+            wrong(
+                format!("`{text}` is no address"),
+                "write it like `\"https://crm.example.com/events\"`",
+            )
+        })?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(wrong(format!("`{text}` is no address of the web"), "begin it with `https://`"));
+            return Err(wrong(
+                format!("`{text}` is no address of the web"),
+                "begin it with `https://`",
+            ));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("a secret must not stand in the configuration", "take it out of the address and write `token = { credential = \"…\" }`"));
+            return Err(wrong(
+                "a secret must not stand in the configuration",
+                "take it out of the address and write `token = { credential = \"…\" }`",
+            ));
         }
         Ok(Self(text))
     }
@@ -261,7 +394,11 @@ pub(super) fn levels(table: &Table, report: &Report<'_>) -> BTreeMap<u8, Standar
     for (key, level, mut standard) in defaults {
         if let Some(table) = section.table(key) {
             let mut section = Section::new(table, format!("`[levels.{key}]`"), report);
-            let mut span = |key, default| section.span(key, Duration::from_secs(60)..=366 * DAY).map_or(default, |told| millis(told.value));
+            let mut span = |key, default| {
+                section
+                    .span(key, Duration::from_secs(60)..=366 * DAY)
+                    .map_or(default, |told| millis(told.value))
+            };
             standard.contact = span("contact", standard.contact);
             standard.on_site = span("on_site", standard.on_site);
             standard.follow_up = span("follow_up", standard.follow_up);

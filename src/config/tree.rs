@@ -120,7 +120,11 @@ struct Source {
 
 impl Source {
     fn spot(&self, span: Range<usize>) -> Spot {
-        Spot { file: self.file, start: span.start, end: span.end }
+        Spot {
+            file: self.file,
+            start: span.start,
+            end: span.end,
+        }
     }
 
     fn line(&self, at: usize) -> usize {
@@ -139,7 +143,10 @@ impl Source {
             })
             .collect();
         entries.sort_by_key(|entry| entry.key_spot.start);
-        Table { entries, spot: self.spot(span) }
+        Table {
+            entries,
+            spot: self.spot(span),
+        }
     }
 
     fn value(&self, from: &Spanned<DeValue<'_>>) -> Value {
@@ -153,7 +160,10 @@ impl Source {
             DeValue::Array(list) => Node::List(list.iter().map(|value| self.value(value)).collect()),
             DeValue::Table(inner) => Node::Table(self.table(inner, from.span())),
         };
-        Value { node, spot: self.spot(from.span()) }
+        Value {
+            node,
+            spot: self.spot(from.span()),
+        }
     }
 }
 
@@ -171,15 +181,27 @@ fn words(message: &str, marked: &str) -> (String, String) {
     let message = message.lines().next().unwrap_or_default();
     if message.starts_with("string values must be quoted") {
         return if marked.trim().is_empty() {
-            ("a key without a value".into(), "write the value behind the `=`".into())
+            (
+                "a key without a value".into(),
+                "write the value behind the `=`".into(),
+            )
         } else {
-            let bare: String = marked.trim_matches(['“', '”', '‘', '’', ' ']).chars().take(40).collect();
+            let bare: String = marked
+                .trim_matches(['“', '”', '‘', '’', ' '])
+                .chars()
+                .take(40)
+                .collect();
             ("text without quotes".into(), format!("write `\"{bare}\"`"))
         };
     }
     match message.split_once(", expected ") {
         Some((what, expected)) => (what.to_owned(), format!("expected {expected}")),
-        None if message == "duplicate key" => ("the same name a second time".into(), "keep one of the two".into()),
-        None => (message.to_owned(), "see https://toml.io for how TOML is written".into()),
+        None if message == "duplicate key" => {
+            ("the same name a second time".into(), "keep one of the two".into())
+        }
+        None => (
+            message.to_owned(),
+            "see https://toml.io for how TOML is written".into(),
+        ),
     }
 }

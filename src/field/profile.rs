@@ -92,7 +92,10 @@ impl Point {
         }
         match &self.source {
             Source::Register { kind: Type::Bool, .. } => Shape::Bool,
-            Source::Register { kind: Type::Bits | Type::Text(_), .. } => Shape::Text,
+            Source::Register {
+                kind: Type::Bits | Type::Text(_),
+                ..
+            } => Shape::Text,
             Source::Register { .. } => Shape::Number,
             Source::Message { .. } => Shape::Any,
             Source::Cell => Shape::Words(vec!["open".into(), "closed".into()]),
