@@ -164,7 +164,7 @@ impl Read for Duration {
             Node::Text(text) if text.len() <= TEXT_MAX => text,
             Node::Whole(number) => {
                 let cure = format!(
-                    "write its unit and quotes: `\"{number}s\"`, `\"{number}m\"`, `\"{number}h\"` or `\"{number}d\"`"
+                    "write its unit and quotes: `\"{number}ms\"`, `\"{number}s\"`, `\"{number}m\"`, `\"{number}h\"` or `\"{number}d\"`"
                 );
                 return Err(wrong(format!("{number} is a number without a unit"), cure));
             }

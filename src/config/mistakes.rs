@@ -286,7 +286,7 @@ pub(super) fn nearest<'n>(word: &str, there_is: impl IntoIterator<Item = &'n str
 /// "did you mean `x`?", or what there is, or what to do where there is nothing.
 pub(super) fn did_you_mean<'n>(word: &str, there_is: impl IntoIterator<Item = &'n str>) -> String {
     /// A list longer than this helps nobody.
-    const SHOWN: usize = 20;
+    const SHOWN: usize = 12;
     let there_is: Vec<&str> = there_is.into_iter().collect();
     if let Some(near) = nearest(word, there_is.iter().copied()) {
         return format!("did you mean `{near}`?");

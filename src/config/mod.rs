@@ -9,9 +9,11 @@
 //! mistake is enough to refuse the whole. No serde here: it stops at the first mistake and loses the spots.
 
 mod channels;
+mod conditions;
 mod describe;
 mod devices;
 mod files;
+mod hang;
 mod kinds;
 mod mistakes;
 mod names;

@@ -208,6 +208,18 @@ impl Read for Type {
                 )),
             };
         }
+        // As other tools call them.
+        let ours = text
+            .to_lowercase()
+            .replace("uint", "u")
+            .replace("int", "i")
+            .replace("float", "f");
+        if WORDS.iter().any(|(word, _)| *word == ours) {
+            return Err(wrong(
+                format!("there is no type `{text}`"),
+                format!("did you mean `{ours}`?"),
+            ));
+        }
         let there_is = WORDS.iter().map(|(word, _)| *word).chain(["string:N"]);
         Err(wrong(
             format!("there is no type `{text}`"),

@@ -17,6 +17,8 @@ pub(super) struct Section<'a> {
     pub name: String,
     /// Every key that was asked for.
     known: Vec<&'static str>,
+    /// Keys of later versions: known, and not offered.
+    to_come: Vec<&'static str>,
     pub report: &'a Report<'a>,
 }
 
@@ -52,6 +54,7 @@ impl<'a> Section<'a> {
             table,
             name: name.into(),
             known: Vec::new(),
+            to_come: Vec::new(),
             report,
         }
     }
@@ -64,6 +67,17 @@ impl<'a> Section<'a> {
     /// The bare entry; its key is known from here on.
     pub fn entry(&mut self, key: &'static str) -> Option<&'a Entry> {
         self.knows(key);
+        self.table.get(key)
+    }
+
+    /// The entry of a key that is known already, or of none.
+    pub fn peek(&self, key: &str) -> Option<&'a Entry> {
+        self.table.get(key)
+    }
+
+    /// The entry of a key of a later version, which no one is told to use.
+    pub fn entry_to_come(&mut self, key: &'static str) -> Option<&'a Entry> {
+        self.to_come.push(key);
         self.table.get(key)
     }
 
@@ -217,7 +231,7 @@ impl<'a> Section<'a> {
 
     /// A key that this version knows of and cannot do: a mistake, since what it asks for would not happen.
     pub fn later(&mut self, key: &'static str, instead: &str) {
-        if let Some(entry) = self.entry(key) {
+        if let Some(entry) = self.entry_to_come(key) {
             self.report
                 .mistake(entry.key_spot, format!("`{key}` is not in this version"), instead);
         }
@@ -225,7 +239,9 @@ impl<'a> Section<'a> {
 
     /// A table or key that is left aside, with a warning.
     pub fn ignored(&mut self, key: &'static str) {
-        let Some(entry) = self.entry(key) else { return };
+        let Some(entry) = self.entry_to_come(key) else {
+            return;
+        };
         let spots: Vec<Spot> = match &entry.value.node {
             Node::List(list) if !list.is_empty() => list.iter().map(|value| value.spot).collect(),
             _ => vec![entry.key_spot],
@@ -240,15 +256,22 @@ impl<'a> Section<'a> {
     /// Complains of every key that was never asked for.
     pub fn finish(self) {
         for entry in &self.table.entries {
-            if self.known.contains(&entry.key.as_str()) {
+            let key = entry.key.as_str();
+            if self.known.contains(&key) || self.to_come.contains(&key) {
                 continue;
             }
-            let cure = match nearest(&entry.key, self.known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("{} knows {}", self.name, listed(self.known.iter().copied())),
-            };
-            self.report
-                .mistake(entry.key_spot, format!("unknown key `{}`", entry.key), cure);
+            let what = format!("unknown key `{key}`");
+            match nearest(key, self.known.iter().copied()) {
+                Some(near) => self
+                    .report
+                    .mistake(entry.key_spot, what, format!("did you mean `{near}`?")),
+                // Where a table's head was not understood, its keys have come to the table before it.
+                None => self.report.missing(
+                    entry.key_spot,
+                    what,
+                    format!("{} knows {}", self.name, listed(self.known.iter().copied())),
+                ),
+            }
         }
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn gateway(table: &Table, report: &Report<'_>) -> About {
             .take::<Dir>("data_dir")
             .map_or_else(|| DATA_DIR.into(), |told| told.value.0),
     };
-    // The files are read already; here it is only known, and of the right type.
+    // The files are read already; here it is known, and of the right type.
     section.take::<Texts>("include");
     section.finish();
     about
