@@ -12,7 +12,7 @@ use super::profiles::Known;
 use super::section::Section;
 use super::tree::Table;
 use crate::field::Kind;
-use crate::field::profile::{Point, Profile, Shape};
+use crate::field::profile::{Point, Profile, Shape, Transport};
 use crate::reading::{self, DeviceId};
 
 pub const DEVICES_MAX: usize = 4096;
@@ -92,13 +92,7 @@ impl<'a> Installer<'a> {
             .and_then(|channel| Some((channel.id.clone(), channel.what.as_mut()?)))
             .filter(|(_, (kind, hung))| fits(&mut section, draft.profile, *kind, hung));
         let Some((channel, (kind, hung))) = at else {
-            // Without a channel that suits it nobody knows which keys it may have, nor all of its points.
-            self.installed.unsure.push(draft.id.clone());
-            draft.points = draft
-                .profile
-                .map(|profile| profile.points.clone())
-                .unwrap_or_default();
-            return self.enter(draft, "".into(), false, section.spot());
+            return self.without_channel(section, draft);
         };
         draft.points = match kind {
             Type::Serial => cells(&mut section, draft.profile),
@@ -134,6 +128,38 @@ impl<'a> Installer<'a> {
         let spot = section.spot();
         section.finish();
         self.enter(draft, channel, *kind != Type::Mqtt, spot);
+    }
+
+    /// Without a channel that suits it nobody knows which keys it may have; its points are told by what it has.
+    fn without_channel(&mut self, mut section: Section<'a>, mut draft: Draft<'a>) {
+        section.know(&[
+            "unit",
+            "poll",
+            "topic",
+            "availability",
+            "cells",
+            "feedback",
+            "first_byte",
+        ]);
+        let means = match (
+            draft.profile.map(|profile| &profile.transport),
+            section.peek("topic"),
+            section.peek("unit"),
+        ) {
+            (Some(Transport::Mqtt { .. }), ..) | (None, Some(_), None) => Some(Means::Messages),
+            (Some(Transport::Modbus { .. }), ..) | (None, None, Some(_)) => Some(Means::Registers),
+            _ => None,
+        };
+        match means {
+            Some(means) => draft.points = self.points(&mut section, &draft, means),
+            None => {
+                self.installed.unsure.push(draft.id.clone());
+                section.know(&["point"]);
+            }
+        }
+        let spot = section.spot();
+        section.finish();
+        self.enter(draft, "".into(), false, spot);
     }
 
     /// The profile by its name; an unknown one leaves the device's points untold.
