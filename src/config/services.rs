@@ -123,6 +123,12 @@ impl Read for Zone {
             "Europe/Berlin",
             "UTC",
         ];
+        if USUAL.contains(&text.as_str()) {
+            return Err(wrong(
+                "this machine knows no time zones",
+                "install the package `tzdata`",
+            ));
+        }
         let cure = match super::mistakes::nearest(&text, USUAL) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "write a name of the IANA list, like `\"Asia/Shanghai\"`".into(),
