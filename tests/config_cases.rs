@@ -375,6 +375,73 @@ fn a_secret_is_read_from_where_it_is_said_to_be_and_never_shown() {
 }
 
 #[test]
+fn a_credential_is_read_from_the_directory_that_systemd_names() {
+    const NAME: &str = "a_credential_is_read_from_the_directory_that_systemd_names";
+    let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") else {
+        // Once more, in a process of its own, as systemd would start it.
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("crm-token"), "hush\n").unwrap();
+        let again = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env("CREDENTIALS_DIRECTORY", dir.path())
+            .status()
+            .unwrap();
+        assert!(again.success());
+        return;
+    };
+    let toml = |name: &str| {
+        format!(
+            "[gateway]\nid = \"g\"\n[[sync]]\nname = \"crm\"\nurl = \"http://c/\"\ntoken = {{ credential = \"{name}\" }}\n"
+        )
+    };
+    assert!(Path::new(&dir).join("crm-token").exists());
+    assert_eq!(
+        good(&toml("crm-token")).gateway.sync[0]
+            .token
+            .as_ref()
+            .unwrap()
+            .reveal(),
+        "hush"
+    );
+    let missing = text(&toml("other")).unwrap_err().to_string();
+    assert!(missing.contains("LoadCredential=other:"), "{missing}");
+}
+
+#[test]
+fn a_large_compound_is_read_in_a_moment() {
+    let mut toml = CHANNELS.to_owned();
+    for channel in 0..3 {
+        write!(
+            toml,
+            "[[channel]]\nid = \"c{channel}\"\ntype = \"modbus-tcp\"\naddress = \"127.0.0.1:{}\"\n",
+            2000 + channel
+        )
+        .unwrap();
+    }
+    for device in 0..300 {
+        write!(
+            toml,
+            "[[device]]\nid = \"d{device}\"\nchannel = \"c{}\"\nunit = {}\n",
+            device % 3,
+            device / 3 + 1
+        )
+        .unwrap();
+        for point in 0..10 {
+            write!(toml, "[[device.point]]\nid = \"p{point}\"\ntable = \"holding\"\nregister = {point}\ntype = \"u16\"\n").unwrap();
+        }
+    }
+    toml += "[[rule]]\nid = \"r\"\npoint = \"*.p3\"\nabove = 1\n";
+    let begun = std::time::Instant::now();
+    let loaded = good(&toml);
+    assert_eq!(loaded.gateway.site.points.len(), 3000);
+    assert_eq!(
+        loaded.gateway.rules[0].over,
+        Over::Points((0..300).map(|i| PointId(i * 10 + 3)).collect())
+    );
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_directory_is_read_with_what_it_includes_each_file_once() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("devices")).unwrap();

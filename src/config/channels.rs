@@ -65,17 +65,13 @@ impl Type {
 }
 
 pub(super) fn channels(tables: &[&Table], report: &Report<'_>) -> Vec<Channel> {
-    let mut names = Names::new("channel", CHANNELS_MAX);
-    let mut wires = Names::new("channel on", CHANNELS_MAX);
+    let mut names = Names::new("channel", "give one of them another id", CHANNELS_MAX);
+    let mut wires = Names::new("channel on", "hang all its devices on one channel", CHANNELS_MAX);
     let one = |table: &&Table| {
         let mut section = Section::new(table, super::names::title("channel", table, "id"), report);
         let id = names.claim(&mut section);
         let what = kind(&mut section, &mut wires);
-        match what {
-            Some(_) => section.finish(),
-            // Which keys it may have is not known.
-            None => drop(section),
-        }
+        section.finish();
         Channel { id: id.into(), what }
     };
     tables.iter().map(one).collect()
@@ -87,16 +83,34 @@ fn kind(section: &mut Section<'_>, wires: &mut Names) -> Option<(Type, Kind)> {
             "type",
             "write `type = \"modbus-tcp\"`, or `modbus-rtu`, `modbus-rtu-over-tcp`, `serial`, `mqtt`",
         );
+        section.leave();
         return None;
     }
-    let told = section.word("type", &TYPES)?;
+    let Some(told) = section.word("type", &TYPES) else {
+        // Which of them it may have is not known.
+        section.know(&[
+            "address",
+            "port",
+            "baud",
+            "parity",
+            "stop_bits",
+            "timeout",
+            "url",
+            "username",
+            "password",
+            "client_id",
+        ]);
+        return None;
+    };
     let Some(kind) = told.value else {
         let cure = "use modbus-tcp, modbus-rtu, modbus-rtu-over-tcp, serial or mqtt, or take the channel out";
         section
             .report
             .mistake(told.spot, "this type of channel is not in this version", cure);
+        section.leave();
         return None;
     };
+    section.name += &format!(" ({})", kind.word());
     Some((kind, settings(section, kind, wires)))
 }
 

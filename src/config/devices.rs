@@ -2,26 +2,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::channels::{self, Channel, Type};
+use super::hang::{Numbers, cells, fits, lock_board, poll, topics};
 use super::mistakes::{Report, Spot};
 use super::names::{Names, title};
-use super::points::{self, Means, Topic};
+use super::points::{self, Means};
 use super::profiles::Known;
-use super::section::{Section, Told};
+use super::section::Section;
 use super::tree::Table;
-use crate::field::profile::{Line, Point, Profile, Shape, Source, Transport};
-use crate::field::serial::{Board, Feedback, FirstByte, Protocol};
-use crate::field::{Kind, modbus, mqtt, wire};
-use crate::reading::{self, DeviceId, PointId};
+use crate::field::Kind;
+use crate::field::profile::{Point, Profile, Shape, Transport};
+use crate::reading::{self, DeviceId};
 
 pub const DEVICES_MAX: usize = 4096;
 /// Points of the whole gateway.
 pub const POINTS_MAX: usize = 32_768;
-const POLL_DEFAULT: Duration = Duration::from_secs(1);
-const POLL_MIN: Duration = Duration::from_millis(50);
-const POLL_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// All devices and points, in the order of the configuration.
 #[derive(Debug, Default)]
@@ -62,7 +58,7 @@ pub(super) fn devices<'a>(
     profiles: &'a BTreeMap<String, Known<'a>>,
     report: &'a Report<'a>,
 ) -> Installed<'a> {
-    let mut names = Names::new("device", DEVICES_MAX);
+    let mut names = Names::new("device", "give one of them another id", DEVICES_MAX);
     let mut installer = Installer {
         installed: Installed::default(),
         profiles,
@@ -90,28 +86,14 @@ impl<'a> Installer<'a> {
             profile: known.map(|known| &known.profile),
             points: Vec::new(),
         };
-        let channel = section.require::<String>("channel");
-        let channel = channel.and_then(|told| channels::find(channels, &told, &section.name, self.report));
-        let Some(Channel {
-            id: channel,
-            what: Some((kind, hung)),
-        }) = channel
-        else {
-            // Without its channel nobody knows which keys it may have, nor all of its points.
-            self.installed.unsure.push(draft.id.clone());
-            draft.points = draft
-                .profile
-                .map(|profile| profile.points.clone())
-                .unwrap_or_default();
-            return self.enter(draft, "".into(), false, section.spot());
+        let told = section.require::<String>("channel");
+        let at = told
+            .and_then(|told| channels::find(channels, &told, &section.name, self.report))
+            .and_then(|channel| Some((channel.id.clone(), channel.what.as_mut()?)))
+            .filter(|(_, (kind, hung))| fits(&mut section, draft.profile, *kind, hung));
+        let Some((channel, (kind, hung))) = at else {
+            return self.without_channel(section, draft);
         };
-        if !fits(&mut section, draft.profile, *kind, hung) {
-            self.installed.unsure.push(draft.id.clone());
-            draft.profile = None;
-            for key in ["cells", "feedback", "first_byte", "topic", "availability", "unit"] {
-                section.entry(key);
-            }
-        }
         draft.points = match kind {
             Type::Serial => cells(&mut section, draft.profile),
             Type::Mqtt => self.points(&mut section, &draft, Means::Messages),
@@ -124,12 +106,12 @@ impl<'a> Installer<'a> {
         match hung {
             Kind::Modbus(settings) => {
                 let top = if *kind == Type::ModbusTcp { Some(255) } else { None };
-                let unit = self.unit(&mut section, &draft.id, channel, 247, top);
+                let unit = self.unit(&mut section, &draft.id, &channel, 247, top);
                 let poll = poll(&mut section);
                 settings.devices.push(numbers.modbus(unit, poll, &draft.points));
             }
             Kind::Serial(settings) => {
-                let address = self.unit(&mut section, &draft.id, channel, 32, None);
+                let address = self.unit(&mut section, &draft.id, &channel, 32, None);
                 let poll = poll(&mut section);
                 let protocol = lock_board(&mut section);
                 settings
@@ -143,9 +125,41 @@ impl<'a> Installer<'a> {
                     .push(numbers.mqtt(topic, availability, &draft.points));
             }
         }
-        let (channel, spot) = (channel.clone(), section.spot());
+        let spot = section.spot();
         section.finish();
         self.enter(draft, channel, *kind != Type::Mqtt, spot);
+    }
+
+    /// Without a channel that suits it nobody knows which keys it may have; its points are told by what it has.
+    fn without_channel(&mut self, mut section: Section<'a>, mut draft: Draft<'a>) {
+        section.know(&[
+            "unit",
+            "poll",
+            "topic",
+            "availability",
+            "cells",
+            "feedback",
+            "first_byte",
+        ]);
+        let means = match (
+            draft.profile.map(|profile| &profile.transport),
+            section.peek("topic"),
+            section.peek("unit"),
+        ) {
+            (Some(Transport::Mqtt { .. }), ..) | (None, Some(_), None) => Some(Means::Messages),
+            (Some(Transport::Modbus { .. }), ..) | (None, None, Some(_)) => Some(Means::Registers),
+            _ => None,
+        };
+        match means {
+            Some(means) => draft.points = self.points(&mut section, &draft, means),
+            None => {
+                self.installed.unsure.push(draft.id.clone());
+                section.know(&["point"]);
+            }
+        }
+        let spot = section.spot();
+        section.finish();
+        self.enter(draft, "".into(), false, spot);
     }
 
     /// The profile by its name; an unknown one leaves the device's points untold.
@@ -279,14 +293,6 @@ impl<'a> Installer<'a> {
     }
 }
 
-// ---------------------------------------------------------------------------------------------- keys of a kind
-
-fn poll(section: &mut Section<'_>) -> Duration {
-    section
-        .span("poll", POLL_MIN..=POLL_MAX)
-        .map_or(POLL_DEFAULT, |told| told.value)
-}
-
 /// `builtin = { device-silent = false }`: for this device alone.
 fn silent(section: &mut Section<'_>) -> Option<bool> {
     let table = section.table("builtin")?;
@@ -294,230 +300,4 @@ fn silent(section: &mut Section<'_>) -> Option<bool> {
     let on = builtin.take::<bool>("device-silent").map(|told| told.value);
     builtin.finish();
     on
-}
-
-/// Whether the profile speaks over such a channel; says so where the line is set otherwise than the device leaves the factory.
-fn fits(section: &mut Section<'_>, profile: Option<&Profile>, kind: Type, hung: &Kind) -> bool {
-    let Some(profile) = profile else { return true };
-    let Some(spot) = section.entry("profile").map(|entry| entry.value.spot) else {
-        return true;
-    };
-    let needs = match (&profile.transport, kind) {
-        (Transport::Modbus { .. }, Type::ModbusTcp | Type::ModbusRtu | Type::ModbusRtuOverTcp)
-        | (Transport::LockBoard8a { .. }, Type::Serial)
-        | (Transport::Mqtt { .. }, Type::Mqtt) => {
-            factory(section, spot, profile, hung);
-            return true;
-        }
-        (Transport::Modbus { .. }, _) => "`modbus-rtu`, `modbus-tcp` or `modbus-rtu-over-tcp`",
-        (Transport::LockBoard8a { .. }, _) => "`serial`",
-        (Transport::Mqtt { .. }, _) => "`mqtt`",
-    };
-    let what = format!(
-        "profile `{}` does not go over a channel of type `{}`",
-        profile.name,
-        kind.word()
-    );
-    section.report.mistake(
-        spot,
-        what,
-        format!("name a channel of type {needs}, or another profile"),
-    );
-    false
-}
-
-/// A device straight from the factory would not be heard on this line.
-fn factory(section: &Section<'_>, spot: Spot, profile: &Profile, hung: &Kind) {
-    let port = match hung {
-        Kind::Modbus(modbus::Settings {
-            wire: wire::Wire::Serial(port),
-            ..
-        })
-        | Kind::Serial(crate::field::serial::Settings {
-            wire: wire::Wire::Serial(port),
-            ..
-        }) => port,
-        _ => return,
-    };
-    let line = Line {
-        baud: port.baud,
-        parity: port.parity,
-        stop_bits: port.stop_bits,
-    };
-    if let Some(factory) = profile.transport.line().filter(|factory| *factory != line) {
-        let what = format!(
-            "`{}` leaves the factory with {}, this line has {}",
-            profile.name,
-            words(factory),
-            words(line)
-        );
-        section.report.warning(
-            spot,
-            what,
-            "fine where the device has been set to it; else it will be silent",
-        );
-    }
-}
-
-/// `9600 8N1`
-fn words(line: Line) -> String {
-    let parity = match line.parity {
-        wire::Parity::None => 'N',
-        wire::Parity::Even => 'E',
-        wire::Parity::Odd => 'O',
-    };
-    format!("{} 8{parity}{}", line.baud, line.stop_bits)
-}
-
-/// `cell-1` … `cell-N` of a lock board.
-fn cells(section: &mut Section<'_>, profile: Option<&Profile>) -> Vec<Point> {
-    if let Some(entry) = section.entry("point") {
-        section.report.mistake(
-            entry.key_spot,
-            "a device on a serial channel has the points of its profile",
-            "take the points out",
-        );
-    }
-    let Some(Transport::LockBoard8a {
-        cells_default,
-        cells_max,
-        ..
-    }) = profile.map(|profile| &profile.transport)
-    else {
-        if section.entry("profile").is_none() {
-            section.missing(
-                "profile",
-                "write `profile = \"lock-board-8a\"`: it says what the board speaks",
-            );
-        }
-        return Vec::new();
-    };
-    let cells = section
-        .whole::<u8>("cells", 1..=i128::from(*cells_max))
-        .map_or(*cells_default, |told| told.value);
-    let cell = |n| Point {
-        id: format!("cell-{n}").into(),
-        unit: None,
-        range: None,
-        deadband: 0.0,
-        transform: Default::default(),
-        source: Source::Cell,
-    };
-    (1..=cells).map(cell).collect()
-}
-
-fn lock_board(section: &mut Section<'_>) -> Protocol {
-    let feedback = [
-        ("door-closing", Feedback::DoorClosing),
-        ("door-opening", Feedback::DoorOpening),
-    ];
-    let first_byte = [("last", FirstByte::Last), ("first", FirstByte::First)];
-    Protocol::LockBoard8a {
-        feedback: section
-            .word("feedback", &feedback)
-            .map(|told| told.value)
-            .unwrap_or_default(),
-        first_byte: section
-            .word("first_byte", &first_byte)
-            .map(|told| told.value)
-            .unwrap_or_default(),
-    }
-}
-
-/// The device's topic, and where it says whether it is there.
-fn topics(section: &mut Section<'_>, profile: Option<&Profile>) -> (String, Option<String>) {
-    let told: Option<Told<Topic>> = section.require("topic");
-    let own = section.take::<Topic>("availability").map(|told| told.value.0);
-    let suggested = match profile.map(|profile| &profile.transport) {
-        Some(Transport::Mqtt { availability }) => availability.clone(),
-        _ => None,
-    };
-    let topic = told.as_ref().map_or("", |told| told.value.0.as_str());
-    if let Some(told) = told.as_ref().filter(|told| told.value.0.ends_with('#'))
-        && profile.is_some()
-    {
-        let cure = "name the device's own topic, like `\"zigbee2mqtt/b3-door\"`";
-        section.report.mistake(
-            told.spot,
-            "a device with a profile has one topic, and `#` stands for many",
-            cure,
-        );
-    }
-    (
-        topic.to_owned(),
-        own.or(suggested).map(|text| text.replace(TOPIC, topic)),
-    )
-}
-
-/// In a profile: the device's own topic.
-const TOPIC: &str = "{topic}";
-
-// ---------------------------------------------------------------------------------------------- numbers
-
-/// The number of a device, and of its first point.
-struct Numbers {
-    device: DeviceId,
-    first: u32,
-}
-
-impl Numbers {
-    fn points<'p>(&self, points: &'p [Point]) -> impl Iterator<Item = (PointId, &'p Point)> + use<'p> {
-        (self.first..).map(PointId).zip(points)
-    }
-
-    fn modbus(&self, unit: u8, poll: Duration, points: &[Point]) -> modbus::Device {
-        let one = |(id, point): (PointId, &Point)| match point.source {
-            Source::Register {
-                table,
-                register,
-                kind,
-                order,
-                bit,
-            } => Some(modbus::Point {
-                id,
-                table,
-                register,
-                kind,
-                order,
-                bit,
-                transform: point.transform.clone(),
-            }),
-            _ => None,
-        };
-        modbus::Device {
-            id: self.device,
-            unit,
-            poll,
-            points: self.points(points).filter_map(one).collect(),
-        }
-    }
-
-    fn board(&self, address: u8, poll: Duration, protocol: Protocol, points: &[Point]) -> Board {
-        Board {
-            id: self.device,
-            address,
-            poll,
-            protocol,
-            cells: self.points(points).map(|(id, _)| id).collect(),
-        }
-    }
-
-    fn mqtt(&self, topic: String, availability: Option<String>, points: &[Point]) -> mqtt::Device {
-        let one = |(id, point): (PointId, &Point)| match &point.source {
-            Source::Message { topic: own, json } => Some(mqtt::Point {
-                id,
-                topic: own.as_ref().map(|own| own.replace(TOPIC, &topic)),
-                json: json.clone(),
-                transform: point.transform.clone(),
-            }),
-            _ => None,
-        };
-        let points = self.points(points).filter_map(one).collect();
-        mqtt::Device {
-            id: self.device,
-            topic,
-            availability,
-            points,
-        }
-    }
 }

@@ -61,7 +61,7 @@ impl Read for String {
 
 impl Read for Id {
     const IS: &'static str = "a name";
-    const EXAMPLE: &'static str = "\"pump-1\"";
+    const EXAMPLE: &'static str = "\"a-name\"";
 
     fn read(value: &Value) -> Result<Self, Wrong> {
         let Node::Text(text) = &value.node else {
@@ -98,6 +98,9 @@ impl Read for i128 {
     fn read(value: &Value) -> Result<Self, Wrong> {
         match value.node {
             Node::Whole(number) => Ok(number),
+            Node::Number(number) if !number.is_finite() => {
+                Err(wrong("beyond every bound", "write a smaller number"))
+            }
             Node::Number(number) => Err(wrong(
                 format!("{number} is not a whole number"),
                 "write it without a fraction",
@@ -160,7 +163,9 @@ impl Read for Duration {
         let text = match &value.node {
             Node::Text(text) if text.len() <= TEXT_MAX => text,
             Node::Whole(number) => {
-                let cure = format!("write its unit and quotes: `\"{number}s\"` or `\"{number}m\"`");
+                let cure = format!(
+                    "write its unit and quotes: `\"{number}ms\"`, `\"{number}s\"`, `\"{number}m\"`, `\"{number}h\"` or `\"{number}d\"`"
+                );
                 return Err(wrong(format!("{number} is a number without a unit"), cure));
             }
             _ => return Err(Wrong::Type),

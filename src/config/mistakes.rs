@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::kinds::TEXT_MAX;
+
 /// More are counted, not kept.
 pub const MISTAKES_MAX: usize = 500;
 /// Columns of a source line that are shown around a mark.
@@ -100,8 +102,14 @@ impl<'a> Report<'a> {
 
     /// A name names nothing; not said where it may stand in a line with a syntax error.
     pub fn unknown(&self, spot: Spot, word: &str, what: impl Into<String>, there_is: &[&str]) {
-        if self.broken.borrow().is_empty() || nearest(word, there_is.iter().copied()).is_some() {
-            self.mistake(spot, what, did_you_mean(word, there_is.iter().copied()));
+        let near = nearest(word, there_is.iter().copied());
+        let cure = match near {
+            Some(near) => format!("there is `{near}`"),
+            None if there_is.is_empty() => "there is none yet; add it".into(),
+            None => did_you_mean(word, there_is.iter().copied()),
+        };
+        if self.broken.borrow().is_empty() || near.is_some() {
+            self.mistake(spot, what, cure);
         }
     }
 
@@ -262,10 +270,15 @@ fn width(c: char) -> usize {
 
 /// The nearest of what there is to what was written, if it is near.
 pub(super) fn nearest<'n>(word: &str, there_is: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    // A third of the letters may differ; one of two already makes another word. What is very long is near to nothing,
+    // and comparing it with everything would cost.
+    let letters = word.chars().count();
+    let near = |known: &str| letters.max(known.chars().count()) / 3;
     there_is
         .into_iter()
+        .filter(|known| letters <= 2 * TEXT_MAX && known.chars().count().abs_diff(letters) <= near(known))
         .map(|known| (strsim::damerau_levenshtein(word, known), known))
-        .filter(|(distance, known)| *distance <= (known.chars().count().max(word.chars().count()) / 3).max(1))
+        .filter(|(distance, known)| *distance <= near(known))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }
@@ -273,11 +286,9 @@ pub(super) fn nearest<'n>(word: &str, there_is: impl IntoIterator<Item = &'n str
 /// "did you mean `x`?", or what there is, or what to do where there is nothing.
 pub(super) fn did_you_mean<'n>(word: &str, there_is: impl IntoIterator<Item = &'n str>) -> String {
     /// A list longer than this helps nobody.
-    const SHOWN: usize = 20;
-    // A word of a thousand letters is near to nothing, and comparing it with everything costs.
-    let word: String = word.chars().take(128).collect();
+    const SHOWN: usize = 12;
     let there_is: Vec<&str> = there_is.into_iter().collect();
-    if let Some(near) = nearest(&word, there_is.iter().copied()) {
+    if let Some(near) = nearest(word, there_is.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
     let more = there_is.len().saturating_sub(SHOWN);
@@ -346,5 +357,6 @@ mod tests {
         assert_eq!(nearest("registr", ["unit", "register"]), Some("register"));
         assert_eq!(nearest("plnat", ["plant"]), Some("plant"));
         assert_eq!(nearest("colour", ["unit", "register"]), None);
+        assert_eq!(nearest("4", ["1", "2"]), None);
     }
 }

@@ -9,9 +9,11 @@
 //! mistake is enough to refuse the whole. No serde here: it stops at the first mistake and loses the spots.
 
 mod channels;
+mod conditions;
 mod describe;
 mod devices;
 mod files;
+mod hang;
 mod kinds;
 pub mod last_good;
 mod mistakes;
@@ -154,7 +156,7 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
         .map(|(name, table)| (name.clone(), profiles::profile(name, table, report)))
         .collect();
     let nothing = Table::default();
-    let mut section = Section::new(&root, "a configuration", report);
+    let mut section = Section::new(&root, "the configuration", report);
 
     let about = match section.table("gateway") {
         Some(table) => services::gateway(table, report),

@@ -11,15 +11,18 @@ use super::tree::Table;
 pub(super) struct Names {
     /// "channel", "device"
     what: &'static str,
+    /// What to do where one stands twice.
+    cure: &'static str,
     /// How many there may be.
     max: usize,
     taken: HashMap<String, Spot>,
 }
 
 impl Names {
-    pub fn new(what: &'static str, max: usize) -> Self {
+    pub fn new(what: &'static str, cure: &'static str, max: usize) -> Self {
         Self {
             what,
+            cure,
             max,
             taken: HashMap::new(),
         }
@@ -42,7 +45,7 @@ impl Names {
     pub fn once(&mut self, name: &str, spot: Spot, report: &Report<'_>) {
         let what = self.what;
         if let Some(first) = self.taken.get(name) {
-            let cure = format!("give one of them another; the first is at {}", report.at(*first));
+            let cure = format!("{}; the first is at {}", self.cure, report.at(*first));
             report.mistake(spot, format!("a second {what} `{name}`"), cure);
             return;
         }

@@ -208,6 +208,18 @@ impl Read for Type {
                 )),
             };
         }
+        // As other tools call them.
+        let ours = text
+            .to_lowercase()
+            .replace("uint", "u")
+            .replace("int", "i")
+            .replace("float", "f");
+        if WORDS.iter().any(|(word, _)| *word == ours) {
+            return Err(wrong(
+                format!("there is no type `{text}`"),
+                format!("did you mean `{ours}`?"),
+            ));
+        }
         let there_is = WORDS.iter().map(|(word, _)| *word).chain(["string:N"]);
         Err(wrong(
             format!("there is no type `{text}`"),
@@ -342,7 +354,7 @@ fn numeric(section: &mut Section<'_>, point: &mut Point) {
     if let Some(scale) = scale.as_ref().filter(|scale| scale.value == 0.0) {
         section.report.mistake(
             scale.spot,
-            "`scale` is 0, so every value would be",
+            "`scale` is 0 and would make every value the same",
             "write what one step of the raw value means",
         );
     }

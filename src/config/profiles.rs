@@ -93,7 +93,7 @@ pub(super) fn profile<'a>(name: &str, table: &'a Table, report: &'a Report<'a>) 
                 .filter_map(|table| points::point(table, &owner, means, report))
                 .collect();
             known.points = points::lay_over(Vec::new(), more, &owner, report);
-            if known.points.is_empty() {
+            if known.points.is_empty() && head.is_some() {
                 section.missing("[[point]]", "add `[[point]]` with its keys");
             }
         }

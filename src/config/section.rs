@@ -17,6 +17,9 @@ pub(super) struct Section<'a> {
     pub name: String,
     /// Every key that was asked for.
     known: Vec<&'static str>,
+    /// Keys of later versions: known, and not offered.
+    to_come: Vec<&'static str>,
+    left: bool,
     pub report: &'a Report<'a>,
 }
 
@@ -52,6 +55,8 @@ impl<'a> Section<'a> {
             table,
             name: name.into(),
             known: Vec::new(),
+            to_come: Vec::new(),
+            left: false,
             report,
         }
     }
@@ -65,6 +70,29 @@ impl<'a> Section<'a> {
     pub fn entry(&mut self, key: &'static str) -> Option<&'a Entry> {
         self.knows(key);
         self.table.get(key)
+    }
+
+    /// The entry of a key that is known already, or of none.
+    pub fn peek(&self, key: &str) -> Option<&'a Entry> {
+        self.table.get(key)
+    }
+
+    /// The entry of a key of a later version, which no one is told to use.
+    pub fn entry_to_come(&mut self, key: &'static str) -> Option<&'a Entry> {
+        self.to_come.push(key);
+        self.table.get(key)
+    }
+
+    /// Keys that may stand here and are not read.
+    pub fn know(&mut self, keys: &[&'static str]) {
+        for key in keys {
+            self.knows(key);
+        }
+    }
+
+    /// Leaves the rest aside: nobody knows which keys the table may have.
+    pub fn leave(&mut self) {
+        self.left = true;
     }
 
     fn knows(&mut self, key: &'static str) {
@@ -82,7 +110,12 @@ impl<'a> Section<'a> {
             Err(Wrong::Type) => self.report.mistake(
                 spot,
                 format!("`{key}` is {}, it has to be {}", entry.value.kind(), T::IS),
-                format!("write it like `{key} = {}`", T::EXAMPLE),
+                match &entry.value.node {
+                    Node::Text(text) if bare(text, T::EXAMPLE) => {
+                        format!("write `{key} = {text}`, without quotes")
+                    }
+                    _ => format!("write it like `{key} = {}`", T::EXAMPLE),
+                },
             ),
         }
         None
@@ -102,8 +135,13 @@ impl<'a> Section<'a> {
         self.take(key)
     }
 
-    /// Says that a key is missing, with a cure of the caller's own.
+    /// Says that a key is missing, with a cure of the caller's own; not where it stands misspelt, which is said anyway.
     pub fn missing(&self, key: &str, cure: impl Into<String>) {
+        let misspelt =
+            |entry: &Entry| !self.known.contains(&entry.key.as_str()) && nearest(&entry.key, [key]).is_some();
+        if self.table.entries.iter().any(misspelt) {
+            return;
+        }
         self.report
             .missing(self.table.spot, format!("{} has no `{key}`", self.name), cure);
     }
@@ -207,7 +245,7 @@ impl<'a> Section<'a> {
 
     /// A key that this version knows of and cannot do: a mistake, since what it asks for would not happen.
     pub fn later(&mut self, key: &'static str, instead: &str) {
-        if let Some(entry) = self.entry(key) {
+        if let Some(entry) = self.entry_to_come(key) {
             self.report
                 .mistake(entry.key_spot, format!("`{key}` is not in this version"), instead);
         }
@@ -215,7 +253,9 @@ impl<'a> Section<'a> {
 
     /// A table or key that is left aside, with a warning.
     pub fn ignored(&mut self, key: &'static str) {
-        let Some(entry) = self.entry(key) else { return };
+        let Some(entry) = self.entry_to_come(key) else {
+            return;
+        };
         let spots: Vec<Spot> = match &entry.value.node {
             Node::List(list) if !list.is_empty() => list.iter().map(|value| value.spot).collect(),
             _ => vec![entry.key_spot],
@@ -229,17 +269,33 @@ impl<'a> Section<'a> {
 
     /// Complains of every key that was never asked for.
     pub fn finish(self) {
-        for entry in &self.table.entries {
-            if self.known.contains(&entry.key.as_str()) {
+        let entries = self.table.entries.iter().filter(|_| !self.left);
+        for entry in entries {
+            let key = entry.key.as_str();
+            if self.known.contains(&key) || self.to_come.contains(&key) {
                 continue;
             }
-            let cure = match nearest(&entry.key, self.known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("{} knows {}", self.name, listed(self.known.iter().copied())),
-            };
-            self.report
-                .mistake(entry.key_spot, format!("unknown key `{}`", entry.key), cure);
+            let what = format!("unknown key `{key}`");
+            match nearest(key, self.known.iter().copied()) {
+                Some(near) => self
+                    .report
+                    .mistake(entry.key_spot, what, format!("did you mean `{near}`?")),
+                // Where a table's head was not understood, its keys have come to the table before it.
+                None => self.report.missing(
+                    entry.key_spot,
+                    what,
+                    format!("{} knows {}", self.name, listed(self.known.iter().copied())),
+                ),
+            }
         }
+    }
+}
+
+/// Whether a text would be right without its quotes, to judge by how the type is written.
+fn bare(text: &str, example: &str) -> bool {
+    match text {
+        "true" | "false" => example == bool::EXAMPLE,
+        _ => text.parse::<f64>().is_ok_and(f64::is_finite) && example.parse::<f64>().is_ok(),
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn gateway(table: &Table, report: &Report<'_>) -> About {
             .take::<Dir>("data_dir")
             .map_or_else(|| DATA_DIR.into(), |told| told.value.0),
     };
-    // The files are read already; here it is only known, and of the right type.
+    // The files are read already; here it is known, and of the right type.
     section.take::<Texts>("include");
     section.finish();
     about
@@ -123,6 +123,12 @@ impl Read for Zone {
             "Europe/Berlin",
             "UTC",
         ];
+        if USUAL.contains(&text.as_str()) {
+            return Err(wrong(
+                "this machine knows no time zones",
+                "install the package `tzdata`",
+            ));
+        }
         let cure = match super::mistakes::nearest(&text, USUAL) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "write a name of the IANA list, like `\"Asia/Shanghai\"`".into(),
@@ -169,7 +175,7 @@ pub(super) fn api(table: &Table, report: &Report<'_>) -> web::Settings {
         "tls",
         "take it out, listen on 127.0.0.1 and put a TLS proxy before it",
     );
-    let mut names = Names::new("token", TOKENS_MAX);
+    let mut names = Names::new("token", "give one of them another name", TOKENS_MAX);
     let tokens = section
         .tables("token")
         .into_iter()
@@ -229,7 +235,7 @@ pub(super) fn consumers(
     sync: &[sync::Target],
     report: &Report<'_>,
 ) -> Vec<Consumer> {
-    let mut names = Names::new("consumer", CONSUMERS_MAX);
+    let mut names = Names::new("consumer", "give one of them another name", CONSUMERS_MAX);
     let tokens = token_names(api);
     let mut consumers = Vec::new();
     for table in tables {
@@ -282,7 +288,7 @@ fn token_names(api: &Table) -> Vec<&str> {
 // ---------------------------------------------------------------------------------------------- [[sync]]
 
 pub(super) fn sync(tables: &[&Table], report: &Report<'_>) -> Vec<sync::Target> {
-    let mut names = Names::new("sync", SYNC_MAX);
+    let mut names = Names::new("sync", "give one of them another name", SYNC_MAX);
     tables
         .iter()
         .map(|table| target(table, &mut names, report))

@@ -1,6 +1,7 @@
 //! TOML text → one tree over all files, each value with its spot. Tables of the same name in several files are one table;
 //! `[[…]]` of the same name go on in the order of the files.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -69,27 +70,66 @@ impl Value {
     }
 }
 
+/// Heads of tables that are mended in one file, at most.
+const MENDS_MAX: usize = 32;
+
 /// Syntax errors go to the report, at most one a line; what could be understood comes back.
 pub(super) fn parse(file: usize, report: &Report<'_>) -> Table {
     let text = report.sources().get(file).map_or("", |(_, text)| text);
-    let (root, errors) = DeTable::parse_recoverable(text);
+    let line_starts = text.match_indices('\n').map(|(i, _)| i + 1).collect();
     let mut source = Source {
         file,
-        line_starts: text.match_indices('\n').map(|(i, _)| i + 1).collect(),
+        line_starts,
         broken: HashSet::new(),
     };
-    for error in errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        if source.broken.insert(source.line(span.start)) {
-            let (what, cure) = words(error.message(), text.get(span.clone()).unwrap_or(""));
-            report.syntax(source.spot(span), what, cure);
+    let mut text = Cow::Borrowed(text);
+    for _ in 0..MENDS_MAX {
+        let (root, errors) = DeTable::parse_recoverable(&text);
+        for error in &errors {
+            let span = error.span().unwrap_or(text.len()..text.len());
+            if source.broken.insert(source.line(span.start)) {
+                let (what, cure) = words(error.message(), text.get(span.clone()).unwrap_or(""));
+                report.syntax(source.spot(span), what, cure);
+            }
         }
+        let Some(mended) = mend(&text, &errors) else {
+            return source.table(root.get_ref(), root.span());
+        };
+        text = Cow::Owned(mended);
     }
-    source.table(root.get_ref(), root.span())
+    Table::default()
+}
+
+/// After a head like `[[channel]` the parser leaves out the lines below, with all that is wrong there. So that they are
+/// read as well, the head becomes one of the same length, which is left aside like all of a broken line.
+fn mend(text: &str, errors: &[toml::de::Error]) -> Option<String> {
+    let head =
+        |message: &str| message.starts_with("unclosed table") || message.starts_with("unclosed array table");
+    let error = errors.iter().find(|error| head(error.message()))?;
+    let at = error.span()?.start;
+    let start = text.get(..at)?.rfind('\n').map_or(0, |i| i + 1);
+    let line = text.get(start..)?.lines().next()?.trim_end();
+    let (open, close) = if line.starts_with("[[") {
+        ("[[", "]]")
+    } else {
+        ("[", "]")
+    };
+    let inside = line
+        .len()
+        .checked_sub(open.len() + close.len())
+        .filter(|inside| *inside > 0)?;
+    line.starts_with(open).then(|| {
+        let head = format!("{open}{}{close}", "x".repeat(inside));
+        format!("{}{head}{}", &text[..start], &text[start + line.len()..])
+    })
 }
 
 /// What of `more` is not yet there joins `into`; what cannot be joined is a mistake.
 pub(super) fn merge(into: &mut Table, more: Table, report: &Report<'_>) {
+    if into.entries.is_empty() {
+        into.entries = more.entries;
+        return;
+    }
     for entry in more.entries {
         let Some(there) = into.entries.iter_mut().find(|e| e.key == entry.key) else {
             into.entries.push(entry);
@@ -194,7 +234,23 @@ fn words(message: &str, marked: &str) -> (String, String) {
             ("text without quotes".into(), format!("write `\"{bare}\"`"))
         };
     }
+    if message.starts_with("invalid float") || message.starts_with("invalid integer") {
+        return (
+            "a number that is none".into(),
+            "put quotes around all of it if it is text, like `\"192.0.2.10:502\"`".into(),
+        );
+    }
+    if message.starts_with("unexpected leading zero") {
+        return (
+            "a number with a 0 in front".into(),
+            "write it without the 0".into(),
+        );
+    }
     match message.split_once(", expected ") {
+        Some(("invalid basic string" | "invalid literal string", expected)) => (
+            "a text that does not end on its line".into(),
+            format!("close it with {expected}"),
+        ),
         Some((what, expected)) => (what.to_owned(), format!("expected {expected}")),
         None if message == "duplicate key" => {
             ("the same name a second time".into(), "keep one of the two".into())
