@@ -640,3 +640,17 @@ async fn the_lag_is_counted() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_the_centre_closed_in_the_meantime_costs_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let mut house = House::pushing(&url, 0).await;
+    for seq in 1..=20 {
+        house.write("ticket.cleared", 1);
+        // It keeps the connection open, says so by silence, and closes it all the same.
+        say(&listener, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+        house.acknowledged(seq).await;
+    }
+    assert_eq!(house.pushes("again"), 0);
+}

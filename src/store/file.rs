@@ -231,3 +231,29 @@ pub fn beside(path: &Path) -> [PathBuf; 2] {
         PathBuf::from(name)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_of_the_journal_is_synced_and_one_of_the_others_may_be_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let pragma = |db: &Connection, name| {
+            db.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+                .unwrap()
+        };
+        let journal = journal(dir.path()).unwrap();
+        let outbox = writer(&dir.path().join(JOURNAL), Durable::Normal).unwrap();
+        let history = history(dir.path()).unwrap();
+        let synchronous = [&journal, &outbox, &history].map(|db| pragma(db, "synchronous"));
+        assert_eq!(synchronous, [2, 1, 1], "2 is FULL, 1 is NORMAL");
+        for db in [&journal, &outbox, &history] {
+            assert_eq!(pragma(db, "cache_size"), -512);
+            let mode: String = db
+                .pragma_query_value(None, "journal_mode", |row| row.get(0))
+                .unwrap();
+            assert_eq!(mode, "wal");
+        }
+    }
+}

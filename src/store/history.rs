@@ -241,3 +241,37 @@ fn begin_anew(dir: &Path) -> Result<Connection, Error> {
     fs::rename(&path, dir.join(format!("{prefix}{}", time::now()))).map_err(at)?;
     file::history(dir)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reading::{PointId, Value};
+
+    #[test]
+    fn a_minute_of_three_thousand_points_stays_below_two_mib_of_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = History::open(dir.path()).unwrap();
+        let names: Vec<Arc<str>> = (0..3000).map(|n| format!("unit-{n}.value").into()).collect();
+        for minute in 0..2 {
+            for second in 0..60 {
+                for (n, name) in names.iter().enumerate() {
+                    let at =
+                        1_763_712_000_000 + (minute * 60 + second) * 1000 + n as Millis % 17 * second % 7;
+                    let value = (1000 + n as Millis * 31 % 977 + second * second % 89) as f64 / 10.0;
+                    history.note(name, &Reading::good(PointId(n as u32), at, Value::Number(value)));
+                }
+                if history.gathered >= GATHERED_ENOUGH {
+                    history.flush(0).unwrap();
+                }
+            }
+            let buffers: usize = history
+                .series
+                .values()
+                .map(|series| series.encoder.capacity())
+                .sum();
+            let table = history.series.capacity() * 8 / 7 * size_of::<(Arc<str>, Series)>();
+            assert!(buffers + table < 2 << 20, "{buffers} + {table} bytes");
+            history.flush(0).unwrap();
+        }
+    }
+}

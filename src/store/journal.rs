@@ -217,8 +217,10 @@ impl Journal {
         let mut rows = query.query(params![closed_since, CLOSED_REMEMBERED_MAX as i64])?;
         let mut tickets = Vec::new();
         while let Some(row) = rows.next()? {
+            let json: String = row.get(0)?;
+            let id: String = row.get(3)?;
             tickets.push(TicketRow {
-                ticket: serde_json::from_str(row.get_ref(0)?.as_str().unwrap_or_default())?,
+                ticket: serde_json::from_str(&json).map_err(|source| Error::Ticket { id, source })?,
                 subject: row.get(1)?,
                 life: row.get(2)?,
             });
@@ -291,6 +293,10 @@ fn write_tickets(step: &Transaction<'_>, page: &Page, before: u64) -> Result<(),
     )?;
     for row in &page.tickets {
         let ticket = &row.ticket;
+        let json = serde_json::to_string(ticket).map_err(|source| Error::Ticket {
+            id: ticket.id.to_string(),
+            source,
+        })?;
         let spoken = page
             .events
             .iter()
@@ -306,7 +312,7 @@ fn write_tickets(step: &Transaction<'_>, page: &Page, before: u64) -> Result<(),
             spoken,
             row.subject,
             row.life,
-            serde_json::to_string(ticket)?,
+            json,
         ])?;
     }
     Ok(())

@@ -108,8 +108,8 @@ pub enum Error {
     Configured(String),
     #[error("there are already {0} consumers; forget one that is gone first")]
     TooManyConsumers(usize),
-    #[error("a ticket cannot be written or read as JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("ticket {id} cannot be written or read as JSON: {source}; was it written by another version?")]
+    Ticket { id: String, source: serde_json::Error },
     /// The task that was to do it ended before it did.
     #[error("interrupted: {0}")]
     Interrupted(String),

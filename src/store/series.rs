@@ -82,6 +82,12 @@ impl Encoder {
         &self.data
     }
 
+    /// Bytes of memory that the buffer holds.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.data.capacity()
+    }
+
     /// Begins a new block and keeps the memory of the old one.
     pub fn clear(&mut self) {
         self.data.clear();

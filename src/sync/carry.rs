@@ -1,13 +1,12 @@
-//! Does what the plan says: takes batches out of the outbox, posts them, settles or waits. One courier a centre.
+//! Does what the plan says: takes batches out of the outbox, has them posted, settles or waits. One courier a centre.
 
-use std::error::Error as _;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::Client;
 use tracing::{info, warn};
 
-use super::plan::{self, BODY_BYTES_MAX, Decision, Outcome};
+use super::http::{self, Answer};
+use super::plan::{self, Decision};
 use super::{Context, Target, reply};
 use crate::backoff::Backoff;
 use crate::event::Stored;
@@ -39,14 +38,6 @@ struct Load {
     take: usize,
 }
 
-/// What the centre answered.
-struct Answer {
-    outcome: Outcome,
-    body: Vec<u8>,
-    /// For people: `401 Unauthorized`.
-    words: String,
-}
-
 /// Until when there is nothing to do.
 #[derive(Debug)]
 enum Rest {
@@ -58,12 +49,6 @@ const SOON_FIRST: Duration = Duration::from_secs(1);
 const SOON_MOST: Duration = Duration::from_secs(60);
 const SLOWLY_FIRST: Duration = Duration::from_secs(60);
 const SLOWLY_MOST: Duration = Duration::from_secs(15 * 60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// Longer than events are usually apart while something happens; then the next one finds the connection open.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-/// So much of an answer is shown to people.
-const SHOWN_CHARS: usize = 120;
 
 const ACCEPTED: &str = "accepted";
 const AGAIN: &str = "again";
@@ -73,7 +58,7 @@ const SET_ASIDE: &str = "set-aside";
 impl Courier {
     pub fn new(target: Target, context: Context) -> Result<Self, reqwest::Error> {
         Ok(Self {
-            client: client(&target)?,
+            client: http::client(&target)?,
             target,
             context,
             load: Load::default(),
@@ -132,8 +117,8 @@ impl Courier {
                         .await;
                     return Ok(Some(Rest::For(self.soon.pause())));
                 }
-                self.settle().await?;
                 self.count(ACCEPTED);
+                self.settle().await?;
                 Ok(None)
             }
             Decision::Again { after } => {
@@ -191,20 +176,7 @@ impl Courier {
 
     async fn post(&self) -> Answer {
         let batch = &self.load.events[..self.load.take];
-        let mut request = self
-            .client
-            .post(&self.target.url)
-            .header(CONTENT_TYPE, "application/cloudevents-batch+json")
-            .header(ACCEPT, "application/json")
-            .header("Idempotency-Key", self.key(batch))
-            .body(joined(batch));
-        if let Some(token) = &self.target.token {
-            request = request.bearer_auth(token.reveal());
-        }
-        match request.send().await {
-            Ok(response) => read(response).await,
-            Err(error) => broken(error),
-        }
+        http::post(&self.client, &self.target, self.key(batch), batch).await
     }
 
     fn key(&self, batch: &[Stored]) -> String {
@@ -326,98 +298,24 @@ impl Courier {
     }
 }
 
-fn client(target: &Target) -> Result<Client, reqwest::Error> {
-    // reqwest asks for a provider even where it only ever speaks plain HTTP. A second one is refused, which is fine.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder()
-        .redirect(redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TIMEOUT)
-        .pool_max_idle_per_host(1)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .user_agent(concat!("gatehouse/", env!("CARGO_PKG_VERSION")));
-    if target.url.starts_with("http://") {
-        // Saves reading the system's certificates, which a machine in a plain network may not even have.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build()
-}
-
-/// The stored texts, joined to an array.
-fn joined(batch: &[Stored]) -> String {
-    let size = batch.iter().map(|event| event.json.len() + 1).sum::<usize>() + 1;
-    let mut body = String::with_capacity(size);
-    for (n, event) in batch.iter().enumerate() {
-        body.push(if n == 0 { '[' } else { ',' });
-        body.push_str(&event.json);
-    }
-    body.push(']');
-    body
-}
-
-/// Reads an answer to its end, or as far as one is read.
-async fn read(mut response: Response) -> Answer {
-    let status = response.status();
-    let header = |name| {
-        response
-            .headers()
-            .get(name)
-            .and_then(|v: &HeaderValue| v.to_str().ok())
-    };
-    let content_type = header(CONTENT_TYPE).map(str::to_owned);
-    let retry_after = header(RETRY_AFTER).and_then(|text| plan::retry_after(text, time::now()));
-    let mut body = Vec::new();
-    while body.len() <= BODY_BYTES_MAX {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Err(error) => return broken(error),
-        }
-    }
-    Answer {
-        outcome: Outcome::Answered {
-            status: status.as_u16(),
-            body: plan::body_kind(content_type.as_deref(), &body),
-            retry_after,
-        },
-        words: shown(status, &body),
-        body,
-    }
-}
-
-fn broken(error: reqwest::Error) -> Answer {
-    // The URL may hold a secret, and the consumer's name says which one it is.
-    let error = error.without_url();
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        words = format!("{words}: {deeper}");
-        cause = deeper.source();
-    }
-    Answer {
-        outcome: Outcome::Broken,
-        body: Vec::new(),
-        words,
-    }
-}
-
-/// `422 Unprocessable Entity: {"detail": …`
-fn shown(status: StatusCode, body: &[u8]) -> String {
-    let start = &body[..body.len().min(4 * SHOWN_CHARS)];
-    let text: String = String::from_utf8_lossy(start)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(SHOWN_CHARS)
-        .collect();
-    match text.trim() {
-        "" => status.to_string(),
-        text => format!("{status}: {text}"),
-    }
-}
-
 /// What the centre asked for and up to a third more, so that a thousand gateways do not come back in one second;
 /// at least [`SOON_FIRST`], or "0" would make a storm.
 fn spread(after: Duration) -> Duration {
     let most = after.max(SOON_FIRST).mul_f64(4.0 / 3.0);
     Backoff::new(most, most).pause()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_asked_for_is_kept_and_never_none() {
+        for asked in [0, 1, 60, 3600] {
+            let asked = Duration::from_secs(asked);
+            let pause = spread(asked);
+            assert!(pause >= asked && pause >= SOON_FIRST.mul_f64(0.99), "{pause:?}");
+            assert!(pause <= asked.max(SOON_FIRST) * 3 / 2, "{pause:?}");
+        }
+    }
 }

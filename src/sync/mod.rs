@@ -1,9 +1,10 @@
-//! Outbox → centre. `plan` decides (pure), `carry` does (HTTP), `reply` reads what the centre says of tickets.
+//! Outbox → centre. `plan` decides (pure), `carry` does, over `http`; `reply` reads what the centre says of tickets.
 //!
 //! Nothing is ever skipped: a batch is acknowledged, or it is tried again unchanged. Only an event that the centre
 //! does not like, found by halving, is set aside, and then it is kept and shown.
 
 mod carry;
+mod http;
 mod plan;
 mod reply;
 

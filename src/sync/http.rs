@@ -1,0 +1,170 @@
+//! One request to the centre and its answer, read to its end or as far as one is read.
+
+use std::error::Error as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+
+use super::Target;
+use super::plan::{self, BODY_BYTES_MAX, Outcome};
+use crate::event::Stored;
+use crate::time;
+
+/// What the centre answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub outcome: Outcome,
+    pub body: Vec<u8>,
+    /// For people: `401 Unauthorized`.
+    pub words: String,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer than events are usually apart while something happens; then the next one finds the connection open.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// So much of an answer is shown to people.
+const SHOWN_CHARS: usize = 120;
+
+pub fn client(target: &Target) -> Result<Client, reqwest::Error> {
+    // reqwest asks for a provider even where it only ever speaks plain HTTP. A second one is refused, which is fine.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TIMEOUT)
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .user_agent(concat!("gatehouse/", env!("CARGO_PKG_VERSION")));
+    if target.url.starts_with("http://") {
+        // Saves reading the system's certificates, which a machine in a plain network may not even have.
+        builder = builder.tls_certs_only([]);
+    }
+    if is_loopback(&target.url) {
+        // A proxy, which `$HTTP_PROXY` may name, would look for this centre on its own machine.
+        builder = builder.no_proxy();
+    }
+    builder.build()
+}
+
+/// Posts one batch; whatever happens is an answer.
+pub async fn post(client: &Client, target: &Target, key: String, batch: &[Stored]) -> Answer {
+    let mut request = client
+        .post(&target.url)
+        .header(CONTENT_TYPE, "application/cloudevents-batch+json")
+        .header(ACCEPT, "application/json")
+        .header("Idempotency-Key", key)
+        .body(joined(batch));
+    if let Some(token) = &target.token {
+        request = request.bearer_auth(token.reveal());
+    }
+    match request.send().await {
+        Ok(response) => read(response).await,
+        Err(error) => broken(error),
+    }
+}
+
+fn is_loopback(url: &str) -> bool {
+    let url = Url::parse(url).ok();
+    let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// The stored texts, joined to an array.
+fn joined(batch: &[Stored]) -> String {
+    let size = batch.iter().map(|event| event.json.len() + 1).sum::<usize>() + 1;
+    let mut body = String::with_capacity(size);
+    for (n, event) in batch.iter().enumerate() {
+        body.push(if n == 0 { '[' } else { ',' });
+        body.push_str(&event.json);
+    }
+    body.push(']');
+    body
+}
+
+/// Reads an answer to its end, or as far as one is read.
+async fn read(mut response: Response) -> Answer {
+    let status = response.status();
+    let header = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|v: &HeaderValue| v.to_str().ok())
+    };
+    let content_type = header(CONTENT_TYPE).map(str::to_owned);
+    let retry_after = header(RETRY_AFTER).and_then(|text| plan::retry_after(text, time::now()));
+    let mut body = Vec::new();
+    while body.len() <= BODY_BYTES_MAX {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break,
+            Err(error) => return broken(error),
+        }
+    }
+    Answer {
+        outcome: Outcome::Answered {
+            status: status.as_u16(),
+            body: plan::body_kind(content_type.as_deref(), &body),
+            retry_after,
+        },
+        words: shown(status, &body),
+        body,
+    }
+}
+
+fn broken(error: reqwest::Error) -> Answer {
+    // The URL may hold a secret, and the consumer's name says which one it is.
+    let error = error.without_url();
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        words = format!("{words}: {deeper}");
+        cause = deeper.source();
+    }
+    Answer {
+        outcome: Outcome::Broken,
+        body: Vec::new(),
+        words,
+    }
+}
+
+/// `422 Unprocessable Entity: {"detail": …`
+fn shown(status: StatusCode, body: &[u8]) -> String {
+    let start = &body[..body.len().min(4 * SHOWN_CHARS)];
+    let text: String = String::from_utf8_lossy(start)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(SHOWN_CHARS)
+        .collect();
+    match text.trim() {
+        "" => status.to_string(),
+        text => format!("{status}: {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_centre_on_this_machine_is_told_from_others() {
+        for here in [
+            "http://127.0.0.1:8080/events",
+            "https://localhost/",
+            "http://[::1]:9/x",
+        ] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in [
+            "http://192.0.2.1/",
+            "https://crm.example.com/127.0.0.1",
+            "http://localhost.example.com",
+            "",
+        ] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
+}
