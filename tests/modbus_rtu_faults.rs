@@ -276,6 +276,15 @@ fn once(fault: impl Fn(&Question) -> Vec<Act>) -> impl FnMut(&Question) -> Optio
     move |q| (q.unit == 1 && q.nth == FAULT).then(|| fault(q))
 }
 
+/// Runs side by side, since each takes some seconds of waiting.
+async fn all<R: Future<Output = Run> + Send + 'static, const N: usize>(runs: [R; N]) -> Vec<Run> {
+    let mut done = Vec::new();
+    for run in runs.map(tokio::spawn) {
+        done.push(run.await.unwrap());
+    }
+    done
+}
+
 // --- the seven faults ---
 
 /// After so many milliseconds: just too late, between two polls, about when the next question goes out, during and
@@ -284,19 +293,20 @@ const LATENESSES: [u64; 7] = [155, 250, 395, 400, 405, 600, 850];
 
 #[tokio::test]
 async fn a_late_answer_is_never_taken_for_the_next_one() {
-    let runs =
-        LATENESSES.map(|late| tokio::spawn(Run::with(once(move |q| vec![Wait(late), Say(honest(q))]))));
-    for run in runs {
-        run.await.unwrap().misses_one_poll();
-    }
+    let late = |ms| Run::with(once(move |q| vec![Wait(ms), Say(honest(q))]));
+    all(LATENESSES.map(late))
+        .await
+        .into_iter()
+        .for_each(Run::misses_one_poll);
 }
 
 #[tokio::test]
 async fn an_answer_held_back_until_the_next_question_is_not_its_answer() {
-    // To unit 1 or to the other; the true answer after it, or before it.
-    for (asked_unit, late_first) in [(1, true), (1, false), (2, true), (2, false)] {
+    // Until the next question to unit 1 or to the other; before or after the true answer to that.
+    let cases = [(1, true), (1, false), (2, true), (2, false)];
+    let runs = cases.map(|(asked_unit, late_first)| {
         let mut held: Option<Vec<u8>> = None;
-        let run = Run::with(move |q| {
+        Run::with(move |q| {
             if q.unit == 1 && q.nth == FAULT {
                 held = Some(honest(q));
                 return Some(vec![]);
@@ -306,54 +316,54 @@ async fn an_answer_held_back_until_the_next_question_is_not_its_answer() {
                 true => vec![Say(late), Wait(20), Say(honest(q))],
                 false => vec![Say(honest(q)), Say(late)],
             })
-        });
-        run.await.misses_one_poll();
-    }
+        })
+    });
+    all(runs).await.into_iter().for_each(Run::misses_one_poll);
 }
 
 #[tokio::test]
-async fn a_unit_that_is_always_late_is_silent_and_comes_back() {
-    for late in [200, 420, 450] {
-        let run = Run::with(move |q| {
-            (q.unit == 1 && (FAULT..FAULT + 4).contains(&q.nth)).then(|| vec![Wait(late), Say(honest(q))])
-        });
-        let run = run.await;
+async fn a_unit_that_is_always_late_is_never_believed() {
+    let late = |ms| {
+        let fault = FAULT..FAULT + 6;
+        Run::with(move |q| (q.unit == 1 && fault.contains(&q.nth)).then(|| vec![Wait(ms), Say(honest(q))]))
+    };
+    for run in all([200, 420, 450].map(late)).await {
         assert!(run.bad().iter().any(|(_, reason)| *reason == Reason::NoAnswer));
     }
 }
 
 #[tokio::test]
 async fn garbage_before_an_answer_is_skipped() {
-    let garbage: [&[u8]; 5] = [
+    let garbage: [&'static [u8]; 5] = [
         &[0xFF],
         &[0; 30],
         &[1, 4, 2, 0xBA, 0xD0, 0, 0],          // an answer with a wrong CRC
         &[1, 4, 2, 0xBA],                      // the beginning of one
         &[0x55, 0xAA, 1, 1, 4, 1, 4, 2, 1, 4], // several beginnings
     ];
-    for garbage in garbage {
-        Run::with(once(move |q| vec![Say([garbage, &honest(q)].concat())]))
-            .await
-            .is_unharmed();
-    }
+    let before = |garbage: &'static [u8]| Run::with(once(move |q| vec![Say([garbage, &honest(q)].concat())]));
+    all(garbage.map(before))
+        .await
+        .into_iter()
+        .for_each(Run::is_unharmed);
 }
 
 #[tokio::test]
 async fn garbage_after_an_answer_does_not_reach_the_next() {
     // The last one looks like an answer to whatever is asked next.
-    for garbage in [vec![0xFF; 40], vec![1, 4, 2], frame(1, &[4, 2, 0xBA, 0xD0])] {
-        let say = move |q: &Question| vec![Say([honest(q), garbage.clone()].concat())];
-        Run::with(once(say)).await.is_unharmed();
-    }
+    let garbage = [vec![0xFF; 40], vec![1, 4, 2], frame(1, &[4, 2, 0xBA, 0xD0])];
+    let after = |garbage: Vec<u8>| Run::with(once(move |q| vec![Say([honest(q), garbage.clone()].concat())]));
+    all(garbage.map(after))
+        .await
+        .into_iter()
+        .for_each(Run::is_unharmed);
 }
 
 #[tokio::test]
 async fn an_answer_in_dribbles_is_put_together() {
     let dribble = |q: &Question| {
-        honest(q)
-            .into_iter()
-            .flat_map(|b| [Say(vec![b]), Wait(8)])
-            .collect()
+        let bytes = honest(q).into_iter();
+        bytes.flat_map(|b| [Say(vec![b]), Wait(8)]).collect()
     };
     Run::with(once(dribble)).await.is_unharmed();
 }
@@ -361,12 +371,11 @@ async fn an_answer_in_dribbles_is_put_together() {
 #[tokio::test]
 async fn an_answer_of_another_unit_is_not_taken() {
     let of_unit_2 = || frame(2, &[4, 2, 0xBA, 0xD0]);
-    Run::with(once(move |_| vec![Say(of_unit_2())]))
-        .await
-        .misses_one_poll();
-    Run::with(once(move |q| vec![Say(of_unit_2()), Wait(10), Say(honest(q))]))
-        .await
-        .is_unharmed();
+    let alone = Run::with(once(move |_| vec![Say(of_unit_2())]));
+    let before = Run::with(once(move |q| vec![Say(of_unit_2()), Wait(10), Say(honest(q))]));
+    let (alone, before) = tokio::join!(alone, before);
+    alone.misses_one_poll();
+    before.is_unharmed();
 }
 
 #[tokio::test]
@@ -378,11 +387,11 @@ async fn an_answer_of_a_wrong_length_or_function_is_not_taken() {
         frame(1, &[4, 0]),
         frame(1, &[3, 2, 0xBA, 0xD0]),
     ];
-    for wrong in wrong {
-        Run::with(once(move |_| vec![Say(wrong.clone())]))
-            .await
-            .misses_one_poll();
-    }
+    let say = |wrong: Vec<u8>| Run::with(once(move |_| vec![Say(wrong.clone())]));
+    all(wrong.map(say))
+        .await
+        .into_iter()
+        .for_each(Run::misses_one_poll);
 }
 
 #[tokio::test]
@@ -396,9 +405,9 @@ async fn an_exception_is_an_error_of_the_asked_points_of_a_device_that_is_there(
 
 #[tokio::test]
 async fn half_a_frame_and_then_silence_is_no_answer() {
-    for length in [1, 3, 4, 6] {
-        Run::with(once(move |q| vec![Say(honest(q)[..length].to_vec())]))
-            .await
-            .misses_one_poll();
-    }
+    let half = |length| Run::with(once(move |q| vec![Say(honest(q)[..length].to_vec())]));
+    all([1, 3, 4, 6].map(half))
+        .await
+        .into_iter()
+        .for_each(Run::misses_one_poll);
 }
