@@ -254,7 +254,7 @@ impl Run {
         self
     }
 
-    fn is_unharmed(self) {
+    fn stays_unharmed(self) {
         assert_eq!(self.recovers().bad(), []);
     }
 
@@ -345,7 +345,7 @@ async fn garbage_before_an_answer_is_skipped() {
     all(garbage.map(before))
         .await
         .into_iter()
-        .for_each(Run::is_unharmed);
+        .for_each(Run::stays_unharmed);
 }
 
 #[tokio::test]
@@ -356,7 +356,7 @@ async fn garbage_after_an_answer_does_not_reach_the_next() {
     all(garbage.map(after))
         .await
         .into_iter()
-        .for_each(Run::is_unharmed);
+        .for_each(Run::stays_unharmed);
 }
 
 #[tokio::test]
@@ -365,7 +365,7 @@ async fn an_answer_in_dribbles_is_put_together() {
         let bytes = honest(q).into_iter();
         bytes.flat_map(|b| [Say(vec![b]), Wait(8)]).collect()
     };
-    Run::with(once(dribble)).await.is_unharmed();
+    Run::with(once(dribble)).await.stays_unharmed();
 }
 
 #[tokio::test]
@@ -375,7 +375,7 @@ async fn an_answer_of_another_unit_is_not_taken() {
     let before = Run::with(once(move |q| vec![Say(of_unit_2()), Wait(10), Say(honest(q))]));
     let (alone, before) = tokio::join!(alone, before);
     alone.misses_one_poll();
-    before.is_unharmed();
+    before.stays_unharmed();
 }
 
 #[tokio::test]

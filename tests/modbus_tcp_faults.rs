@@ -274,3 +274,21 @@ async fn a_connection_on_which_nobody_answers_is_opened_anew() {
         "{metrics}"
     );
 }
+
+#[tokio::test]
+async fn a_unit_that_its_gateway_cannot_reach_is_silent_and_goes_offline() {
+    let peer = peer(|q| {
+        let [high, low] = q.id.to_be_bytes();
+        Say(match q.unit {
+            2 => vec![high, low, 0, 0, 0, 3, 2, 0x83, 0x0B],
+            _ => q.answer(),
+        })
+    })
+    .await;
+    let batches = Running::on(&peer).take(20).await;
+    let of_2 = batches.iter().filter(|b| b.device == DeviceId(2));
+    let lives: Vec<_> = of_2.map(|b| b.life.clone()).take(3).collect();
+    let why = "the gateway before it gets no answer from it".to_owned();
+    assert_eq!(lives, [None, None, Some(Life::Offline { why })]);
+    assert!(bad(&batches).iter().all(|b| *b == (2, Reason::NoAnswer)));
+}
