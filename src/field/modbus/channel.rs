@@ -1,5 +1,6 @@
 //! One wire with its devices: who is asked next, what their answers amount to, and what happens when it breaks.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,13 +57,6 @@ struct Health {
     unanswered: u32,
 }
 
-/// How a poll ended early.
-struct Failed {
-    failure: Failure,
-    /// Whether some of its requests were answered before.
-    in_part: bool,
-}
-
 #[derive(Debug)]
 struct Counters {
     ok: Counter,
@@ -106,9 +100,12 @@ impl Channel {
         }
     }
 
-    /// Polls; returns when nobody takes readings any more, or when there is nothing to poll.
+    /// Polls until nobody takes readings any more.
     pub async fn work(&mut self) {
-        while let Some(next) = self.next() {
+        loop {
+            let Some(next) = self.next() else {
+                return pending().await; // no device has a point
+            };
             let turn = async {
                 if !self.master.is_open() {
                     self.open().await?;
@@ -145,7 +142,7 @@ impl Channel {
                 Ok(Outcome::Words) => unit.read(read, &self.words, &mut readings),
                 Ok(Outcome::Exception(GATEWAY_PATH_UNAVAILABLE | GATEWAY_NO_RESPONSE)) => {
                     self.health.answer(&self.id);
-                    failed = Some((Failure::Wrong, nth));
+                    failed = Some((Failure::Unreached, nth));
                 }
                 Ok(Outcome::Exception(_)) => unit.refused(read, Reason::DeviceError, &mut readings),
                 Err(failure) => failed = Some((failure, nth)),
@@ -160,36 +157,32 @@ impl Channel {
             return self.hand_on(index, readings, Some(Life::Online)).await;
         };
         unit.first = (nth + 1) % unit.reads.len();
-        let in_part = !readings.is_empty();
-        self.failed(index, Failed { failure, in_part }, readings).await
+        self.failed(index, failure, readings).await
     }
 
-    async fn failed(&mut self, index: usize, failed: Failed, readings: Vec<Reading>) -> Result<(), Closed> {
-        let device = &self.units[index].device.id;
-        let broken = match failed.failure {
+    /// A poll ended early, with these readings.
+    async fn failed(&mut self, index: usize, failure: Failure, readings: Vec<Reading>) -> Result<(), Closed> {
+        let why = self.why(&failure);
+        debug!(channel = %self.id, device = ?self.units[index].device.id, why, "A poll failed.");
+        let broken = match failure {
             Failure::Doubt { until } => {
                 self.health.answer(&self.id);
                 self.units[index].turns.put_off(Instant::now(), until);
                 return Ok(());
             }
             // A peer may close a connection it has long not used: nobody's fault, asked again at once.
-            Failure::Broken(e) if self.health.answered => {
-                debug!(channel = %self.id, error = %e, "The wire broke and is opened anew.");
-                return Ok(());
-            }
+            Failure::Broken(_) if self.health.answered => return Ok(()),
             Failure::Broken(e) => Some(e),
             Failure::Silent => {
-                debug!(channel = %self.id, ?device, "A unit does not answer.");
                 self.health.unanswered += 1;
                 None
             }
-            Failure::Wrong => {
-                debug!(channel = %self.id, ?device, "A unit's answer cannot be believed.");
+            Failure::Wrong | Failure::Unreached => {
                 self.health.unanswered = 0;
                 None
             }
         };
-        self.miss(index, failed.in_part, readings).await?;
+        self.miss(index, why, readings).await?;
         if let Some(e) = broken {
             self.broke(&e).await?;
         } else if self.health.unanswered >= UNANSWERED_MOST && matches!(self.master.wire(), Wire::Tcp { .. })
@@ -200,9 +193,21 @@ impl Channel {
         Ok(())
     }
 
+    /// For people.
+    fn why(&self, failure: &Failure) -> String {
+        match failure {
+            Failure::Silent => format!("no answer within {} ms", self.timeout.as_millis()),
+            Failure::Wrong => "what it answers is no answer to what it was asked".into(),
+            Failure::Unreached => "the gateway before it gets no answer from it".into(),
+            Failure::Doubt { .. } => "it answers, but perhaps to an older question".into(),
+            Failure::Broken(e) => e.to_string(),
+        }
+    }
+
     /// The points that got no answer are bad; the device is offline when this happens again and again.
-    async fn miss(&mut self, index: usize, in_part: bool, mut readings: Vec<Reading>) -> Result<(), Closed> {
+    async fn miss(&mut self, index: usize, why: String, mut readings: Vec<Reading>) -> Result<(), Closed> {
         let unit = &mut self.units[index];
+        let answered_in_part = !readings.is_empty();
         let at = now();
         let missed = unit.device.points.iter().map(|p| p.id);
         let missed: Vec<_> = missed
@@ -210,14 +215,12 @@ impl Channel {
             .map(|id| Reading::bad(id, at, Reason::NoAnswer))
             .collect();
         readings.extend(missed);
-        let life = if in_part {
+        let life = if answered_in_part {
             unit.turns.answered(Instant::now());
             Some(Life::Online)
         } else {
             unit.turns.failed(Instant::now());
-            unit.turns.is_offline().then(|| Life::Offline {
-                why: format!("no answer within {} ms", self.timeout.as_millis()),
-            })
+            unit.turns.is_offline().then_some(Life::Offline { why })
         };
         self.hand_on(index, readings, life).await
     }
@@ -353,7 +356,7 @@ impl Counters {
             Ok(Outcome::Words) => &self.ok,
             Ok(Outcome::Exception(_)) => &self.exception,
             Err(Failure::Silent) => &self.timeout,
-            Err(Failure::Wrong | Failure::Doubt { .. }) => &self.wrong,
+            Err(Failure::Wrong | Failure::Unreached | Failure::Doubt { .. }) => &self.wrong,
             Err(Failure::Broken(_)) => &self.broken,
         };
         counter.inc();

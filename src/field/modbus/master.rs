@@ -36,6 +36,8 @@ pub enum Failure {
     Silent,
     /// Something came, but no answer to this question.
     Wrong,
+    /// The gateway in between says that it cannot be reached.
+    Unreached,
     /// It answers, but may be answering an older question; not to be asked before `until`.
     Doubt {
         until: Instant,

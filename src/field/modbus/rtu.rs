@@ -97,7 +97,7 @@ impl Rtu {
             Err(_) => self.heard_at_last(unit, request, words)?,
         };
         if doubt == Some(Doubt::Owing) {
-            let until = asked + LATE_MOST * patience;
+            let until = asked + patience + (LATE_MOST - 1) * self.timeout;
             self.doubts.insert(unit, Doubt::Until(until));
             return Err(Failure::Doubt { until });
         }

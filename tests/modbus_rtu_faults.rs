@@ -1,0 +1,413 @@
+//! Never a wrong number over RTU. A scripted peer on a pseudo-terminal answers late, with rubbish, in dribbles, for
+//! another unit, too short, with an exception, by half: whatever comes out must be true, and be back within three polls.
+//!
+//! Unit 1 is read by two requests of the same shape, so that nothing but the master's care tells their answers apart.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crc::{CRC_16_MODBUS, Crc};
+use gatehouse::field::Context;
+use gatehouse::field::decode::{Order, Transform, Type};
+use gatehouse::field::modbus::{self, Device, Framing, Point, Settings, Table};
+use gatehouse::field::wire::{Parity, Port, Wire};
+use gatehouse::metrics::Metrics;
+use gatehouse::reading::{Batch, DeviceId, Life, Millis, PointId, Quality, Reading, Reason, Site, Value};
+use gatehouse::time::now;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_serial::{SerialPortBuilderExt, SerialStream};
+use tokio_util::sync::CancellationToken;
+
+const POLL: Duration = Duration::from_millis(400);
+const TIMEOUT: Duration = Duration::from_millis(150);
+/// The question to unit 1 that is answered badly: the first of its third poll.
+const FAULT: usize = 5;
+
+// --- the peer ---
+
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    unit: u8,
+    register: u16,
+    /// How many times this unit has been asked, this one counted.
+    nth: usize,
+}
+
+enum Act {
+    Say(Vec<u8>),
+    Wait(u64),
+}
+use Act::{Say, Wait};
+
+/// What the registers really hold. It tells unit and register, so that an answer to anything else shows.
+fn truth(unit: u8, register: u16) -> u16 {
+    u16::from(unit) * 1000 + register
+}
+
+fn frame(unit: u8, pdu: &[u8]) -> Vec<u8> {
+    let mut frame = [&[unit], pdu].concat();
+    frame.extend(Crc::<u16>::new(&CRC_16_MODBUS).checksum(&frame).to_le_bytes());
+    frame
+}
+
+fn honest(q: &Question) -> Vec<u8> {
+    let [high, low] = truth(q.unit, q.register).to_be_bytes();
+    frame(q.unit, &[4, 2, high, low])
+}
+
+/// Hears questions and does what the script says; a script that has nothing to say leaves it honest.
+async fn peer(port: SerialStream, mut script: impl FnMut(&Question) -> Option<Vec<Act>>) {
+    let (mut from, mut to) = tokio::io::split(port);
+    let (say, mut said) = mpsc::unbounded_channel::<Vec<u8>>();
+    tokio::spawn(async move {
+        while let Some(bytes) = said.recv().await {
+            to.write_all(&bytes).await.unwrap();
+        }
+    });
+    let mut asked = [0; 256];
+    let mut bytes = [0; 8];
+    while from.read_exact(&mut bytes).await.is_ok() {
+        let unit = bytes[0];
+        asked[usize::from(unit)] += 1;
+        let question = Question {
+            unit,
+            register: u16::from_be_bytes([bytes[2], bytes[3]]),
+            nth: asked[usize::from(unit)],
+        };
+        assert_eq!(
+            bytes[..6],
+            [unit, 4, bytes[2], bytes[3], 0, 1],
+            "one input register is asked for"
+        );
+        let acts = script(&question).unwrap_or_else(|| vec![Say(honest(&question))]);
+        let say = say.clone();
+        tokio::spawn(async move {
+            for act in acts {
+                match act {
+                    Say(bytes) => say.send(bytes).unwrap_or_default(),
+                    Wait(ms) => sleep(Duration::from_millis(ms)).await,
+                }
+            }
+        });
+    }
+}
+
+struct Socat(Child, tempfile::TempDir);
+
+impl Socat {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let end = |name: &str| format!("pty,raw,echo=0,link={}", dir.path().join(name).display());
+        let child = Command::new("socat")
+            .args(["near", "far"].map(end))
+            .spawn()
+            .expect("socat runs");
+        while !(dir.path().join("near").exists() && dir.path().join("far").exists()) {
+            sleep(Duration::from_millis(5)).await;
+        }
+        Self(child, dir)
+    }
+
+    fn end(&self, name: &str) -> String {
+        Path::new(self.1.path()).join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Socat {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+// --- the run ---
+
+/// (unit, register) by point.
+const POINTS: [(u8, u16); 3] = [(1, 100), (1, 200), (2, 100)];
+
+fn device(unit: u8) -> Device {
+    let points = POINTS.iter().enumerate().filter(|(_, (u, _))| *u == unit);
+    Device {
+        id: DeviceId(unit.into()),
+        unit,
+        poll: POLL,
+        points: points
+            .map(|(i, &(_, register))| Point {
+                id: PointId(i as u32),
+                table: Table::Input,
+                register,
+                kind: Type::U16,
+                order: Order::Abcd,
+                bit: None,
+                transform: Transform::default(),
+            })
+            .collect(),
+    }
+}
+
+/// What came out of a run: all of it true.
+struct Run {
+    fault_at: Millis,
+    batches: Vec<Batch>,
+}
+
+impl Run {
+    /// Polls both units over a line on which `script` plays a fault, for eight polls after the fault's first question.
+    async fn with(mut script: impl FnMut(&Question) -> Option<Vec<Act>> + Send + 'static) -> Self {
+        let socat = Socat::start().await;
+        let far = tokio_serial::new(socat.end("far"), 115_200)
+            .open_native_async()
+            .unwrap();
+        let fault_at = Arc::new(Mutex::new(None));
+        let set_fault_at = fault_at.clone();
+        tokio::spawn(peer(far, move |q| {
+            let acts = script(q);
+            if acts.is_some() {
+                set_fault_at.lock().unwrap().get_or_insert_with(now);
+            }
+            acts
+        }));
+
+        let (out, mut received) = mpsc::channel(16);
+        let stop = CancellationToken::new();
+        let _stop = stop.clone().drop_guard();
+        let port = Port {
+            path: socat.end("near").into(),
+            baud: 115_200,
+            parity: Parity::None,
+            stop_bits: 1,
+        };
+        let settings = Settings {
+            wire: Wire::Serial(port),
+            framing: Framing::Rtu,
+            timeout: TIMEOUT,
+            devices: vec![device(1), device(2)],
+        };
+        let context = Context {
+            site: Arc::new(Site::default()),
+            out,
+            stop,
+            metrics: Metrics::new(),
+        };
+        tokio::spawn(modbus::run("rs485-1".into(), settings, context));
+
+        let mut batches = Vec::new();
+        let mut end = Instant::now() + Duration::from_secs(20);
+        let mut fault_seen = false;
+        while let Ok(Some(batch)) = timeout_at(end, received.recv()).await {
+            batches.push(batch);
+            if !fault_seen && fault_at.lock().unwrap().is_some() {
+                fault_seen = true;
+                end = Instant::now() + 8 * POLL;
+            }
+        }
+        let fault_at = fault_at.lock().unwrap().expect("the fault was played");
+        let run = Self { fault_at, batches };
+        run.is_true();
+        run
+    }
+
+    fn readings(&self) -> impl Iterator<Item = &Reading> {
+        self.batches.iter().flat_map(|b| &b.readings)
+    }
+
+    fn is_true(&self) {
+        for reading in self.readings().filter(|r| r.value.is_some()) {
+            let (unit, register) = POINTS[reading.point.0 as usize];
+            let value = Value::Number(truth(unit, register).into());
+            assert_eq!(
+                reading.value,
+                Some(value),
+                "{reading:?} of unit {unit}, register {register}"
+            );
+        }
+    }
+
+    fn bad(&self) -> Vec<(u32, Reason)> {
+        let bad = self.readings().filter(|r| r.quality == Quality::Bad);
+        bad.map(|r| (r.point.0, r.reason.unwrap())).collect()
+    }
+
+    /// Good values of unit 1 within three polls of the fault, and of unit 2 all along.
+    fn recovers(self) -> Self {
+        let back_by = self.fault_at + 3 * POLL.as_millis() as Millis;
+        for point in [PointId(0), PointId(1)] {
+            let good = self
+                .readings()
+                .filter(|r| r.point == point && r.quality == Quality::Good);
+            let back = good.map(|r| r.at).find(|at| *at > self.fault_at);
+            assert!(
+                back.is_some_and(|at| at <= back_by),
+                "{point:?} is back at {back:?}, not by {back_by}"
+            );
+        }
+        assert!(
+            self.bad().iter().all(|(point, _)| *point != 2),
+            "unit 2 suffers: {:?}",
+            self.bad()
+        );
+        self
+    }
+
+    fn stays_unharmed(self) {
+        assert_eq!(self.recovers().bad(), []);
+    }
+
+    fn misses_one_poll(self) {
+        let run = self.recovers();
+        let no_answer = |n: &(u32, Reason)| n.1 == Reason::NoAnswer;
+        let bad = run.bad();
+        assert!(
+            !bad.is_empty() && bad.len() <= 2 && bad.iter().all(no_answer),
+            "{bad:?}"
+        );
+        let offline = |b: &Batch| matches!(b.life, Some(Life::Offline { .. }));
+        assert!(!run.batches.iter().any(offline), "one miss is no absence");
+    }
+}
+
+/// The fault is played once, on unit 1's `FAULT`th question.
+fn once(fault: impl Fn(&Question) -> Vec<Act>) -> impl FnMut(&Question) -> Option<Vec<Act>> {
+    move |q| (q.unit == 1 && q.nth == FAULT).then(|| fault(q))
+}
+
+/// Runs side by side, since each takes some seconds of waiting.
+async fn all<R: Future<Output = Run> + Send + 'static, const N: usize>(runs: [R; N]) -> Vec<Run> {
+    let mut done = Vec::new();
+    for run in runs.map(tokio::spawn) {
+        done.push(run.await.unwrap());
+    }
+    done
+}
+
+// --- the seven faults ---
+
+/// After so many milliseconds: just too late, between two polls, about when the next question goes out, during and
+/// at the end of the time in which the unit is not believed.
+const LATENESSES: [u64; 7] = [155, 250, 395, 400, 405, 600, 850];
+
+#[tokio::test]
+async fn a_late_answer_is_never_taken_for_the_next_one() {
+    let late = |ms| Run::with(once(move |q| vec![Wait(ms), Say(honest(q))]));
+    all(LATENESSES.map(late))
+        .await
+        .into_iter()
+        .for_each(Run::misses_one_poll);
+}
+
+#[tokio::test]
+async fn an_answer_held_back_until_the_next_question_is_not_its_answer() {
+    // Until the next question to unit 1 or to the other; before or after the true answer to that.
+    let cases = [(1, true), (1, false), (2, true), (2, false)];
+    let runs = cases.map(|(asked_unit, late_first)| {
+        let mut held: Option<Vec<u8>> = None;
+        Run::with(move |q| {
+            if q.unit == 1 && q.nth == FAULT {
+                held = Some(honest(q));
+                return Some(vec![]);
+            }
+            let late = held.take_if(|_| q.unit == asked_unit)?;
+            Some(match late_first {
+                true => vec![Say(late), Wait(20), Say(honest(q))],
+                false => vec![Say(honest(q)), Say(late)],
+            })
+        })
+    });
+    all(runs).await.into_iter().for_each(Run::misses_one_poll);
+}
+
+#[tokio::test]
+async fn a_unit_that_is_always_late_is_never_believed() {
+    let late = |ms| {
+        let fault = FAULT..FAULT + 6;
+        Run::with(move |q| (q.unit == 1 && fault.contains(&q.nth)).then(|| vec![Wait(ms), Say(honest(q))]))
+    };
+    for run in all([200, 420, 450].map(late)).await {
+        assert!(run.bad().iter().any(|(_, reason)| *reason == Reason::NoAnswer));
+    }
+}
+
+#[tokio::test]
+async fn garbage_before_an_answer_is_skipped() {
+    let garbage: [&'static [u8]; 5] = [
+        &[0xFF],
+        &[0; 30],
+        &[1, 4, 2, 0xBA, 0xD0, 0, 0],          // an answer with a wrong CRC
+        &[1, 4, 2, 0xBA],                      // the beginning of one
+        &[0x55, 0xAA, 1, 1, 4, 1, 4, 2, 1, 4], // several beginnings
+    ];
+    let before = |garbage: &'static [u8]| Run::with(once(move |q| vec![Say([garbage, &honest(q)].concat())]));
+    all(garbage.map(before))
+        .await
+        .into_iter()
+        .for_each(Run::stays_unharmed);
+}
+
+#[tokio::test]
+async fn garbage_after_an_answer_does_not_reach_the_next() {
+    // The last one looks like an answer to whatever is asked next.
+    let garbage = [vec![0xFF; 40], vec![1, 4, 2], frame(1, &[4, 2, 0xBA, 0xD0])];
+    let after = |garbage: Vec<u8>| Run::with(once(move |q| vec![Say([honest(q), garbage.clone()].concat())]));
+    all(garbage.map(after))
+        .await
+        .into_iter()
+        .for_each(Run::stays_unharmed);
+}
+
+#[tokio::test]
+async fn an_answer_in_dribbles_is_put_together() {
+    let dribble = |q: &Question| {
+        let bytes = honest(q).into_iter();
+        bytes.flat_map(|b| [Say(vec![b]), Wait(8)]).collect()
+    };
+    Run::with(once(dribble)).await.stays_unharmed();
+}
+
+#[tokio::test]
+async fn an_answer_of_another_unit_is_not_taken() {
+    let of_unit_2 = || frame(2, &[4, 2, 0xBA, 0xD0]);
+    let alone = Run::with(once(move |_| vec![Say(of_unit_2())]));
+    let before = Run::with(once(move |q| vec![Say(of_unit_2()), Wait(10), Say(honest(q))]));
+    let (alone, before) = tokio::join!(alone, before);
+    alone.misses_one_poll();
+    before.stays_unharmed();
+}
+
+#[tokio::test]
+async fn an_answer_of_a_wrong_length_or_function_is_not_taken() {
+    let wrong: [Vec<u8>; 5] = [
+        frame(1, &[4, 4, 0xBA, 0xD0, 0xBA, 0xD0]), // more than was asked for
+        frame(1, &[4, 1, 0xBA]),                   // less
+        frame(1, &[4, 2, 0xBA]),                   // says two bytes, has one
+        frame(1, &[4, 0]),
+        frame(1, &[3, 2, 0xBA, 0xD0]),
+    ];
+    let say = |wrong: Vec<u8>| Run::with(once(move |_| vec![Say(wrong.clone())]));
+    all(wrong.map(say))
+        .await
+        .into_iter()
+        .for_each(Run::misses_one_poll);
+}
+
+#[tokio::test]
+async fn an_exception_is_an_error_of_the_asked_points_of_a_device_that_is_there() {
+    let run = Run::with(once(|q| vec![Say(frame(q.unit, &[0x84, 2]))]))
+        .await
+        .recovers();
+    assert_eq!(run.bad(), [(0, Reason::DeviceError)]);
+    assert!(run.batches.iter().all(|b| b.life == Some(Life::Online)));
+}
+
+#[tokio::test]
+async fn half_a_frame_and_then_silence_is_no_answer() {
+    let half = |length| Run::with(once(move |q| vec![Say(honest(q)[..length].to_vec())]));
+    all([1, 3, 4, 6].map(half))
+        .await
+        .into_iter()
+        .for_each(Run::misses_one_poll);
+}
