@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use super::payload::{Payload, Said};
 use super::topic;
 use super::{Device, Point};
-use crate::reading::{Batch, Life, Millis, PointId, Reading, Reason};
+use crate::field::decode::Transform;
+use crate::reading::{Batch, Life, Millis, PointId, Reading, Reason, Value};
 
 #[derive(Debug)]
 pub struct Inbox {
@@ -155,7 +156,7 @@ fn reading(
         return Some(Reading::bad(point.id, at, Reason::Ambiguous));
     }
     let value = match said {
-        Said::Value(raw) => point.transform.apply(raw),
+        Said::Value(raw) => value(point, raw),
         Said::Nothing | Said::Unreadable => None,
     };
     Some(match value {
@@ -163,6 +164,16 @@ fn reading(
         Some(value) => Reading::good(point.id, at, value),
         None => Reading::bad(point.id, at, Reason::Unreadable),
     })
+}
+
+/// A point with a scale is a number: where its sensor says a word instead ("error"), that is no value of it.
+fn value(point: &Point, raw: Value) -> Option<Value> {
+    let Transform { scale, offset, map } = &point.transform;
+    let wants_number = map.is_empty() && (scale.is_some() || *offset != 0.0);
+    point
+        .transform
+        .apply(raw)
+        .filter(|value| !wants_number || value.number().is_some())
 }
 
 /// Every point bad, the device offline.
@@ -182,8 +193,7 @@ fn gone(device: &Device, reason: Reason, why: String, at: Millis) -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::decode::Transform;
-    use crate::reading::{DeviceId, Quality, Value};
+    use crate::reading::{DeviceId, Quality};
 
     fn point(id: u32, json: Option<&str>) -> Point {
         Point {
