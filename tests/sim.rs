@@ -234,12 +234,14 @@ async fn a_last_will_is_told_of_a_killed_client_and_not_of_one_that_says_goodbye
     // It has said its first message, so it was there.
     let mut killed = spawn(&["-t", "end"]);
     let mut said = std::io::BufReader::new(killed.stdout.take().unwrap());
-    let first = tokio::task::spawn_blocking(move || said.read_line(&mut String::new()).unwrap());
+    // The pipe stays open: a subscriber that cannot print would leave by itself.
+    let first = tokio::task::spawn_blocking(move || said.read_line(&mut String::new()).map(|_| said));
     let deadline = Instant::now() + DEADLINE;
     while !first.is_finished() {
         assert!(Instant::now() < deadline, "the client never hears anything");
         publish(at, "-t end -m now").await;
     }
+    let _pipe = first.await.unwrap().unwrap();
     killed.kill().unwrap();
     killed.wait().unwrap();
     let told = mosquitto("mosquitto_sub", at, "-W 5 -C 1 -t gone").await;
