@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use super::payload::{Payload, Said};
 use super::topic;
 use super::{Device, Point};
-use crate::reading::{Batch, Life, Millis, PointId, Reading, Reason};
+use crate::field::decode::Transform;
+use crate::reading::{Batch, Life, Millis, PointId, Reading, Reason, Value};
 
 #[derive(Debug)]
 pub struct Inbox {
@@ -88,34 +89,41 @@ fn heard(
     payload: &mut Payload<'_>,
     at: Millis,
 ) -> Option<Batch> {
-    if device
+    let of_life = device
         .availability
         .as_deref()
-        .is_some_and(|filter| topic::matches(filter, message.topic))
-    {
-        return match payload.is_online()? {
-            true => Some(Batch {
-                device: device.id,
-                at,
-                readings: Vec::new(),
-                life: Some(Life::Online),
-            }),
-            false => Some(gone(
-                device,
-                Reason::Offline,
-                format!("{} says offline", message.topic),
-                at,
-            )),
-        };
-    }
-    let readings: Vec<_> = device
+        .is_some_and(|filter| topic::matches(filter, message.topic));
+    // What says whether the device is there is a value only of a point that asks for that very topic.
+    let points = device
         .points
         .iter()
+        .filter(|point| !of_life || point.topic.is_some());
+    let readings: Vec<_> = points
         .filter_map(|point| reading(device, point, sources, message, payload, at))
         .collect();
-    let concerned = !readings.is_empty() || topic::matches(&device.topic, message.topic);
-    let life = (!message.retained).then_some(Life::Online);
-    (concerned && !(readings.is_empty() && life.is_none())).then_some(Batch {
+    let life = match of_life {
+        true => match payload.is_online() {
+            Some(false) => {
+                let mut batch = gone(
+                    device,
+                    Reason::Offline,
+                    format!("{} says offline", message.topic),
+                    at,
+                );
+                batch
+                    .readings
+                    .retain(|bad| readings.iter().all(|said| said.point != bad.point));
+                batch.readings.extend(readings);
+                return Some(batch);
+            }
+            Some(true) => Some(Life::Online),
+            None => None,
+        },
+        false if message.retained => None,
+        false if readings.is_empty() && !topic::matches(&device.topic, message.topic) => None,
+        false => Some(Life::Online),
+    };
+    (life.is_some() || !readings.is_empty()).then_some(Batch {
         device: device.id,
         at,
         readings,
@@ -148,7 +156,7 @@ fn reading(
         return Some(Reading::bad(point.id, at, Reason::Ambiguous));
     }
     let value = match said {
-        Said::Value(raw) => point.transform.apply(raw),
+        Said::Value(raw) => value(point, raw),
         Said::Nothing | Said::Unreadable => None,
     };
     Some(match value {
@@ -156,6 +164,16 @@ fn reading(
         Some(value) => Reading::good(point.id, at, value),
         None => Reading::bad(point.id, at, Reason::Unreadable),
     })
+}
+
+/// A point with a scale is a number: where its sensor says a word instead ("error"), that is no value of it.
+fn value(point: &Point, raw: Value) -> Option<Value> {
+    let Transform { scale, offset, map } = &point.transform;
+    let wants_number = map.is_empty() && (scale.is_some() || *offset != 0.0);
+    point
+        .transform
+        .apply(raw)
+        .filter(|value| !wants_number || value.number().is_some())
 }
 
 /// Every point bad, the device offline.
@@ -175,8 +193,7 @@ fn gone(device: &Device, reason: Reason, why: String, at: Millis) -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::decode::Transform;
-    use crate::reading::{DeviceId, Quality, Value};
+    use crate::reading::{DeviceId, Quality};
 
     fn point(id: u32, json: Option<&str>) -> Point {
         Point {
@@ -214,10 +231,10 @@ mod tests {
         assert_eq!(both.len(), 1);
         assert_eq!(both[0].readings.len(), 2);
         assert_eq!(both[0].life, Some(Life::Online));
-        let part = say(&mut inbox, "z/door", r#"{"h":45}"#, false);
+        let part = say(&mut inbox, "z/door", r#"{"h":45.5}"#, false);
         assert_eq!(
             part[0].readings,
-            [Reading::good(PointId(1), 7, Value::Signed(45))]
+            [Reading::good(PointId(1), 7, Value::Number(45.5))]
         );
     }
 
@@ -237,6 +254,27 @@ mod tests {
         assert!(matches!(off.life, Some(Life::Offline { .. })));
         let on = say(&mut inbox, "z/door/availability", "online", true).remove(0);
         assert_eq!((on.readings.len(), on.life), (0, Some(Life::Online)));
+    }
+
+    #[test]
+    fn a_point_may_ask_for_the_availability_itself() {
+        let mut inbox = inbox("z/door");
+        let own = Point {
+            topic: Some("z/door/availability".into()),
+            ..point(2, None)
+        };
+        inbox.devices[0].points.push(own);
+        let off = say(&mut inbox, "z/door/availability", "offline", false).remove(0);
+        assert_eq!(off.readings.len(), 3);
+        assert_eq!(
+            off.readings[2],
+            Reading::good(PointId(2), 7, Value::Text("offline".into()))
+        );
+        let on = say(&mut inbox, "z/door/availability", "online", false).remove(0);
+        assert_eq!(
+            on.readings,
+            [Reading::good(PointId(2), 7, Value::Text("online".into()))]
+        );
     }
 
     #[test]
