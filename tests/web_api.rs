@@ -11,6 +11,8 @@ use gatehouse::reading::{DeviceId, PointId, Quality, Value};
 use gatehouse::ticket::State;
 use gatehouse::web::{self, Readiness, Role, Settings};
 use serde_json::{Value as Json, json};
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinHandle;
 use web_house::{AT, House, curl, ticket};
 
 #[tokio::test]
@@ -279,6 +281,37 @@ async fn no_more_than_64_wait_and_closing_the_house_answers_them_all() {
         assert_eq!(poll.await.unwrap().status, 200);
     }
     let closed = tokio::time::timeout(Duration::from_secs(10), house.serving).await;
+    closed.expect("the API did not close").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_stops_waiting_gives_the_seat_back() {
+    let mut house = House::open().await;
+    for _ in 0..3 {
+        let polls: Vec<_> = (0..64)
+            .map(|_| house.start_get("/api/v1/events?wait=30"))
+            .collect();
+        house.until_waiting(64).await;
+        polls.iter().for_each(JoinHandle::abort);
+        house.until_waiting_at_most(0).await;
+    }
+    let poll = house.start_get("/api/v1/events?wait=15");
+    house.until_waiting(1).await;
+    house.commit_events(&["device.online"]);
+    assert_eq!(poll.await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_keep_the_house_open() {
+    let house = House::open().await;
+    let address = house.url.strip_prefix("http://").unwrap();
+    let mut half = tokio::net::TcpStream::connect(address).await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc")
+        .await
+        .unwrap();
+    assert_eq!(house.get("/healthz").await.status, 200);
+    house.stop.cancel();
+    let closed = tokio::time::timeout(Duration::from_secs(8), house.serving).await;
     closed.expect("the API did not close").unwrap().unwrap();
 }
 

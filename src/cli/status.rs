@@ -1,14 +1,13 @@
 //! `status`: one page on how a running daemon is.
 
-use std::fmt::Write;
 use std::process::ExitCode;
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::client::{Client, read};
 use super::table::{Cell, Paint, Table, paint};
-use super::{Daemon, print};
+use super::{Daemon, local, print};
 use crate::ticket::Ticket;
 
 const UNCLOSED: &str = "/api/v1/tickets?state=open,acknowledged,in_progress,resolved&limit=1000";
@@ -67,47 +66,40 @@ struct Tickets {
 pub async fn status(daemon: &Daemon) -> anyhow::Result<ExitCode> {
     let client = Client::new(daemon)?;
     let ready = client.ask("/readyz").await?;
-    let devices = client.text("/api/v1/devices").await?;
+    let site = client.text("/api/v1/devices").await?;
     let points = client.text("/api/v1/points").await?;
     let tickets = client.text(UNCLOSED).await?;
     let consumers = client.text("/api/v1/consumers").await?;
-    let is_ready = ready.status.is_success();
-    let code = if is_ready {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    let degraded = match ready.status.is_success() {
+        true => read::<Ready>(&ready.text)?.degraded,
+        false => Some(client.refusal(&ready)),
     };
     if daemon.json {
-        let ready = if is_ready {
-            read(&ready.text)?
-        } else {
-            json!({ "ready": false, "degraded": client.refusal(&ready) })
-        };
+        let readiness = json!({ "ready": ready.status.is_success(), "degraded": degraded });
         let all = json!({
-            "readiness": ready,
-            "site": read::<serde_json::Value>(&devices)?,
-            "points": read::<serde_json::Value>(&points)?["points"],
-            "tickets": read::<serde_json::Value>(&tickets)?["tickets"],
-            "consumers": read::<serde_json::Value>(&consumers)?["consumers"],
+            "readiness": readiness,
+            "site": read::<Json>(&site)?,
+            "points": read::<Json>(&points)?["points"],
+            "tickets": read::<Json>(&tickets)?["tickets"],
+            "consumers": read::<Json>(&consumers)?["consumers"],
         });
         print(&format!("{all}\n"))?;
-        return Ok(code);
-    }
-    let state = if is_ready {
-        read::<Ready>(&ready.text)?.degraded.map_or(Ok(()), Err)
     } else {
-        Err(client.refusal(&ready))
-    };
-    let page = page(
-        client.url(),
-        &state,
-        &read(&devices)?,
-        &read(&points)?,
-        &read(&tickets)?,
-        &read(&consumers)?,
-    );
-    print(&page)?;
-    Ok(code)
+        let state = degraded.map_or(Ok(()), Err);
+        let consumers = read(&consumers)?;
+        print(&page(
+            client.url(),
+            &state,
+            &read(&site)?,
+            &read(&points)?,
+            &read(&tickets)?,
+            &consumers,
+        ))?;
+    }
+    match ready.status.is_success() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::FAILURE),
+    }
 }
 
 fn page(
@@ -118,68 +110,76 @@ fn page(
     tickets: &Tickets,
     consumers: &Consumers,
 ) -> String {
-    let mut page = String::new();
     let word = match state {
         Ok(()) => paint("ready", Some(Paint::Green)),
         Err(why) => paint(why, Some(Paint::Red)),
     };
-    // Writing into a String cannot fail.
-    let _ = writeln!(page, "{} {}  {word}  {url}\n", site.gateway, site.name);
-    let mut sums = Table::new(&["", "", ""]);
+    let mut page = format!("{} {}  {word}  {url}\n", site.gateway, site.name);
+    let tables = [sums(site, points, tickets), behind(consumers), away(site)];
+    for table in tables.into_iter().flatten() {
+        page.push('\n');
+        page.push_str(&table.render());
+    }
+    page
+}
+
+fn sums(site: &Site, points: &Points, tickets: &Tickets) -> Option<Table> {
     let states = ["online", "degraded", "offline", "maintenance", "unknown"];
-    sums.row(sum(
+    let qualities = ["good", "uncertain", "bad"];
+    let levels = ["urgent", "important", "ordinary"];
+    let level = |ticket: &Ticket| levels[usize::from(ticket.level.clamp(1, 3)) - 1];
+    let mut table = Table::default();
+    table.row(sum(
         "devices",
         site.devices.iter().map(|d| d.state.as_str()),
         &states,
     ));
-    sums.row(sum(
+    table.row(sum(
         "points",
         points.points.iter().map(|p| p.quality.as_str()),
-        &["good", "uncertain", "bad"],
+        &qualities,
     ));
-    let level = |ticket: &Ticket| {
-        ["urgent", "important"]
-            .get(usize::from(ticket.level).wrapping_sub(1))
-            .unwrap_or(&"ordinary")
-    };
-    sums.row(sum(
+    table.row(sum(
         "unclosed tickets",
-        tickets.tickets.iter().map(level).copied(),
-        &["urgent", "important", "ordinary"],
+        tickets.tickets.iter().map(level),
+        &levels,
     ));
-    page.push_str(sums.render().trim_start());
+    Some(table)
+}
 
-    if !consumers.consumers.is_empty() {
-        let mut table = Table::new(&["CONSUMER", "KIND", "BEHIND", "ACKNOWLEDGED", "TROUBLE"]);
-        for consumer in &consumers.consumers {
-            let seq = consumer.acknowledged.rsplit('.').next().unwrap_or_default();
-            let trouble = Cell::painted(consumer.error.as_deref().unwrap_or_default(), Some(Paint::Red));
-            table.row(vec![
-                (&consumer.name).into(),
-                (&consumer.kind).into(),
-                consumer.lag.to_string().into(),
-                seq.into(),
-                trouble,
-            ]);
-        }
-        let _ = write!(page, "\n{}", table.render());
+/// How far each consumer is, where there is one.
+fn behind(consumers: &Consumers) -> Option<Table> {
+    let mut table = Table::new(&["CONSUMER", "KIND", "BEHIND", "ACKNOWLEDGED", "TROUBLE"]);
+    for consumer in &consumers.consumers {
+        let seq = consumer.acknowledged.rsplit('.').next().unwrap_or_default();
+        let trouble = consumer.error.as_deref().unwrap_or_default();
+        table.row(vec![
+            (&consumer.name).into(),
+            (&consumer.kind).into(),
+            consumer.lag.to_string().into(),
+            seq.into(),
+            Cell::painted(trouble, Some(Paint::Red)),
+        ]);
     }
+    (!consumers.consumers.is_empty()).then_some(table)
+}
+
+/// The devices that are not online, where there is one.
+fn away(site: &Site) -> Option<Table> {
     let mut away = site.devices.iter().filter(|d| d.state != "online").peekable();
-    if away.peek().is_some() {
-        let mut table = Table::new(&["DEVICE", "STATE", "SINCE", "PLACE", "WHY"]);
-        for device in away {
-            let paint = (device.state == "offline").then_some(Paint::Red);
-            table.row(vec![
-                (&device.id).into(),
-                Cell::painted(&device.state, paint),
-                super::local(device.since.as_deref().unwrap_or_default()).into(),
-                (&device.place).into(),
-                device.error.as_deref().unwrap_or_default().into(),
-            ]);
-        }
-        let _ = write!(page, "\n{}", table.render());
+    away.peek()?;
+    let mut table = Table::new(&["DEVICE", "STATE", "SINCE", "PLACE", "WHY"]);
+    for device in away {
+        let paint = (device.state == "offline").then_some(Paint::Red);
+        table.row(vec![
+            (&device.id).into(),
+            Cell::painted(&device.state, paint),
+            local(device.since.as_deref().unwrap_or_default()).into(),
+            (&device.place).into(),
+            device.error.as_deref().unwrap_or_default().into(),
+        ]);
     }
-    page
+    Some(table)
 }
 
 /// `devices  12  11 online, 1 offline`

@@ -36,7 +36,7 @@ impl<T: AsRef<str>> From<T> for Cell {
 }
 
 /// The last column gives way where the page is too narrow.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Table {
     rows: Vec<Vec<Cell>>,
 }

@@ -165,16 +165,23 @@ impl House {
         tokio::spawn(async move { ask(&http, "GET", &url, &[], "").await })
     }
 
-    /// Until so many requests wait for news, each of which holds a receiver of the head.
+    /// Until at least so many requests wait for news, each of which holds a receiver of the head.
     pub async fn until_waiting(&self, count: usize) {
+        self.until(|waiting| waiting >= count).await;
+    }
+
+    pub async fn until_waiting_at_most(&self, count: usize) {
+        self.until(|waiting| waiting <= count).await;
+    }
+
+    async fn until(&self, enough: impl Fn(usize) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while self.head.receiver_count() < 1 + count {
-            assert!(
-                Instant::now() < deadline,
-                "only {} wait",
-                self.head.receiver_count() - 1
-            );
-            tokio::task::yield_now().await;
+        loop {
+            let waiting = self.head.receiver_count() - 1;
+            if enough(waiting) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{waiting} requests wait");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
