@@ -17,10 +17,11 @@ use tracing_subscriber::registry::LookupSpan;
 /// `info`, or a list by room: `info,gatehouse::field=debug,rumqttc=trace`.
 pub const VARIABLE: &str = "GATEHOUSE_LOG";
 
-/// Takes over logging for the whole process. Called twice, the first call stays.
-pub fn init() {
+/// Takes over logging for the whole process, at `default` where the environment does not say.
+/// Called twice, the first call stays.
+pub fn init(default: LevelFilter) {
     let asked = std::env::var(VARIABLE).unwrap_or_default();
-    let parsed = targets(&asked);
+    let parsed = targets(&asked, default);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let lines = if stderr_is_the_journal() {
         lines.with_ansi(false).event_format(Journald).boxed()
@@ -29,20 +30,18 @@ pub fn init() {
     };
     let filter = parsed
         .clone()
-        .unwrap_or_else(|_| with_quiet_dependencies(LevelFilter::INFO));
+        .unwrap_or_else(|_| with_quiet_dependencies(default));
     let _ = tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .try_init();
     if let Err(why) = parsed {
-        tracing::warn!(
-            "{VARIABLE}=`{asked}` is no level: {why}; say error, warn, info, debug or trace. Going on with info"
-        );
+        tracing::warn!("{VARIABLE}=`{asked}` is no level: {why}; say error, warn, info, debug or trace");
     }
 }
 
-fn targets(asked: &str) -> Result<Targets, String> {
+fn targets(asked: &str, default: LevelFilter) -> Result<Targets, String> {
     if asked.is_empty() {
-        return Ok(with_quiet_dependencies(LevelFilter::INFO));
+        return Ok(with_quiet_dependencies(default));
     }
     if let Ok(level) = asked.parse::<LevelFilter>() {
         return Ok(with_quiet_dependencies(level));
@@ -104,21 +103,33 @@ mod tests {
 
     #[test]
     fn dependencies_stay_quiet_until_they_are_named() {
-        let debug = targets("debug").unwrap();
+        let debug = targets("debug", LevelFilter::INFO).unwrap();
         assert!(debug.would_enable("gatehouse", &Level::DEBUG));
         assert!(!debug.would_enable("hyper::proto", &Level::INFO));
         assert!(debug.would_enable("hyper::proto", &Level::WARN));
-        let named = targets("warn,hyper=trace").unwrap();
+        let named = targets("warn,hyper=trace", LevelFilter::INFO).unwrap();
         assert!(named.would_enable("hyper::proto", &Level::TRACE));
         assert!(!named.would_enable("gatehouse", &Level::INFO));
-        assert!(targets("error").unwrap().would_enable("gatehouse", &Level::ERROR));
-        assert!(!targets("error").unwrap().would_enable("hyper", &Level::WARN));
+        assert!(
+            targets("error", LevelFilter::INFO)
+                .unwrap()
+                .would_enable("gatehouse", &Level::ERROR)
+        );
+        assert!(
+            !targets("error", LevelFilter::INFO)
+                .unwrap()
+                .would_enable("hyper", &Level::WARN)
+        );
     }
 
     #[test]
     fn a_word_that_is_no_level_is_refused() {
-        assert!(targets("debgu").unwrap_err().contains("debgu"));
-        assert!(targets("gatehouse=loud").is_err());
-        assert!(targets("").unwrap().would_enable("gatehouse", &Level::INFO));
+        assert!(targets("debgu", LevelFilter::INFO).unwrap_err().contains("debgu"));
+        assert!(targets("gatehouse=loud", LevelFilter::INFO).is_err());
+        assert!(
+            targets("", LevelFilter::INFO)
+                .unwrap()
+                .would_enable("gatehouse", &Level::INFO)
+        );
     }
 }

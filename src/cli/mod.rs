@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod demo;
 mod events;
 mod history;
 mod status;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
 
 use crate::app;
 
@@ -24,6 +26,16 @@ use crate::app;
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// What is logged where the environment does not say: the demo speaks for itself.
+    pub fn log_level(&self) -> LevelFilter {
+        match self.command {
+            Command::Demo(_) => LevelFilter::ERROR,
+            _ => LevelFilter::INFO,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +67,9 @@ pub struct Config {
     )]
     pub config: PathBuf,
 }
+
+/// Where the API is if nobody says otherwise.
+pub const API_PORT: u16 = 8080;
 
 #[derive(Debug, Args)]
 pub struct Demo {
@@ -88,7 +103,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
         Command::Run(config) => wait_for(app::run(&config.config)),
         Command::Check(config) => check::check(&config.config),
-        Command::Demo(_) => anyhow::bail!("no demo yet"),
+        Command::Demo(asked) => wait_for(demo::demo(asked.time, asked.listen)),
         Command::Status(daemon) => wait_for(status::status(&daemon)),
         Command::Tickets(tickets) => wait_for(tickets::tickets(&tickets)),
         Command::Events(events) => wait_for(events::events(&events)),

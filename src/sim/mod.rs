@@ -117,6 +117,11 @@ impl Compound {
             .await;
     }
 
+    /// What there is, in words.
+    pub fn describe(&self) -> &'static str {
+        "13 devices over Modbus TCP, Modbus RTU, RTU over TCP, a serial line and MQTT"
+    }
+
     /// The gateway's configuration for exactly these devices, with its API at `api`.
     pub fn config(&self, api: SocketAddr, data_dir: &Path) -> String {
         let mut toml = String::new();
