@@ -154,7 +154,7 @@ impl Link {
 
     /// Appends what arrives next to `buffer`, one byte at least. Nothing is lost if it is cancelled.
     pub async fn receive(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        buffer.reserve(64);
+        buffer.reserve(512); // more than any frame: one read takes it
         let got = match &mut self.stream {
             Stream::Tcp(stream) => stream.read_buf(buffer).await,
             Stream::Serial(stream) => stream.read_buf(buffer).await,
