@@ -90,13 +90,13 @@ impl Compound {
         self.plant.set_holding(FAN_1, 0, 1);
         self.basement.set_input(CLIMATE, 1, 312); // 0.1 °C
         self.basement.set_input(CLIMATE, 2, 584); // 0.1 %
+        // As an SDM120 has them: V, A, W, power factor, Hz, kWh.
         let meter = [
             (0, 229.8),
             (6, 3.42),
             (12, 741.0),
             (30, 0.94),
             (70, 50.0),
-            (72, 18_204.5),
             (342, 18_204.5),
         ];
         for (register, value) in meter {
