@@ -32,6 +32,8 @@ pub const TELLS_MAX: usize = 16;
 
 /// How much is taken into one transaction at the most.
 const BATCHES_AT_ONCE: usize = 256;
+/// How long it waits for the rest of a burst.
+const GATHER: Duration = Duration::from_micros(500);
 /// It comes by at least this often, to show that it lives and to look at the clock.
 const ROUND: Duration = Duration::from_secs(5);
 /// A value that does not change is written again this often, so that a gap can be told from a steady value.
@@ -133,9 +135,13 @@ impl Intake {
                     if taken == 0 {
                         break;
                     }
-                    for batch in batches.drain(..) {
-                        corridor.take(batch);
+                    corridor.take_all(&mut batches);
+                    // Answers come in bursts. To gather for a moment is cheaper than to be woken by each of them.
+                    std::thread::sleep(GATHER);
+                    while batches.len() < BATCHES_AT_ONCE && let Ok(batch) = doors.batches.try_recv() {
+                        batches.push(batch);
                     }
+                    corridor.take_all(&mut batches);
                 }
                 () = sleep_until(corridor.wake()) => {}
             }
@@ -187,6 +193,12 @@ impl Corridor {
                 (Instant::now() + wait).min(round)
             }
             None => round,
+        }
+    }
+
+    fn take_all(&mut self, batches: &mut Vec<Batch>) {
+        for batch in batches.drain(..) {
+            self.take(batch);
         }
     }
 

@@ -20,17 +20,15 @@ pub struct Turns {
 pub const FAILURES_OFFLINE: u32 = 3;
 /// A silent device is asked at least so often.
 const PAUSE_MOST: Duration = Duration::from_secs(60);
-/// All devices of a wire are asked for the first time within this, however rarely they are asked later.
-const SPREAD_MOST: Duration = Duration::from_secs(5);
 
 impl Turns {
-    /// The `nth` of `all` devices on a wire; their turns are spread so that they do not come at once.
-    pub fn new(poll: Duration, start: Instant, nth: usize, all: usize) -> Self {
+    /// Due at `start`. Devices of one period are asked one after the other and then not for the rest of it: to
+    /// sleep once costs a small machine less than to sleep between any two of them.
+    pub fn new(poll: Duration, start: Instant) -> Self {
         let poll = poll.max(Duration::from_millis(1));
-        let share = nth as f64 / all.max(1) as f64;
         Self {
             poll,
-            due: start + poll.min(SPREAD_MOST).mul_f64(share),
+            due: start,
             failures: 0,
             backoff: Backoff::new(poll * 2, PAUSE_MOST.max(poll)),
         }
@@ -87,7 +85,7 @@ mod tests {
     #[test]
     fn turns_do_not_drift_and_missed_ones_are_skipped() {
         let start = Instant::now();
-        let mut turns = Turns::new(SECOND, start, 0, 1);
+        let mut turns = Turns::new(SECOND, start);
         turns.answered(start + SECOND / 10);
         assert_eq!(turns.due(), start + SECOND);
         turns.answered(start + SECOND * 5 / 2); // late by 1.5 periods: one is still owed
@@ -97,17 +95,9 @@ mod tests {
     }
 
     #[test]
-    fn starts_are_spread_over_the_period_but_not_over_an_hour() {
-        let start = Instant::now();
-        let third = |poll| Turns::new(poll, start, 2, 4).due() - start;
-        assert_eq!(third(SECOND), SECOND / 2);
-        assert_eq!(third(SECOND * 3600), SPREAD_MOST / 2);
-    }
-
-    #[test]
     fn a_silent_device_is_asked_ever_more_rarely_up_to_a_minute() {
         let start = Instant::now();
-        let mut turns = Turns::new(SECOND, start, 0, 1);
+        let mut turns = Turns::new(SECOND, start);
         turns.failed(start);
         assert_eq!(turns.due(), start + SECOND, "the first failure may be chance");
         let mut last = SECOND;
@@ -127,7 +117,7 @@ mod tests {
     #[test]
     fn a_device_in_doubt_is_not_asked_before_its_time() {
         let start = Instant::now();
-        let mut turns = Turns::new(SECOND, start, 0, 1);
+        let mut turns = Turns::new(SECOND, start);
         turns.put_off(start, start + SECOND / 2);
         assert_eq!(turns.due(), start + SECOND);
         turns.put_off(start + SECOND, start + SECOND * 5 / 2);

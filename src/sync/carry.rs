@@ -46,7 +46,7 @@ enum Rest {
 }
 
 const SOON_FIRST: Duration = Duration::from_secs(1);
-const SOON_MOST: Duration = Duration::from_secs(60);
+const SOON_MOST: Duration = Duration::from_secs(30);
 const SLOWLY_FIRST: Duration = Duration::from_secs(60);
 const SLOWLY_MOST: Duration = Duration::from_secs(15 * 60);
 

@@ -85,9 +85,10 @@ impl Channel {
     pub fn new(id: Arc<str>, settings: Settings, context: Context) -> Self {
         let master = Master::new(&settings);
         let start = Instant::now();
-        let all = settings.devices.len();
-        let units = settings.devices.into_iter().enumerate();
-        let units = units.map(|(nth, device)| Unit::new(device, start, nth, all));
+        let units = settings
+            .devices
+            .into_iter()
+            .map(|device| Unit::new(device, start));
         Self {
             counters: Counters::new(&context.metrics, &id),
             id,
@@ -278,10 +279,10 @@ impl Channel {
 }
 
 impl Unit {
-    fn new(device: Device, start: Instant, nth: usize, all: usize) -> Self {
+    fn new(device: Device, start: Instant) -> Self {
         Self {
             reads: coalesce(&device.points),
-            turns: Turns::new(device.poll, start, nth, all),
+            turns: Turns::new(device.poll, start),
             device,
             first: 0,
         }

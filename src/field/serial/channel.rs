@@ -60,16 +60,11 @@ struct Closed;
 impl Channel {
     pub fn new(id: Arc<str>, settings: Settings, context: Context) -> Self {
         let start = Instant::now();
-        let all = settings.boards.len();
-        let boards = settings
-            .boards
-            .into_iter()
-            .enumerate()
-            .map(|(nth, board)| Polled {
-                turns: Turns::new(board.poll, start, nth, all),
-                board,
-                in_doubt: false,
-            });
+        let boards = settings.boards.into_iter().map(|board| Polled {
+            turns: Turns::new(board.poll, start),
+            board,
+            in_doubt: false,
+        });
         Self {
             id,
             timeout: settings.timeout,
