@@ -157,9 +157,7 @@ impl Intake {
         corridor.intake.engine.rest();
         corridor.page.events.extend(farewell());
         corridor.settle(&doors, Some(LAST_TRIES)).await;
-        if let Err(error) = corridor.intake.history.flush(time::now()) {
-            tracing::warn!(%error, "the last readings could not be written to the history");
-        }
+        corridor.intake.history.close();
     }
 
     /// What was known of the devices stays known: only a change is an event.
@@ -400,7 +398,7 @@ impl Corridor {
         self.page = Page::default();
     }
 
-    /// What can wait: metrics, the history's bulk write, old events and readings.
+    /// What can wait: metrics, handing over to the history, old events and readings.
     fn keep_house(&mut self, now: Millis) {
         // A clock that was set back must not stop the housekeeping for as long.
         if now < self.house_at && self.house_at - now <= HOUSE_EVERY {
@@ -427,10 +425,8 @@ impl Corridor {
                 .get_or_create(&label)
                 .set(count as i64);
         }
-        if self.intake.history.due(now)
-            && let Err(error) = self.intake.history.flush(now)
-        {
-            tracing::warn!(%error, "readings could not be written to the history; they are dropped");
+        if self.intake.history.due(now) {
+            self.intake.history.flush(now);
         }
         if now >= self.retire_at || self.retire_at - now > RETIRE_EVERY {
             self.retire_at = now + RETIRE_EVERY;
@@ -438,9 +434,7 @@ impl Corridor {
             if let Err(error) = self.intake.journal.retire(now, keep.events) {
                 tracing::warn!(%error, "old events could not be removed");
             }
-            if let Err(error) = self.intake.history.retire(now, keep.readings, keep.disk_limit) {
-                tracing::warn!(%error, "old readings could not be removed");
-            }
+            self.intake.history.retire(now, keep.readings, keep.disk_limit);
         }
     }
 }

@@ -1,245 +1,190 @@
-//! The end for readings: gathered in memory as few bytes, written in bulk, disposable.
+//! The end for readings: gathered in memory as few bytes, written in bulk by a thread of its own, disposable.
 //!
-//! A power cut costs the last minute. A damaged file is put aside and a new one begun. Where the disk does not take
-//! what is gathered, new readings are left out until it does. Nothing of this touches a ticket.
+//! No call waits for the disk, but [`History::close`]. A power cut costs the last minute or two. A damaged file is put
+//! aside and a new one begun. Where the disk does not take what is gathered, new readings are left out until it does.
+//! Nothing of this touches a ticket.
 
 use std::collections::HashMap;
-use std::fs;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use tracing::{info, warn};
+use tracing::{error, warn};
 
+use super::scribe::{Desk, HandOver, Retire, Row, Scribe};
 use super::series::{self, Encoder, Sample};
 use super::view::SAMPLES_MAX;
 use super::{Error, file};
 use crate::reading::{Millis, Reading};
-use crate::time;
 
-/// Owned by one thread.
+/// Owned by one thread; dropping it [closes](Self::close) it.
 #[derive(Debug)]
 pub struct History {
-    db: Connection,
-    dir: PathBuf,
-    series: HashMap<Arc<str>, Series>,
-    /// Bytes gathered since the last flush.
+    path: PathBuf,
+    series: HashMap<Arc<str>, Encoder>,
+    /// Bytes gathered since the last hand-over.
     gathered: usize,
     /// Times of the first and the last reading gathered.
     span: Option<(Millis, Millis)>,
-    /// Readings left out since the disk last took any.
+    /// Readings left out since the last hand-over.
     left_out: u64,
     tried_at: Millis,
-    failing: bool,
+    desk: Arc<Desk>,
+    /// The thread that writes; `None` once it is gone.
+    scribe: Option<JoinHandle<()>>,
+    /// Hangs up when that thread ends, however it does.
+    life: mpsc::Receiver<Infallible>,
 }
 
-/// One point's readings since the last flush.
-#[derive(Debug, Default)]
-struct Series {
-    /// The point's number in the file, once known.
-    number: Option<i64>,
-    encoder: Encoder,
-}
-
-/// Between two flushes at the most.
+/// Between two hand-overs at the most.
 const FLUSH_EVERY: Millis = 60_000;
-/// So much gathered is flushed at once.
+/// So much gathered is handed over at once.
 const GATHERED_ENOUGH: usize = 512 << 10;
-/// So much gathered is all that the memory gives, while the disk takes nothing.
+/// So much gathered and under way is all that the memory gives, while the disk takes nothing.
 const GATHERED_MAX: usize = 1 << 20;
-/// Flushes deleted in one call, so that it never takes long.
-const BITE: usize = 32;
+/// How long the end may wait for the disk.
+const CLOSE_WAITS: Duration = Duration::from_secs(2);
 
 impl History {
     pub(super) fn open(dir: &Path) -> Result<Self, Error> {
-        let db = match file::history(dir) {
-            Ok(db) => db,
-            Err(error) => {
-                warn!(%error, "The history cannot be opened; it is put aside and a new one begun.");
-                begin_anew(dir)?
-            }
+        let scribe = Scribe::new(dir)?;
+        Ok(Self::with(dir, move |desk| scribe.run(desk)))
+    }
+
+    fn with(dir: &Path, write: impl FnOnce(&Desk) + Send + 'static) -> Self {
+        let desk = Arc::new(Desk::default());
+        let (alive, life) = mpsc::channel();
+        let theirs = desk.clone();
+        let body = move || {
+            let _alive = alive;
+            write(&theirs);
         };
-        Ok(Self {
-            db,
-            dir: dir.to_owned(),
+        let scribe = thread::Builder::new().name("history".into()).spawn(body);
+        let scribe = scribe
+            .inspect_err(|error| error!(%error, "The history's thread cannot begin; there is no history."));
+        Self {
+            path: dir.join(file::HISTORY),
             series: HashMap::new(),
             gathered: 0,
             span: None,
             left_out: 0,
             tried_at: 0,
-            failing: false,
-        })
+            desk,
+            scribe: scribe.ok(),
+            life,
+        }
     }
 
     /// Gathers one reading of the point with this name, in memory. Which ones are worth it is the caller's to say.
     pub fn note(&mut self, point: &Arc<str>, reading: &Reading) {
-        if self.gathered >= GATHERED_MAX {
+        if self.scribe.is_none() {
+            return;
+        }
+        if self.gathered + self.desk.under_way() >= GATHERED_MAX {
             self.left_out += 1;
             return;
         }
-        let series = match self.series.get_mut(point) {
-            Some(series) => series,
+        let encoder = match self.series.get_mut(point) {
+            Some(encoder) => encoder,
             None => self.series.entry(point.clone()).or_default(),
         };
-        self.gathered += series.encoder.push(reading);
+        self.gathered += encoder.push(reading);
         let (first, last) = self.span.unwrap_or((reading.at, reading.at));
         self.span = Some((first.min(reading.at), last.max(reading.at)));
     }
 
     /// Whether it is time to [`flush`](Self::flush): a minute after the last time, or as soon as much is gathered.
     pub fn due(&self, now: Millis) -> bool {
+        let busy = self.desk.under_way() > 0;
         // A clock that was set back must not stop the flushing, hence the absolute difference.
         let waited = now.abs_diff(self.tried_at) >= FLUSH_EVERY.unsigned_abs();
-        self.span.is_some() && (waited || (self.gathered >= GATHERED_ENOUGH && !self.failing))
+        let full = self.gathered >= GATHERED_ENOUGH;
+        (waited && (busy || self.span.is_some())) || (full && !busy)
     }
 
-    /// Writes what is gathered. On an error it stays gathered, as far as the memory allows.
-    pub fn flush(&mut self, now: Millis) -> Result<(), Error> {
+    /// Hands over what is gathered, to be written at once. While the last hand-over is not written, it is that one's
+    /// turn again and the rest stays gathered, as far as the memory allows.
+    pub fn flush(&mut self, now: Millis) {
         self.tried_at = now;
-        let Some(span) = self.span else {
-            return Ok(());
-        };
-        let mut outcome = self.write(span);
-        if let Err(Error::Sql(error)) = &outcome
-            && file::is_damage(error)
-        {
-            warn!(%error, "The history is damaged; it is put aside and a new one begun.");
-            self.replace()?;
-            outcome = self.write(span);
+        if self.life.try_recv() == Err(TryRecvError::Disconnected) {
+            self.give_up();
+        } else if self.desk.under_way() > 0 {
+            self.desk.try_again();
+        } else {
+            self.hand_over();
         }
-        self.failing = outcome.is_err();
-        if self.failing {
-            // Numbers given in what did not happen mean nothing.
-            self.series.values_mut().for_each(|series| series.number = None);
-        }
-        outcome?;
-        if self.left_out > 0 {
-            info!(
-                left_out = self.left_out,
-                "The history takes readings again; some were left out."
-            );
-        }
-        self.series.values_mut().for_each(|series| series.encoder.clear());
-        (self.gathered, self.span, self.left_out) = (0, None, 0);
-        Ok(())
     }
 
-    /// Deletes what is older than `keep`, then the oldest while the readings take more than `limit` bytes. A bounded
-    /// bite a call; says whether there is more to do. Only with a clock that can be believed.
-    pub fn retire(&mut self, now: Millis, keep: Duration, limit: u64) -> Result<bool, Error> {
+    /// Asks for the deletion of what is older than `keep`, then of the oldest while the readings take more than `limit`
+    /// bytes. It is done little by little, between hand-overs. Only with a clock that can be believed.
+    pub fn retire(&self, now: Millis, keep: Duration, limit: u64) {
         let cut = now.saturating_sub(keep.as_millis().try_into().unwrap_or(Millis::MAX));
-        for _ in 0..BITE {
-            let oldest: Option<(i64, Millis)> = self
-                .db
-                .prepare_cached("SELECT id, last FROM flush ORDER BY id LIMIT 1")?
-                .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            let Some((id, last)) = oldest else {
-                return Ok(false);
-            };
-            if last >= cut && self.used()? <= limit {
-                return Ok(false);
-            }
-            let step = self.db.transaction()?;
-            step.prepare_cached("DELETE FROM block WHERE flush = ?1")?
-                .execute([id])?;
-            step.prepare_cached("DELETE FROM flush WHERE id = ?1")?
-                .execute([id])?;
-            step.commit()?;
-        }
-        Ok(true)
+        self.desk.retire(Retire { cut, limit });
     }
 
-    /// The flushed readings of one point since a time, oldest first; read back after a restart.
+    /// Writes everything gathered and ends the thread; waits two seconds for it at the most.
+    pub fn close(self) {}
+
+    /// The written readings of one point since a time, oldest first.
     pub fn recent(&self, point: &str, since: Millis) -> Result<Vec<Sample>, Error> {
-        Ok(series::between(&self.db, point, since, Millis::MAX, SAMPLES_MAX)?)
+        let db = file::reader(&self.path)?;
+        Ok(series::between(&db, point, since, Millis::MAX, SAMPLES_MAX)?)
     }
 
-    /// Time of the last reading that was flushed, 0 where there is none.
+    /// Time of the last reading that was written, 0 where there is none.
     pub fn last_flush(&self) -> Millis {
-        self.db
-            .query_row("SELECT last FROM flush ORDER BY id DESC LIMIT 1", [], |row| {
-                row.get(0)
-            })
-            .unwrap_or(0)
+        let last = file::reader(&self.path).and_then(|db| {
+            let newest = "SELECT last FROM flush ORDER BY id DESC LIMIT 1";
+            Ok(db.query_row(newest, [], |row| row.get(0))?)
+        });
+        last.unwrap_or(0)
     }
 
-    /// Bytes that the readings take; freed pages are used again and do not count.
-    fn used(&self) -> Result<u64, Error> {
-        let number = |pragma| self.db.query_row(pragma, [], |row| row.get::<_, u64>(0));
-        let pages = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?);
-        Ok(pages * number("PRAGMA page_size")?)
-    }
-
-    fn write(&mut self, (first, last): (Millis, Millis)) -> Result<(), Error> {
-        let step = self
-            .db
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        step.prepare_cached("INSERT INTO flush(first, last) VALUES (?1, ?2)")?
-            .execute([first, last])?;
-        let flush = step.last_insert_rowid();
-        let mut rows: Vec<(i64, &Encoder)> = Vec::with_capacity(self.series.len());
-        for (name, series) in &mut self.series {
-            if series.encoder.bytes().is_empty() {
-                continue;
-            }
-            let number = match series.number {
-                Some(number) => number,
-                None => number_of(&step, name)?,
-            };
-            series.number = Some(number);
-            rows.push((number, &series.encoder));
-        }
-        rows.sort_unstable_by_key(|(number, _)| *number);
-        {
-            let mut insert =
-                step.prepare_cached("INSERT INTO block(flush, point, data) VALUES (?1, ?2, ?3)")?;
-            for (number, encoder) in rows {
-                insert.execute(params![flush, number, encoder.bytes()])?;
+    fn hand_over(&mut self) {
+        let Some(span) = self.span.take() else { return };
+        let mut rows = Vec::with_capacity(self.series.len());
+        for (name, encoder) in &mut self.series {
+            if !encoder.bytes().is_empty() {
+                let (name, data) = (name.clone(), encoder.take());
+                rows.push(Row { name, data });
             }
         }
-        step.commit()?;
-        Ok(())
+        let left_out = std::mem::take(&mut self.left_out);
+        self.gathered = 0;
+        self.desk.hand(HandOver { span, rows, left_out });
     }
 
-    fn replace(&mut self) -> Result<(), Error> {
-        // The old connection has to be gone before its file is renamed, or closing it would write into the new one's.
-        self.db = Connection::open_in_memory()?;
-        self.db = begin_anew(&self.dir)?;
-        self.series.values_mut().for_each(|series| series.number = None);
-        Ok(())
+    /// The thread has ended, which only a panic does to it: all goes on without a history, and nothing is gathered.
+    fn give_up(&mut self) {
+        if let Some(scribe) = self.scribe.take() {
+            // What it has to say the panic has said.
+            let _ = scribe.join();
+            error!("The history's thread has broken; there is no history until the next start.");
+        }
+        self.desk = Arc::default();
+        self.series = HashMap::new();
+        (self.gathered, self.span) = (0, None);
     }
 }
 
-fn number_of(db: &Connection, name: &str) -> Result<i64, Error> {
-    db.prepare_cached("INSERT INTO name(id) VALUES (?1) ON CONFLICT(id) DO NOTHING")?
-        .execute([name])?;
-    Ok(db
-        .prepare_cached("SELECT point FROM name WHERE id = ?1")?
-        .query_row([name], |row| row.get(0))?)
-}
-
-/// Renames the broken file to `.broken-<time>`, in place of the one before, and makes a new one.
-fn begin_anew(dir: &Path) -> Result<Connection, Error> {
-    let path = dir.join(file::HISTORY);
-    let at = |source| Error::Directory {
-        path: path.clone(),
-        source,
-    };
-    let prefix = format!("{}.broken-", file::HISTORY);
-    for entry in fs::read_dir(dir).map_err(at)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            // One is enough for whoever wants to look; more would fill the disk.
-            let _ = fs::remove_file(entry.path());
+impl Drop for History {
+    fn drop(&mut self) {
+        if self.scribe.is_none() {
+            return;
+        }
+        self.hand_over();
+        self.desk.close();
+        match self.life.recv_timeout(CLOSE_WAITS) {
+            Err(RecvTimeoutError::Timeout) => {
+                warn!("The history takes too long to write the last readings; they may be lost.");
+            }
+            // It has ended, so this does not wait; a panic has said what it has to say.
+            _ => drop(self.scribe.take().map(JoinHandle::join)),
         }
     }
-    for file in file::beside(&path) {
-        // Not there is fine, and what belongs to the broken file must not reach the new one.
-        let _ = fs::remove_file(file);
-    }
-    fs::rename(&path, dir.join(format!("{prefix}{}", time::now()))).map_err(at)?;
-    file::history(dir)
 }
 
 #[cfg(test)]
@@ -247,31 +192,77 @@ mod tests {
     use super::*;
     use crate::reading::{PointId, Value};
 
+    fn number(at: Millis, value: f64) -> Reading {
+        Reading::good(PointId(0), at, Value::Number(value))
+    }
+
+    /// As long as the other end of the channel lives, the disk takes nothing.
+    fn stuck(dir: &Path) -> (History, mpsc::Sender<()>) {
+        let (disk, answers) = mpsc::channel::<()>();
+        let history = History::with(dir, move |_| {
+            let _ = answers.recv();
+        });
+        (history, disk)
+    }
+
     #[test]
-    fn a_minute_of_three_thousand_points_stays_below_two_mib_of_memory() {
+    fn three_thousand_points_a_second_stay_below_two_mib_with_what_is_under_way() {
         let dir = tempfile::tempdir().unwrap();
-        let mut history = History::open(dir.path()).unwrap();
+        let (mut history, disk) = stuck(dir.path());
         let names: Vec<Arc<str>> = (0..3000).map(|n| format!("unit-{n}.value").into()).collect();
-        for minute in 0..2 {
-            for second in 0..60 {
-                for (n, name) in names.iter().enumerate() {
-                    let at =
-                        1_763_712_000_000 + (minute * 60 + second) * 1000 + n as Millis % 17 * second % 7;
-                    let value = (1000 + n as Millis * 31 % 977 + second * second % 89) as f64 / 10.0;
-                    history.note(name, &Reading::good(PointId(n as u32), at, Value::Number(value)));
-                }
-                if history.gathered >= GATHERED_ENOUGH {
-                    history.flush(0).unwrap();
-                }
+        for second in 0..180 {
+            for (n, name) in names.iter().enumerate() {
+                let at = 1_763_712_000_000 + second * 1000 + n as Millis % 17 * second % 7;
+                let value = (1000 + n as Millis * 31 % 977 + second * second % 89) as f64 / 10.0;
+                history.note(name, &number(at, value));
             }
-            let buffers: usize = history
-                .series
-                .values()
-                .map(|series| series.encoder.capacity())
-                .sum();
-            let table = history.series.capacity() * 8 / 7 * size_of::<(Arc<str>, Series)>();
-            assert!(buffers + table < 2 << 20, "{buffers} + {table} bytes");
-            history.flush(0).unwrap();
+            if history.due(second * 1000) {
+                history.flush(second * 1000);
+            }
+            let buffers: usize = history.series.values().map(Encoder::capacity).sum();
+            let table = history.series.capacity() * 8 / 7 * size_of::<(Arc<str>, Encoder)>();
+            // What the writer would need besides: the points' numbers, and the order of the rows.
+            let numbers = 4096 * size_of::<(Arc<str>, i64)>() + 3000 * size_of::<(i64, &[u8])>();
+            let under_way = history.desk.under_way();
+            assert!(
+                buffers + table + under_way + numbers < 2 << 20,
+                "{buffers} + {table} + {under_way} + {numbers} bytes"
+            );
         }
+        assert!(
+            history.desk.under_way() > GATHERED_ENOUGH,
+            "something was under way"
+        );
+        assert!(history.left_out > 0, "the memory was full");
+        drop(disk);
+    }
+
+    #[test]
+    fn a_thread_that_breaks_takes_the_history_with_it_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = History::with(dir.path(), |_| panic!("as asked by the test"));
+        let point: Arc<str> = "p.v".into();
+        assert_eq!(history.life.recv(), Err(mpsc::RecvError));
+        history.note(&point, &number(1, 1.0));
+        assert!(history.due(FLUSH_EVERY));
+        history.flush(FLUSH_EVERY);
+        history.note(&point, &number(2, 2.0));
+        assert!(!history.due(FLUSH_EVERY * 3), "nothing is gathered any more");
+        history.retire(FLUSH_EVERY, Duration::ZERO, 0);
+        history.close();
+    }
+
+    #[test]
+    fn a_thread_that_breaks_with_readings_in_hand_is_noticed_at_the_next_flush() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut history, disk) = stuck(dir.path());
+        let point: Arc<str> = "p.v".into();
+        history.note(&point, &number(1, 1.0));
+        history.flush(0);
+        drop(disk);
+        assert_eq!(history.life.recv(), Err(mpsc::RecvError));
+        assert!(history.due(FLUSH_EVERY), "what is under way is looked after");
+        history.flush(FLUSH_EVERY);
+        assert!(!history.due(FLUSH_EVERY * 3) && history.scribe.is_none());
     }
 }

@@ -9,6 +9,7 @@ mod file;
 mod history;
 mod journal;
 mod outbox;
+mod scribe;
 mod series;
 mod view;
 

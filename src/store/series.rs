@@ -88,10 +88,10 @@ impl Encoder {
         self.data.capacity()
     }
 
-    /// Begins a new block and keeps the memory of the old one.
-    pub fn clear(&mut self) {
-        self.data.clear();
+    /// The block that was written, without room to grow; the next reading begins a new one.
+    pub fn take(&mut self) -> Box<[u8]> {
         self.before = Before::default();
+        std::mem::take(&mut self.data).into_boxed_slice()
     }
 
     fn push_time(&mut self, at: Millis, first: bool) {
