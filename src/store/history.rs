@@ -125,7 +125,7 @@ impl History {
         self.desk.retire(Retire { cut, limit });
     }
 
-    /// Writes everything gathered and ends the thread; waits two seconds for it at the most.
+    /// Writes everything gathered and ends the thread; waits two seconds for it at the most, and then leaves it to itself.
     pub fn close(self) {}
 
     /// The written readings of one point since a time, oldest first.

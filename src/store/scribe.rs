@@ -238,11 +238,12 @@ impl Scribe {
         for row in &handed.rows {
             let number = match self.numbers.get(&row.name) {
                 Some(number) => *number,
-                None => number_of(&step, &row.name)?,
+                None => {
+                    let number = number_of(&step, &row.name)?;
+                    self.numbers.insert(row.name.clone(), number);
+                    number
+                }
             };
-            if !self.numbers.contains_key(&row.name) {
-                self.numbers.insert(row.name.clone(), number);
-            }
             rows.push((number, &row.data));
         }
         rows.sort_unstable_by_key(|(number, _)| *number);
