@@ -122,6 +122,7 @@ pub struct House {
     webs: TaskTracker,
     stop_webs: CancellationToken,
     tells: mpsc::Sender<Draft>,
+    stop_intake: CancellationToken,
     /// Where the API listens.
     pub api: std::net::SocketAddr,
 }
@@ -183,10 +184,12 @@ impl House {
                 disk_limit: gateway.store.disk_limit,
             },
         };
+        let stop_intake = CancellationToken::new();
         let doors = Doors {
             batches,
             asks,
             tells,
+            stop: stop_intake.clone(),
             head: head_in,
             pulse: pulse_in,
         };
@@ -266,6 +269,7 @@ impl House {
             webs,
             stop_webs,
             tells: tell_in,
+            stop_intake,
             api,
         })
     }
@@ -310,6 +314,7 @@ impl House {
         if timeout(WIRES_DRAIN, self.wires.wait()).await.is_err() {
             tracing::warn!("a wire did not let go in time");
         }
+        self.stop_intake.cancel();
         let whole = timeout(INTAKE_DRAIN, &mut self.intake_done)
             .await
             .is_ok_and(|done| done.is_ok());

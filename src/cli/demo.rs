@@ -206,9 +206,7 @@ impl Seen {
     fn summary(&self, compound: &Compound, complete: bool) -> (String, usize) {
         let arrivals = compound.crm.arrivals();
         let mut faults = Vec::new();
-        let mut table = Table::new(&[
-            "NUMBER", "CROSSED", "OPENED", "PULLED", "AT CRM", "GONE", "CRM'S ID", "TITLE",
-        ]);
+        let mut table = Table::new(&["NUMBER", "DELAY", "PULLED", "AT CRM", "GONE", "CRM'S ID", "TITLE"]);
         let mut by_subject = BTreeMap::<(String, String), u32>::new();
         for way in self.ways.values() {
             let t = &way.ticket;
@@ -229,8 +227,7 @@ impl Seen {
             let after = |at: Millis| format!("+{} ms", at - t.opened_at);
             table.row(vec![
                 (&t.number).into(),
-                time::format(t.since)[11..23].into(),
-                format!("+{:.1} s", (t.opened_at - t.since) as f64 / 1000.0).into(),
+                format!("{:.1} s", (t.opened_at - t.since) as f64 / 1000.0).into(),
                 after(way.pulled_at).into(),
                 at_crm.map_or("never".into(), |a| after(a.at)).into(),
                 format!("{}×", way.cleared).into(),
@@ -256,7 +253,10 @@ impl Seen {
             faults.push(format!("no ticket of {} on {}", key.0, key.1));
         }
         let repeats: u32 = arrivals.iter().map(|a| a.times - 1).sum();
-        let mut text = format!("\n{}\n", table.render());
+        let mut text = format!(
+            "\n{}\nDELAY: from the crossing to the opening, as the rule asks. PULLED, AT CRM: from then on.\n",
+            table.render()
+        );
         text += &format!(
             "{} tickets, {} events at the CRM, {repeats} sent again after a cut answer and known by their id\n",
             self.ways.len(),
