@@ -442,11 +442,25 @@ impl Corridor {
         }
         if now >= self.retire_at || self.retire_at - now > RETIRE_EVERY {
             self.retire_at = now + RETIRE_EVERY;
-            let keep = self.intake.keep;
-            if let Err(error) = self.intake.journal.retire(now, keep.events) {
-                tracing::warn!(%error, "old events could not be removed");
-            }
-            self.intake.history.retire(now, keep.readings, keep.disk_limit);
+            self.retire(now);
+        }
+    }
+
+    /// Old events and readings go; by age only while the clock can be believed, or a wrong one would take them all.
+    fn retire(&mut self, now: Millis) {
+        let keep = self.intake.keep;
+        let believed = if self.synced { now } else { Millis::MIN };
+        self.intake
+            .history
+            .retire(believed, keep.readings, keep.disk_limit);
+        if !self.synced {
+            return;
+        }
+        match self.intake.journal.retire(now, keep.events) {
+            // A bite at a time, so that no ticket waits for it; there may be more.
+            Ok(1..) => self.retire_at = now + HOUSE_EVERY,
+            Ok(0) => {}
+            Err(error) => tracing::warn!(%error, "old events could not be removed"),
         }
     }
 }
