@@ -438,6 +438,9 @@ impl Engine {
             let rule = &self.plan.rules[watch.rule as usize];
             let before = watch.phase;
             let edge = if watch.silence_ends(rule) == Some(due) {
+                if let Some(case) = &mut watch.case {
+                    case.read(false, due);
+                }
                 watch
                     .phase
                     .judge(Verdict::Holds, Quality::Good, due, rule.delays())
@@ -553,12 +556,17 @@ impl Plan {
 }
 
 impl Watch {
-    /// For `silent`: when the silence becomes one.
+    /// For `silent`: when the silence becomes one; again where it had ended, or where a restart stopped its clock.
     fn silence_ends(&self, rule: &Rule) -> Option<Millis> {
-        match rule.condition {
-            Condition::Silent(span) if self.phase == Phase::Idle => Some(self.at + span),
-            _ => None,
-        }
+        let Condition::Silent(span) = rule.condition else {
+            return None;
+        };
+        let lasts = match self.phase {
+            Phase::Active => true,
+            Phase::Pending { .. } => self.phase.ends(rule.delays()).is_some(),
+            Phase::Idle | Phase::Clearing { .. } => false,
+        };
+        (!lasts).then_some(self.at + span)
     }
 
     /// Keeps what the sensor said before a breach. A value that has not changed is no news.
