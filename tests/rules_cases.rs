@@ -422,10 +422,14 @@ impl<'a> Bench<'a> {
             self.all.push(change.clone());
             self.told.push_back(change);
         }
-        for change in self.all.iter().rev().take(4) {
-            let last = self.all.iter().rev().find(|c| c.ticket.id == change.ticket.id);
-            if last.map(|c| &c.ticket) != self.tickets.get(&change.ticket.id).map(|saved| &saved.ticket) {
+        // What is saved of a ticket is what was told of it last.
+        for change in self.all.iter().rev() {
+            let saved = &self.tickets[&change.ticket.id].ticket;
+            if saved.revision == change.ticket.revision && *saved != change.ticket {
                 return Err(format!("what is saved is not what was told: {}", show(change)));
+            }
+            if saved.revision < change.ticket.revision {
+                return Err(format!("told and not saved: {}", show(change)));
             }
         }
         Ok(())

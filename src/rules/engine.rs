@@ -174,6 +174,8 @@ impl Engine {
                 (Some(&index), Some(mut phase)) => {
                     phase.pause(memory.last_trace);
                     self.watches[index as usize].phase = phase;
+                    // Saved as it now stands, or the next start would count the time that was switched off.
+                    self.touched.insert(index);
                 }
                 _ => self.left.episodes.push(SavedEpisode { state: None, ..saved }),
             }
@@ -479,10 +481,13 @@ impl Engine {
         let standard = self.plan.standard(rule);
         match &mut watch.case {
             Some(case) if case.takes_back(at, rule.reopen) => {
-                let old = &mut case.ticket;
-                old.title = ticket.title;
-                (old.value, old.since) = (ticket.value, ticket.since);
-                old.evidence = ticket.evidence;
+                // As it would be opened now, under its old name and with what people made of it.
+                let old = &case.ticket;
+                (ticket.id, ticket.number) = (old.id.clone(), old.number.clone());
+                (ticket.state, ticket.revision) = (old.state, old.revision);
+                (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at);
+                ticket.external_id.clone_from(&old.external_id);
+                case.ticket = ticket;
                 case.back(at, standard, &mut self.told);
             }
             _ => {
