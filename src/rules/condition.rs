@@ -25,20 +25,22 @@ impl Condition {
         Some(match self {
             Condition::Above(limit) => {
                 let v = value.number()?;
-                verdict(v > *limit, v <= limit - deadband)
+                verdict(v > *limit, down_to(v, *limit, deadband))
             }
             Condition::Below(limit) => {
                 let v = value.number()?;
-                verdict(v < *limit, v >= limit + deadband)
+                verdict(v < *limit, up_to(v, *limit, deadband))
             }
             Condition::Outside(low, high) => {
                 let v = value.number()?;
-                verdict(v < *low || v > *high, v >= low + deadband && v <= high - deadband)
+                let within = up_to(v, *low, deadband) && down_to(v, *high, deadband);
+                verdict(v < *low || v > *high, within)
             }
             Condition::Inside(low, high) => {
                 let v = value.number()?;
                 let inside = v >= *low && v <= *high;
-                verdict(inside, v <= low - deadband || v >= high + deadband)
+                let without = down_to(v, *low, deadband) || up_to(v, *high, deadband);
+                verdict(inside, without)
             }
             Condition::Equals(wanted) => {
                 let same = value.same(wanted);
@@ -51,6 +53,21 @@ impl Condition {
             Condition::Silent(_) => return None,
         })
     }
+}
+
+/// Below the limit by the deadband, or more.
+fn down_to(v: f64, limit: f64, deadband: f64) -> bool {
+    v <= limit - deadband + hair(limit, deadband)
+}
+
+/// Above the limit by the deadband, or more.
+fn up_to(v: f64, limit: f64, deadband: f64) -> bool {
+    v >= limit + deadband - hair(limit, deadband)
+}
+
+/// By how much binary numbers may miss what decimals add up to: 30.1 + 0.1 is a hair above 30.2.
+fn hair(limit: f64, deadband: f64) -> f64 {
+    (limit.abs() + deadband) * 4.0 * f64::EPSILON
 }
 
 #[cfg(test)]

@@ -166,13 +166,14 @@ impl Case {
             .map(|at| at + rule.settle)
     }
 
-    /// When the readings will have been well for long enough, if nobody has it in hand.
+    /// When the readings will have been well for long enough, and nobody has it in hand any more.
     fn verified(&self, rule: &Rule) -> Option<Millis> {
         let free = matches!(self.ticket.state, State::Open | State::Resolved);
         self.life
             .well
             .filter(|_| free)
             .and_then(|well| well.ends(rule.verify))
+            .map(|at| self.ticket.resolved_at.map_or(at, |resolved| at.max(resolved)))
     }
 
     /// The deadlines whose step has not been taken and which have not been told yet.
@@ -202,7 +203,10 @@ impl Case {
         changes: &mut Vec<Change>,
     ) {
         while let Some(at) = self.due(rule, synced).filter(|at| *at <= now) {
-            if let Some((_, tell)) = self
+            // What is closed at the very instant of a deadline has met it.
+            if self.verified(rule) == Some(at) {
+                self.close_verified(at, changes);
+            } else if let Some((_, tell)) = self
                 .steps()
                 .into_iter()
                 .flatten()
@@ -211,8 +215,6 @@ impl Case {
                 tell(&mut self.life.escalated);
                 self.said_by_nobody();
                 self.change("ticket.escalated", at, changes);
-            } else if self.verified(rule) == Some(at) {
-                self.close_verified(at, changes);
             } else {
                 self.reopen(at, standard, changes);
             }

@@ -174,6 +174,8 @@ impl Engine {
                 (Some(&index), Some(mut phase)) => {
                     phase.pause(memory.last_trace);
                     self.watches[index as usize].phase = phase;
+                    // Saved as it now stands, or the next start would count the time that was switched off.
+                    self.touched.insert(index);
                 }
                 _ => self.left.episodes.push(SavedEpisode { state: None, ..saved }),
             }
@@ -438,6 +440,9 @@ impl Engine {
             let rule = &self.plan.rules[watch.rule as usize];
             let before = watch.phase;
             let edge = if watch.silence_ends(rule) == Some(due) {
+                if let Some(case) = &mut watch.case {
+                    case.read(false, due);
+                }
                 watch
                     .phase
                     .judge(Verdict::Holds, Quality::Good, due, rule.delays())
@@ -476,10 +481,13 @@ impl Engine {
         let standard = self.plan.standard(rule);
         match &mut watch.case {
             Some(case) if case.takes_back(at, rule.reopen) => {
-                let old = &mut case.ticket;
-                old.title = ticket.title;
-                (old.value, old.since) = (ticket.value, ticket.since);
-                old.evidence = ticket.evidence;
+                // As it would be opened now, under its old name and with what people made of it.
+                let old = &case.ticket;
+                (ticket.id, ticket.number) = (old.id.clone(), old.number.clone());
+                (ticket.state, ticket.revision) = (old.state, old.revision);
+                (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at);
+                ticket.external_id.clone_from(&old.external_id);
+                case.ticket = ticket;
                 case.back(at, standard, &mut self.told);
             }
             _ => {
@@ -553,12 +561,17 @@ impl Plan {
 }
 
 impl Watch {
-    /// For `silent`: when the silence becomes one.
+    /// For `silent`: when the silence becomes one; again where it had ended, or where a restart stopped its clock.
     fn silence_ends(&self, rule: &Rule) -> Option<Millis> {
-        match rule.condition {
-            Condition::Silent(span) if self.phase == Phase::Idle => Some(self.at + span),
-            _ => None,
-        }
+        let Condition::Silent(span) = rule.condition else {
+            return None;
+        };
+        let lasts = match self.phase {
+            Phase::Active => true,
+            Phase::Pending { .. } => self.phase.ends(rule.delays()).is_some(),
+            Phase::Idle | Phase::Clearing { .. } => false,
+        };
+        (!lasts).then_some(self.at + span)
     }
 
     /// Keeps what the sensor said before a breach. A value that has not changed is no news.

@@ -74,7 +74,9 @@ fn default(rule: &Rule, locale: Locale, facts: &Facts) -> String {
         (Condition::Outside(..), false) => format!("{place}: {what} out of range {value} ({limit})"),
         (Condition::Inside(..), true) => format!("{place}: {what}处于 {limit}: {value}"),
         (Condition::Inside(..), false) => format!("{place}: {what} within {limit}: {value}"),
-        (Condition::Equals(_) | Condition::NotEquals(_), _) => format!("{place}: {what} {value}"),
+        (Condition::Equals(_) | Condition::NotEquals(_), _) => {
+            format!("{place}: {} {value}", what.trim_end())
+        }
     }
 }
 
