@@ -1,6 +1,6 @@
 //! Wiring, and the order of draining. Read [`House::build`] to see who holds what.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,9 +11,10 @@ use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::backoff::Backoff;
 use crate::config::{self, Gateway, Loaded, Mistakes};
@@ -21,15 +22,17 @@ use crate::event::Draft;
 use crate::intake::{self, Doors, Intake};
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::reading::Batch;
 use crate::rules::{Engine, Memory, Plan, SavedEpisode, SavedTicket};
 use crate::ticket::{Action, Ask};
 use crate::{field, store, sync, time, web};
 
 /// Each step of draining has its share of the ten seconds that a stop may take.
-const WIRES_DRAIN: Duration = Duration::from_secs(2);
+const WIRES_DRAIN: Duration = Duration::from_secs(1);
 const INTAKE_DRAIN: Duration = Duration::from_secs(4);
 const SYNC_DRAIN: Duration = Duration::from_secs(3);
-/// A wire's task that panics is begun again after such a pause.
+const WEB_DRAIN: Duration = Duration::from_secs(1);
+/// A task that panics is begun again after such a pause.
 const RESTART_FIRST: Duration = Duration::from_secs(1);
 const RESTART_MOST: Duration = Duration::from_secs(60);
 
@@ -39,26 +42,52 @@ pub const BAD_CONFIGURATION: u8 = 78;
 /// `gatehouse run`: parse → build → wait → drain, and again after a reload.
 pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
-    let Some(mut start) = first_start(path) else {
+    let Some(start) = first_start(path) else {
         return Ok(ExitCode::from(BAD_CONFIGURATION));
     };
+    let mut house = House::build(start).await?;
     loop {
-        let mut house = House::build(start).await?;
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let next = house.wait(&mut signals, path).await;
+        say_that_it_ends(next.is_some());
+        let data_dir = house.data_dir.clone();
         let reason = if next.is_some() { "reload" } else { "stop" };
-        let _ = sd_notify::notify(&[if next.is_some() {
-            NotifyState::Reloading
-        } else {
-            NotifyState::Stopping
-        }]);
         let whole = house.drain(reason).await;
-        match next {
-            Some(next) => start = *next,
+        house = match next {
+            Some(next) => rebuild(*next, &data_dir).await?,
             None if whole => return Ok(ExitCode::SUCCESS),
             None => return Ok(ExitCode::FAILURE),
         }
     }
+}
+
+fn say_that_it_ends(reloading: bool) {
+    let mut states = vec![if reloading {
+        NotifyState::Reloading
+    } else {
+        NotifyState::Stopping
+    }];
+    // systemd tells by it that the READY that follows is of this reload, and not of an older one.
+    states.extend(NotifyState::monotonic_usec_now().ok().filter(|_| reloading));
+    let _ = sd_notify::notify(&states);
+}
+
+/// What reads well may still not work on this machine (a port that is taken): then on with the one before.
+async fn rebuild(next: Start, data_dir: &Path) -> anyhow::Result<House> {
+    let error = match House::build(next).await {
+        Ok(house) => return Ok(house),
+        Err(error) => format!("{error:#}"),
+    };
+    tracing::error!("the new configuration does not work here: {error}");
+    let before = config::last_good::of(data_dir).context(error.clone())?;
+    tracing::warn!("running with the last good configuration until this one is put right and reloaded");
+    House::build(Start {
+        gateway: before,
+        reason: "reload",
+        rejected: Some(error),
+        text: None,
+    })
+    .await
 }
 
 /// What a house is built from, and what it tells first.
@@ -69,7 +98,8 @@ pub struct Start {
     pub reason: &'static str,
     /// What is wrong with the configuration that was meant, when the last good one is used instead.
     pub rejected: Option<String>,
-    pub changed: bool,
+    /// The files it was read from, to be kept as the last good ones once the data directory is ours.
+    pub text: Option<Vec<(PathBuf, String)>>,
 }
 
 /// The configuration as it is, or the last good one with what is wrong with the present one, or none at all.
@@ -88,7 +118,7 @@ fn first_start(path: &Path) -> Option<Start> {
         gateway,
         reason: "start",
         rejected: Some(mistakes.to_string()),
-        changed: false,
+        text: None,
     })
 }
 
@@ -96,33 +126,44 @@ fn accept(loaded: Loaded, reason: &'static str) -> Start {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let changed = config::last_good::keep(&loaded).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the configuration could not be kept as the last good one");
-        true
-    });
     Start {
         gateway: loaded.gateway,
         reason,
         rejected: None,
-        changed,
+        text: Some(loaded.text),
     }
+}
+
+/// Keeps the configuration as the last good one; whether it is another one than before.
+fn keep(start: &Start) -> bool {
+    let Some(text) = &start.text else {
+        return false;
+    };
+    config::last_good::keep(&start.gateway.store.dir, text).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the configuration could not be kept as the last good one");
+        true
+    })
 }
 
 /// Everything that runs. What is not here is held by a task.
 #[derive(Debug)]
 pub struct House {
     gateway: Arc<str>,
-    wires: TaskTracker,
+    data_dir: PathBuf,
+    wires: JoinSet<()>,
     stop_wires: CancellationToken,
-    intake: Option<JoinHandle<()>>,
+    /// Intake goes on until the last wire has let go of it; this one is for a house without wires.
+    batches: mpsc::Sender<Batch>,
+    intake: JoinHandle<()>,
     intake_done: oneshot::Receiver<()>,
+    intake_gone: bool,
     farewell: Option<oneshot::Sender<&'static str>>,
-    syncs: TaskTracker,
+    syncs: JoinSet<()>,
     stop_syncs: CancellationToken,
-    webs: TaskTracker,
+    webs: JoinSet<()>,
     stop_webs: CancellationToken,
     tells: mpsc::Sender<Draft>,
-    stop_intake: CancellationToken,
+    ready: watch::Sender<web::Readiness>,
     /// Where the API listens.
     pub api: std::net::SocketAddr,
 }
@@ -131,18 +172,20 @@ impl House {
     /// # Errors
     /// The store cannot be opened, or the API's port is taken; each names the thing and the cure.
     pub async fn build(start: Start) -> anyhow::Result<Self> {
-        let announce = announce(&start);
+        let listener = web::bind(&start.gateway.web).await?;
+        let api = listener.local_addr().context("asking for the API's address")?;
+        let data_dir = start.gateway.store.dir.clone();
+        let mut ends = store::open(&start.gateway.store, &start.gateway.site.gateway)
+            .with_context(|| format!("opening the store in {}", data_dir.display()))?;
+        // Not before the store is open: the directory might be another gateway's.
+        let changed = keep(&start);
+        let announce = announce(&start, changed);
         let Start {
             gateway, rejected, ..
         } = start;
         let site = gateway.site.clone();
         let metrics = Metrics::new();
         let live = Arc::new(Live::new(&site));
-        let listener = web::bind(&gateway.web).await?;
-        let api = listener.local_addr().context("asking for the API's address")?;
-
-        let mut ends = store::open(&gateway.store, &site.gateway)
-            .with_context(|| format!("opening the store in {}", gateway.store.dir.display()))?;
         ends.journal
             .keep_consumers(&consumers(&gateway))
             .context("naming the consumers")?;
@@ -158,7 +201,7 @@ impl House {
         let (tell_in, tells) = mpsc::channel(intake::TELLS_MAX);
         let (head_in, head) = watch::channel(first_head);
         let (pulse_in, pulse) = watch::channel(0);
-        let (ready_in, ready) = watch::channel(web::Readiness {
+        let (ready, ready_seen) = watch::channel(web::Readiness {
             ready: false,
             degraded: rejected,
         });
@@ -184,12 +227,10 @@ impl House {
                 disk_limit: gateway.store.disk_limit,
             },
         };
-        let stop_intake = CancellationToken::new();
         let doors = Doors {
             batches,
             asks,
             tells,
-            stop: stop_intake.clone(),
             head: head_in,
             pulse: pulse_in,
         };
@@ -197,7 +238,7 @@ impl House {
         let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason)?;
 
         let stop_syncs = CancellationToken::new();
-        let syncs = TaskTracker::new();
+        let mut syncs = JoinSet::new();
         for target in gateway.sync.clone() {
             let (words_in, words) = mpsc::channel(intake::ASKS_MAX);
             let context = sync::Context {
@@ -209,12 +250,14 @@ impl House {
                 stop: stop_syncs.clone(),
                 metrics: metrics.clone(),
             };
-            syncs.spawn(sync::run(target, context));
+            syncs.spawn(keep_running(target.name.clone(), stop_syncs.clone(), move || {
+                sync::run(target.clone(), context.clone())
+            }));
             tokio::spawn(hand_on(words, ask_in.clone()));
         }
 
         let stop_webs = CancellationToken::new();
-        let webs = TaskTracker::new();
+        let mut webs = JoinSet::new();
         let rooms = web::Rooms {
             view: ends.view,
             outbox: ends.outbox,
@@ -223,7 +266,7 @@ impl House {
             metrics: metrics.clone(),
             head,
             asks: ask_in.clone(),
-            ready,
+            ready: ready_seen,
             named: gateway
                 .consumers
                 .iter()
@@ -231,45 +274,49 @@ impl House {
                 .chain(gateway.sync.iter().map(|t| t.name.clone()))
                 .collect(),
         };
-        webs.spawn(web::serve(
-            listener,
-            gateway.web.clone(),
-            rooms,
-            stop_webs.clone(),
-        ));
+        let serving = web::serve(listener, gateway.web.clone(), rooms, stop_webs.clone());
+        webs.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the API has ended");
+            }
+        });
         tracing::info!(%api, "the API listens");
 
         let stop_wires = CancellationToken::new();
-        let wires = TaskTracker::new();
+        let mut wires = JoinSet::new();
         let context = field::Context {
             site: site.clone(),
-            out: batch_in,
+            out: batch_in.clone(),
             stop: stop_wires.clone(),
             metrics,
         };
         for channel in gateway.channels {
-            wires.spawn(keep_running(channel, context.clone()));
+            let context = context.clone();
+            wires.spawn(keep_running(channel.id.clone(), stop_wires.clone(), move || {
+                field::run(channel.clone(), context.clone())
+            }));
         }
         drop(context);
-        wires.close();
         tokio::spawn(feed_watchdog(pulse));
-        ready_in.send_modify(|ready| ready.ready = true);
-        tokio::spawn(async move { ready_in.closed().await });
+        ready.send_modify(|ready| ready.ready = true);
         let (devices, points, rules) = (site.devices.len(), site.points.len(), gateway.rules.len());
         tracing::info!(gateway = %site.gateway, %epoch, devices, points, rules, "gatehouse runs");
         Ok(Self {
             gateway: site.gateway.clone(),
+            data_dir,
             wires,
             stop_wires,
-            intake: Some(intake),
+            batches: batch_in,
+            intake,
             intake_done,
+            intake_gone: false,
             farewell: Some(farewell),
             syncs,
             stop_syncs,
             webs,
             stop_webs,
             tells: tell_in,
-            stop_intake,
+            ready,
             api,
         })
     }
@@ -286,6 +333,7 @@ impl House {
                     },
                 },
                 _ = &mut self.intake_done => {
+                    self.intake_gone = true;
                     tracing::error!("intake has ended by itself; stopping, so that the supervisor starts anew");
                     return None;
                 }
@@ -296,11 +344,10 @@ impl House {
     /// A bad configuration is said and told, and the daemon goes on with the one it has.
     async fn reject(&mut self, mistakes: &Mistakes) {
         tracing::error!("the configuration was not reloaded, since it is not right:\n{mistakes}");
+        let mistakes = mistakes.to_string();
         // Intake is gone only when the daemon is about to stop.
-        let _ = self
-            .tells
-            .send(rejected(&self.gateway, &mistakes.to_string()))
-            .await;
+        let _ = self.tells.send(rejected(&self.gateway, &mistakes)).await;
+        self.ready.send_modify(|ready| ready.degraded = Some(mistakes));
     }
 
     /// Wires, intake, one last round of sync, web: the way of a reading. Whether everything was written.
@@ -310,26 +357,28 @@ impl House {
             // Intake asks for it last; if it is gone already there is nobody to tell.
             let _ = farewell.send(reason);
         }
+        self.ready.send_modify(|ready| ready.ready = false);
         self.stop_wires.cancel();
-        if timeout(WIRES_DRAIN, self.wires.wait()).await.is_err() {
+        if !ended(&mut self.wires, WIRES_DRAIN).await {
             tracing::warn!("a wire did not let go in time");
         }
-        self.stop_intake.cancel();
-        let whole = timeout(INTAKE_DRAIN, &mut self.intake_done)
-            .await
-            .is_ok_and(|done| done.is_ok());
-        if whole && let Some(intake) = self.intake.take() {
+        drop(self.batches);
+        let whole = !self.intake_gone
+            && timeout(INTAKE_DRAIN, self.intake_done)
+                .await
+                .is_ok_and(|done| done.is_ok());
+        if whole {
             // It has said that it is done; joining it releases the journal for whoever comes next.
-            let _ = intake.join();
+            let _ = self.intake.join();
         }
         self.stop_syncs.cancel();
-        self.syncs.close();
-        if timeout(SYNC_DRAIN, self.syncs.wait()).await.is_err() {
+        if !ended(&mut self.syncs, SYNC_DRAIN).await {
             tracing::info!("a centre did not take the last events in time; they wait in the journal");
         }
         self.stop_webs.cancel();
-        self.webs.close();
-        let _ = timeout(Duration::from_secs(1), self.webs.wait()).await;
+        if !ended(&mut self.webs, WEB_DRAIN).await {
+            tracing::info!("requests to the API were broken off");
+        }
         tracing::info!(
             took_ms = started.elapsed().as_millis() as u64,
             reason,
@@ -339,8 +388,16 @@ impl House {
     }
 }
 
+/// Whether all have ended in time. Those that have not are broken off, so that none holds on to what comes next.
+async fn ended(tasks: &mut JoinSet<()>, within: Duration) -> bool {
+    let all = async { while tasks.join_next().await.is_some() {} };
+    let ended = timeout(within, all).await.is_ok();
+    tasks.shutdown().await;
+    ended
+}
+
 /// What the journal is told when the house opens.
-fn announce(start: &Start) -> Vec<Draft> {
+fn announce(start: &Start, changed: bool) -> Vec<Draft> {
     let gateway = &start.gateway.site.gateway;
     let subject = format!("gateways/{gateway}");
     let now = time::now();
@@ -348,7 +405,7 @@ fn announce(start: &Start) -> Vec<Draft> {
     let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &data)];
     if let Some(mistakes) = &start.rejected {
         events.push(rejected(gateway, mistakes));
-    } else if start.changed {
+    } else if changed {
         events.push(Draft::new("gateway.config-changed", subject, now, &data));
     }
     events
@@ -431,17 +488,20 @@ fn begin_intake(
     Ok((thread, done))
 }
 
-/// A panic in one wire's task ends that task alone; it is begun again after a pause.
-async fn keep_running(channel: field::Channel, context: field::Context) {
+/// A panic ends one wire's or one centre's task alone; it is begun again after a pause.
+async fn keep_running<F>(name: Arc<str>, stop: CancellationToken, begin: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut pauses = Backoff::new(RESTART_FIRST, RESTART_MOST);
     loop {
-        match tokio::spawn(field::run(channel.clone(), context.clone())).await {
+        match AbortOnDropHandle::new(tokio::spawn(begin())).await {
             Ok(()) => return,
             Err(error) => {
                 let pause = pauses.pause();
-                tracing::error!(channel = %channel.id, %error, ?pause, "a wire's task broke; it is begun again");
+                tracing::error!(%name, %error, ?pause, "a task broke; it is begun again");
                 tokio::select! {
-                    () = context.stop.cancelled() => return,
+                    () = stop.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}
                 }
             }

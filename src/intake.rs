@@ -11,7 +11,6 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use crate::event::Draft;
 use crate::live::{DeviceNow, DeviceState, Live};
@@ -52,8 +51,6 @@ pub struct Doors {
     pub asks: mpsc::Receiver<Ask>,
     /// Events of the gateway itself.
     pub tells: mpsc::Receiver<Draft>,
-    /// The wires have let go: what is in `batches` is all there is.
-    pub stop: CancellationToken,
     /// The journal's last number, told after each transaction.
     pub head: watch::Sender<u64>,
     /// Goes up with every round: the proof of life that feeds the watchdog.
@@ -104,7 +101,7 @@ struct Noted {
 }
 
 impl Intake {
-    /// Until `stop`. `announce`: what is to be told first; `farewell`: last.
+    /// Until every wire has let go of its sender. `announce`: what is to be told first; `farewell`: last.
     pub async fn run(
         mut self,
         mut doors: Doors,
@@ -129,17 +126,14 @@ impl Intake {
         corridor.settle(&doors, None).await;
         let mut batches = Vec::with_capacity(BATCHES_AT_ONCE);
         let mut looked = Instant::now();
-        let mut wired = true;
         loop {
             tokio::select! {
                 biased;
                 Some(ask) = doors.asks.recv() => corridor.act(ask),
                 Some(draft) = doors.tells.recv() => corridor.page.events.push(draft),
-                taken = doors.batches.recv_many(&mut batches, BATCHES_AT_ONCE), if wired => {
+                taken = doors.batches.recv_many(&mut batches, BATCHES_AT_ONCE) => {
                     if taken == 0 {
-                        // No wires, or none left: people and time go on.
-                        wired = false;
-                        continue;
+                        break;
                     }
                     corridor.take_all(&mut batches);
                     // Answers come in bursts. To gather for a moment is cheaper than to be woken by each of them.
@@ -150,12 +144,6 @@ impl Intake {
                     corridor.take_all(&mut batches);
                 }
                 () = sleep_until(corridor.wake()) => {}
-                () = doors.stop.cancelled() => {
-                    while let Ok(batch) = doors.batches.try_recv() {
-                        corridor.take(batch);
-                    }
-                    break;
-                }
             }
             while let Ok(ask) = doors.asks.try_recv() {
                 corridor.act(ask);

@@ -4,12 +4,11 @@
 //! Unit 1 is read by two requests of the same shape, so that nothing but the master's care tells their answers apart.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::Path;
-use std::process::{Child, Command};
+mod rtu_peer;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crc::{CRC_16_MODBUS, Crc};
 use gatehouse::field::Context;
 use gatehouse::field::decode::{Order, Transform, Type};
 use gatehouse::field::modbus::{self, Device, Framing, Point, Settings, Table};
@@ -17,10 +16,11 @@ use gatehouse::field::wire::{Parity, Port, Wire};
 use gatehouse::metrics::Metrics;
 use gatehouse::reading::{Batch, DeviceId, Life, Millis, PointId, Quality, Reading, Reason, Site, Value};
 use gatehouse::time::now;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rtu_peer::Act::{self, Say, Wait};
+use rtu_peer::{Question, Socat, answer, frame, peer};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout_at};
-use tokio_serial::{SerialPortBuilderExt, SerialStream};
+use tokio::time::{Instant, timeout_at};
+use tokio_serial::SerialPortBuilderExt;
 use tokio_util::sync::CancellationToken;
 
 const POLL: Duration = Duration::from_millis(400);
@@ -28,101 +28,13 @@ const TIMEOUT: Duration = Duration::from_millis(150);
 /// The question to unit 1 that is answered badly: the first of its third poll.
 const FAULT: usize = 5;
 
-// --- the peer ---
-
-#[derive(Debug, Clone, Copy)]
-struct Question {
-    unit: u8,
-    register: u16,
-    /// How many times this unit has been asked, this one counted.
-    nth: usize,
-}
-
-enum Act {
-    Say(Vec<u8>),
-    Wait(u64),
-}
-use Act::{Say, Wait};
-
 /// What the registers really hold. It tells unit and register, so that an answer to anything else shows.
 fn truth(unit: u8, register: u16) -> u16 {
     u16::from(unit) * 1000 + register
 }
 
-fn frame(unit: u8, pdu: &[u8]) -> Vec<u8> {
-    let mut frame = [&[unit], pdu].concat();
-    frame.extend(Crc::<u16>::new(&CRC_16_MODBUS).checksum(&frame).to_le_bytes());
-    frame
-}
-
 fn honest(q: &Question) -> Vec<u8> {
-    let [high, low] = truth(q.unit, q.register).to_be_bytes();
-    frame(q.unit, &[4, 2, high, low])
-}
-
-/// Hears questions and does what the script says; a script that has nothing to say leaves it honest.
-async fn peer(port: SerialStream, mut script: impl FnMut(&Question) -> Option<Vec<Act>>) {
-    let (mut from, mut to) = tokio::io::split(port);
-    let (say, mut said) = mpsc::unbounded_channel::<Vec<u8>>();
-    tokio::spawn(async move {
-        while let Some(bytes) = said.recv().await {
-            to.write_all(&bytes).await.unwrap();
-        }
-    });
-    let mut asked = [0; 256];
-    let mut bytes = [0; 8];
-    while from.read_exact(&mut bytes).await.is_ok() {
-        let unit = bytes[0];
-        asked[usize::from(unit)] += 1;
-        let question = Question {
-            unit,
-            register: u16::from_be_bytes([bytes[2], bytes[3]]),
-            nth: asked[usize::from(unit)],
-        };
-        assert_eq!(
-            bytes[..6],
-            [unit, 4, bytes[2], bytes[3], 0, 1],
-            "one input register is asked for"
-        );
-        let acts = script(&question).unwrap_or_else(|| vec![Say(honest(&question))]);
-        let say = say.clone();
-        tokio::spawn(async move {
-            for act in acts {
-                match act {
-                    Say(bytes) => say.send(bytes).unwrap_or_default(),
-                    Wait(ms) => sleep(Duration::from_millis(ms)).await,
-                }
-            }
-        });
-    }
-}
-
-struct Socat(Child, tempfile::TempDir);
-
-impl Socat {
-    async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let end = |name: &str| format!("pty,raw,echo=0,link={}", dir.path().join(name).display());
-        let child = Command::new("socat")
-            .args(["near", "far"].map(end))
-            .spawn()
-            .expect("socat runs");
-        while !(dir.path().join("near").exists() && dir.path().join("far").exists()) {
-            sleep(Duration::from_millis(5)).await;
-        }
-        Self(child, dir)
-    }
-
-    fn end(&self, name: &str) -> String {
-        Path::new(self.1.path()).join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Socat {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    answer(q.unit, truth(q.unit, q.register))
 }
 
 // --- the run ---
@@ -170,7 +82,8 @@ impl Run {
             if acts.is_some() {
                 set_fault_at.lock().unwrap().get_or_insert_with(now);
             }
-            acts
+            // A script that has nothing to say leaves it honest.
+            acts.unwrap_or_else(|| vec![Say(honest(q))])
         }));
 
         let (out, mut received) = mpsc::channel(16);

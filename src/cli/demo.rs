@@ -114,7 +114,7 @@ async fn open(compound: &Compound, listen: SocketAddr, dir: &Scratch) -> anyhow:
         gateway: loaded.gateway,
         reason: "start",
         rejected: None,
-        changed: false,
+        text: None,
     };
     match House::build(start).await {
         Ok(house) => Ok(house),
@@ -126,7 +126,7 @@ async fn open(compound: &Compound, listen: SocketAddr, dir: &Scratch) -> anyhow:
                 gateway,
                 reason: "start",
                 rejected: None,
-                changed: false,
+                text: None,
             })
             .await
         }

@@ -119,7 +119,10 @@ fn wait_for(asked: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Re
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(asked)
+    let done = runtime.block_on(asked);
+    // A thread that still asks for a name in the DNS must not hold up the end.
+    runtime.shutdown_background();
+    done
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -4,16 +4,16 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Gateway, Loaded, load_sources};
+use super::files::FIRST;
+use super::{Gateway, load_sources};
 
 const FILE: &str = "last-good.json";
 /// Where the daemon's data is when the configuration cannot say.
 const DATA_DIR: &str = "/var/lib/gatehouse";
 
 /// Keeps it; whether it is another one than before. Nothing is written where nothing changed.
-pub fn keep(loaded: &Loaded) -> io::Result<bool> {
-    let dir = &loaded.gateway.store.dir;
-    let text = serde_json::to_string(&loaded.text).map_err(io::Error::other)?;
+pub fn keep(dir: &Path, sources: &[(PathBuf, String)]) -> io::Result<bool> {
+    let text = serde_json::to_string(sources).map_err(io::Error::other)?;
     let path = dir.join(FILE);
     match fs::read_to_string(&path) {
         Ok(before) if before == text => return Ok(false),
@@ -31,8 +31,36 @@ pub fn keep(loaded: &Loaded) -> io::Result<bool> {
 /// The last good one for the configuration at `path`, whose `data_dir` may still be readable; `None` where there is
 /// none, or where it is no longer right (a secret file is gone).
 pub fn recall(path: &Path) -> Option<Gateway> {
-    let text = fs::read_to_string(data_dir(path).join(FILE)).ok()?;
-    let sources: Vec<(PathBuf, String)> = serde_json::from_str(&text).ok()?;
+    let first = if path.is_dir() {
+        path.join(FIRST)
+    } else {
+        path.to_owned()
+    };
+    let present = fs::read_to_string(&first).ok();
+    let sources = sources(&data_dir(present.as_deref().unwrap_or_default()))?;
+    // Where there is nothing to read, it was perhaps never this one: a mistyped path must not run another gateway.
+    if present.is_none() && !is_same(&sources.first()?.0, &first) {
+        return None;
+    }
+    load(sources)
+}
+
+/// The last good one in a data directory.
+pub fn of(dir: &Path) -> Option<Gateway> {
+    load(sources(dir)?)
+}
+
+fn sources(dir: &Path) -> Option<Vec<(PathBuf, String)>> {
+    let text = fs::read_to_string(dir.join(FILE)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    let (a, b) = (std::path::absolute(a), std::path::absolute(b));
+    a.is_ok_and(|a| b.is_ok_and(|b| a == b))
+}
+
+fn load(sources: Vec<(PathBuf, String)>) -> Option<Gateway> {
     match load_sources(sources) {
         Ok(loaded) => Some(loaded.gateway),
         Err(mistakes) => {
@@ -42,15 +70,9 @@ pub fn recall(path: &Path) -> Option<Gateway> {
     }
 }
 
-/// `[gateway] data_dir` of a configuration that may be broken elsewhere.
-fn data_dir(path: &Path) -> PathBuf {
-    let main = if path.is_dir() {
-        path.join("gatehouse.toml")
-    } else {
-        path.to_owned()
-    };
-    let text = fs::read_to_string(main).unwrap_or_default();
-    let (table, _) = toml::de::DeTable::parse_recoverable(&text);
+/// `[gateway] data_dir` of a text that may be broken elsewhere.
+fn data_dir(text: &str) -> PathBuf {
+    let (table, _) = toml::de::DeTable::parse_recoverable(text);
     let gateway = table
         .get_ref()
         .get("gateway")
