@@ -189,7 +189,7 @@ impl House {
         ends.journal
             .keep_consumers(&consumers(&gateway))
             .context("naming the consumers")?;
-        let remembered = ends
+        let mut remembered = ends
             .journal
             .recall()
             .context("recalling tickets from the journal")?;
@@ -201,6 +201,7 @@ impl House {
         let (tell_in, tells) = mpsc::channel(intake::TELLS_MAX);
         let (head_in, head) = watch::channel(first_head);
         let (pulse_in, pulse) = watch::channel(0);
+        let (trouble_in, trouble) = watch::channel(None);
         let (ready, ready_seen) = watch::channel(web::Readiness {
             ready: false,
             degraded: rejected,
@@ -212,6 +213,7 @@ impl House {
             locale: gateway.locale,
             epoch: epoch.clone(),
         };
+        let devices = std::mem::take(&mut remembered.devices);
         let engine = Engine::new(plan, site.clone(), memory(remembered), time::now());
         let intake = Intake {
             site: site.clone(),
@@ -221,6 +223,7 @@ impl House {
             view: ends.view.clone(),
             live: live.clone(),
             metrics: metrics.clone(),
+            devices,
             keep: intake::Keep {
                 events: gateway.store.events_keep,
                 readings: gateway.store.readings_keep,
@@ -232,6 +235,7 @@ impl House {
             asks,
             tells,
             head: head_in,
+            trouble: trouble_in,
             pulse: pulse_in,
         };
         let (farewell, farewell_reason) = oneshot::channel();
@@ -298,6 +302,7 @@ impl House {
         }
         drop(context);
         tokio::spawn(feed_watchdog(pulse));
+        tokio::spawn(show_trouble(trouble, ready.clone()));
         ready.send_modify(|ready| ready.ready = true);
         let (devices, points, rules) = (site.devices.len(), site.points.len(), gateway.rules.len());
         tracing::info!(gateway = %site.gateway, %epoch, devices, points, rules, "gatehouse runs");
@@ -329,7 +334,7 @@ impl House {
                     Asked::Stop => return None,
                     Asked::Reload => match config::load(path) {
                         Ok(loaded) => return Some(Box::new(accept(loaded, "reload"))),
-                        Err(mistakes) => self.reject(&mistakes).await,
+                        Err(mistakes) => self.reject(&mistakes),
                     },
                 },
                 _ = &mut self.intake_done => {
@@ -342,11 +347,11 @@ impl House {
     }
 
     /// A bad configuration is said and told, and the daemon goes on with the one it has.
-    async fn reject(&mut self, mistakes: &Mistakes) {
+    fn reject(&mut self, mistakes: &Mistakes) {
         tracing::error!("the configuration was not reloaded, since it is not right:\n{mistakes}");
         let mistakes = mistakes.to_string();
-        // Intake is gone only when the daemon is about to stop.
-        let _ = self.tells.send(rejected(&self.gateway, &mistakes)).await;
+        // Full only while the journal cannot be written; it is in the log, and a stop must not wait for it.
+        let _ = self.tells.try_send(rejected(&self.gateway, &mistakes));
         self.ready.send_modify(|ready| ready.degraded = Some(mistakes));
     }
 
@@ -520,6 +525,15 @@ async fn hand_on(mut words: mpsc::Receiver<Action>, asks: mpsc::Sender<Ask>) {
         if let Ok(Err(refusal)) = done.await {
             tracing::info!(%ticket, %refusal, "a word of the centre was not followed");
         }
+    }
+}
+
+/// What intake cannot do is shown as long as it lasts, in place of what was wrong before.
+async fn show_trouble(mut trouble: watch::Receiver<Option<String>>, ready: watch::Sender<web::Readiness>) {
+    let before = ready.borrow().degraded.clone();
+    while trouble.changed().await.is_ok() {
+        let now = trouble.borrow_and_update().clone();
+        ready.send_modify(|ready| ready.degraded = now.or_else(|| before.clone()));
     }
 }
 

@@ -41,6 +41,10 @@ const HISTORY_HEARTBEAT: Millis = 60_000;
 /// Metrics are brought up to date, and the history looked after, this often.
 const HOUSE_EVERY: Millis = 5000;
 const RETIRE_EVERY: Millis = 3_600_000;
+/// The wall clock may differ so much from the time that has passed; more is a step.
+const STEP: Millis = 1000;
+/// A round that took longer than this stood still: what the wires brought meanwhile is late, and nobody saw the rest.
+const STANDSTILL: Millis = 15_000;
 /// How often a page that cannot be written is tried again once the daemon has to stop.
 const LAST_TRIES: u32 = 3;
 
@@ -53,6 +57,8 @@ pub struct Doors {
     pub tells: mpsc::Receiver<Draft>,
     /// The journal's last number, told after each transaction.
     pub head: watch::Sender<u64>,
+    /// Why it cannot do its work now; `None`: it does.
+    pub trouble: watch::Sender<Option<String>>,
     /// Goes up with every round: the proof of life that feeds the watchdog.
     pub pulse: watch::Sender<u64>,
 }
@@ -75,6 +81,8 @@ pub struct Intake {
     pub live: Arc<Live>,
     pub metrics: Metrics,
     pub keep: Keep,
+    /// What was known of the devices before the start.
+    pub devices: Vec<DeviceRow>,
 }
 
 type Answer = Result<Ticket, Refusal>;
@@ -84,13 +92,37 @@ struct Corridor {
     intake: Intake,
     page: Page,
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+    /// By device: what an earlier run knew, until this one hears of it.
+    remembered: Vec<Option<DeviceNow>>,
     /// By point: what the history last took.
     noted: Vec<Option<Noted>>,
     number: u64,
     synced: bool,
+    seen: Seen,
     house_at: Millis,
     retire_at: Millis,
     qualities: HashMap<&'static str, u64>,
+}
+
+/// When it last looked at the clocks.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    wall: Millis,
+    steady: Instant,
+}
+
+impl Seen {
+    fn now() -> Self {
+        Self {
+            wall: time::now(),
+            steady: Instant::now(),
+        }
+    }
+
+    /// Where the wall clock would be now, had nobody touched it.
+    fn expected(self, now: Self) -> Millis {
+        self.wall + (now.steady - self.steady).as_millis() as Millis
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -108,8 +140,9 @@ impl Intake {
         announce: Vec<Draft>,
         farewell: impl FnOnce() -> Vec<Draft>,
     ) {
-        self.recall_devices();
+        let remembered = self.remembered_devices();
         let mut corridor = Corridor {
+            remembered,
             noted: vec![None; self.site.points.len()],
             page: Page {
                 events: announce,
@@ -118,6 +151,7 @@ impl Intake {
             answers: Vec::new(),
             number: 0,
             synced: time::clock_is_synced(),
+            seen: Seen::now(),
             house_at: 0,
             retire_at: time::now() + 60_000,
             qualities: HashMap::new(),
@@ -160,24 +194,24 @@ impl Intake {
         corridor.intake.history.close();
     }
 
-    /// What was known of the devices stays known: only a change is an event.
-    fn recall_devices(&mut self) {
-        let Ok(memory) = self.journal.recall() else { return };
-        let mut live = self.live.lock();
-        for row in memory.devices {
+    /// By device. Shown to nobody before the device has been heard, but what is as it was is no event.
+    fn remembered_devices(&mut self) -> Vec<Option<DeviceNow>> {
+        let mut remembered = vec![None; self.site.devices.len()];
+        for row in std::mem::take(&mut self.devices) {
             if let Some(id) = self.site.device_named(&row.device) {
                 let state = if row.online {
                     DeviceState::Online
                 } else {
                     DeviceState::Offline
                 };
-                *live.device_mut(id) = DeviceNow {
+                remembered[id.0 as usize] = Some(DeviceNow {
                     state,
                     since: Some(row.since),
                     error: row.why,
-                };
+                });
             }
         }
+        remembered
     }
 }
 
@@ -201,7 +235,11 @@ impl Corridor {
     }
 
     fn take(&mut self, mut batch: Batch) {
+        // Read before the clock was set back: nothing has happened later than now.
+        let now = time::now();
+        batch.at = batch.at.min(now);
         for reading in &mut batch.readings {
+            reading.at = reading.at.min(now);
             refine(reading, self.intake.site.point(reading.point));
             *self.qualities.entry(reading.quality.word()).or_default() += 1;
             self.note(reading);
@@ -263,6 +301,13 @@ impl Corridor {
         if now.state == state {
             return;
         }
+        if let Some(before) = self.remembered[id.0 as usize]
+            .take()
+            .filter(|before| before.state == state)
+        {
+            *now = before;
+            return;
+        }
         let online = state == DeviceState::Online;
         *now = DeviceNow {
             state,
@@ -304,7 +349,7 @@ impl Corridor {
     /// Lets time pass, writes what has come of it all, and only then tells. A page that cannot be written is tried
     /// until it can, `tries` times at the most where that is given; meanwhile the wires wait.
     async fn settle(&mut self, doors: &Doors, tries: Option<u32>) {
-        let now = time::now();
+        let now = self.look_at_the_clocks();
         self.intake.engine.advance(now, self.synced);
         let outcome = self.intake.engine.take(now);
         let opened: Vec<Millis> = outcome
@@ -334,6 +379,31 @@ impl Corridor {
         }
         self.keep_house(now);
         doors.pulse.send_modify(|pulse| *pulse = pulse.wrapping_add(1));
+    }
+
+    /// Now; a stepped clock or a standstill is said to the rules first, so that it opens and ends nothing.
+    fn look_at_the_clocks(&mut self) -> Millis {
+        let (before, now) = (self.seen, Seen::now());
+        self.seen = now;
+        let expected = before.expected(now);
+        let offset = now.wall - expected;
+        if offset.abs() > STEP {
+            tracing::warn!(
+                offset_ms = offset,
+                "the clock was stepped; delays stand until the next reading"
+            );
+            let gateway = &self.intake.site.gateway;
+            let data = json!({ "boot": time::boot_id(), "offset": offset as f64 / 1000.0 });
+            let subject = format!("gateways/{gateway}");
+            self.page
+                .events
+                .push(Draft::new("gateway.clock-stepped", subject, now.wall, &data));
+            self.intake.engine.lost_time(expected, now.wall);
+            self.noted.fill(None);
+        } else if expected - before.wall > STANDSTILL {
+            self.intake.engine.lost_time(before.wall, now.wall);
+        }
+        now.wall
     }
 
     fn fill(&mut self, outcome: Outcome) {
@@ -377,6 +447,7 @@ impl Corridor {
                     doors.head.send_replace(head);
                     if tried > 0 {
                         tracing::info!(tried, "the journal can be written again");
+                        doors.trouble.send_replace(None);
                     }
                     break;
                 }
@@ -385,6 +456,11 @@ impl Corridor {
                         tracing::error!(%error, "the journal cannot be written; readings wait until it can");
                     }
                     tried += 1;
+                    doors
+                        .trouble
+                        .send_replace(Some(format!("the journal cannot be written: {error}")));
+                    // Without wires there is nothing more to wait for: the daemon stops.
+                    let tries = tries.or_else(|| doors.batches.is_closed().then_some(LAST_TRIES));
                     if tries.is_some_and(|tries| tried >= tries) {
                         let events = self.page.events.len();
                         tracing::error!(%error, events, "stopping without having written the last events");
@@ -431,6 +507,8 @@ impl Corridor {
         if now >= self.retire_at || self.retire_at - now > RETIRE_EVERY {
             self.retire_at = now + RETIRE_EVERY;
             self.retire(now);
+            // A power cut may cost an hour of the time for which a repair has held, not all of it.
+            self.intake.engine.rest();
         }
     }
 

@@ -33,6 +33,12 @@ pub fn clock_is_synced() -> bool {
     status & libc::STA_UNSYNC == 0
 }
 
+/// The kernel's name for this boot; empty where it does not say.
+pub fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
 /// `#[serde(with = "rfc3339")]` for [`Millis`].
 pub mod rfc3339 {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

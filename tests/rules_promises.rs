@@ -354,3 +354,59 @@ proptest! {
         }
     }
 }
+
+/// The tickets told so far, as rule and kind.
+fn kinds(bench: &Bench) -> Vec<(&str, &str)> {
+    bench.told.iter().map(|c| (&*c.ticket.rule, c.kind)).collect()
+}
+
+#[test]
+fn a_clock_that_is_stepped_forward_makes_nobody_silent_and_ends_no_delay() {
+    let mut bench = Bench::new();
+    bench.engine.batch(&batch(0, 1000, Kind::Good(50.0)));
+    bench.engine.batch(&batch(1, 1000, Kind::Good(5.0)));
+    bench.engine.advance(2000, true);
+    let day = 24 * 3600 * SECOND;
+    bench.engine.lost_time(2000, 2000 + day);
+    bench.engine.advance(2000 + day, true);
+    bench.take(2000 + day);
+    assert_eq!(kinds(&bench)[..1], [("at-once", "ticket.opened")]);
+    assert!(
+        bench.told[1..].iter().all(|c| c.kind == "ticket.escalated"),
+        "only the deadlines of what is open pass: {:?}",
+        kinds(&bench)
+    );
+    // One of the five seconds of the on-delay had run.
+    bench.engine.batch(&batch(0, 3000 + day, Kind::Good(50.0)));
+    bench.engine.advance(6999 + day, true);
+    bench.take(7000 + day);
+    assert!(!kinds(&bench).contains(&("high", "ticket.opened")));
+    bench.engine.advance(7000 + day, true);
+    bench.take(7000 + day);
+    assert!(kinds(&bench).contains(&("high", "ticket.opened")));
+}
+
+#[test]
+fn a_clock_that_is_set_back_stops_no_delay_and_hides_no_silence() {
+    let mut bench = Bench::new();
+    let noon = 12 * 3600 * SECOND;
+    bench.engine.lost_time(0, noon);
+    bench.engine.batch(&batch(0, noon, Kind::Good(50.0)));
+    let ten = noon - 2 * 3600 * SECOND;
+    bench.engine.lost_time(noon, ten);
+    bench.engine.batch(&batch(0, ten + SECOND, Kind::Good(50.0)));
+    bench.engine.advance(ten + 30 * SECOND, true);
+    bench.take(ten + 30 * SECOND);
+    let at = |rule: &str, device: &str| {
+        let of = |c: &&Change| &*c.ticket.rule == rule && c.ticket.device.as_deref() == Some(device);
+        bench
+            .told
+            .iter()
+            .filter(of)
+            .find(|c| c.kind == "ticket.opened")
+            .map(|c| c.at)
+    };
+    assert_eq!(at("high", "a"), Some(ten + 6 * SECOND));
+    assert_eq!(at("silent", "a"), Some(ten + 21 * SECOND));
+    assert_eq!(at("silent", "b"), Some(ten + 20 * SECOND));
+}

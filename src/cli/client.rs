@@ -75,6 +75,19 @@ impl Client {
         Ok(Answer { status, text })
     }
 
+    /// Says something that is answered with nothing of interest.
+    pub async fn put(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<()> {
+        let mut request = self.http.put(format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let request = request
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        request.send().await?.error_for_status()?;
+        Ok(())
+    }
+
     /// The text of a good answer; a refusal is an error in the daemon's own words.
     pub async fn text(&self, path: &str) -> anyhow::Result<String> {
         let answer = self.ask(path).await?;

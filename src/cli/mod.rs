@@ -5,6 +5,7 @@ mod client;
 mod demo;
 mod events;
 mod history;
+mod profiles;
 mod status;
 mod table;
 mod tickets;
@@ -54,6 +55,8 @@ pub enum Command {
     Events(events::Events),
     /// What one point has said
     History(history::History),
+    /// The built-in device profiles, or one of them
+    Profiles { name: Option<String> },
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +111,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tickets(tickets) => wait_for(tickets::tickets(&tickets)),
         Command::Events(events) => wait_for(events::events(&events)),
         Command::History(history) => wait_for(history::history(&history)),
+        Command::Profiles { name } => profiles::profiles(name.as_deref()),
     };
     match done {
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),

@@ -379,7 +379,26 @@ impl Engine {
         outcome
     }
 
-    /// Before the end: every clock that runs is saved as it stands.
+    /// Nobody saw what happened between `until` and `now`: the clock was stepped, or the daemon stood still. What ran
+    /// stands until the next good reading, and silence does not count that time. `now` may lie before `until`.
+    pub fn lost_time(&mut self, until: Millis, now: Millis) {
+        self.timers.clear();
+        for index in 0..self.watches.len() as u32 {
+            let watch = &mut self.watches[index as usize];
+            watch.phase.pause(until);
+            if let Some(case) = &mut watch.case {
+                case.read(false, until);
+            }
+            watch.at = (watch.at + now - until).min(now);
+            watch.armed = None;
+            if watch.case.is_some() || watch.phase != Phase::Idle {
+                self.touched.insert(index);
+            }
+            self.arm(index);
+        }
+    }
+
+    /// Before the end, and now and then: every clock that runs is saved as it stands.
     pub fn rest(&mut self) {
         for (index, watch) in self.watches.iter().enumerate() {
             let runs = watch
