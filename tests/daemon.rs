@@ -278,6 +278,17 @@ fn a_good_configuration_that_does_not_work_here_is_refused_and_the_one_before_go
             .unwrap()
             .contains("[api] listen")
     );
+
+    // Its data is not that of the gateway it is to become.
+    gateway.listen = "127.0.0.1:0".to_owned();
+    gateway.configure_as("gw-other", &gateway.data(), NOTHING);
+    gateway.signal("HUP");
+    let told = gateway.until_told("gateway.config-rejected", 2);
+    let why = told[1]["data"]["reason"].as_str().unwrap();
+    assert!(
+        why.contains("`gw-reload-taken`") && why.contains("`gw-other`"),
+        "{why}"
+    );
     assert!(gateway.stop().0.success());
     assert_eq!(
         of_kind(&gateway.journal(), "gateway.config-changed").len(),
@@ -397,7 +408,14 @@ async fn the_watchdog_is_fed_by_intake_and_not_by_a_timer() {
         let other = rusqlite::Connection::open(gateway.data().join("journal.db")).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         units.set_holding(1, 0, 500);
-        while systemd.0.recv_timeout(Duration::from_millis(500)).is_ok() {}
+        let begun = Instant::now();
+        while systemd.0.recv_timeout(Duration::from_millis(500)).is_ok() {
+            // SQLite waits five seconds for a lock before intake gets to show that it lives.
+            assert!(
+                begun.elapsed() < Duration::from_secs(3),
+                "fed while intake stood still"
+            );
+        }
         assert!(
             gateway.get("/healthz").is_some(),
             "the rest of the daemon goes on"
@@ -575,7 +593,7 @@ async fn a_device_that_never_answers_gets_one_ticket_which_clears_when_it_does()
     let server = Server::tcp(units.clone()).await.unwrap();
     beside(move || {
         let mut gateway = Gateway::new("gw-silent");
-        let text = format!("builtin = {{ device-silent = \"2s\" }}\n");
+        let text = "builtin = { device-silent = \"2s\" }\n".to_owned();
         let config = wired(&server, &[("pump-1", 1)], "");
         let file = |gateway: &Gateway| {
             gateway.configure(&config);

@@ -69,10 +69,13 @@ enum Harm {
     Missed,
 }
 
+/// `None`: as it should.
+type Play = dyn FnMut(&Question) -> Option<Played> + Send;
+
 struct Fault {
     name: String,
     harm: Harm,
-    play: Box<dyn FnMut(&Question) -> Option<Played> + Send>,
+    play: Box<Play>,
 }
 
 /// Once, on unit 1's `FAULT`th question.
