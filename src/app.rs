@@ -24,7 +24,6 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::reading::Batch;
 use crate::rules::{Engine, Memory, Plan, SavedEpisode, SavedTicket};
-use crate::ticket::{Action, Ask};
 use crate::{field, store, sync, time, web};
 
 /// Each step of draining has its share of the ten seconds that a stop may take.
@@ -244,20 +243,18 @@ impl House {
         let stop_syncs = CancellationToken::new();
         let mut syncs = JoinSet::new();
         for target in gateway.sync.clone() {
-            let (words_in, words) = mpsc::channel(intake::ASKS_MAX);
             let context = sync::Context {
                 gateway: site.gateway.clone(),
                 epoch: epoch.clone(),
                 outbox: ends.outbox.clone(),
                 head: head.clone(),
-                words: words_in,
+                asks: ask_in.clone(),
                 stop: stop_syncs.clone(),
                 metrics: metrics.clone(),
             };
             syncs.spawn(keep_running(target.name.clone(), stop_syncs.clone(), move || {
                 sync::run(target.clone(), context.clone())
             }));
-            tokio::spawn(hand_on(words, ask_in.clone()));
         }
 
         let stop_webs = CancellationToken::new();
@@ -510,20 +507,6 @@ where
                     () = tokio::time::sleep(pause) => {}
                 }
             }
-        }
-    }
-}
-
-/// The centre's words on tickets become asks like anyone's.
-async fn hand_on(mut words: mpsc::Receiver<Action>, asks: mpsc::Sender<Ask>) {
-    while let Some(action) = words.recv().await {
-        let ticket = action.ticket.clone();
-        let (answer, done) = oneshot::channel();
-        if asks.send(Ask { action, answer }).await.is_err() {
-            return;
-        }
-        if let Ok(Err(refusal)) = done.await {
-            tracing::info!(%ticket, %refusal, "a word of the centre was not followed");
         }
     }
 }

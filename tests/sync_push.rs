@@ -17,7 +17,7 @@ use gatehouse::metrics::{Consumer, Metrics, Push};
 use gatehouse::secret::Secret;
 use gatehouse::store::{self, ConsumerNow, Ends, Kind, Page, Settings};
 use gatehouse::sync::{self, Context, Target};
-use gatehouse::ticket::{Action, Verb};
+use gatehouse::ticket::{Action, Ask, Refusal, Ticket, Verb};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -130,7 +130,7 @@ fn with(status: u16, header: (&'static str, &'static str), body: &str) -> Respon
 struct House {
     ends: Ends,
     head: watch::Sender<u64>,
-    words: mpsc::Receiver<Action>,
+    asks: mpsc::Receiver<Ask>,
     metrics: Metrics,
     stop: CancellationToken,
     push: JoinHandle<()>,
@@ -156,11 +156,11 @@ impl House {
             .keep_consumers(&[("crm".into(), Kind::Push, true)])
             .unwrap();
         let (head, _) = watch::channel(0);
-        let (_, words) = mpsc::channel(1);
+        let (_, asks) = mpsc::channel(1);
         let mut house = Self {
             ends,
             head,
-            words,
+            asks,
             metrics: Metrics::new(),
             stop: CancellationToken::new(),
             push: tokio::spawn(async {}),
@@ -172,15 +172,15 @@ impl House {
     }
 
     fn push(&mut self, target: Target) {
-        let (tell, words) = mpsc::channel(16);
-        self.words = words;
+        let (asks_in, asks) = mpsc::channel(64);
+        self.asks = asks;
         self.stop = CancellationToken::new();
         let context = Context {
             gateway: "cp-017".into(),
             epoch: self.ends.journal.epoch().clone(),
             outbox: self.ends.outbox.clone(),
             head: self.head.subscribe(),
-            words: tell,
+            asks: asks_in,
             stop: self.stop.clone(),
             metrics: self.metrics.clone(),
         };
@@ -236,6 +236,13 @@ impl House {
             .pushes
             .get_or_create(&Push { consumer, outcome })
             .get()
+    }
+
+    async fn asked(&mut self) -> Ask {
+        timeout(SOON, self.asks.recv())
+            .await
+            .expect("nothing was asked")
+            .unwrap()
     }
 
     async fn ended(&mut self) {
@@ -550,7 +557,10 @@ async fn the_centres_words_on_tickets_become_actions() {
         word("t2", Verb::Resolve, None, None),
     ];
     for action in expected {
-        assert_eq!(timeout(SOON, house.words.recv()).await.unwrap(), Some(action));
+        let ask = house.asked().await;
+        assert_eq!(ask.action, action);
+        // To say no is an answer, too.
+        ask.answer.send(Err(Refusal::Unknown(action.ticket))).unwrap();
     }
     house.acknowledged(1).await;
 }
@@ -560,7 +570,7 @@ async fn a_batch_whose_words_nobody_takes_is_not_acknowledged_and_comes_again() 
     let reply = r#"{"tickets":[{"id":"t1","state":"resolved"}]}"#;
     let mut centre = Centre::answering((0..9).map(|_| answer(200, reply)).collect()).await;
     let mut house = House::pushing(&centre.url, 0).await;
-    house.words.close();
+    house.asks.close();
     house.write("ticket.opened", 1);
     let first = centre.next().await;
     house.ended().await;
@@ -569,13 +579,80 @@ async fn a_batch_whose_words_nobody_takes_is_not_acknowledged_and_comes_again() 
     house.push(target(&centre.url));
     let again = loop {
         let got = centre.next().await;
-        if let Ok(Some(action)) = timeout(Duration::from_millis(500), house.words.recv()).await {
-            assert_eq!(action.verb, Verb::Resolve);
+        if let Ok(Some(ask)) = timeout(Duration::from_millis(500), house.asks.recv()).await {
+            assert_eq!(ask.action.verb, Verb::Resolve);
+            ask.answer.send(refusal()).unwrap();
             break got;
         }
     };
     assert_eq!(again, first);
     house.acknowledged(1).await;
+}
+
+fn refusal() -> Result<Ticket, Refusal> {
+    Err(Refusal::Unknown("t1".into()))
+}
+
+/// More words than are asked at one time; the last one's answer is what counts.
+#[tokio::test]
+async fn a_batch_is_acknowledged_only_after_the_last_word_was_answered() {
+    let words: Vec<_> = (0..40).map(|n| format!(r#"{{"id":"t{n}"}}"#)).collect();
+    let reply = format!(r#"{{"tickets":[{}]}}"#, words.join(","));
+    let mut centre = Centre::answering(vec![answer(200, &reply)]).await;
+    let mut house = House::pushing(&centre.url, 1).await;
+    centre.next().await;
+    for n in 0..39 {
+        let ask = house.asked().await;
+        assert_eq!(*ask.action.ticket, *format!("t{n}"));
+        ask.answer.send(refusal()).unwrap();
+    }
+    let last = house.asked().await;
+    house.write("ticket.cleared", 1);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(house.consumer().acknowledged, 0, "one word is not written yet");
+    assert!(
+        centre.got.try_recv().is_err(),
+        "nor is anything else pushed meanwhile"
+    );
+    last.answer.send(refusal()).unwrap();
+    house.acknowledged(2).await;
+}
+
+#[tokio::test]
+async fn a_word_that_is_dropped_unanswered_is_asked_again_after_the_next_start() {
+    let reply = r#"{"tickets":[{"id":"t1","state":"resolved"}]}"#;
+    let mut centre =
+        Centre::answering(vec![answer(200, reply), answer(200, reply), answer(200, reply)]).await;
+    let mut house = House::pushing(&centre.url, 1).await;
+    let first = centre.next().await;
+    drop(house.asked().await);
+    house.asks.close();
+    house.ended().await;
+    let now = house.consumer();
+    assert_eq!((now.acknowledged, now.error), (0, None));
+
+    house.push(target(&centre.url));
+    assert_eq!(centre.next().await, first);
+    house.asked().await.answer.send(refusal()).unwrap();
+    house.acknowledged(1).await;
+}
+
+#[tokio::test]
+async fn a_word_that_nobody_answers_does_not_hold_up_the_end() {
+    let reply = r#"{"tickets":[{"id":"t1","state":"resolved"}]}"#;
+    let mut centre = Centre::answering(vec![answer(200, reply)]).await;
+    let mut house = House::pushing(&centre.url, 1).await;
+    centre.next().await;
+    let unanswered = house.asked().await;
+    let stopped = Instant::now();
+    house.ended().await;
+    assert!(
+        stopped.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        stopped.elapsed()
+    );
+    assert_eq!(house.consumer().acknowledged, 0);
+    drop(unanswered);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Client;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::http::{self, Answer};
@@ -12,6 +13,7 @@ use crate::backoff::Backoff;
 use crate::event::Stored;
 use crate::metrics::{Consumer, Push};
 use crate::store::{self, Outbox};
+use crate::ticket::{Action, Ask};
 use crate::time;
 
 #[derive(Debug)]
@@ -38,6 +40,9 @@ struct Load {
     take: usize,
 }
 
+/// Intake takes and answers nothing any more.
+struct Gone;
+
 /// Until when there is nothing to do.
 #[derive(Debug)]
 enum Rest {
@@ -49,6 +54,9 @@ const SOON_FIRST: Duration = Duration::from_secs(1);
 const SOON_MOST: Duration = Duration::from_secs(30);
 const SLOWLY_FIRST: Duration = Duration::from_secs(60);
 const SLOWLY_MOST: Duration = Duration::from_secs(15 * 60);
+
+/// Words that are with intake at one time: one transaction takes them all, and people's asks still find room.
+const WORDS_AT_ONCE: usize = 16;
 
 const ACCEPTED: &str = "accepted";
 const AGAIN: &str = "again";
@@ -112,9 +120,8 @@ impl Courier {
         let answer = self.post().await;
         match plan::decide(&answer.outcome, self.load.take) {
             Decision::Settle => {
-                if !self.pass_on(&answer.body).await {
-                    self.suffer("nobody here takes the centre's words on tickets")
-                        .await;
+                if !self.follow(&answer.body).await {
+                    info!(consumer = %self.target.name, "The centre's words came too late to be followed; the batch is pushed again after the next start.");
                     return Ok(Some(Rest::For(self.soon.pause())));
                 }
                 self.count(ACCEPTED);
@@ -186,19 +193,40 @@ impl Courier {
         format!("{gateway}-{epoch}-{first}-{last}")
     }
 
-    /// Hands the centre's words to intake; false where nobody takes them any more. Then the batch stays unsettled,
-    /// and the centre will say them again.
-    async fn pass_on(&self, body: &[u8]) -> bool {
+    /// Has the centre's words done by intake, which answers when they are written; false where it has ended. Then the
+    /// batch stays unsettled, and the centre will say them again.
+    async fn follow(&self, body: &[u8]) -> bool {
         let (actions, senseless) = reply::words(body);
         if senseless > 0 {
             warn!(consumer = %self.target.name, senseless, "The centre said of tickets what makes no sense; it is ignored.");
         }
-        for action in actions {
-            if self.context.words.send(action).await.is_err() {
+        for some in actions.chunks(WORDS_AT_ONCE) {
+            if self.ask(some).await.is_err() {
                 return false;
             }
         }
         true
+    }
+
+    /// An error means that intake has ended. A refusal is an answer: the word is heard and cannot be followed.
+    async fn ask(&self, words: &[Action]) -> Result<(), Gone> {
+        let mut under_way = Vec::with_capacity(words.len());
+        for action in words {
+            let (answer, done) = oneshot::channel();
+            let action = action.clone();
+            self.context
+                .asks
+                .send(Ask { action, answer })
+                .await
+                .map_err(|_| Gone)?;
+            under_way.push(done);
+        }
+        for (word, done) in words.iter().zip(under_way) {
+            if let Err(refusal) = done.await.map_err(|_| Gone)? {
+                info!(consumer = %self.target.name, ticket = %word.ticket, %refusal, "A word of the centre was not followed.");
+            }
+        }
+        Ok(())
     }
 
     async fn settle(&mut self) -> Result<(), store::Error> {

@@ -19,7 +19,7 @@ use crate::event::Kinds;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::store::Outbox;
-use crate::ticket::Action;
+use crate::ticket::Ask;
 use crate::time;
 use carry::Courier;
 
@@ -45,8 +45,8 @@ pub struct Context {
     pub outbox: Outbox,
     /// The journal's head; a change wakes the push at once.
     pub head: watch::Receiver<u64>,
-    /// The centre's words on tickets, to intake. A batch is acknowledged only after its reply's words were taken.
-    pub words: mpsc::Sender<Action>,
+    /// The centre's words on tickets, to intake. A batch is acknowledged only after each of its reply's was answered.
+    pub asks: mpsc::Sender<Ask>,
     /// To be cancelled after intake has ended, so that the last round takes all with it.
     pub stop: CancellationToken,
     pub metrics: Metrics,
