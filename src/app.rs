@@ -149,18 +149,15 @@ fn keep(start: &Start) -> bool {
 pub struct House {
     gateway: Arc<str>,
     data_dir: PathBuf,
-    wires: JoinSet<()>,
-    stop_wires: CancellationToken,
+    wires: Group,
     /// Intake goes on until the last wire has let go of it; this one is for a house without wires.
     batches: mpsc::Sender<Batch>,
     intake: JoinHandle<()>,
     intake_done: oneshot::Receiver<()>,
     intake_gone: bool,
     farewell: Option<oneshot::Sender<&'static str>>,
-    syncs: JoinSet<()>,
-    stop_syncs: CancellationToken,
-    webs: JoinSet<()>,
-    stop_webs: CancellationToken,
+    syncs: Group,
+    webs: Group,
     tells: mpsc::Sender<Draft>,
     ready: watch::Sender<web::Readiness>,
     /// Where the API listens.
@@ -185,8 +182,9 @@ impl House {
         let site = gateway.site.clone();
         let metrics = Metrics::new();
         let live = Arc::new(Live::new(&site));
+        let named = consumers(&gateway);
         ends.journal
-            .keep_consumers(&consumers(&gateway))
+            .keep_consumers(&named)
             .context("naming the consumers")?;
         let mut remembered = ends
             .journal
@@ -240,8 +238,7 @@ impl House {
         let (farewell, farewell_reason) = oneshot::channel();
         let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason)?;
 
-        let stop_syncs = CancellationToken::new();
-        let mut syncs = JoinSet::new();
+        let mut syncs = Group::default();
         for target in gateway.sync.clone() {
             let context = sync::Context {
                 gateway: site.gateway.clone(),
@@ -249,16 +246,15 @@ impl House {
                 outbox: ends.outbox.clone(),
                 head: head.clone(),
                 asks: ask_in.clone(),
-                stop: stop_syncs.clone(),
+                stop: syncs.stop.clone(),
                 metrics: metrics.clone(),
             };
-            syncs.spawn(keep_running(target.name.clone(), stop_syncs.clone(), move || {
+            syncs.keep(target.name.clone(), move || {
                 sync::run(target.clone(), context.clone())
-            }));
+            });
         }
 
-        let stop_webs = CancellationToken::new();
-        let mut webs = JoinSet::new();
+        let mut webs = Group::default();
         let rooms = web::Rooms {
             view: ends.view,
             outbox: ends.outbox,
@@ -268,34 +264,28 @@ impl House {
             head,
             asks: ask_in.clone(),
             ready: ready_seen,
-            named: gateway
-                .consumers
-                .iter()
-                .map(|c| c.name.clone())
-                .chain(gateway.sync.iter().map(|t| t.name.clone()))
-                .collect(),
+            named: named.into_iter().map(|(name, ..)| name).collect(),
         };
-        let serving = web::serve(listener, gateway.web.clone(), rooms, stop_webs.clone());
-        webs.spawn(async move {
+        let serving = web::serve(listener, gateway.web.clone(), rooms, webs.stop.clone());
+        webs.tasks.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the API has ended");
             }
         });
         tracing::info!(%api, "the API listens");
 
-        let stop_wires = CancellationToken::new();
-        let mut wires = JoinSet::new();
+        let mut wires = Group::default();
         let context = field::Context {
             site: site.clone(),
             out: batch_in.clone(),
-            stop: stop_wires.clone(),
+            stop: wires.stop.clone(),
             metrics,
         };
         for channel in gateway.channels {
             let context = context.clone();
-            wires.spawn(keep_running(channel.id.clone(), stop_wires.clone(), move || {
+            wires.keep(channel.id.clone(), move || {
                 field::run(channel.clone(), context.clone())
-            }));
+            });
         }
         drop(context);
         tokio::spawn(feed_watchdog(pulse));
@@ -307,16 +297,13 @@ impl House {
             gateway: site.gateway.clone(),
             data_dir,
             wires,
-            stop_wires,
             batches: batch_in,
             intake,
             intake_done,
             intake_gone: false,
             farewell: Some(farewell),
             syncs,
-            stop_syncs,
             webs,
-            stop_webs,
             tells: tell_in,
             ready,
             api,
@@ -360,8 +347,7 @@ impl House {
             let _ = farewell.send(reason);
         }
         self.ready.send_modify(|ready| ready.ready = false);
-        self.stop_wires.cancel();
-        if !ended(&mut self.wires, WIRES_DRAIN).await {
+        if !self.wires.end(WIRES_DRAIN).await {
             tracing::warn!("a wire did not let go in time");
         }
         drop(self.batches);
@@ -373,12 +359,10 @@ impl House {
             // It has said that it is done; joining it releases the journal for whoever comes next.
             let _ = self.intake.join();
         }
-        self.stop_syncs.cancel();
-        if !ended(&mut self.syncs, SYNC_DRAIN).await {
+        if !self.syncs.end(SYNC_DRAIN).await {
             tracing::info!("a centre did not take the last events in time; they wait in the journal");
         }
-        self.stop_webs.cancel();
-        if !ended(&mut self.webs, WEB_DRAIN).await {
+        if !self.webs.end(WEB_DRAIN).await {
             tracing::info!("requests to the API were broken off");
         }
         tracing::info!(
@@ -390,12 +374,30 @@ impl House {
     }
 }
 
-/// Whether all have ended in time. Those that have not are broken off, so that none holds on to what comes next.
-async fn ended(tasks: &mut JoinSet<()>, within: Duration) -> bool {
-    let all = async { while tasks.join_next().await.is_some() {} };
-    let ended = timeout(within, all).await.is_ok();
-    tasks.shutdown().await;
-    ended
+/// Tasks that end together.
+#[derive(Debug, Default)]
+struct Group {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Group {
+    /// A task that is begun again if it panics.
+    fn keep<F>(&mut self, name: Arc<str>, work: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(keep_running(name, self.stop.clone(), work));
+    }
+
+    /// Whether all have ended in time. Those that have not are broken off, so that none holds on to what comes next.
+    async fn end(&mut self, within: Duration) -> bool {
+        self.stop.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let ended = timeout(within, all).await.is_ok();
+        self.tasks.shutdown().await;
+        ended
+    }
 }
 
 /// What the journal is told when the house opens.
