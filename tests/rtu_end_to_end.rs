@@ -120,7 +120,9 @@ fn held_back(unit: u8, late_first: bool) -> Fault {
 
 fn faults() -> Vec<Fault> {
     let mut faults = Vec::new();
-    for ms in [160, 250, 395, 405, 600, 850] {
+    // Within the bound that `field/modbus/rtu.rs` states, and while the unit is not believed; at the end of that time,
+    // some 850 ms, an answer can deceive, and on a busy machine it does.
+    for ms in [160, 250, 395, 405, 600, 700] {
         let late = move |q: &Question| vec![Wait(ms), Say(honest(q))];
         faults.push(once(format!("late reply, after {ms} ms"), Harm::Missed, late));
     }
