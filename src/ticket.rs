@@ -130,6 +130,9 @@ pub enum Verb {
     Tell,
 }
 
+/// Who speaks where no person does: the centre, in its reply to a push.
+pub const CENTRE: &str = "centre";
+
 /// What a person or the centre says of a ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
