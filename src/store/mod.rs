@@ -128,7 +128,7 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     };
     fs::create_dir_all(dir).map_err(directory)?;
     let lock = file::lock(dir)?;
-    let history = History::open(dir)?;
+    let history = History::open(dir);
     let journal = Journal::open(dir, gateway, lock, history.last_flush())?;
     let outbox = Outbox::open(dir)?;
     let view = View::open(dir, journal.epoch().clone())?;
