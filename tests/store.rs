@@ -579,7 +579,10 @@ fn a_ticket_of_an_older_version_lacks_what_came_later_and_is_read_all_the_same()
         evidence: vec![],
         ..ticket("t1", State::Open)
     };
-    assert_eq!(tickets.iter().map(|row| &row.ticket).collect::<Vec<_>>(), [&expected]);
+    assert_eq!(
+        tickets.iter().map(|row| &row.ticket).collect::<Vec<_>>(),
+        [&expected]
+    );
 }
 
 #[test]
@@ -594,7 +597,9 @@ fn a_ticket_that_cannot_be_read_is_named_once_and_keeps_nothing_from_starting() 
     store_as(dir.path(), "t3", r#"{"id":"t3","state":"handed_over"}"#);
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .finish();
     let memory = tracing::subscriber::with_default(subscriber, || open(dir.path()).journal.recall().unwrap());
     let ids: Vec<_> = memory.tickets.iter().map(|row| &*row.ticket.id).collect();
     assert_eq!(ids, ["t1", "t4"]);

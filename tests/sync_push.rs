@@ -610,7 +610,10 @@ async fn a_batch_is_acknowledged_only_after_the_last_word_was_answered() {
     house.write("ticket.cleared", 1);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(house.consumer().acknowledged, 0, "one word is not written yet");
-    assert!(centre.got.try_recv().is_err(), "nor is anything else pushed meanwhile");
+    assert!(
+        centre.got.try_recv().is_err(),
+        "nor is anything else pushed meanwhile"
+    );
     last.answer.send(refusal()).unwrap();
     house.acknowledged(2).await;
 }
@@ -618,7 +621,8 @@ async fn a_batch_is_acknowledged_only_after_the_last_word_was_answered() {
 #[tokio::test]
 async fn a_word_that_is_dropped_unanswered_is_asked_again_after_the_next_start() {
     let reply = r#"{"tickets":[{"id":"t1","state":"resolved"}]}"#;
-    let mut centre = Centre::answering(vec![answer(200, reply), answer(200, reply), answer(200, reply)]).await;
+    let mut centre =
+        Centre::answering(vec![answer(200, reply), answer(200, reply), answer(200, reply)]).await;
     let mut house = House::pushing(&centre.url, 1).await;
     let first = centre.next().await;
     drop(house.asked().await);
