@@ -374,7 +374,7 @@ fn tickets_are_found_by_state_and_device_in_pages() {
         let texts = ends.view.tickets(filter).unwrap();
         let tickets = texts
             .iter()
-            .map(|json| serde_json::from_str::<Ticket>(json).unwrap());
+            .map(|(_, json)| serde_json::from_str::<Ticket>(json).unwrap());
         tickets.map(|ticket| ticket.id.to_string()).collect()
     };
     let every = Filter {
