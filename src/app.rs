@@ -95,7 +95,7 @@ pub struct Start {
     pub gateway: Gateway,
     /// `start`, `reload`
     pub reason: &'static str,
-    /// What is wrong with the configuration that was meant, when the last good one is used instead.
+    /// What is wrong with the configuration that was meant, in brief, when the last good one is used instead.
     pub rejected: Option<String>,
     /// The files it was read from, to be kept as the last good ones once the data directory is ours.
     pub text: Option<Vec<(PathBuf, String)>>,
@@ -116,7 +116,7 @@ fn first_start(path: &Path) -> Option<Start> {
     Some(Start {
         gateway,
         reason: "start",
-        rejected: Some(mistakes.to_string()),
+        rejected: Some(mistakes.brief()),
         text: None,
     })
 }
@@ -333,7 +333,7 @@ impl House {
     /// A bad configuration is said and told, and the daemon goes on with the one it has.
     fn reject(&mut self, mistakes: &Mistakes) {
         tracing::error!("the configuration was not reloaded, since it is not right:\n{mistakes}");
-        let mistakes = mistakes.to_string();
+        let mistakes = mistakes.brief();
         // Full only while the journal cannot be written; it is in the log, and a stop must not wait for it.
         let _ = self.tells.try_send(rejected(&self.gateway, &mistakes));
         self.ready.send_modify(|ready| ready.degraded = Some(mistakes));

@@ -55,6 +55,9 @@ pub enum Class {
 }
 
 /// One episode of one rule on one point, as the contract shows it (section 4).
+///
+/// Tickets are read back from rows that other versions wrote: every field without which a ticket is still one has
+/// `#[serde(default)]` (a plain `Option` has it by itself), and so must every field added later.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ticket {
     /// A UUIDv7.
@@ -64,7 +67,9 @@ pub struct Ticket {
     pub rule: Arc<str>,
     pub device: Option<Arc<str>>,
     pub point: Option<Arc<str>>,
+    #[serde(default)]
     pub place: Arc<str>,
+    #[serde(default)]
     pub title: String,
     pub class: Class,
     /// 1 urgent, 2 important, 3 ordinary.
@@ -72,9 +77,11 @@ pub struct Ticket {
     pub trade: Option<Arc<str>>,
     pub state: State,
     pub revision: u64,
+    #[serde(default = "once")]
     pub occurrences: u32,
     pub value: Option<Value>,
     /// The condition as written.
+    #[serde(default)]
     pub limit: Json,
     pub unit: Option<Arc<str>>,
     pub external_id: Option<String>,
@@ -84,20 +91,27 @@ pub struct Ticket {
     pub since: Millis,
     #[serde(with = "rfc3339")]
     pub opened_at: Millis,
-    #[serde(with = "rfc3339::option")]
+    #[serde(default, with = "rfc3339::option")]
     pub cleared_at: Option<Millis>,
-    #[serde(with = "rfc3339::option")]
+    #[serde(default, with = "rfc3339::option")]
     pub resolved_at: Option<Millis>,
-    #[serde(with = "rfc3339::option")]
+    #[serde(default, with = "rfc3339::option")]
     pub closed_at: Option<Millis>,
+    #[serde(default)]
     pub deadlines: Deadlines,
     /// At most [`EVIDENCE_MAX`] readings around the breach, oldest first.
+    #[serde(default)]
     pub evidence: Vec<Evidence>,
+}
+
+fn once() -> u32 {
+    1
 }
 
 pub const EVIDENCE_MAX: usize = 60;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Deadlines {
     #[serde(with = "rfc3339::option")]
     pub contact_by: Option<Millis>,
@@ -129,6 +143,9 @@ pub enum Verb {
     /// Nothing but what stands beside it: an external id, a note.
     Tell,
 }
+
+/// Who speaks where no person does: the centre, in its reply to a push.
+pub const CENTRE: &str = "centre";
 
 /// What a person or the centre says of a ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -375,6 +375,49 @@ fn a_secret_is_read_from_where_it_is_said_to_be_and_never_shown() {
 }
 
 #[test]
+fn a_secret_that_stands_in_the_configuration_is_never_repeated() {
+    for toml in [
+        "token = \"hunter2\"",
+        "token = hunter2",
+        "token = \"hunter2",
+        "token = “hunter2”",
+        "tokne = \"hunter2\"",
+        "token = 'hunter2' 'hunter2'",
+        "url = \"http://crm:hunter2@crm.example.com/\"",
+        "url = \"crm:hunter2@crm.example.com\"",
+    ] {
+        let toml = format!("[gateway]\nid = \"g\"\n[[sync]]\nname = \"crm\"\n{toml}\n");
+        let mistakes = text(&toml).unwrap_err();
+        let (full, brief) = (mistakes.to_string(), mistakes.brief());
+        assert!(!full.contains("hunter2"), "{full}");
+        assert!(!brief.contains("hunter2"), "{brief}");
+        assert!(brief.contains("gatehouse.toml:5:"), "{brief}");
+    }
+}
+
+#[test]
+fn in_brief_each_mistake_is_one_line_and_all_of_them_are_bounded() {
+    for case in cases() {
+        let Err(mistakes) = config::load(&case) else {
+            continue;
+        };
+        let brief = mistakes.brief();
+        assert!(brief.chars().count() <= 2000, "{brief}");
+        let shown = brief.lines().filter(|line| !line.starts_with('…')).count();
+        for (line, mistake) in brief.lines().zip(&mistakes.list).take(shown) {
+            assert!(line.starts_with(&*mistake.path.to_string_lossy()), "{line}");
+            assert!(line.ends_with(&mistake.what), "{line}");
+        }
+        let more = brief.lines().last().and_then(|line| line.strip_prefix("… and "));
+        let more = more.map_or(0, |line| line.trim_end_matches(" more").parse().unwrap());
+        assert_eq!(shown + more, mistakes.list.len() + mistakes.more, "{brief}");
+    }
+    let many = text(&(0..2000).map(|i| format!("k{i} = 1\n")).collect::<String>()).unwrap_err();
+    assert!(many.brief().chars().count() <= 2000 && many.brief().lines().count() > 10);
+    assert!(many.brief().ends_with(" more\n"), "{}", many.brief());
+}
+
+#[test]
 fn a_credential_is_read_from_the_directory_that_systemd_names() {
     const NAME: &str = "a_credential_is_read_from_the_directory_that_systemd_names";
     let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") else {
@@ -517,7 +560,7 @@ proptest! {
     fn no_text_makes_it_panic(toml in "\\PC{0,200}", profile in "[\\[\\]a-z=\"{} .\n0-9水]{0,100}") {
         let sources = vec![("gatehouse.toml".into(), toml), ("profiles/p.toml".into(), profile)];
         if let Err(mistakes) = config::load_sources(sources) {
-            let _ = mistakes.to_string();
+            let _ = (mistakes.to_string(), mistakes.brief());
         }
     }
 
@@ -538,7 +581,7 @@ proptest! {
         }
         let sources = vec![("gatehouse.toml".into(), chars.into_iter().collect::<String>())];
         if let Err(mistakes) = config::load_sources(sources) {
-            let _ = mistakes.to_string();
+            let _ = (mistakes.to_string(), mistakes.brief());
         }
     }
 }

@@ -47,8 +47,12 @@ const BAD: &str = "[[channel]]\nid = \"plant\"\ntype = \"modbus-tpc\"\n[[rule]]\
 fn names_its_mistakes(said: &str, gateway: &Gateway) {
     let place = format!("{}:9:8", gateway.file().display());
     assert!(said.contains(&place), "no `{place}` in\n{said}");
-    assert!(said.contains("modbus-tcp"), "no cure in\n{said}");
     assert!(said.contains("point"), "not all mistakes at once in\n{said}");
+}
+
+fn names_its_cures(said: &str, gateway: &Gateway) {
+    names_its_mistakes(said, gateway);
+    assert!(said.contains("modbus-tcp"), "no cure in\n{said}");
 }
 
 // --- configurations ---
@@ -60,7 +64,7 @@ fn a_bad_configuration_without_a_good_one_before_it_ends_with_78() {
     for command in ["run", "check"] {
         let ran = gateway.ran(command);
         assert_eq!(ran.status.code(), Some(78), "{command}");
-        names_its_mistakes(&text(&ran.stderr), &gateway);
+        names_its_cures(&text(&ran.stderr), &gateway);
         assert_eq!(text(&ran.stdout), "");
     }
     assert!(!gateway.data().exists(), "nothing was begun");
@@ -119,7 +123,7 @@ fn started_with_a_bad_configuration_it_runs_with_the_last_good_one_and_says_so()
 
     gateway.configure(BAD);
     gateway.start();
-    names_its_mistakes(&gateway.log(), &gateway);
+    names_its_cures(&gateway.log(), &gateway);
     let ready = gateway.get("/readyz").unwrap();
     assert_eq!(ready["ready"], true);
     names_its_mistakes(ready["degraded"].as_str().unwrap(), &gateway);
@@ -159,7 +163,7 @@ async fn told_to_reload_a_bad_configuration_it_goes_on() {
         gateway.signal("HUP");
         let told = gateway.until_told("gateway.config-rejected", 1);
         names_its_mistakes(told[0]["data"]["reason"].as_str().unwrap(), &gateway);
-        names_its_mistakes(&gateway.log(), &gateway);
+        names_its_cures(&gateway.log(), &gateway);
 
         assert!(gateway.is_running());
         assert_eq!(

@@ -165,17 +165,7 @@ fn a_history_of_noise_is_put_aside_and_the_journal_does_not_notice() {
         let last = ends.view.history("p.v", T0, T0).unwrap().pop().unwrap();
         assert_eq!(last.value, Some(Value::Signed(2)));
         drop(ends);
-        let broken = fs::read_dir(dir.path())
-            .unwrap()
-            .flatten()
-            .filter(|entry| {
-                entry
-                    .file_name()
-                    .to_string_lossy()
-                    .starts_with("history.db.broken-")
-            })
-            .count();
-        assert_eq!(broken, 1);
+        assert_eq!(aside(dir.path()), 1);
     }
 }
 
@@ -203,6 +193,77 @@ fn a_history_that_breaks_while_it_is_open_is_begun_anew_with_what_was_gathered()
     flush_and_wait(&mut ends, T0);
     let samples = ends.view.history("p.v", T0, T0 + DAY).unwrap();
     assert_eq!(samples.iter().map(|s| s.at).collect::<Vec<_>>(), [T0 + 1_000_000]);
+}
+
+/// Files put aside as broken.
+fn aside(dir: &Path) -> usize {
+    let files = fs::read_dir(dir).unwrap().flatten();
+    files
+        .filter(|file| {
+            file.file_name()
+                .to_string_lossy()
+                .starts_with("history.db.broken-")
+        })
+        .count()
+}
+
+/// A directory where SQLite needs a file: it cannot open what is there, and nothing of it is damaged.
+#[test]
+fn a_history_that_cannot_be_opened_now_is_kept_and_opened_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let point: Arc<str> = "p.v".into();
+    let mut ends = open(dir.path());
+    ends.history
+        .note(&point, &Reading::good(PointId(0), T0, Value::Signed(1)));
+    drop(ends);
+    let in_the_way = dir.path().join("history.db-wal");
+    fs::create_dir(&in_the_way).unwrap();
+
+    let mut ends = open(dir.path());
+    assert_eq!(ends.journal.commit(&one_event()).unwrap(), 1, "tickets go on");
+    ends.history
+        .note(&point, &Reading::good(PointId(0), T0 + 1, Value::Signed(2)));
+    ends.history.flush(T0);
+    assert_eq!(aside(dir.path()), 0);
+    fs::remove_dir(&in_the_way).unwrap();
+    flush_and_wait(&mut ends, T0 + 60_000);
+    let times: Vec<_> = written(&ends, "p.v").iter().map(|s| s.at).collect();
+    assert_eq!(times, [T0, T0 + 1], "nothing of either run is lost");
+    assert_eq!(aside(dir.path()), 0);
+}
+
+#[test]
+fn a_damaged_history_that_cannot_be_replaced_keeps_no_ticket_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let point: Arc<str> = "p.v".into();
+    drop(open(dir.path()));
+    fs::write(dir.path().join("history.db"), "noise ".repeat(10_000)).unwrap();
+    let in_the_way = dir.path().join("history.db-wal");
+    fs::create_dir(&in_the_way).unwrap();
+
+    let mut ends = open(dir.path());
+    assert_eq!(ends.journal.commit(&one_event()).unwrap(), 1);
+    ends.history
+        .note(&point, &Reading::good(PointId(0), T0, Value::Signed(1)));
+    ends.history.flush(T0);
+    fs::remove_dir(&in_the_way).unwrap();
+    flush_and_wait(&mut ends, T0 + 60_000);
+    assert_eq!(written(&ends, "p.v").len(), 1);
+    assert_eq!(aside(dir.path()), 1);
+}
+
+#[test]
+fn a_history_of_a_newer_gatehouse_is_put_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let other = Connection::open(dir.path().join("history.db")).unwrap();
+    other.pragma_update(None, "user_version", 99).unwrap();
+    drop(other);
+    let mut ends = open(dir.path());
+    ends.history
+        .note(&"p.v".into(), &Reading::good(PointId(0), T0, Value::Signed(1)));
+    flush_and_wait(&mut ends, T0);
+    assert_eq!((written(&ends, "p.v").len(), aside(dir.path())), (1, 1));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -374,7 +374,7 @@ fn tickets_are_found_by_state_and_device_in_pages() {
         let texts = ends.view.tickets(filter).unwrap();
         let tickets = texts
             .iter()
-            .map(|json| serde_json::from_str::<Ticket>(json).unwrap());
+            .map(|(_, json)| serde_json::from_str::<Ticket>(json).unwrap());
         tickets.map(|ticket| ticket.id.to_string()).collect()
     };
     let every = Filter {
@@ -541,6 +541,86 @@ fn what_speaks_of_an_unclosed_ticket_stays() {
         None,
         "closed long ago, and no event speaks of it"
     );
+}
+
+/// As another version may have written it.
+fn store_as(dir: &Path, id: &str, json: &str) {
+    let db = rusqlite::Connection::open(dir.join("journal.db")).unwrap();
+    let changed = db
+        .execute("UPDATE ticket SET json = ?2 WHERE id = ?1", [id, json])
+        .unwrap();
+    assert_eq!(changed, 1);
+}
+
+#[test]
+fn a_ticket_of_an_older_version_lacks_what_came_later_and_is_read_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    ends.journal.commit(&about("t1", State::Open, T0)).unwrap();
+    drop(ends);
+    let old = r#"{"id":"t1","number":"CP-017-000001","rule":"pump-pressure-low","class":"immediate","level":1,
+        "state":"open","revision":3,"since":"2025-11-21T07:59:59.999Z","opened_at":"2025-11-21T08:00:00.000Z",
+        "deadlines":{"contact_by":"2025-11-21T08:15:00.000Z"},"what_nobody_knows_any_more":1}"#;
+    store_as(dir.path(), "t1", old);
+    let tickets = open(dir.path()).journal.recall().unwrap().tickets;
+    let expected = Ticket {
+        device: None,
+        point: None,
+        place: "".into(),
+        title: String::new(),
+        revision: 3,
+        value: None,
+        limit: serde_json::Value::Null,
+        unit: None,
+        deadlines: Deadlines {
+            contact_by: Some(T0 + 900_000),
+            ..Deadlines::default()
+        },
+        evidence: vec![],
+        ..ticket("t1", State::Open)
+    };
+    assert_eq!(
+        tickets.iter().map(|row| &row.ticket).collect::<Vec<_>>(),
+        [&expected]
+    );
+}
+
+#[test]
+fn a_ticket_that_cannot_be_read_is_named_once_and_keeps_nothing_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    for id in ["t1", "t2", "t3", "t4"] {
+        ends.journal.commit(&about(id, State::Open, T0)).unwrap();
+    }
+    drop(ends);
+    store_as(dir.path(), "t2", "{\"id\":\"t2\"");
+    store_as(dir.path(), "t3", r#"{"id":"t3","state":"handed_over"}"#);
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .finish();
+    let memory = tracing::subscriber::with_default(subscriber, || open(dir.path()).journal.recall().unwrap());
+    let ids: Vec<_> = memory.tickets.iter().map(|row| &*row.ticket.id).collect();
+    assert_eq!(ids, ["t1", "t4"]);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(errors.len(), 2, "{log}");
+    assert!(errors[0].contains("t2") && errors[1].contains("t3"), "{log}");
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]

@@ -5,10 +5,11 @@ mod web_house;
 
 use std::time::{Duration, Instant};
 
-use gatehouse::event::Kinds;
+use gatehouse::event::{Draft, Kinds};
 use gatehouse::live::DeviceState;
 use gatehouse::reading::{DeviceId, PointId, Quality, Value};
-use gatehouse::ticket::State;
+use gatehouse::store::Page;
+use gatehouse::ticket::{State, Ticket};
 use gatehouse::web::{self, Readiness, Role, Settings};
 use serde_json::{Value as Json, json};
 use tokio::io::AsyncWriteExt;
@@ -221,6 +222,55 @@ async fn more_events_than_one_look_takes_arrive_once_each() {
     }
     assert!(seen.iter().copied().eq(1..=1234));
     assert_eq!(after, house.cursor(1234));
+}
+
+/// 600 of about 4 KiB each: more than one answer may hold, however many rows are asked for.
+#[tokio::test]
+async fn a_long_answer_ends_early_and_its_next_goes_on() {
+    const BYTES_MAX: usize = 700 << 10;
+    let mut house = House::open().await;
+    let ids: Vec<String> = (0..600).map(|n| format!("t-{n:03}")).collect();
+    let big = |id: &String| Ticket {
+        note: Some("水".repeat(1200)),
+        ..ticket(id, State::Open, "pump-1")
+    };
+    let tickets: Vec<Ticket> = ids.iter().map(big).collect();
+    let told = |ticket: &Ticket| Draft::new("ticket.opened", format!("tickets/{}", ticket.id), 0, ticket);
+    house.commit(&Page {
+        events: tickets.iter().map(told).collect(),
+        ..Page::default()
+    });
+    house.commit_tickets(tickets);
+    for (path, list, key) in [("tickets", "tickets", "id"), ("events", "events", "subject")] {
+        let (mut seen, mut after, mut answers) = (Vec::new(), "0".to_owned(), 0);
+        while seen.len() < 600 {
+            let answer = house
+                .get(&format!("/api/v1/{path}?limit=1000&after={after}"))
+                .await;
+            assert!(
+                answer.text.len() < BYTES_MAX,
+                "{} bytes of {path}",
+                answer.text.len()
+            );
+            let page = answer.json();
+            seen.extend(
+                page[list]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|t| t[key].as_str().unwrap().trim_start_matches("tickets/").to_owned()),
+            );
+            after = page["next"].as_str().unwrap_or_default().to_owned();
+            answers += 1;
+            assert!(
+                seen.len() == 600 || !after.is_empty(),
+                "{path} ends after {}",
+                seen.len()
+            );
+        }
+        assert_eq!(seen, ids);
+        assert!(answers > 2, "{answers}");
+    }
 }
 
 #[tokio::test]

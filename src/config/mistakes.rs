@@ -5,9 +5,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::kinds::TEXT_MAX;
+use super::{hush, secrets};
 
 /// More are counted, not kept.
 pub const MISTAKES_MAX: usize = 500;
+/// Characters of the brief rendering.
+const BRIEF_MAX: usize = 2000;
 /// Columns of a source line that are shown around a mark.
 const LINE_MAX: usize = 160;
 
@@ -90,6 +93,11 @@ impl<'a> Report<'a> {
 
     pub fn syntax(&self, spot: Spot, what: String, cure: String) {
         self.broken.borrow_mut().push(spot.file);
+        let place = self.locate(spot, String::new(), String::new()).place;
+        if place.is_some_and(|place| place.is_secret()) {
+            // The cure of a syntax error may repeat the word; and a well-written secret would be no better there.
+            return self.mistake(spot, what, secrets::HOW);
+        }
         self.mistake(spot, what, cure);
     }
 
@@ -185,6 +193,31 @@ fn floor(text: &str, at: usize) -> usize {
 
 // ---------------------------------------------------------------------------------------------- Display
 
+impl Mistakes {
+    /// `file:line:column: what`, one a line, at most 2,000 characters, for those who do not read the files: nothing of
+    /// their text is in it.
+    pub fn brief(&self) -> String {
+        let mut brief = String::new();
+        for (n, mistake) in self.list.iter().enumerate() {
+            let path = mistake.path.display();
+            let what: String = mistake.what.chars().map(printable).collect();
+            let line = match &mistake.place {
+                Some(place) => format!("{path}:{}:{}: {what}\n", place.line, place.column),
+                None => format!("{path}: {what}\n"),
+            };
+            let more = format!("… and {} more\n", self.list.len() - n + self.more);
+            if brief.chars().count() + line.chars().count() + more.chars().count() > BRIEF_MAX {
+                return brief + &more;
+            }
+            brief += &line;
+        }
+        if self.more > 0 {
+            brief += &format!("… and {} more\n", self.more);
+        }
+        brief
+    }
+}
+
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for mistake in &self.list {
@@ -212,9 +245,17 @@ impl fmt::Display for Mistake {
 }
 
 impl Place {
+    /// Whether the mark stands under a secret.
+    fn is_secret(&self) -> bool {
+        let marked = self.column - 1..self.column - 1 + self.length;
+        hush::secrets(&self.text.chars().collect::<Vec<_>>())
+            .iter()
+            .any(|secret| secret.start < marked.end && marked.start < secret.end)
+    }
+
     /// The part of the line around the mark, what stands under it before the mark, and the mark.
     fn window(&self) -> (String, String, String) {
-        let chars: Vec<char> = self.text.chars().map(printable).collect();
+        let chars: Vec<char> = hush::hushed(&self.text).into_iter().map(printable).collect();
         let at = (self.column - 1).min(chars.len());
         let first = if chars.len() > LINE_MAX {
             at.saturating_sub(LINE_MAX / 2)

@@ -14,6 +14,7 @@ mod describe;
 mod devices;
 mod files;
 mod hang;
+mod hush;
 mod kinds;
 pub mod last_good;
 mod mistakes;

@@ -11,7 +11,8 @@ use crate::secret::Secret;
 
 /// Bytes of one secret.
 const SECRET_MAX: u64 = 4096;
-const HOW: &str = "write `{ credential = \"name\" }`, `{ file = \"/path\" }` or `{ env = \"NAME\" }`";
+pub(super) const HOW: &str =
+    "write `{ credential = \"name\" }`, `{ file = \"/path\" }` or `{ env = \"NAME\" }`";
 
 /// The secret behind `key`, read now.
 pub(super) fn take(section: &mut Section<'_>, key: &'static str) -> Option<Secret> {

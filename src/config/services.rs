@@ -358,6 +358,13 @@ impl Read for Url {
 
     fn read(value: &Value) -> Result<Self, Wrong> {
         let text = String::read(value)?;
+        // First of all, so that no word below repeats one.
+        if text.contains('@') {
+            return Err(wrong(
+                "a secret must not stand in the configuration",
+                "take it out of the address and write `token = { credential = \"…\" }`",
+            ));
+        }
         let url = reqwest::Url::parse(&text).map_err(|_| {
             wrong(
                 format!("`{text}` is no address"),
@@ -368,12 +375,6 @@ impl Read for Url {
             return Err(wrong(
                 format!("`{text}` is no address of the web"),
                 "begin it with `https://`",
-            ));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(
-                "a secret must not stand in the configuration",
-                "take it out of the address and write `token = { credential = \"…\" }`",
             ));
         }
         Ok(Self(text))

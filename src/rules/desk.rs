@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Rule;
 use super::episode::Clock;
 use crate::reading::Millis;
-use crate::ticket::{Action, Deadlines, Refusal, Standard, State, Ticket, Verb};
+use crate::ticket::{Action, CENTRE, Deadlines, Refusal, Standard, State, Ticket, Verb};
 
 /// One change of a ticket: what it is called, when it happened, and the ticket as it then was.
 #[derive(Debug, Clone, PartialEq)]
@@ -312,9 +312,11 @@ impl Case {
         self.change(kind, at, changes);
     }
 
-    /// A new external id, or a note that stands alone.
+    /// A new external id, or a note that stands alone. An id that is set is changed by people only: two centres with
+    /// an id each would overwrite each other for ever.
     fn tell(&mut self, action: &Action, at: Millis, changes: &mut Vec<Change>) {
-        let new_id = action.external_id.is_some() && action.external_id != self.ticket.external_id;
+        let free = self.ticket.external_id.is_none() || action.by != CENTRE;
+        let new_id = free && action.external_id.is_some() && action.external_id != self.ticket.external_id;
         let new_note = action.verb == Verb::Tell && action.note.is_some() && action.note != self.ticket.note;
         if !new_id && !new_note {
             return;

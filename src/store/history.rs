@@ -49,9 +49,9 @@ const GATHERED_MAX: usize = 1 << 20;
 const CLOSE_WAITS: Duration = Duration::from_secs(2);
 
 impl History {
-    pub(super) fn open(dir: &Path) -> Result<Self, Error> {
-        let scribe = Scribe::new(dir)?;
-        Ok(Self::with(dir, move |desk| scribe.run(desk)))
+    pub(super) fn open(dir: &Path) -> Self {
+        let scribe = Scribe::new(dir);
+        Self::with(dir, move |desk| scribe.run(desk))
     }
 
     fn with(dir: &Path, write: impl FnOnce(&Desk) + Send + 'static) -> Self {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use tracing::error;
 
 use super::{Error, Kind, file};
 use crate::event;
@@ -133,7 +134,7 @@ impl Journal {
         Ok(Memory {
             tickets: self.recall_tickets(last_trace.saturating_sub(CLOSED_REMEMBERED))?,
             episodes: self.recall_episodes()?,
-            devices: self.recall_devices()?,
+            devices: self.devices()?,
             number,
             last_trace,
         })
@@ -217,13 +218,13 @@ impl Journal {
         let mut rows = query.query(params![closed_since, CLOSED_REMEMBERED_MAX as i64])?;
         let mut tickets = Vec::new();
         while let Some(row) = rows.next()? {
-            let json: String = row.get(0)?;
-            let id: String = row.get(3)?;
-            tickets.push(TicketRow {
-                ticket: serde_json::from_str(&json).map_err(|source| Error::Ticket { id, source })?,
-                subject: row.get(1)?,
-                life: row.get(2)?,
-            });
+            match ticket_row(row) {
+                Ok(row) => tickets.push(row),
+                Err(error) => {
+                    let id: String = row.get(3).unwrap_or_default();
+                    error!(ticket = %id, error, "A stored ticket cannot be read; it stays as it is, and everything else goes on without it.");
+                }
+            }
         }
         Ok(tickets)
     }
@@ -240,7 +241,8 @@ impl Journal {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    fn recall_devices(&self) -> Result<Vec<DeviceRow>, Error> {
+    /// What was last known of the devices.
+    pub fn devices(&self) -> Result<Vec<DeviceRow>, Error> {
         let mut query = self.db.prepare("SELECT id, online, since, why FROM device")?;
         let rows = query.query_map([], |row| {
             Ok(DeviceRow {
@@ -252,6 +254,14 @@ impl Journal {
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
+
+fn ticket_row(row: &Row<'_>) -> Result<TicketRow, Box<dyn std::error::Error>> {
+    Ok(TicketRow {
+        ticket: serde_json::from_str(row.get_ref(0)?.as_str()?)?,
+        subject: row.get(1)?,
+        life: row.get(2)?,
+    })
 }
 
 /// The epoch of this gateway's journal, made where the file is new.

@@ -109,7 +109,7 @@ pub enum Error {
     Configured(String),
     #[error("there are already {0} consumers; forget one that is gone first")]
     TooManyConsumers(usize),
-    #[error("ticket {id} cannot be written or read as JSON: {source}; was it written by another version?")]
+    #[error("ticket {id} cannot be written as JSON: {source}")]
     Ticket { id: String, source: serde_json::Error },
     /// The task that was to do it ended before it did.
     #[error("interrupted: {0}")]
@@ -128,7 +128,7 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     };
     fs::create_dir_all(dir).map_err(directory)?;
     let lock = file::lock(dir)?;
-    let history = History::open(dir)?;
+    let history = History::open(dir);
     let journal = Journal::open(dir, gateway, lock, history.last_flush())?;
     let outbox = Outbox::open(dir)?;
     let view = View::open(dir, journal.epoch().clone())?;

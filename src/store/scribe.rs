@@ -139,7 +139,7 @@ impl Desk {
 #[derive(Debug)]
 pub struct Scribe {
     dir: PathBuf,
-    /// `None` after a damaged file could not be replaced.
+    /// `None` while the file cannot be opened, or a damaged one not be replaced; tried again with each hand-over.
     db: Option<Connection>,
     /// The points' numbers in the file, as far as they are known.
     numbers: HashMap<Arc<str>, i64>,
@@ -151,14 +151,18 @@ pub struct Scribe {
 const BITE: usize = 32;
 
 impl Scribe {
-    pub fn new(dir: &Path) -> Result<Self, Error> {
-        Ok(Self {
-            db: Some(open(dir)?),
+    /// Whatever is wrong with the file: the tickets do not wait for it.
+    pub fn new(dir: &Path) -> Self {
+        let db = open(dir)
+            .inspect_err(|error| warn!(%error, "The history cannot be opened now; readings wait in memory, and it is tried again."))
+            .ok();
+        Self {
+            failing: db.is_none(),
+            db,
             dir: dir.to_owned(),
             numbers: HashMap::new(),
             kept: VecDeque::new(),
-            failing: false,
-        })
+        }
     }
 
     /// Until the desk is closed.
@@ -208,8 +212,8 @@ impl Scribe {
     /// One hand-over, into a new file where the present one is damaged.
     fn write(&mut self, handed: &HandOver) -> Result<(), Error> {
         let mut outcome = self.transact(handed);
-        if let Err(Error::Sql(error)) = &outcome
-            && file::is_damage(error)
+        if let Err(error) = &outcome
+            && is_of_no_use(error)
         {
             warn!(%error, "The history is damaged; it is put aside and a new one begun.");
             // The old connection has to be gone before its file is renamed, or closing it would write into the new one's.
@@ -300,10 +304,22 @@ fn number_of(db: &Connection, name: &str) -> Result<i64, Error> {
 }
 
 fn open(dir: &Path) -> Result<Connection, Error> {
-    file::history(dir).or_else(|error| {
-        warn!(%error, "The history cannot be opened; it is put aside and a new one begun.");
-        begin_anew(dir)
-    })
+    match file::history(dir) {
+        Err(error) if is_of_no_use(&error) => {
+            warn!(%error, "The history cannot be read; it is put aside and a new one begun.");
+            begin_anew(dir)
+        }
+        opened => opened,
+    }
+}
+
+/// Damage, or a format that nobody here knows. Anything else passes: a full disk, a lock that someone holds.
+fn is_of_no_use(error: &Error) -> bool {
+    match error {
+        Error::Damaged { .. } | Error::Newer { .. } => true,
+        Error::Sql(error) => file::is_damage(error),
+        _ => false,
+    }
 }
 
 /// Renames the broken file to `.broken-<time>`, in place of the one before, and makes a new one.

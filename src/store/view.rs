@@ -85,8 +85,8 @@ impl View {
         Ok(slice(&read, after, limit, kinds, &[])?)
     }
 
-    /// The tickets' JSON, in the order of their ids.
-    pub fn tickets(&self, filter: &Filter) -> Result<Vec<String>, Error> {
+    /// Each ticket's id and its JSON, in the order of the ids.
+    pub fn tickets(&self, filter: &Filter) -> Result<Vec<(String, String)>, Error> {
         // `,open,closed,`
         let states: String = filter
             .states
@@ -101,13 +101,15 @@ impl View {
         };
         let db = self.lock();
         let mut query = db.prepare_cached(&format!(
-            "SELECT json FROM ticket WHERE {unclosed} id > ?1 AND (?2 IS NULL OR device = ?2)
+            "SELECT id, json FROM ticket WHERE {unclosed} id > ?1 AND (?2 IS NULL OR device = ?2)
                  AND (?3 = '' OR instr(?3, ',' || state || ','))
              ORDER BY id LIMIT ?4"
         ))?;
         let after = filter.after.as_deref().unwrap_or_default();
         let limit = filter.limit.min(TICKETS_MAX) as i64;
-        let rows = query.query_map(params![after, filter.device, states, limit], |row| row.get(0))?;
+        let rows = query.query_map(params![after, filter.device, states, limit], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::ticket::{Action, State, Verb};
+use crate::ticket::{Action, CENTRE, State, Verb};
 
 #[derive(Deserialize)]
 struct Reply {
@@ -18,12 +18,9 @@ struct Word {
     /// A text; some systems have numbers.
     external_id: Option<Json>,
     state: Option<String>,
-    note: Option<String>,
 }
 
-/// Who speaks.
-const CENTRE: &str = "centre";
-/// An external id or a note is for people; a longer one is cut.
+/// An external id is for people; a longer one is cut.
 const TEXT_BYTES_MAX: usize = 1000;
 
 /// The centre's words as actions, in its order, and how many of them made no sense.
@@ -58,7 +55,8 @@ fn action(word: Json) -> Option<Action> {
         ticket: word.id.into(),
         verb,
         by: CENTRE.to_owned(),
-        note: word.note.map(cut),
+        // The contract has none here. A note that changed with each reply would make an event and a push without end.
+        note: None,
         external_id,
         revision: word.revision,
     })
@@ -85,7 +83,7 @@ mod tests {
         ];
         for (state, verb) in rows {
             let body = format!(
-                r#"{{"tickets":[{{"id":"t1","revision":3,"external_id":"WO-7","state":{state},"more":1}}]}}"#
+                r#"{{"tickets":[{{"id":"t1","revision":3,"external_id":"WO-7","state":{state},"note":"at 8:00","more":1}}]}}"#
             );
             let (actions, senseless) = words(body.as_bytes());
             let expected = Action {

@@ -17,10 +17,10 @@ const LIMIT_DEFAULT: usize = 100;
 pub const LIMIT_MAX: usize = 1000;
 /// Seconds.
 const WAIT_MAX: f64 = 60.0;
-/// Events taken from the store in one go, so that a full answer is in memory once only.
-const CHUNK: usize = 100;
+/// Rows taken from the store in one go, so that a full answer is in memory once only.
+pub const CHUNK: usize = 20;
 /// Bytes after which an answer ends early; its `next` says where to go on.
-const BODY_SOFT_MAX: usize = 4 << 20;
+pub const BODY_SOFT_MAX: usize = 512 << 10;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,8 +92,8 @@ fn wait(asked: Option<f64>) -> Result<Duration, Problem> {
 
 /// What the journal has after a cursor.
 struct Pulled {
-    /// Events, separated by commas.
-    list: String,
+    /// The answer's body, as far as the last event.
+    body: String,
     count: usize,
     next: u64,
     head: u64,
@@ -101,19 +101,15 @@ struct Pulled {
 
 impl Pulled {
     fn answer(self, desk: &Desk) -> Response {
-        let epoch = desk.rooms.view.epoch();
         let (next, head) = (desk.cursor(self.next), desk.cursor(self.head));
-        let body = format!(
-            r#"{{"epoch":"{epoch}","events":[{}],"next":"{next}","head":"{head}"}}"#,
-            self.list
-        );
+        let body = self.body + &format!(r#"],"next":"{next}","head":"{head}"}}"#);
         ([(header::CONTENT_TYPE, "application/json")], body).into_response()
     }
 }
 
 fn pull(desk: &Desk, after: u64, limit: usize, kinds: &Kinds) -> Result<Pulled, Problem> {
     let mut pulled = Pulled {
-        list: String::new(),
+        body: format!(r#"{{"epoch":"{}","events":["#, desk.rooms.view.epoch()),
         count: 0,
         next: after,
         head: 0,
@@ -130,15 +126,15 @@ fn pull(desk: &Desk, after: u64, limit: usize, kinds: &Kinds) -> Result<Pulled, 
         }
         for event in &slice.events {
             if pulled.count > 0 {
-                pulled.list.push(',');
+                pulled.body.push(',');
             }
-            pulled.list.push_str(&event.json);
+            pulled.body.push_str(&event.json);
             pulled.count += 1;
         }
         let moved = slice.next > pulled.next;
         pulled.next = slice.next;
         pulled.head = slice.head;
-        let full = pulled.count >= limit || pulled.list.len() >= BODY_SOFT_MAX;
+        let full = pulled.count >= limit || pulled.body.len() >= BODY_SOFT_MAX;
         if full || !moved || pulled.next >= pulled.head {
             return Ok(pulled);
         }

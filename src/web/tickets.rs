@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Desk;
-use super::events::limit;
+use super::events::{BODY_SOFT_MAX, CHUNK, limit};
 use super::gate::Caller;
 use super::problem::Problem;
 use crate::store::Filter;
@@ -51,20 +51,32 @@ pub async fn list(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked>) -> 
         after: asked.after,
         limit,
     };
-    let body = desk
-        .look(move |desk| {
-            let rows = desk.rooms.view.tickets(&filter);
-            let rows = rows.map_err(|e| Problem::of_store(&e, |seq| desk.cursor(seq)))?;
-            let next = if rows.len() < limit {
-                None
-            } else {
-                rows.last().and_then(|r| id_of(r))
-            };
-            let next = serde_json::Value::from(next);
-            Ok(format!(r#"{{"tickets":[{}],"next":{next}}}"#, rows.join(",")))
-        })
-        .await?;
+    let body = desk.look(move |desk| page(desk, filter)).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// A few at a time, so that a full answer is in memory once only. `next` where it ends at one of its bounds.
+fn page(desk: &Desk, mut filter: Filter) -> Result<String, Problem> {
+    let mut body = r#"{"tickets":["#.to_owned();
+    let mut left = filter.limit;
+    loop {
+        filter.limit = left.min(CHUNK);
+        let rows = desk.rooms.view.tickets(&filter);
+        let rows = rows.map_err(|e| Problem::of_store(&e, |seq| desk.cursor(seq)))?;
+        left -= rows.len();
+        let all = rows.len() < filter.limit;
+        for (id, json) in rows {
+            if !body.ends_with('[') {
+                body.push(',');
+            }
+            body.push_str(&json);
+            filter.after = Some(id);
+        }
+        if all || left == 0 || body.len() >= BODY_SOFT_MAX {
+            let next = serde_json::Value::from(filter.after.filter(|_| !all));
+            return Ok(body + &format!(r#"],"next":{next}}}"#));
+        }
+    }
 }
 
 /// `GET /api/v1/tickets/{id}`
@@ -175,12 +187,4 @@ fn unknown(id: &str) -> Problem {
     Problem::not_found(format!(
         "there is no ticket `{id}`; GET /api/v1/tickets lists them"
     ))
-}
-
-fn id_of(ticket: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        id: String,
-    }
-    serde_json::from_str(ticket).ok().map(|Named { id }| id)
 }

@@ -1,0 +1,154 @@
+//! What must not be shown of a line of the configuration, be it as wrong as it may: the value of a key that sounds like
+//! a secret, and the name and password of an address. The line need not be TOML; that is why it is shown.
+
+use std::ops::Range;
+
+use super::mistakes::nearest;
+
+/// Stands for each character.
+const BLANK: char = '*';
+const WORDS: [&str; 3] = ["token", "password", "secret"];
+
+/// The line, with its secrets blanked.
+pub(super) fn hushed(line: &str) -> Vec<char> {
+    let mut chars: Vec<char> = line.chars().collect();
+    for secret in secrets(&chars) {
+        chars[secret].fill(BLANK);
+    }
+    chars
+}
+
+/// Where in the line secrets stand, in characters.
+pub(super) fn secrets(line: &[char]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < line.len() {
+        let word = run(line, at, |c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+        if word.is_empty() {
+            if line[at] == '@' {
+                found.push(login(line, at));
+            }
+            at += 1;
+            continue;
+        }
+        at = word.end;
+        if sounds_secret(&line[word])
+            && let Some(value) = value(line, at)
+        {
+            at = value.end;
+            found.push(value);
+        }
+    }
+    found
+}
+
+/// `token`, `api_key`, and what is written almost so.
+fn sounds_secret(word: &[char]) -> bool {
+    let word = word.iter().collect::<String>().to_lowercase();
+    word.ends_with("key") || WORDS.iter().any(|known| word.contains(known)) || nearest(&word, WORDS).is_some()
+}
+
+/// What follows a key: a text between its quotes, or anything else to the end of the line. `None` where nothing does, or
+/// a table that names the secret's place.
+fn value(line: &[char], key_end: usize) -> Option<Range<usize>> {
+    let is_between = |c: char| c.is_whitespace() || matches!(c, '=' | ':');
+    let quote = usize::from(matches!(line.get(key_end), Some('"' | '\'')));
+    let gap = run(line, key_end + quote, is_between);
+    let start = gap.end;
+    let told = line
+        .get(gap)
+        .is_some_and(|gap| gap.iter().any(|c| !c.is_whitespace()));
+    match line.get(start)? {
+        '{' => None,
+        '"' | '\'' => Some(text(line, start)),
+        _ if told => Some(start..line.len()),
+        _ => None,
+    }
+}
+
+/// A text from its opening quote on, quotes included; one that does not close, or goes on oddly, takes the rest of the line.
+fn text(line: &[char], start: usize) -> Range<usize> {
+    let quote = line[start];
+    let mut at = start + 1;
+    while at < line.len() {
+        match line[at] {
+            '\\' if quote == '"' => at += 2,
+            c if c == quote => break,
+            _ => at += 1,
+        }
+    }
+    let end = (at + 1).min(line.len());
+    let next = run(line, end, char::is_whitespace).end;
+    match line.get(next) {
+        None | Some(',' | '}' | '#') => start..end,
+        Some(_) => start..line.len(),
+    }
+}
+
+/// `name:password` of `//name:password@host`, given the `@`.
+fn login(line: &[char], at: usize) -> Range<usize> {
+    let begins = |end: &usize| {
+        let before = &line[..*end];
+        before.ends_with(&['/', '/']) || before.ends_with(&['"']) || before.ends_with(&['\''])
+    };
+    let start = (0..=at)
+        .rev()
+        .find(|end| begins(end) || line[..*end].last().is_none_or(|c| c.is_whitespace()));
+    start.unwrap_or_default()..at
+}
+
+/// From `start` as long as `is`.
+fn run(line: &[char], start: usize, is: impl Fn(char) -> bool) -> Range<usize> {
+    let start = start.min(line.len());
+    let length = line[start..].iter().take_while(|c| is(**c)).count();
+    start..start + length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_secret_is_left_however_it_is_written() {
+        for line in [
+            r#"token = "hunter2""#,
+            r#"token = "hunter2"#,
+            r#"token = hunter2"#,
+            r#"token = “hunter2”"#,
+            r#"token = 'hunter2' # the old one"#,
+            r#"token="hunter2""#,
+            r#"  token: hunter2"#,
+            r#"token "hunter2""#,
+            r#""token" = "hunter2""#,
+            r#"api.token = "hunter2""#,
+            r#"tokne = "hunter2""#,
+            r#"Password = "a\"hunter2""#,
+            r#"auth = { username = "li", password = "hunter2" }"#,
+            r#"api_key = ["hunter2"]"#,
+            r#"url = "mqtt://li:hunter2@192.0.2.1""#,
+            r#"url = mqtt://hunter2@192.0.2.1"#,
+            r#"url = "li:hunter2@192.0.2.1""#,
+            r#"url = "mqtt://li:hunter2/hunter2@1.2.3.4""#,
+            r#"token = """hunter2"""#,
+        ] {
+            let shown: String = hushed(line).into_iter().collect();
+            assert!(!shown.contains("hunter2"), "{shown}");
+            assert_eq!(shown.chars().count(), line.chars().count());
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_shown() {
+        for line in [
+            r#"token = { credential = "central-token" }"#,
+            "[[api.token]]",
+            r#"url = "http://192.0.2.1/events""#,
+            r#"type = "modbus-tcp""#,
+            r#"keep = "30d""#,
+            "# the token is elsewhere",
+            "",
+        ] {
+            assert_eq!(hushed(line).into_iter().collect::<String>(), line);
+        }
+    }
+}
