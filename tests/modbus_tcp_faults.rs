@@ -241,6 +241,46 @@ async fn a_connection_closed_between_polls_costs_no_reading() {
 }
 
 #[tokio::test]
+async fn a_peer_that_answers_once_a_connection_is_read_completely() {
+    let peer = peer(|q| match q.nth_here {
+        1 => Say(q.answer()),
+        _ => Close(vec![]),
+    })
+    .await;
+    let batches = Running::on(&peer).take(20).await;
+    assert_eq!(bad(&batches), []);
+    assert!(batches.iter().all(|b| b.readings.len() == 2), "{batches:?}");
+    let of_2 = batches.iter().filter(|b| b.device == DeviceId(2)).count();
+    assert!((9..=11).contains(&of_2), "unit 2 was read {of_2} times of 20");
+    let connections = peer.connections.load(Ordering::SeqCst);
+    assert!(connections <= 44, "{connections} connections for 40 questions");
+}
+
+#[tokio::test]
+async fn a_question_that_breaks_every_connection_costs_only_its_own_points() {
+    let peer = peer(|q| match (q.unit, q.register) {
+        (1, 200) => Close(vec![]),
+        _ => Say(q.answer()),
+    })
+    .await;
+    let batches = Running::on(&peer).take(20).await;
+    let lives = batches.iter().map(|b| b.life.clone());
+    assert!(
+        lives.eq([Some(Life::Online)].into_iter().cycle().take(20)),
+        "{batches:?}"
+    );
+    let readings = batches.iter().flat_map(|b| &b.readings);
+    for reading in readings {
+        let broken = (reading.point == PointId(1200)).then_some(Reason::NoAnswer);
+        assert_eq!(reading.reason, broken, "{reading:?}");
+    }
+    let of_2 = batches.iter().filter(|b| b.device == DeviceId(2)).count();
+    assert!((9..=11).contains(&of_2), "unit 2 was read {of_2} times of 20");
+    let connections = peer.connections.load(Ordering::SeqCst);
+    assert!(connections <= 24, "{connections} connections in ten turns");
+}
+
+#[tokio::test]
 async fn a_peer_that_closes_on_every_question_is_down_and_taken_up_when_it_answers() {
     let peer = peer(|q| {
         if q.nth <= 3 {

@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gatehouse::field::Context;
@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(15);
+const GATEWAY: &str = "gatehouse-cp-017-broker";
 
 /// mosquitto with persistence on a port of its own; what it logs tells when a subscription stands.
 struct Broker {
@@ -51,28 +52,41 @@ impl Broker {
         let _ = std::fs::remove_file(self.dir.path().join("mosquitto.db"));
     }
 
-    fn subscriptions(&self, client: &str) -> usize {
-        let line = format!("Sending SUBACK to {client}");
+    fn logged(&self, line: &str) -> usize {
         std::fs::read_to_string(log(self.dir.path()))
             .unwrap_or_default()
             .lines()
-            .filter(|l| l.contains(&line))
+            .filter(|l| l.contains(line))
             .count()
     }
 
     async fn subscribed(&self, times: usize) {
-        self.has_subscribed("gatehouse-cp-017-broker", times).await;
+        self.has_subscribed(GATEWAY, times).await;
     }
 
     async fn has_subscribed(&self, client: &str, times: usize) {
+        self.has_logged(&format!("Sending SUBACK to {client}"), times)
+            .await;
+    }
+
+    async fn has_logged(&self, line: &str, times: usize) {
         let deadline = Instant::now() + DEADLINE;
-        while self.subscriptions(client) < times {
+        while self.logged(line) < times {
             assert!(
                 Instant::now() < deadline,
-                "{client} has not subscribed {times} times"
+                "the broker has not logged {line:?} {times} times"
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    fn publish_file(&self, topic: &str, payload: &str) {
+        let file = self.dir.path().join("payload");
+        std::fs::write(&file, payload).unwrap();
+        let port = self.port.to_string();
+        let mut command = Command::new("mosquitto_pub");
+        command.args(["-p", &port, "-q", "1", "-r", "-t", topic, "-f"]);
+        assert!(command.arg(&file).status().unwrap().success());
     }
 
     fn publish(&self, topic: &str, payload: &str, more: &[&str]) {
@@ -143,7 +157,12 @@ struct Channel {
 
 impl Channel {
     fn start(broker: &Broker, devices: Vec<Device>) -> Self {
-        let (out, batches) = mpsc::channel(64);
+        Self::with_room(broker, devices, 64)
+    }
+
+    /// `room`: how many batches may wait for intake.
+    fn with_room(broker: &Broker, devices: Vec<Device>, room: usize) -> Self {
+        let (out, batches) = mpsc::channel(room);
         let stop = CancellationToken::new();
         let metrics = Metrics::new();
         let site = Arc::new(Site {
@@ -188,6 +207,16 @@ impl Channel {
             .unwrap_or_else(|_| panic!("never came: {what}"))
     }
 
+    /// So many messages, taken by intake or not.
+    async fn has_received(&self, messages: usize) {
+        let counted = format!(r#"requests_total{{channel="broker",outcome="ok"}} {messages}"#);
+        let deadline = Instant::now() + DEADLINE;
+        while !self.metrics.render().contains(&counted) {
+            assert!(Instant::now() < deadline, "not {messages} messages were received");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     async fn reading(&mut self, point: u32) -> Reading {
         let batch = self
             .until(&format!("point {point}"), |b| of(b, point).is_some())
@@ -202,6 +231,20 @@ impl Channel {
             .expect("ends when told")
             .unwrap();
     }
+}
+
+/// What one point was told to be, batch by batch, until `last`.
+async fn numbers(batches: &mut mpsc::Receiver<Batch>, last: f64) -> Vec<f64> {
+    let mut numbers = Vec::new();
+    while numbers.last() != Some(&last) {
+        let batch = tokio::time::timeout(DEADLINE, batches.recv()).await;
+        let Some(batch) = batch.expect("batches come") else {
+            break;
+        };
+        let values = batch.readings.iter().filter_map(|r| r.value.as_ref());
+        numbers.extend(values.filter_map(Value::number));
+    }
+    numbers
 }
 
 fn of(batch: &Batch, point: u32) -> Option<&Reading> {
@@ -447,5 +490,121 @@ async fn a_broker_that_is_not_there_is_told_once_for_each_device() {
     );
     broker.publish("a", "1", &[]);
     assert_eq!(channel.reading(0).await.quality, Quality::Good);
+    channel.end().await;
+}
+
+#[tokio::test]
+async fn a_retained_online_is_no_sign_of_life_and_a_retained_offline_is_believed() {
+    let broker = Broker::start();
+    broker.publish("z/leak/availability", "online", &["-r"]);
+    broker.publish("z/door/availability", "offline", &["-r"]);
+    let device = |id, name: &str| Device {
+        availability: Some(format!("z/{name}/availability")),
+        ..device(id, &format!("z/{name}"), vec![point(id, None)])
+    };
+    let mut channel = Channel::start(&broker, vec![device(0, "leak"), device(1, "door")]);
+    channel
+        .until("the door's word", |b| {
+            b.device == DeviceId(1) && offline(b).is_some()
+        })
+        .await;
+    broker
+        .has_logged(&format!("Received PUBACK from {GATEWAY}"), 2)
+        .await;
+    broker.publish("z/leak", "1", &[]);
+    let first = channel
+        .until("the leak's first word", |b| b.device == DeviceId(0))
+        .await;
+    assert_eq!(first.readings.len(), 1, "not the retained one: {first:?}");
+    channel.end().await;
+}
+
+#[tokio::test]
+async fn what_intake_has_not_taken_when_the_gateway_falls_comes_again() {
+    let broker = Broker::start();
+    let devices = || vec![device(0, "z/t", vec![point(0, None)])];
+    let mut channel = Channel::with_room(&broker, devices(), 1);
+    broker.subscribed(1).await;
+    for n in 1..=5 {
+        broker.publish("z/t", &n.to_string(), &[]);
+    }
+    channel.has_received(2).await; // one fills the room, the other waits
+    channel.task.abort();
+    let taken = numbers(&mut channel.batches, 5.0).await;
+    assert!(taken.len() <= 1, "there is room for one: {taken:?}");
+
+    let mut channel = Channel::start(&broker, devices());
+    let again = numbers(&mut channel.batches, 5.0).await;
+    assert!(again.ends_with(&[2.0, 3.0, 4.0, 5.0]), "{again:?}");
+    channel.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_hands_on_what_was_received_and_nothing_twice() {
+    let broker = Broker::start();
+    let devices = || vec![device(0, "z/t", vec![point(0, None)])];
+    let mut channel = Channel::with_room(&broker, devices(), 1);
+    broker.subscribed(1).await;
+    for n in 1..=5 {
+        broker.publish("z/t", &n.to_string(), &[]);
+    }
+    channel.has_received(2).await; // one fills the room, the other waits
+    channel.stop.cancel();
+    let mut all = numbers(&mut channel.batches, 6.0).await;
+    assert!(all.len() >= 2, "one waited, one was on its way: {all:?}");
+    channel.end().await;
+
+    let mut channel = Channel::start(&broker, devices());
+    broker.publish("z/t", "6", &[]);
+    all.extend(numbers(&mut channel.batches, 6.0).await);
+    assert_eq!(all, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    channel.end().await;
+}
+
+/// What is logged, kept for the test.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_message_over_the_bound_is_told_once_with_its_cure_and_sought_ever_more_rarely() {
+    let log = Log::default();
+    let writer = log.clone();
+    // For all tests of this file: a subscriber of one thread would miss what another thread logs first.
+    tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .init();
+    let broker = Broker::start();
+    // A bridge's list of all its devices is large, and taken.
+    let large = format!(r#"{{"t":20,"definition":"{}"}}"#, "x".repeat(1 << 20));
+    broker.publish_file("z/t", &large);
+    let mut channel = Channel::start(&broker, vec![device(0, "z/#", vec![point(0, Some("/t"))])]);
+    let reading = channel.reading(0).await;
+    assert_eq!(reading.value.as_ref().and_then(Value::number), Some(20.0));
+
+    broker.publish_file("z/u", &"x".repeat(5 << 20));
+    let lost = channel.until("the loss", |b| offline(b).is_some()).await;
+    let why = offline(&lost).unwrap();
+    assert!(
+        why.contains("more than 4 MiB") && why.contains("narrow the topics"),
+        "{why}"
+    );
+    let greeting = format!("Sending CONNACK to {GATEWAY}");
+    broker.has_logged(&greeting, 4).await;
+    let since = Instant::now();
+    broker.has_logged(&greeting, 5).await;
+    assert!(since.elapsed() > Duration::from_secs(2), "the pauses grow");
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.matches("narrow the topics").count(), 1, "{log}");
     channel.end().await;
 }

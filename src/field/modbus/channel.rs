@@ -128,37 +128,51 @@ impl Channel {
     // --- one poll ---
 
     async fn poll(&mut self, index: usize) -> Result<(), Closed> {
-        let unit = &mut self.units[index];
+        let unit = &self.units[index];
+        let (first, reads) = (unit.first, unit.reads.len());
         let mut readings = Vec::with_capacity(unit.device.points.len());
-        let mut failed = None;
-        for n in 0..unit.reads.len() {
-            let nth = (unit.first + n) % unit.reads.len();
-            let read = &unit.reads[nth];
-            let outcome = self
-                .master
-                .ask(unit.device.unit, &read.request, &mut self.words)
-                .await;
-            self.counters.count(&outcome);
-            match outcome {
-                Ok(Outcome::Words) => unit.read(read, &self.words, &mut readings),
-                Ok(Outcome::Exception(GATEWAY_PATH_UNAVAILABLE | GATEWAY_NO_RESPONSE)) => {
-                    self.health.answer(&self.id);
-                    failed = Some((Failure::Unreached, nth));
-                }
-                Ok(Outcome::Exception(_)) => unit.refused(read, Reason::DeviceError, &mut readings),
-                Err(failure) => failed = Some((failure, nth)),
+        for nth in (0..reads).map(|n| (first + n) % reads) {
+            if let Err(failure) = self.read(index, nth, &mut readings).await {
+                self.units[index].first = (nth + 1) % reads;
+                return self.failed(index, failure, readings).await;
             }
-            if failed.is_some() {
-                break;
-            }
-            self.health.answer(&self.id);
         }
-        let Some((failure, nth)) = failed else {
-            unit.turns.answered(Instant::now());
-            return self.hand_on(index, readings, Some(Life::Online)).await;
+        self.units[index].turns.answered(Instant::now());
+        self.hand_on(index, readings, Some(Life::Online)).await
+    }
+
+    /// One question. There are peers that close a connection when it was long idle, and some after each answer: one
+    /// that answered and then broke is nobody's fault, and the question is asked again on a new one. A connection on
+    /// which nobody answered is not forgiven, so a question is asked twice at the most.
+    async fn read(&mut self, index: usize, nth: usize, readings: &mut Vec<Reading>) -> Result<(), Failure> {
+        let outcome = match self.ask(index, nth).await {
+            Err(Failure::Broken(_)) if self.health.answered => {
+                self.master.open().await?;
+                self.health.answered = false;
+                self.ask(index, nth).await
+            }
+            outcome => outcome,
         };
-        unit.first = (nth + 1) % unit.reads.len();
-        self.failed(index, failure, readings).await
+        let unit = &self.units[index];
+        let read = &unit.reads[nth];
+        let outcome = outcome?;
+        self.health.answer(&self.id);
+        match outcome {
+            Outcome::Words => unit.read(read, &self.words, readings),
+            Outcome::Exception(GATEWAY_PATH_UNAVAILABLE | GATEWAY_NO_RESPONSE) => {
+                return Err(Failure::Unreached);
+            }
+            Outcome::Exception(_) => unit.refused(read, Reason::DeviceError, readings),
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self, index: usize, nth: usize) -> Result<Outcome, Failure> {
+        let unit = &self.units[index];
+        let request = &unit.reads[nth].request;
+        let outcome = self.master.ask(unit.device.unit, request, &mut self.words).await;
+        self.counters.count(&outcome);
+        outcome
     }
 
     /// A poll ended early, with these readings.
@@ -169,10 +183,15 @@ impl Channel {
             Failure::Doubt { until } => {
                 self.health.answer(&self.id);
                 self.units[index].turns.put_off(Instant::now(), until);
-                return Ok(());
+                return match readings.is_empty() {
+                    true => Ok(()),
+                    false => self.hand_on(index, readings, Some(Life::Online)).await,
+                };
             }
-            // A peer may close a connection it has long not used: nobody's fault, asked again at once.
-            Failure::Broken(_) if self.health.answered => return Ok(()),
+            // It cannot be opened again: whoever opens it tells.
+            Failure::Broken(_) if self.health.answered && readings.is_empty() => return Ok(()),
+            // It answered in part, so the wire is well.
+            Failure::Broken(_) if !readings.is_empty() => None,
             Failure::Broken(e) => Some(e),
             Failure::Silent => {
                 self.health.unanswered += 1;

@@ -1,6 +1,7 @@
 //! Message → batches of the devices it speaks for. Pure: the time is an argument.
 //!
-//! A retained message has no age: its readings are uncertain and it is no sign of life. A point that two concrete
+//! A retained message has no age: its readings are uncertain and it is no sign of life, not even where it says
+//! "online". A retained "offline" is believed, for who comes back says so. A point that two concrete
 //! topics feed is bad (`ambiguous`) from the second one on, until the daemon's restart: nobody knows which is right.
 
 use std::collections::{BTreeSet, HashMap};
@@ -116,8 +117,8 @@ fn heard(
                 batch.readings.extend(readings);
                 return Some(batch);
             }
-            Some(true) => Some(Life::Online),
-            None => None,
+            Some(true) if !message.retained => Some(Life::Online),
+            Some(true) | None => None,
         },
         false if message.retained => None,
         false if readings.is_empty() && !topic::matches(&device.topic, message.topic) => None,
@@ -252,8 +253,10 @@ mod tests {
         let off = say(&mut inbox, "z/door/availability", r#"{"state":"offline"}"#, true).remove(0);
         assert!(off.readings.iter().all(|r| r.reason == Some(Reason::Offline)) && off.readings.len() == 2);
         assert!(matches!(off.life, Some(Life::Offline { .. })));
-        let on = say(&mut inbox, "z/door/availability", "online", true).remove(0);
+        let on = say(&mut inbox, "z/door/availability", "online", false).remove(0);
         assert_eq!((on.readings.len(), on.life), (0, Some(Life::Online)));
+        let old = say(&mut inbox, "z/door/availability", "online", true);
+        assert_eq!(old, [], "who has said online long ago may be gone");
     }
 
     #[test]

@@ -2,16 +2,24 @@
 //!
 //! The session is persistent and QoS 1, so that what is published while we are away comes when we are back; it is
 //! subscribed anew after every connect all the same, since a broker that lost its data would stay silent.
+//!
+//! A message is acknowledged once intake has taken all that it says: what a stop or a fall leaves in between, the broker
+//! sends again. What intake has taken but not yet written to disk is lost with the power all the same.
 
 mod inbox;
 mod payload;
 pub mod topic;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, QoS, SubscribeReasonCode};
-use tokio::time::{Instant, timeout};
+use rumqttc::{
+    AckMode, AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions, Packet, Publish,
+    QoS, StateError, SubAck, SubscribeReasonCode, mqttbytes,
+};
+use tokio::sync::mpsc::error::SendError;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Context;
 use super::decode::Transform;
@@ -22,14 +30,19 @@ use crate::secret::Secret;
 use crate::time::now;
 use inbox::{Inbox, Message};
 
-/// A larger packet ends the connection.
-const PACKET_MAX: usize = 256 * 1024;
+/// A larger packet ends the connection: no device says so much, but a bridge's list of all its devices may.
+const PACKET_MAX: usize = 4 * MIB;
+const MIB: usize = 1024 * 1024;
+/// So many packets are read at once. All they ask for in acknowledgements goes out before the next are read.
+const READ_AT_ONCE: usize = 32;
 const KEEP_ALIVE_SECONDS: u16 = 20;
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MOST: Duration = Duration::from_secs(30);
 /// A connection that stood this long was a good one: the next pause begins small again.
 const STOOD: Duration = Duration::from_secs(5);
-const GOODBYE: Duration = Duration::from_millis(500);
+/// When it has to stop: how long intake may take for what was received, and the broker for the goodbye.
+const LAST_BATCHES: Duration = Duration::from_millis(400);
+const GOODBYE: Duration = Duration::from_millis(400);
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -66,10 +79,8 @@ pub struct Point {
 
 /// Listens until `stop`; a broker that is gone is sought with growing pauses.
 pub async fn run(channel: Arc<str>, settings: Settings, context: Context) {
-    let stop = context.stop.clone();
     let mut link = Link::new(channel, settings, context);
-    // Only between messages: a batch in the way to intake is given up too, but never half of one.
-    stop.run_until_cancelled(link.listen()).await;
+    link.listen().await;
     link.part().await;
 }
 
@@ -99,34 +110,40 @@ impl Link {
         }
     }
 
-    async fn listen(&mut self) {
+    /// `None`: it has to stop.
+    async fn listen(&mut self) -> Option<Infallible> {
+        let stop = self.context.stop.clone();
         let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MOST);
-        let mut known_lost = false;
+        // An outage lasts until a connection stands for a while; its devices may come and go meanwhile.
+        let (mut logged, mut told) = (false, false);
         loop {
-            let why = match self.connect().await {
+            let why = match stop.run_until_cancelled(self.connect()).await? {
                 Ok(()) => {
-                    known_lost = false;
+                    told = false;
                     let since = Instant::now();
-                    let why = self.take_messages().await;
+                    let why = self.take_messages().await?;
                     if since.elapsed() >= STOOD {
                         backoff.reset();
+                        logged = false;
                     }
-                    why
+                    format!("broker {} is lost: {why}", self.broker)
                 }
-                Err(why) => why,
+                Err(why) => format!("broker {} is not there: {why}", self.broker),
             };
             self.count("broken");
-            if !known_lost {
-                known_lost = true;
-                let why = format!("broker {} is not there: {why}", self.broker);
+            if !logged {
+                logged = true;
                 tracing::warn!(
                     channel = &*self.channel,
                     why,
                     "the broker is gone, its devices are offline"
                 );
+            }
+            if !told {
+                told = true;
                 self.hand_on(self.inbox.lost(&why, now())).await;
             }
-            tokio::time::sleep(backoff.pause()).await;
+            stop.run_until_cancelled(sleep(backoff.pause())).await?;
         }
     }
 
@@ -162,53 +179,102 @@ impl Link {
         Ok(())
     }
 
-    /// Until the connection breaks; gives back why.
-    async fn take_messages(&mut self) -> String {
+    /// Until the connection breaks; gives back why. `None`: it has to stop.
+    async fn take_messages(&mut self) -> Option<String> {
+        let stop = self.context.stop.clone();
         loop {
-            match self.events.poll().await {
-                Ok(Event::Incoming(Packet::Publish(message))) => {
-                    self.count("ok");
-                    let Ok(topic) = std::str::from_utf8(&message.topic) else {
-                        continue;
-                    };
-                    let message = Message {
-                        topic,
-                        payload: &message.payload,
-                        retained: message.retain,
-                    };
-                    let batches = self.inbox.take(message, now());
+            let why = match stop.run_until_cancelled(self.events.poll()).await? {
+                Ok(event) => match self.take(event).await {
+                    true => continue,
+                    false if stop.is_cancelled() => return None,
+                    false => "nobody takes its messages".into(),
+                },
+                Err(error) => reason(&error),
+            };
+            self.events.clean();
+            // What was received before it broke. It can no longer be acknowledged, so it may come twice.
+            for event in std::mem::take(&mut self.events.state.events) {
+                if let Event::Incoming(Packet::Publish(message)) = event {
+                    let batches = self.said(&message);
                     self.hand_on(batches).await;
                 }
-                Ok(Event::Incoming(Packet::SubAck(ack))) => {
-                    let refused = ack
-                        .return_codes
-                        .iter()
-                        .filter(|code| **code == SubscribeReasonCode::Failure)
-                        .count();
-                    if refused > 0 {
-                        tracing::warn!(
-                            channel = &*self.channel,
-                            refused,
-                            "the broker refuses subscriptions; may this login read the topics?"
-                        );
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => return error.to_string(),
+            }
+            return Some(why);
+        }
+    }
+
+    /// Whether intake took what it says.
+    async fn take(&mut self, event: Event) -> bool {
+        match event {
+            Event::Incoming(Packet::Publish(message)) => {
+                self.count("ok");
+                let batches = self.said(&message);
+                // Never the waiting form: the one who would make room in the queue is this task.
+                self.hand_on(batches).await && self.client.try_ack(&message).is_ok()
+            }
+            Event::Incoming(Packet::SubAck(ack)) => {
+                self.look_for_refusals(&ack);
+                true
+            }
+            _ => true,
+        }
+    }
+
+    fn said(&mut self, message: &Publish) -> Vec<Batch> {
+        let Ok(topic) = std::str::from_utf8(&message.topic) else {
+            return Vec::new();
+        };
+        let message = Message {
+            topic,
+            payload: &message.payload,
+            retained: message.retain,
+        };
+        self.inbox.take(message, now())
+    }
+
+    fn look_for_refusals(&self, ack: &SubAck) {
+        let codes = ack.return_codes.iter();
+        let refused = codes.filter(|c| **c == SubscribeReasonCode::Failure).count();
+        if refused > 0 {
+            tracing::warn!(
+                channel = &*self.channel,
+                refused,
+                "the broker refuses subscriptions; may this login read the topics?"
+            );
+        }
+    }
+
+    /// Whether intake took all of it. It may take its time, until the channel has to stop.
+    async fn hand_on(&self, batches: Vec<Batch>) -> bool {
+        let all = async {
+            for batch in batches {
+                self.context.out.send(batch).await?;
+            }
+            Ok::<_, SendError<Batch>>(())
+        };
+        let patience = async {
+            self.context.stop.cancelled().await;
+            sleep(LAST_BATCHES).await;
+        };
+        tokio::select! {
+            biased;
+            taken = all => taken.is_ok(),
+            () = patience => false,
+        }
+    }
+
+    /// Hands on what was received, then takes leave: a polite goodbye keeps the session and spares the broker a
+    /// warning. What there is no time for comes again, since it was not acknowledged.
+    async fn part(&mut self) {
+        if !self.events.diagnostics().connected {
+            return;
+        }
+        while let Some(event) = self.events.state.events.pop_front() {
+            if !self.take(event).await {
+                return;
             }
         }
-    }
-
-    async fn hand_on(&self, batches: Vec<Batch>) {
-        for batch in batches {
-            // Closed only while the daemon ends.
-            let _ = self.context.out.send(batch).await;
-        }
-    }
-
-    /// A polite goodbye keeps the session and spares the broker a warning.
-    async fn part(&mut self) {
-        if self.events.diagnostics().connected && self.client.try_disconnect().is_ok() {
+        if self.client.try_disconnect().is_ok() {
             let _ = timeout(GOODBYE, async { while self.events.poll().await.is_ok() {} }).await;
         }
     }
@@ -222,6 +288,20 @@ impl Link {
     }
 }
 
+/// For people.
+fn reason(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::MqttState(StateError::Deserialization(
+            mqttbytes::Error::PayloadSizeLimitExceeded(bytes),
+        )) => format!(
+            "it sends a message of {bytes} bytes, and more than {} MiB are not taken; narrow the topics of this \
+             channel so that it is not among them",
+            PACKET_MAX / MIB
+        ),
+        error => error.to_string(),
+    }
+}
+
 fn connection(channel: &str, settings: &Settings, context: &Context) -> (AsyncClient, EventLoop) {
     let id = settings.client_id.clone().filter(|id| !id.is_empty());
     let id = id.unwrap_or_else(|| format!("gatehouse-{}-{channel}", context.site.gateway));
@@ -229,12 +309,15 @@ fn connection(channel: &str, settings: &Settings, context: &Context) -> (AsyncCl
     options
         .set_clean_session(false)
         .set_keep_alive(KEEP_ALIVE_SECONDS)
-        .set_max_packet_size(PACKET_MAX, PACKET_MAX);
+        .set_max_packet_size(PACKET_MAX, PACKET_MAX)
+        .set_read_batch_size(READ_AT_ONCE)
+        .set_ack_mode(AckMode::Manual);
     if let Some((user, password)) = &settings.login {
         options.set_credentials(user, password.reveal().to_owned());
     }
-    // One subscription and one goodbye are all that ever waits there.
-    let (client, mut events) = AsyncClient::builder(options).capacity(4).build();
+    // What waits there at the most: the acknowledgements of one reading, one subscription, one goodbye.
+    let room = READ_AT_ONCE + 2;
+    let (client, mut events) = AsyncClient::builder(options).capacity(room).build();
     let mut network = NetworkOptions::new();
     network
         .set_connection_timeout(settings.timeout.as_secs().max(1))

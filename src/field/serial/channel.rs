@@ -127,6 +127,7 @@ impl Channel {
                     .await
             }
             Err(Failure::Wrong) => {
+                self.boards[index].in_doubt = true;
                 self.miss(index, "what it answers is no frame of its protocol".to_owned())
                     .await
             }

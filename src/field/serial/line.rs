@@ -1,7 +1,8 @@
 //! One question and its answer on a line that knows no frames: an answer ends by silence.
 //!
 //! An answer that comes too late is a right one to an old question. So before each question the line is emptied, after
-//! a timeout it is listened to for one more timeout, and the first answer of a board that was late is not believed.
+//! a timeout it is listened to for one more timeout, and the first answer of a board that was late, or said something
+//! else than its answer, is not believed.
 
 use std::io;
 use std::time::Duration;
@@ -60,8 +61,8 @@ impl Line {
         self.link = None;
     }
 
-    /// The state of all cells of one board. `in_doubt`: its last question got no answer in time; then the first
-    /// answer may be to that one, and it is asked twice.
+    /// The state of all cells of one board. `in_doubt`: its last question got no answer in time, or something else;
+    /// then the first answer may be to that one, and it is asked twice.
     pub async fn ask(&mut self, address: u8, cells: usize, in_doubt: bool) -> Result<Status, Failure> {
         let mut answer = self.ask_once(address, cells).await;
         if in_doubt && answer.is_ok() {
