@@ -107,11 +107,26 @@ impl FromStr for Cursor {
     }
 }
 
+/// Every kind of the contract, without the prefix.
+pub const KINDS: &str = "\
+ticket.opened ticket.updated ticket.escalated ticket.cleared ticket.reopened ticket.acknowledged ticket.started ticket.resolved \
+ticket.verified ticket.closed access.card access.keypad access.granted access.denied access.opened access.closed access.forced \
+access.held access.exit access.tamper locker.opened locker.closed locker.deposited locker.collected locker.unexpected locker.jammed \
+locker.overdue device.online device.offline device.degraded readings.summary gateway.started gateway.stopped gateway.config-changed \
+gateway.config-rejected gateway.clock-stepped gateway.storage-low gateway.events-dropped gateway.data-quality command.executed \
+command.refused";
+
 /// Which kinds of event someone wants: `ticket.*`, `device.offline`. An empty list wants all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kinds(pub Vec<String>);
 
 impl Kinds {
+    /// Whether there is any event that this word means.
+    pub fn speaks_of_any(word: &str) -> bool {
+        let word = Self(vec![word.to_owned()]);
+        KINDS.split_whitespace().any(|kind| word.want(kind))
+    }
+
     pub fn want(&self, kind: &str) -> bool {
         self.0.is_empty()
             || self.0.iter().any(|want| match want.strip_suffix('*') {
@@ -125,12 +140,33 @@ impl FromStr for Kinds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(
-            text.split(',')
-                .map(str::trim)
-                .filter(|w| !w.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        ))
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        // As it stands in an event, with the prefix, is as good.
+        let words = words.map(|word| word.strip_prefix("gatehouse.").unwrap_or(word));
+        let kinds = words.map(|word| match Self::speaks_of_any(word) {
+            true => Ok(word.to_owned()),
+            false => Err(format!(
+                "there is no event `{word}`; write `ticket.*`, or one of: {KINDS}"
+            )),
+        });
+        Ok(Self(kinds.collect::<Result<_, _>>()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_taken_with_and_without_the_prefix_and_a_typo_is_refused() {
+        let kinds: Kinds = "gatehouse.ticket.opened, device.*".parse().unwrap();
+        assert!(kinds.want("ticket.opened") && kinds.want("device.online") && !kinds.want("ticket.closed"));
+        assert!(
+            "ticket.*,nonsense"
+                .parse::<Kinds>()
+                .unwrap_err()
+                .contains("`nonsense`")
+        );
+        assert!("".parse::<Kinds>().unwrap().want("ticket.opened"));
     }
 }

@@ -11,7 +11,7 @@ use super::names::{Names, title};
 use super::section::{Read, Section, Wrong};
 use super::tree::{Node, Table, Value};
 use super::{Consumer, secrets};
-use crate::event::Kinds;
+use crate::event::{self, Kinds};
 use crate::rules::Locale;
 use crate::ticket::Standard;
 use crate::web::{LISTEN_DEFAULT, Role, Token};
@@ -27,15 +27,6 @@ const TYPES_MAX: usize = 64;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const DISK_MIN: u64 = 16 << 20;
 const DISK_MAX: u64 = 1 << 44;
-
-/// Every kind of event that the gateway may tell, without the prefix.
-const EVENTS: &str = "\
-ticket.opened ticket.updated ticket.escalated ticket.cleared ticket.reopened ticket.acknowledged ticket.started ticket.resolved \
-ticket.verified ticket.closed access.card access.keypad access.granted access.denied access.opened access.closed access.forced \
-access.held access.exit access.tamper locker.opened locker.closed locker.deposited locker.collected locker.unexpected locker.jammed \
-locker.overdue device.online device.offline device.degraded readings.summary gateway.started gateway.stopped gateway.config-changed \
-gateway.config-rejected gateway.clock-stepped gateway.storage-low gateway.events-dropped gateway.data-quality command.executed \
-command.refused";
 
 // ---------------------------------------------------------------------------------------------- [gateway] [store]
 
@@ -320,10 +311,7 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     }
     let types = types.map(|told| told.value.0).unwrap_or_default();
     for (kind, spot) in &types {
-        if !EVENTS
-            .split_whitespace()
-            .any(|event| Kinds(vec![kind.clone()]).want(event))
-        {
+        if !Kinds::speaks_of_any(kind) {
             let families = [
                 "ticket.*",
                 "access.*",
@@ -333,7 +321,7 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
                 "readings.*",
                 "command.*",
             ];
-            let cure = match super::mistakes::nearest(kind, EVENTS.split_whitespace().chain(families)) {
+            let cure = match super::mistakes::nearest(kind, event::KINDS.split_whitespace().chain(families)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("there is {}", listed(families)),
             };
