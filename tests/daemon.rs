@@ -575,7 +575,7 @@ async fn a_device_that_never_answers_gets_one_ticket_which_clears_when_it_does()
     let server = Server::tcp(units.clone()).await.unwrap();
     beside(move || {
         let mut gateway = Gateway::new("gw-silent");
-        let text = format!("builtin = {{ device-silent = \"2s\" }}\n");
+        let text = "builtin = { device-silent = \"2s\" }\n".to_owned();
         let config = wired(&server, &[("pump-1", 1)], "");
         let file = |gateway: &Gateway| {
             gateway.configure(&config);

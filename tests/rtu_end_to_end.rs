@@ -72,8 +72,10 @@ enum Harm {
 struct Fault {
     name: String,
     harm: Harm,
-    play: Box<dyn FnMut(&Question) -> Option<Played> + Send>,
+    play: Play,
 }
+
+type Play = Box<dyn FnMut(&Question) -> Option<Played> + Send>;
 
 /// Once, on unit 1's `FAULT`th question.
 fn once(name: impl Into<String>, harm: Harm, acts: impl Fn(&Question) -> Vec<Act> + Send + 'static) -> Fault {

@@ -25,8 +25,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::frame::{self, Heard};
-use super::master::{Failure, Outcome};
+use super::master::Outcome;
 use super::pdu::Request;
+use crate::field::poll::Failure;
 use crate::field::wire::{Link, Wire};
 
 #[derive(Debug)]
