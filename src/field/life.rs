@@ -20,6 +20,8 @@ pub struct Turns {
 pub const FAILURES_OFFLINE: u32 = 3;
 /// A silent device is asked at least so often.
 const PAUSE_MOST: Duration = Duration::from_secs(60);
+/// A device that is asked rarely is left alone by that.
+const ALONE_MOST: Duration = Duration::from_secs(10);
 
 impl Turns {
     /// Due at `start`. Devices of one period are asked one after the other and then not for the rest of it: to
@@ -58,10 +60,14 @@ impl Turns {
         }
     }
 
-    /// It is alive, but not to be asked before `until`.
-    pub fn put_off(&mut self, now: Instant, until: Instant) {
+    /// It is alive, but older answers of it may be under way: not asked before `until`, nor for most of two turns. The
+    /// third poll after a fault is the one that has to be right, so what it can wait, it waits.
+    pub fn leave_alone(&mut self, now: Instant, until: Instant) {
         self.next(now);
-        self.due = self.due.max(until);
+        self.due = self
+            .due
+            .max(until)
+            .max(now + (self.poll * 17 / 10).min(ALONE_MOST));
     }
 
     /// Turns that were missed entirely are skipped.
@@ -118,9 +124,12 @@ mod tests {
     fn a_device_in_doubt_is_not_asked_before_its_time() {
         let start = Instant::now();
         let mut turns = Turns::new(SECOND, start);
-        turns.put_off(start, start + SECOND / 2);
-        assert_eq!(turns.due(), start + SECOND);
-        turns.put_off(start + SECOND, start + SECOND * 5 / 2);
+        turns.leave_alone(start, start + SECOND / 2);
+        assert_eq!(turns.due(), start + SECOND * 17 / 10);
+        turns.leave_alone(start, start + SECOND * 5 / 2);
         assert_eq!(turns.due(), start + SECOND * 5 / 2);
+        let mut hourly = Turns::new(SECOND * 3600, start);
+        hourly.leave_alone(start, start + SECOND);
+        assert_eq!(hourly.due(), start + SECOND * 3600);
     }
 }

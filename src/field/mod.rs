@@ -4,6 +4,7 @@ pub mod decode;
 pub mod life;
 pub mod modbus;
 pub mod mqtt;
+mod poll;
 pub mod profile;
 pub mod serial;
 pub mod wire;

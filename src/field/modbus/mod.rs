@@ -1,21 +1,22 @@
 //! Modbus master over TCP, RTU, and RTU over TCP.
 //!
-//! `coalesce` plans the requests once, `channel` polls by turns, `master` asks over `tcp` or `rtu`, and `frame` and
+//! `coalesce` plans the requests once, `units` makes readings of the answers, `master` asks over `tcp` or `rtu`, and `frame` and
 //! `pdu` are the bytes. Why an answer over RTU is not always believed stands at the head of `rtu`.
 
-mod channel;
 mod coalesce;
 mod frame;
 mod master;
 mod pdu;
 mod rtu;
 mod tcp;
+mod units;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Context;
 use super::decode::{Order, Transform, Type};
+use super::poll;
 use super::wire::Wire;
 use crate::reading::{DeviceId, PointId};
 
@@ -66,11 +67,7 @@ pub enum Table {
 
 /// Polls all devices of one wire until `context.stop`, or until nobody takes the readings any more.
 pub async fn run(channel: Arc<str>, settings: Settings, context: Context) {
-    let stop = context.stop.clone();
-    let mut channel = channel::Channel::new(channel, settings, context);
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => {}
-        () = channel.work() => {}
-    }
+    let (wire, timeout) = (settings.wire.clone(), settings.timeout);
+    let units = units::Units::new(settings);
+    poll::run(channel, wire, timeout, units.devices(), units, context).await;
 }

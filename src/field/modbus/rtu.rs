@@ -9,14 +9,14 @@
 //!    taken for another unit's.
 //! 3. A unit that did not answer in time, or not rightly, is *in doubt*: an answer of it may be under way. The next
 //!    question to it is a probe. Whatever it answers only shows that it lives and is thrown away, for it may be the
-//!    late answer, with the probe's own still to come. Then it is left alone until three times the timeout have
-//!    passed since the probe; what arrives meanwhile falls to rule 1, or to rule 2 while others are asked.
-//!    Only then is it believed again.
+//!    late answer, with the probe's own still to come. Then it is left alone until three times the timeout, and most
+//!    of two of its polls (10 s of them at most), have passed since the probe; what arrives meanwhile falls to rule 1,
+//!    or to rule 2 while others are asked. Only then is it believed again.
 //! 4. A line just opened is only listened to for one timeout: who had it before us may have left a question open.
 //!
-//! The bound: an answer that comes later than three times the timeout after its question, from a unit that has
-//! meanwhile answered a probe, can still deceive. Such a unit needs a longer `timeout`. A unit that says the same
-//! answer twice, the second time after the next question of the same length went out, cannot be told from an
+//! The bound: an answer that comes later than that after its question, from a unit that has meanwhile answered a
+//! probe, can still deceive. Such a unit needs a longer `timeout`. A unit that says the same answer twice, the second
+//! time after the next question of the same length went out, cannot be told from an
 //! honest one.
 
 use std::collections::HashMap;
@@ -25,8 +25,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::frame::{self, Heard};
-use super::master::{Failure, Outcome};
+use super::master::Outcome;
 use super::pdu::Request;
+use crate::field::poll::Failure;
 use crate::field::wire::{Link, Wire};
 
 #[derive(Debug)]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::frame::{self, Mbap};
-use super::master::{Failure, Outcome};
+use super::master::Outcome;
 use super::pdu::Request;
+use crate::field::poll::Failure;
 use crate::field::wire::Link;
 
 #[derive(Debug)]

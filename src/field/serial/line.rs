@@ -4,12 +4,12 @@
 //! a timeout it is listened to for one more timeout, and the first answer of a board that was late, or said something
 //! else than its answer, is not believed.
 
-use std::io;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::lock_board::{self, Status};
+use crate::field::poll::Failure;
 use crate::field::wire::{Link, Wire};
 
 /// So long after the last byte the answer is over; a board's own pauses are shorter, timers are not much finer.
@@ -19,69 +19,38 @@ const ANSWER_MOST: usize = 1024;
 
 #[derive(Debug)]
 pub struct Line {
-    wire: Wire,
-    link: Option<Link>,
     timeout: Duration,
-}
-
-#[derive(Debug)]
-pub enum Failure {
-    /// No byte within the timeout.
-    Silent,
-    /// Bytes, but no answer of this board in them.
-    Wrong,
-    Broken(io::Error),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Failure::Broken(error)
-    }
+    quiet: Duration,
 }
 
 impl Line {
-    pub fn new(wire: Wire, timeout: Duration) -> Self {
+    pub fn new(wire: &Wire, timeout: Duration) -> Self {
         Self {
-            wire,
-            link: None,
             timeout,
+            quiet: QUIET.max(wire.silence()),
         }
-    }
-
-    pub fn is_open(&self) -> bool {
-        self.link.is_some()
-    }
-
-    pub async fn open(&mut self) -> io::Result<()> {
-        self.link = Some(self.wire.open().await?);
-        Ok(())
-    }
-
-    pub fn close(&mut self) {
-        self.link = None;
     }
 
     /// The state of all cells of one board. `in_doubt`: its last question got no answer in time, or something else;
     /// then the first answer may be to that one, and it is asked twice.
-    pub async fn ask(&mut self, address: u8, cells: usize, in_doubt: bool) -> Result<Status, Failure> {
-        let mut answer = self.ask_once(address, cells).await;
+    pub async fn ask(
+        &self,
+        link: &mut Link,
+        address: u8,
+        cells: usize,
+        in_doubt: bool,
+    ) -> Result<Status, Failure> {
+        let mut answer = self.ask_once(link, address, cells).await;
         if in_doubt && answer.is_ok() {
-            answer = self.ask_once(address, cells).await;
+            answer = self.ask_once(link, address, cells).await;
         }
-        match answer {
-            Err(Failure::Silent) => self.let_late_answers_pass().await?,
-            Err(Failure::Broken(_)) => self.close(),
-            Ok(_) | Err(Failure::Wrong) => {}
+        if let Err(Failure::Silent) = answer {
+            self.let_late_answers_pass(link).await?;
         }
         answer
     }
 
-    async fn ask_once(&mut self, address: u8, cells: usize) -> Result<Status, Failure> {
-        let quiet = QUIET.max(self.wire.silence());
-        let link = self
-            .link
-            .as_mut()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+    async fn ask_once(&self, link: &mut Link, address: u8, cells: usize) -> Result<Status, Failure> {
         link.drain().await?;
         link.send(&lock_board::request(address)).await?;
         let deadline = Instant::now() + self.timeout;
@@ -92,7 +61,7 @@ impl Line {
                 Err(_) if heard.is_empty() => return Err(Failure::Silent),
                 Err(_) => return Err(Failure::Wrong),
             };
-            while let Ok(got) = timeout_at(Instant::now() + quiet, link.receive(&mut heard)).await {
+            while let Ok(got) = timeout_at(Instant::now() + self.quiet, link.receive(&mut heard)).await {
                 got?;
                 if heard.len() > ANSWER_MOST {
                     return Err(Failure::Wrong);
@@ -105,8 +74,7 @@ impl Line {
         }
     }
 
-    async fn let_late_answers_pass(&mut self) -> Result<(), Failure> {
-        let Some(link) = &mut self.link else { return Ok(()) };
+    async fn let_late_answers_pass(&self, link: &mut Link) -> Result<(), Failure> {
         let deadline = Instant::now() + self.timeout;
         let mut late = Vec::new();
         while let Ok(got) = timeout_at(deadline, link.receive(&mut late)).await {

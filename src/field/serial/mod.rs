@@ -1,14 +1,14 @@
 //! Boards with protocols of their own on a serial line or a serial device server.
 
-mod channel;
+mod boards;
 mod line;
 pub mod lock_board;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Context;
 use super::wire::Wire;
+use super::{Context, poll};
 use crate::reading::{DeviceId, PointId};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +57,7 @@ pub enum FirstByte {
 
 /// Polls all boards of one line until `context.stop`, or until nobody takes the readings any more.
 pub async fn run(channel: Arc<str>, settings: Settings, context: Context) {
-    let stop = context.stop.clone();
-    let mut channel = channel::Channel::new(channel, settings, context);
-    stop.run_until_cancelled(channel.work()).await;
+    let (wire, timeout) = (settings.wire.clone(), settings.timeout);
+    let boards = boards::Boards::new(settings);
+    poll::run(channel, wire, timeout, boards.devices(), boards, context).await;
 }

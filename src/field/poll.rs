@@ -1,4 +1,5 @@
-//! One wire with its devices: who is asked next, what their answers amount to, and what happens when it breaks.
+//! One wire with its devices: who is asked next, what comes of it, and what happens when the wire breaks. How a
+//! question is put is the protocol's business.
 
 use std::future::pending;
 use std::io;
@@ -10,36 +11,78 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::coalesce::{Read, coalesce};
-use super::master::{Failure, Master, Outcome};
-use super::{Device, Settings};
+use super::Context;
+use super::life::Turns;
+use super::wire::{Link, Wire};
 use crate::backoff::Backoff;
-use crate::field::life::Turns;
-use crate::field::wire::Wire;
-use crate::field::{Context, decode};
 use crate::metrics::{Metrics, Request};
-use crate::reading::{Batch, Life, Millis, Reading, Reason};
+use crate::reading::{Batch, DeviceId, Life, PointId, Reading, Reason};
 use crate::time::now;
 
+/// A protocol, which knows its devices and their questions by number.
+pub trait Ask {
+    /// The wire was opened anew.
+    fn opened(&mut self) {}
+
+    /// Puts one question to one device; what was read is appended to `readings`.
+    async fn ask(
+        &mut self,
+        link: &mut Link,
+        device: usize,
+        question: usize,
+        readings: &mut Vec<Reading>,
+    ) -> Result<Answer, Failure>;
+}
+
+/// A device as it is polled: all its questions make one poll.
 #[derive(Debug)]
-pub struct Channel {
+pub struct Device {
+    pub id: DeviceId,
+    pub every: Duration,
+    pub points: Vec<PointId>,
+    pub questions: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Read,
+    /// The device says that it cannot.
+    Refused,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    Silent,
+    /// Something came, but no answer to this question.
+    Wrong,
+    /// The gateway in between says that it cannot be reached.
+    Unreached,
+    /// It answers, but may be answering an older question; not to be asked before `until`.
+    Doubt {
+        until: Instant,
+    },
+    Broken(io::Error),
+}
+
+#[derive(Debug)]
+struct Poll<P> {
     id: Arc<str>,
+    wire: Wire,
+    link: Option<Link>,
     timeout: Duration,
-    master: Master,
+    protocol: P,
     units: Vec<Unit>,
     out: mpsc::Sender<Batch>,
     counters: Counters,
     health: Health,
-    words: Vec<u16>,
 }
 
-/// A device as it is polled.
 #[derive(Debug)]
 struct Unit {
     device: Device,
-    reads: Vec<Read>,
     turns: Turns,
-    /// Which of `reads` a poll begins with: the one after the last that failed, so that none is shut out by another.
+    /// Which question a poll begins with: the one after the last that failed, so that none is shut out by another.
     first: usize,
 }
 
@@ -73,50 +116,52 @@ const BREAKS_DOWN: u32 = 3;
 /// A peer that lost its power leaves a connection that looks alive; after so much silence a new one is tried.
 const UNANSWERED_MOST: u32 = 3;
 
-/// The exceptions by which a gateway says that the unit behind it does not answer.
-const GATEWAY_PATH_UNAVAILABLE: u8 = 0x0A;
-const GATEWAY_NO_RESPONSE: u8 = 0x0B;
-
 /// Nobody takes readings any more: the daemon stops.
 #[derive(Debug)]
 struct Closed;
 
-impl Channel {
-    pub fn new(id: Arc<str>, settings: Settings, context: Context) -> Self {
-        let master = Master::new(&settings);
-        let start = Instant::now();
-        let units = settings
-            .devices
-            .into_iter()
-            .map(|device| Unit::new(device, start));
-        Self {
-            counters: Counters::new(&context.metrics, &id),
-            id,
-            timeout: settings.timeout,
-            master,
-            units: units.filter(|unit| !unit.reads.is_empty()).collect(),
-            out: context.out,
-            health: Health::new(),
-            words: Vec::new(),
-        }
-    }
+/// Polls all devices of one wire until `context.stop`, or until nobody takes the readings any more. `timeout`: how
+/// long a device may take to answer.
+pub async fn run(
+    id: Arc<str>,
+    wire: Wire,
+    timeout: Duration,
+    devices: Vec<Device>,
+    protocol: impl Ask,
+    context: Context,
+) {
+    let start = Instant::now();
+    let unit = |device: Device| Unit {
+        turns: Turns::new(device.every, start),
+        device,
+        first: 0,
+    };
+    let mut poll = Poll {
+        counters: Counters::new(&context.metrics, &id),
+        id,
+        wire,
+        link: None,
+        timeout,
+        protocol,
+        units: devices.into_iter().map(unit).collect(),
+        out: context.out,
+        health: Health::new(),
+    };
+    // Closed is the end as well.
+    let _ = context.stop.run_until_cancelled(poll.work()).await;
+}
 
-    /// Polls until nobody takes readings any more.
-    pub async fn work(&mut self) {
+impl<P: Ask> Poll<P> {
+    async fn work(&mut self) -> Result<(), Closed> {
         loop {
             let Some(next) = self.next() else {
                 return pending().await; // no device has a point
             };
-            let turn = async {
-                if !self.master.is_open() {
-                    self.open().await?;
-                }
-                sleep_until(self.units[next].turns.due()).await;
-                self.poll(next).await
-            };
-            if let Err(Closed) = turn.await {
-                return;
+            if self.link.is_none() {
+                self.open().await?;
             }
+            sleep_until(self.units[next].turns.due()).await;
+            self.poll(next).await?;
         }
     }
 
@@ -128,14 +173,15 @@ impl Channel {
     // --- one poll ---
 
     async fn poll(&mut self, index: usize) -> Result<(), Closed> {
-        let unit = &self.units[index];
-        let (first, reads) = (unit.first, unit.reads.len());
-        let mut readings = Vec::with_capacity(unit.device.points.len());
-        for nth in (0..reads).map(|n| (first + n) % reads) {
+        let Unit { device, first, .. } = &self.units[index];
+        let (first, questions) = (*first, device.questions);
+        let mut readings = Vec::with_capacity(device.points.len());
+        for nth in (0..questions).map(|n| (first + n) % questions) {
             if let Err(failure) = self.read(index, nth, &mut readings).await {
-                self.units[index].first = (nth + 1) % reads;
+                self.units[index].first = (nth + 1) % questions;
                 return self.failed(index, failure, readings).await;
             }
+            self.health.answer(&self.id);
         }
         self.units[index].turns.answered(Instant::now());
         self.hand_on(index, readings, Some(Life::Online)).await
@@ -145,34 +191,25 @@ impl Channel {
     /// that answered and then broke is nobody's fault, and the question is asked again on a new one. A connection on
     /// which nobody answered is not forgiven, so a question is asked twice at the most.
     async fn read(&mut self, index: usize, nth: usize, readings: &mut Vec<Reading>) -> Result<(), Failure> {
-        let outcome = match self.ask(index, nth).await {
+        match self.ask(index, nth, readings).await {
             Err(Failure::Broken(_)) if self.health.answered => {
-                self.master.open().await?;
-                self.health.answered = false;
-                self.ask(index, nth).await
+                self.connect().await?;
+                self.ask(index, nth, readings).await
             }
             outcome => outcome,
-        };
-        let unit = &self.units[index];
-        let read = &unit.reads[nth];
-        let outcome = outcome?;
-        self.health.answer(&self.id);
-        match outcome {
-            Outcome::Words => unit.read(read, &self.words, readings),
-            Outcome::Exception(GATEWAY_PATH_UNAVAILABLE | GATEWAY_NO_RESPONSE) => {
-                return Err(Failure::Unreached);
-            }
-            Outcome::Exception(_) => unit.refused(read, Reason::DeviceError, readings),
         }
-        Ok(())
     }
 
-    async fn ask(&mut self, index: usize, nth: usize) -> Result<Outcome, Failure> {
-        let unit = &self.units[index];
-        let request = &unit.reads[nth].request;
-        let outcome = self.master.ask(unit.device.unit, request, &mut self.words).await;
+    async fn ask(&mut self, index: usize, nth: usize, readings: &mut Vec<Reading>) -> Result<(), Failure> {
+        let Some(link) = &mut self.link else {
+            return Err(io::Error::from(io::ErrorKind::NotConnected).into());
+        };
+        let outcome = self.protocol.ask(link, index, nth, readings).await;
         self.counters.count(&outcome);
-        outcome
+        if let Err(Failure::Broken(_)) = outcome {
+            self.link = None;
+        }
+        outcome.map(|_| ())
     }
 
     /// A poll ended early, with these readings.
@@ -182,7 +219,7 @@ impl Channel {
         let broken = match failure {
             Failure::Doubt { until } => {
                 self.health.answer(&self.id);
-                self.units[index].turns.put_off(Instant::now(), until);
+                self.units[index].turns.leave_alone(Instant::now(), until);
                 return match readings.is_empty() {
                     true => Ok(()),
                     false => self.hand_on(index, readings, Some(Life::Online)).await,
@@ -197,18 +234,21 @@ impl Channel {
                 self.health.unanswered += 1;
                 None
             }
-            Failure::Wrong | Failure::Unreached => {
+            Failure::Wrong => {
                 self.health.unanswered = 0;
+                None
+            }
+            Failure::Unreached => {
+                self.health.answer(&self.id);
                 None
             }
         };
         self.miss(index, why, readings).await?;
         if let Some(e) = broken {
             self.broke(&e).await?;
-        } else if self.health.unanswered >= UNANSWERED_MOST && matches!(self.master.wire(), Wire::Tcp { .. })
-        {
+        } else if self.health.unanswered >= UNANSWERED_MOST && matches!(self.wire, Wire::Tcp { .. }) {
             self.health.unanswered = 0;
-            self.master.close();
+            self.link = None;
         }
         Ok(())
     }
@@ -226,22 +266,21 @@ impl Channel {
 
     /// The points that got no answer are bad; the device is offline when this happens again and again.
     async fn miss(&mut self, index: usize, why: String, mut readings: Vec<Reading>) -> Result<(), Closed> {
-        let unit = &mut self.units[index];
-        let answered_in_part = !readings.is_empty();
+        let Unit { device, turns, .. } = &mut self.units[index];
+        let life = if readings.is_empty() {
+            turns.failed(Instant::now());
+            turns.is_offline().then_some(Life::Offline { why })
+        } else {
+            turns.answered(Instant::now());
+            Some(Life::Online)
+        };
         let at = now();
-        let missed = unit.device.points.iter().map(|p| p.id);
+        let missed = device.points.iter().copied();
         let missed: Vec<_> = missed
-            .filter(|id| readings.iter().all(|r| r.point != *id))
-            .map(|id| Reading::bad(id, at, Reason::NoAnswer))
+            .filter(|point| readings.iter().all(|r| r.point != *point))
+            .map(|point| Reading::bad(point, at, Reason::NoAnswer))
             .collect();
         readings.extend(missed);
-        let life = if answered_in_part {
-            unit.turns.answered(Instant::now());
-            Some(Life::Online)
-        } else {
-            unit.turns.failed(Instant::now());
-            unit.turns.is_offline().then_some(Life::Offline { why })
-        };
         self.hand_on(index, readings, life).await
     }
 
@@ -257,14 +296,21 @@ impl Channel {
 
     // --- the wire ---
 
+    async fn connect(&mut self) -> io::Result<()> {
+        self.link = None; // a serial port is held by one alone
+        self.link = Some(self.wire.open().await?);
+        self.protocol.opened();
+        self.health.answered = false;
+        Ok(())
+    }
+
     /// Tries until the wire is open, ever more rarely.
     async fn open(&mut self) -> Result<(), Closed> {
-        self.health.answered = false;
-        while let Err(e) = self.master.open().await {
+        while let Err(e) = self.connect().await {
             self.down(&e).await?;
             sleep(self.health.pauses.pause()).await;
         }
-        debug!(channel = %self.id, wire = %self.master.wire(), "The wire is open.");
+        debug!(channel = %self.id, wire = %self.wire, "The wire is open.");
         Ok(())
     }
 
@@ -289,7 +335,7 @@ impl Channel {
         for index in 0..self.units.len() {
             let at = now();
             let points = self.units[index].device.points.iter();
-            let readings = points.map(|p| Reading::bad(p.id, at, Reason::WireDown)).collect();
+            let readings = points.map(|&p| Reading::bad(p, at, Reason::WireDown)).collect();
             let why = e.to_string();
             self.hand_on(index, readings, Some(Life::Offline { why })).await?;
         }
@@ -297,35 +343,9 @@ impl Channel {
     }
 }
 
-impl Unit {
-    fn new(device: Device, start: Instant) -> Self {
-        Self {
-            reads: coalesce(&device.points),
-            turns: Turns::new(device.poll, start),
-            device,
-            first: 0,
-        }
-    }
-
-    fn read(&self, read: &Read, words: &[u16], readings: &mut Vec<Reading>) {
-        let at: Millis = now();
-        readings.extend(read.points.iter().map(|&(nth, place)| {
-            let point = &self.device.points[nth];
-            let registers = usize::from(point.kind.registers());
-            words
-                .get(place..place + registers)
-                .and_then(|words| decode::value(point.kind, point.order, point.bit, &point.transform, words))
-                .map_or_else(
-                    || Reading::bad(point.id, at, Reason::Unreadable),
-                    |value| Reading::good(point.id, at, value),
-                )
-        }));
-    }
-
-    fn refused(&self, read: &Read, reason: Reason, readings: &mut Vec<Reading>) {
-        let at = now();
-        let points = read.points.iter().map(|&(nth, _)| self.device.points[nth].id);
-        readings.extend(points.map(|id| Reading::bad(id, at, reason)));
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        Failure::Broken(e)
     }
 }
 
@@ -371,12 +391,12 @@ impl Counters {
         }
     }
 
-    fn count(&self, outcome: &Result<Outcome, Failure>) {
+    fn count(&self, outcome: &Result<Answer, Failure>) {
         let counter = match outcome {
-            Ok(Outcome::Words) => &self.ok,
-            Ok(Outcome::Exception(_)) => &self.exception,
+            Ok(Answer::Read) => &self.ok,
+            Ok(Answer::Refused) | Err(Failure::Unreached) => &self.exception,
             Err(Failure::Silent) => &self.timeout,
-            Err(Failure::Wrong | Failure::Unreached | Failure::Doubt { .. }) => &self.wrong,
+            Err(Failure::Wrong | Failure::Doubt { .. }) => &self.wrong,
             Err(Failure::Broken(_)) => &self.broken,
         };
         counter.inc();
