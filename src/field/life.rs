@@ -123,13 +123,17 @@ mod tests {
     #[test]
     fn a_device_in_doubt_is_not_asked_before_its_time() {
         let start = Instant::now();
-        let mut turns = Turns::new(SECOND, start);
-        turns.leave_alone(start, start + SECOND / 2);
-        assert_eq!(turns.due(), start + SECOND * 17 / 10);
-        turns.leave_alone(start, start + SECOND * 5 / 2);
-        assert_eq!(turns.due(), start + SECOND * 5 / 2);
-        let mut hourly = Turns::new(SECOND * 3600, start);
-        hourly.leave_alone(start, start + SECOND);
-        assert_eq!(hourly.due(), start + SECOND * 3600);
+        let due = |poll, until| {
+            let mut turns = Turns::new(poll, start);
+            turns.leave_alone(start, start + until);
+            turns.due() - start
+        };
+        assert_eq!(due(SECOND, SECOND / 2), SECOND * 17 / 10);
+        assert_eq!(due(SECOND, SECOND * 5 / 2), SECOND * 5 / 2);
+        assert_eq!(
+            due(SECOND * 3600, SECOND),
+            SECOND * 3600,
+            "no more than its own turn"
+        );
     }
 }
