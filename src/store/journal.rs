@@ -80,8 +80,8 @@ pub struct Memory {
     pub last_trace: Millis,
 }
 
-/// Closed tickets are remembered this long, since their fault may come back.
-const CLOSED_REMEMBERED: Millis = 30 * 24 * 3600 * 1000;
+/// Closed tickets are remembered this long, since their fault may come back; no rule can reopen an older one.
+pub const CLOSED_REMEMBERED: Millis = 30 * 24 * 3600 * 1000;
 /// Closed tickets remembered at the most, the latest ones; a storm must not eat the memory.
 const CLOSED_REMEMBERED_MAX: usize = 2000;
 /// Rows deleted in one transaction, so that a commit never waits long for it.

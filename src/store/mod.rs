@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::event::Stored;
 
 pub use history::History;
-pub use journal::{DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
+pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use outbox::{Outbox, Settled};
 pub use series::Sample;
 pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, SAMPLES_MAX, TICKETS_MAX, View};
