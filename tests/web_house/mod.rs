@@ -29,6 +29,8 @@ pub struct House {
     pub stop: CancellationToken,
     pub serving: JoinHandle<std::io::Result<()>>,
     pub view: store::View,
+    /// Dropping it writes what it has gathered.
+    pub history: Option<store::History>,
     pub dir: tempfile::TempDir,
 }
 
@@ -116,6 +118,7 @@ impl House {
             stop,
             serving,
             view: ends.view,
+            history: Some(ends.history),
             dir,
         }
     }
