@@ -1,7 +1,7 @@
 //! The writing end: one page of changes is one transaction, on the disk when `commit` returns.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use crate::ticket::{State, Ticket};
 #[derive(Debug)]
 pub struct Journal {
     db: Connection,
-    path: PathBuf,
     gateway: Arc<str>,
     epoch: Arc<str>,
     head: u64,
@@ -95,7 +94,6 @@ impl Journal {
         let head = file::head(&db)?;
         Ok(Self {
             db,
-            path,
             gateway: gateway.into(),
             epoch: epoch.into(),
             head,
@@ -112,16 +110,6 @@ impl Journal {
     /// The last event's number, 0 where there is none.
     pub fn head(&self) -> u64 {
         self.head
-    }
-
-    /// Bytes that the journal takes on the disk.
-    pub fn bytes(&self) -> u64 {
-        let [wal, _] = file::beside(&self.path);
-        [&self.path, &wal]
-            .into_iter()
-            .filter_map(|path| fs::metadata(path).ok())
-            .map(|meta| meta.len())
-            .sum()
     }
 
     pub fn recall(&self) -> Result<Memory, Error> {
