@@ -31,10 +31,6 @@ impl Backoff {
         grown.mul_f64(1.0 - random_share() / 4.0)
     }
 
-    pub fn failures(&self) -> u32 {
-        self.failures
-    }
-
     pub fn reset(&mut self) {
         self.failures = 0;
     }

@@ -181,6 +181,4 @@ pub enum Refusal {
         spoken: u64,
         reopened: u64,
     },
-    #[error("the journal cannot be written now: {0}; try again")]
-    NotWritten(String),
 }

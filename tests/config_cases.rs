@@ -357,6 +357,40 @@ fn the_silence_of_a_device_is_watched_unless_it_is_switched_off() {
     assert_eq!(silent("builtin = { device-silent = false }", ""), None);
     let one = (Over::Devices(vec![DeviceId(0)]), Condition::Silent(600_000), ten);
     assert_eq!(silent("", "builtin = { device-silent = false }"), Some(one));
+    // One that is asked seldom may miss as many polls as the others; each device is watched once.
+    let seldom = |span: &str, poll: &str| {
+        let loaded = good(&format!(
+            "builtin = {{ device-silent = \"{span}\" }}\n{CHANNELS}{TWO}poll = \"{poll}\"\n"
+        ));
+        let rules = loaded.gateway.rules.into_iter();
+        rules
+            .map(|rule| {
+                (
+                    rule.id.to_string(),
+                    rule.over,
+                    rule.condition,
+                    rule.limit.to_string(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let rule = |device, span, limit: &str| {
+        (
+            DEVICE_SILENT.to_owned(),
+            Over::Devices(vec![DeviceId(device)]),
+            Condition::Silent(span),
+            limit.to_owned(),
+        )
+    };
+    assert_eq!(
+        seldom("10m", "15m"),
+        [
+            rule(0, 600_000, r#"{"silent":"10m"}"#),
+            rule(1, 2_700_000, r#"{"silent":"45m"}"#)
+        ]
+    );
+    assert_eq!(seldom("1s", "1m")[0], rule(0, 3000, r#"{"silent":"3s"}"#));
+    assert_eq!(seldom("10m", "200s").len(), 1);
     // A device that speaks by itself is not asked, and its silence says nothing.
     let mqtt =
         "[[device]]\nid = \"d\"\nchannel = \"broker\"\ntopic = \"t\"\nprofile = \"zigbee2mqtt-leak\"\n";

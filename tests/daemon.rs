@@ -42,12 +42,15 @@ fn rule(id: &str, point: &str) -> String {
 }
 
 /// Two mistakes; the first is in line 9 of the file, since the gateway itself takes six.
-const BAD: &str = "[[channel]]\nid = \"plant\"\ntype = \"modbus-tpc\"\n[[rule]]\nid = \"r\"\n";
+const BAD: &str = "[[channel]]\nid = \"plant\"\ntype = \"modbus-tpc\"\n[[rule]]\nid = \"r\"\n\
+    [[sync]]\nname = \"crm\"\nurl = \"http://127.0.0.1:1/\"\ntoken = \"hunter2\"\n";
 
 fn names_its_mistakes(said: &str, gateway: &Gateway) {
     let place = format!("{}:9:8", gateway.file().display());
     assert!(said.contains(&place), "no `{place}` in\n{said}");
     assert!(said.contains("point"), "not all mistakes at once in\n{said}");
+    assert!(!said.contains("hunter2"), "a secret in\n{said}");
+    assert!(said.contains("a secret must not stand"), "{said}");
 }
 
 fn names_its_cures(said: &str, gateway: &Gateway) {

@@ -254,7 +254,14 @@ async fn run(fault: Fault) {
         }
         let store = gateway.store();
         let histories: Vec<Vec<Sample>> = (0..POINTS.len())
-            .map(|point| store.view.history(&id(point), 0, Millis::MAX).unwrap())
+            .map(|point| {
+                let mut samples = Vec::new();
+                let readings = store.view.readings().unwrap();
+                readings
+                    .between(&id(point), 0, Millis::MAX, |sample| samples.push(sample))
+                    .unwrap();
+                samples
+            })
             .collect();
         for (point, history) in histories.iter().enumerate() {
             for sample in history {

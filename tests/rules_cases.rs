@@ -509,7 +509,6 @@ impl<'a> Bench<'a> {
             Err(Refusal::Unknown(_)) => "unknown",
             Err(Refusal::ConditionHolds(_)) => "holds",
             Err(Refusal::Stale { .. }) => "stale",
-            Err(Refusal::NotWritten(_)) => "not-written",
         };
         let expected = keys.get("refused").copied().unwrap_or_default();
         if answer != expected {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::channels::{self, Channel, Type};
 use super::hang::{Numbers, cells, fits, lock_board, poll, topics};
@@ -26,6 +27,8 @@ pub(super) struct Installed<'a> {
     pub points: Vec<reading::Point>,
     /// Of each point, what its values look like.
     pub shapes: Vec<Shape>,
+    /// How often each device is asked; `None`: it speaks by itself.
+    pub polls: Vec<Option<Duration>>,
     /// What each device itself says of the built-in `device-silent`.
     pub silent: Vec<Option<bool>>,
     /// Rules that a profile suggests and a device has turned on.
@@ -103,12 +106,13 @@ impl<'a> Installer<'a> {
             device: DeviceId(self.installed.devices.len() as u32),
             first: self.installed.points.len() as u32,
         };
-        match hung {
+        let every = match hung {
             Kind::Modbus(settings) => {
                 let top = if *kind == Type::ModbusTcp { Some(255) } else { None };
                 let unit = self.unit(&mut section, &draft.id, &channel, 247, top);
                 let poll = poll(&mut section);
                 settings.devices.push(numbers.modbus(unit, poll, &draft.points));
+                Some(poll)
             }
             Kind::Serial(settings) => {
                 let address = self.unit(&mut section, &draft.id, &channel, 32, None);
@@ -117,17 +121,19 @@ impl<'a> Installer<'a> {
                 settings
                     .boards
                     .push(numbers.board(address, poll, protocol, &draft.points));
+                Some(poll)
             }
             Kind::Mqtt(settings) => {
                 let (topic, availability) = topics(&mut section, draft.profile);
                 settings
                     .devices
                     .push(numbers.mqtt(topic, availability, &draft.points));
+                None
             }
-        }
+        };
         let spot = section.spot();
         section.finish();
-        self.enter(draft, channel, *kind != Type::Mqtt, spot);
+        self.enter(draft, channel, every, spot);
     }
 
     /// Without a channel that suits it nobody knows which keys it may have; its points are told by what it has.
@@ -159,7 +165,7 @@ impl<'a> Installer<'a> {
         }
         let spot = section.spot();
         section.finish();
-        self.enter(draft, "".into(), false, spot);
+        self.enter(draft, "".into(), None, spot);
     }
 
     /// The profile by its name; an unknown one leaves the device's points untold.
@@ -264,7 +270,7 @@ impl<'a> Installer<'a> {
     }
 
     /// Gives the device and its points their numbers in the site.
-    fn enter(&mut self, draft: Draft<'_>, channel: Arc<str>, polled: bool, spot: Spot) {
+    fn enter(&mut self, draft: Draft<'_>, channel: Arc<str>, poll: Option<Duration>, spot: Spot) {
         let device = DeviceId(self.installed.devices.len() as u32);
         let first_point = self.installed.points.len() as u32;
         self.installed.devices.push(reading::Device {
@@ -272,10 +278,11 @@ impl<'a> Installer<'a> {
             channel,
             profile: draft.profile.map(|profile| profile.name.clone()),
             place: draft.place.into(),
-            polled,
+            polled: poll.is_some(),
             first_point,
             points: draft.points.len() as u32,
         });
+        self.installed.polls.push(poll);
         for point in draft.points {
             self.installed.shapes.push(point.shape());
             self.installed.points.push(reading::Point {

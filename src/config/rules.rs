@@ -1,5 +1,6 @@
 //! `[[rule]]`, the rules that profiles suggest, and the built-in ones.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,15 @@ use crate::rules::{
     Condition, DEVICE_SILENT, DEVICE_SILENT_DEFAULT, Over, REOPEN_DEFAULT, Rule, SETTLE_DEFAULT,
     VERIFY_DEFAULT,
 };
+use crate::store::CLOSED_REMEMBERED;
 use crate::ticket::Class;
 
 pub const RULES_MAX: usize = 2048;
 /// Patterns of one rule.
 const PATTERNS_MAX: usize = 64;
 pub(super) const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Older tickets are not remembered, so that they could not be reopened.
+const REOPEN_MAX: Duration = Duration::from_millis(CLOSED_REMEMBERED.unsigned_abs());
 pub(super) const SILENT_MIN: Duration = Duration::from_secs(1);
 const LEVEL_DEFAULT: u8 = 3;
 
@@ -79,14 +83,16 @@ fn rule(
     section.entry("id");
     let points = points(&mut section, owner, installed);
     let (condition, limit) = condition(&mut section);
-    let mut delay = |key, default: Millis| {
+    let mut delay = |key, default: Millis, most| {
         section
-            .span(key, Duration::ZERO..=DELAY_MAX)
+            .span(key, Duration::ZERO..=most)
             .map_or(default, |told| millis(told.value))
     };
-    let (on_delay, off_delay) = (delay("on_delay", 0), delay("off_delay", 0));
-    let settle = delay("settle", SETTLE_DEFAULT);
-    let (verify, reopen) = (delay("verify", VERIFY_DEFAULT), delay("reopen", REOPEN_DEFAULT));
+    let on_delay = delay("on_delay", 0, DELAY_MAX);
+    let off_delay = delay("off_delay", 0, DELAY_MAX);
+    let settle = delay("settle", SETTLE_DEFAULT, DELAY_MAX);
+    let verify = delay("verify", VERIFY_DEFAULT, DELAY_MAX);
+    let reopen = delay("reopen", REOPEN_DEFAULT, REOPEN_MAX);
     let classes = [
         ("immediate", Class::Immediate),
         ("planned", Class::Planned),
@@ -241,23 +247,29 @@ impl Read for Title {
 
 // ---------------------------------------------------------------------------------------------- built in
 
-/// `device-silent` over all polled devices that have it on; `None` where there is none.
-pub(super) fn built_in(
-    table: Option<&Table>,
-    installed: &Installed<'_>,
-    report: &Report<'_>,
-) -> Option<Rule> {
+/// Polls that a device may miss before it is silent, however short the span: or each answer would end a silence.
+const POLLS_MISSED: u32 = 3;
+
+/// `device-silent` over all polled devices that have it on. One rule for each span: a device that is asked seldom has a
+/// longer one. They have no device in common, so one id names one episode of each device all the same.
+pub(super) fn built_in(table: Option<&Table>, installed: &Installed<'_>, report: &Report<'_>) -> Vec<Rule> {
     let silent = table.map_or(Some(DEVICE_SILENT_DEFAULT), |table| switches(table, report));
-    let on = |(i, own): (u32, &Option<bool>)| {
-        let polled = installed
-            .devices
-            .get(i as usize)
-            .is_some_and(|device| device.polled);
-        (polled && own.unwrap_or(silent.is_some())).then_some(DeviceId(i))
-    };
-    let devices: Vec<DeviceId> = (0..).zip(&installed.silent).filter_map(on).collect();
     let span = silent.unwrap_or(DEVICE_SILENT_DEFAULT);
-    (!devices.is_empty()).then(|| Rule {
+    let mut by_span: BTreeMap<Millis, Vec<DeviceId>> = BTreeMap::new();
+    for (i, (own, poll)) in (0..).zip(installed.silent.iter().zip(&installed.polls)) {
+        if let Some(poll) = poll.filter(|_| own.unwrap_or(silent.is_some())) {
+            let span = span.max(millis(poll * POLLS_MISSED));
+            by_span.entry(span).or_default().push(DeviceId(i));
+        }
+    }
+    by_span
+        .into_iter()
+        .map(|(span, devices)| device_silent(span, devices))
+        .collect()
+}
+
+fn device_silent(span: Millis, devices: Vec<DeviceId>) -> Rule {
+    Rule {
         id: DEVICE_SILENT.into(),
         over: Over::Devices(devices),
         condition: Condition::Silent(span),
@@ -272,7 +284,7 @@ pub(super) fn built_in(
         level: 2,
         trade: None,
         title: None,
-    })
+    }
 }
 
 /// How long a device may be silent; `None`: switched off.

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
@@ -16,7 +17,6 @@ use tracing::{error, warn};
 
 use super::scribe::{Desk, HandOver, Retire, Row, Scribe};
 use super::series::{self, Encoder, Sample};
-use super::view::SAMPLES_MAX;
 use super::{Error, file};
 use crate::reading::{Millis, Reading};
 
@@ -45,6 +45,8 @@ const FLUSH_EVERY: Millis = 60_000;
 const GATHERED_ENOUGH: usize = 512 << 10;
 /// So much gathered and under way is all that the memory gives, while the disk takes nothing.
 const GATHERED_MAX: usize = 1 << 20;
+/// Readings in one answer; go on from the last one's time.
+pub const SAMPLES_MAX: usize = 50_000;
 /// How long the end may wait for the disk.
 const CLOSE_WAITS: Duration = Duration::from_secs(2);
 
@@ -128,10 +130,19 @@ impl History {
     /// Writes everything gathered and ends the thread; waits two seconds for it at the most, and then leaves it to itself.
     pub fn close(self) {}
 
-    /// The written readings of one point since a time, oldest first.
+    /// The written readings of one point since a time, oldest first; at most [`SAMPLES_MAX`].
     pub fn recent(&self, point: &str, since: Millis) -> Result<Vec<Sample>, Error> {
         let db = file::reader(&self.path)?;
-        Ok(series::between(&db, point, since, Millis::MAX, SAMPLES_MAX)?)
+        let mut samples = Vec::new();
+        series::between(&db, point, since, Millis::MAX, |sample| {
+            samples.push(sample);
+            if samples.len() < SAMPLES_MAX {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        Ok(samples)
     }
 
     /// Time of the last reading that was written, 0 where there is none.

@@ -1,7 +1,7 @@
 //! The writing end: one page of changes is one transaction, on the disk when `commit` returns.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use crate::ticket::{State, Ticket};
 #[derive(Debug)]
 pub struct Journal {
     db: Connection,
-    path: PathBuf,
     gateway: Arc<str>,
     epoch: Arc<str>,
     head: u64,
@@ -80,8 +79,8 @@ pub struct Memory {
     pub last_trace: Millis,
 }
 
-/// Closed tickets are remembered this long, since their fault may come back.
-const CLOSED_REMEMBERED: Millis = 30 * 24 * 3600 * 1000;
+/// Closed tickets are remembered this long, since their fault may come back; no rule can reopen an older one.
+pub const CLOSED_REMEMBERED: Millis = 30 * 24 * 3600 * 1000;
 /// Closed tickets remembered at the most, the latest ones; a storm must not eat the memory.
 const CLOSED_REMEMBERED_MAX: usize = 2000;
 /// Rows deleted in one transaction, so that a commit never waits long for it.
@@ -95,7 +94,6 @@ impl Journal {
         let head = file::head(&db)?;
         Ok(Self {
             db,
-            path,
             gateway: gateway.into(),
             epoch: epoch.into(),
             head,
@@ -112,16 +110,6 @@ impl Journal {
     /// The last event's number, 0 where there is none.
     pub fn head(&self) -> u64 {
         self.head
-    }
-
-    /// Bytes that the journal takes on the disk.
-    pub fn bytes(&self) -> u64 {
-        let [wal, _] = file::beside(&self.path);
-        [&self.path, &wal]
-            .into_iter()
-            .filter_map(|path| fs::metadata(path).ok())
-            .map(|meta| meta.len())
-            .sum()
     }
 
     pub fn recall(&self) -> Result<Memory, Error> {

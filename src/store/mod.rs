@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use crate::event::Stored;
 
-pub use history::History;
-pub use journal::{DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
+pub use history::{History, SAMPLES_MAX};
+pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use outbox::{Outbox, Settled};
 pub use series::Sample;
-pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, SAMPLES_MAX, TICKETS_MAX, View};
+pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, Readings, TICKETS_MAX, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {

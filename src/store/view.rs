@@ -1,5 +1,6 @@
 //! The reading end: shows everything, disturbs nothing. Its calls block; an async caller goes through `spawn_blocking`.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,12 @@ pub struct View {
     db: Arc<Mutex<Connection>>,
     history: Arc<Path>,
     epoch: Arc<str>,
+}
+
+/// An open history, for one question.
+#[derive(Debug)]
+pub struct Readings {
+    db: Connection,
 }
 
 /// Which tickets; an empty list of states means all.
@@ -48,8 +55,6 @@ pub struct ConsumerNow {
 
 pub const TICKETS_MAX: usize = 1000;
 pub const ASIDE_SHOWN_MAX: usize = 100;
-/// Readings in one answer; go on from the last one's time.
-pub const SAMPLES_MAX: usize = 50_000;
 /// Events looked at for one slice, so that a choosy reader cannot hold the connection for long.
 const SCANNED_MAX: usize = 5000;
 /// Bytes of JSON in one slice; there is always room for one event.
@@ -151,16 +156,38 @@ impl View {
         Ok(consumers)
     }
 
-    /// The readings of one point between two times, both included, oldest first; at most [`SAMPLES_MAX`].
-    /// What was read in the last minute may not be in it yet.
-    pub fn history(&self, point: &str, from: Millis, to: Millis) -> Result<Vec<Sample>, Error> {
+    /// The history as it is now. What was read in the last minute may not be in it yet.
+    pub fn readings(&self) -> Result<Readings, Error> {
         // Opened for each question: they are rare, and the file may have been put aside in the meantime.
         let db = file::reader(&self.history)?;
-        Ok(series::between(&db, point, from, to, SAMPLES_MAX)?)
+        Ok(Readings { db })
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Readings {
+    /// Time of the oldest reading that is kept, of whichever point.
+    pub fn since(&self) -> Result<Option<Millis>, Error> {
+        let oldest = "SELECT min(first) FROM flush";
+        Ok(self.db.query_row(oldest, [], |row| row.get(0))?)
+    }
+
+    /// Gives `take` all readings of one point between two times, both included, oldest first; however many there are,
+    /// a minute of them is in memory.
+    pub fn between(
+        &self,
+        point: &str,
+        from: Millis,
+        to: Millis,
+        mut take: impl FnMut(Sample),
+    ) -> Result<(), Error> {
+        Ok(series::between(&self.db, point, from, to, |sample| {
+            take(sample);
+            ControlFlow::Continue(())
+        })?)
     }
 }
 

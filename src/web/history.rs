@@ -10,14 +10,12 @@ use serde_json::{Value as JsonValue, json};
 use super::Desk;
 use super::problem::Problem;
 use crate::reading::{Millis, Value};
+use crate::store::Sample;
 use crate::time;
 
-const HOUR: Millis = 3_600_000;
-const SPAN_DEFAULT: Millis = 24 * HOUR;
+const SPAN_DEFAULT: Millis = 24 * 3_600_000;
 const BUCKETS_DEFAULT: usize = 240;
 const BUCKETS_MAX: usize = 2000;
-/// Readings are taken from the store in this many pieces at the most.
-const PIECES_MAX: Millis = 1000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,7 +66,8 @@ fn instant(name: &str, text: Option<&str>) -> Result<Option<Millis>, Problem> {
     })
 }
 
-/// Piece by piece, so that a month at one reading a second is never in memory as a whole.
+/// One after the other, so that a month at one reading a second is never in memory as a whole. The buckets begin where the
+/// history does: no plot is wide where nothing is kept.
 fn gather(
     desk: &Desk,
     point: &str,
@@ -76,18 +75,18 @@ fn gather(
     to: Millis,
     count: usize,
 ) -> Result<Vec<JsonValue>, Problem> {
-    let mut buckets = Buckets::new(from, to, count);
-    let piece = HOUR.max((to - from) / PIECES_MAX + 1);
-    let mut start = from;
-    while start < to {
-        let end = to.min(start + piece);
-        let rows = desk.rooms.view.history(point, start, end);
-        let rows = rows.map_err(|error| Problem::of_store(&error, |seq| desk.cursor(seq)))?;
-        for row in rows.iter().filter(|row| (start..end).contains(&row.at)) {
-            buckets.add(row.at, row.value.as_ref());
-        }
-        start = end;
+    let problem = |error| Problem::of_store(&error, |seq| desk.cursor(seq));
+    let readings = desk.rooms.view.readings().map_err(problem)?;
+    let from = match readings.since().map_err(problem)? {
+        Some(since) => from.max(since),
+        None => return Ok(Vec::new()),
+    };
+    if from >= to {
+        return Ok(Vec::new());
     }
+    let mut buckets = Buckets::new(from, to, count);
+    let add = |sample: Sample| buckets.add(sample.at, sample.value.as_ref());
+    readings.between(point, from, to - 1, add).map_err(problem)?;
     Ok(buckets.rows())
 }
 

@@ -179,7 +179,6 @@ fn refused(refusal: &Refusal) -> Problem {
         Refusal::Unknown(id) => unknown(id),
         Refusal::ConditionHolds(_) => Problem::conflict("condition-holds", refusal.to_string()),
         Refusal::Stale { .. } => Problem::conflict("stale", refusal.to_string()),
-        Refusal::NotWritten(_) => Problem::busy(refusal.to_string()),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct House {
     pub stop: CancellationToken,
     pub serving: JoinHandle<std::io::Result<()>>,
     pub view: store::View,
+    /// Dropping it writes what it has gathered.
+    pub history: Option<store::History>,
     pub dir: tempfile::TempDir,
 }
 
@@ -116,6 +118,7 @@ impl House {
             stop,
             serving,
             view: ends.view,
+            history: Some(ends.history),
             dir,
         }
     }
@@ -297,7 +300,7 @@ pub fn ticket(id: &str, state: State, device: &str) -> Ticket {
     }
 }
 
-/// Knows the ticket `t-1`, whose condition holds; `t-stuck` cannot be written; others it does not know.
+/// Knows the ticket `t-1`, whose condition holds; `t-stuck` is never answered; others it does not know.
 pub async fn intake(mut asked: mpsc::Receiver<Ask>) {
     while let Some(Ask { action, answer }) = asked.recv().await {
         let reply = match (&*action.ticket, action.verb) {
@@ -314,7 +317,8 @@ pub async fn intake(mut asked: mpsc::Receiver<Ask>) {
                 now.note = action.note;
                 Ok(now)
             }
-            ("t-stuck", _) => Err(Refusal::NotWritten("disk full".into())),
+            // Dropped unanswered, as by an intake that ends.
+            ("t-stuck", _) => continue,
             (_, _) => Err(Refusal::Unknown(action.ticket)),
         };
         let _ = answer.send(reply);
