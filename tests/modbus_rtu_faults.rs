@@ -240,7 +240,8 @@ async fn a_unit_that_is_always_late_is_never_believed() {
         let fault = FAULT..FAULT + 6;
         Run::with(move |q| (q.unit == 1 && fault.contains(&q.nth)).then(|| vec![Wait(ms), Say(honest(q))]))
     };
-    for run in all([200, 420, 450].map(late)).await {
+    // Within the three timeouts (450 ms) that `rtu` promises, by more than a busy machine's timers add.
+    for run in all([200, 400, 420].map(late)).await {
         assert!(run.bad().iter().any(|(_, reason)| *reason == Reason::NoAnswer));
     }
 }
