@@ -61,11 +61,7 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn say_that_it_ends(reloading: bool) {
-    let mut states = vec![if reloading {
-        NotifyState::Reloading
-    } else {
-        NotifyState::Stopping
-    }];
+    let mut states = vec![if reloading { NotifyState::Reloading } else { NotifyState::Stopping }];
     // systemd tells by it that the READY that follows is of this reload, and not of an older one.
     states.extend(NotifyState::monotonic_usec_now().ok().filter(|_| reloading));
     let _ = sd_notify::notify(&states);
@@ -80,13 +76,7 @@ async fn rebuild(next: Start, data_dir: &Path) -> anyhow::Result<House> {
     tracing::error!("the new configuration does not work here: {error}");
     let before = config::last_good::of(data_dir).context(error.clone())?;
     tracing::warn!("running with the last good configuration until this one is put right and reloaded");
-    House::build(Start {
-        gateway: before,
-        reason: "reload",
-        rejected: Some(error),
-        text: None,
-    })
-    .await
+    House::build(Start { gateway: before, reason: "reload", rejected: Some(error), text: None }).await
 }
 
 /// What a house is built from, and what it tells first.
@@ -113,24 +103,14 @@ fn first_start(path: &Path) -> Option<Start> {
         return None;
     };
     tracing::warn!("running with the last good configuration until this one is put right and reloaded");
-    Some(Start {
-        gateway,
-        reason: "start",
-        rejected: Some(mistakes.brief()),
-        text: None,
-    })
+    Some(Start { gateway, reason: "start", rejected: Some(mistakes.brief()), text: None })
 }
 
 fn accept(loaded: Loaded, reason: &'static str) -> Start {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Start {
-        gateway: loaded.gateway,
-        reason,
-        rejected: None,
-        text: Some(loaded.text),
-    }
+    Start { gateway: loaded.gateway, reason, rejected: None, text: Some(loaded.text) }
 }
 
 /// Keeps the configuration as the last good one; whether it is another one than before.
@@ -176,20 +156,13 @@ impl House {
         // Not before the store is open: the directory might be another gateway's.
         let changed = keep(&start);
         let announce = announce(&start, changed);
-        let Start {
-            gateway, rejected, ..
-        } = start;
+        let Start { gateway, rejected, .. } = start;
         let site = gateway.site.clone();
         let metrics = Metrics::new();
         let live = Arc::new(Live::new(&site));
         let named = consumers(&gateway);
-        ends.journal
-            .keep_consumers(&named)
-            .context("naming the consumers")?;
-        let mut remembered = ends
-            .journal
-            .recall()
-            .context("recalling tickets from the journal")?;
+        ends.journal.keep_consumers(&named).context("naming the consumers")?;
+        let mut remembered = ends.journal.recall().context("recalling tickets from the journal")?;
         let epoch = ends.journal.epoch().clone();
         let first_head = ends.journal.head();
 
@@ -199,10 +172,7 @@ impl House {
         let (head_in, head) = watch::channel(first_head);
         let (pulse_in, pulse) = watch::channel(0);
         let (trouble_in, trouble) = watch::channel(None);
-        let (ready, ready_seen) = watch::channel(web::Readiness {
-            ready: false,
-            degraded: rejected,
-        });
+        let (ready, ready_seen) = watch::channel(web::Readiness { ready: false, degraded: rejected });
 
         let plan = Plan {
             rules: gateway.rules.clone(),
@@ -227,14 +197,7 @@ impl House {
                 disk_limit: gateway.store.disk_limit,
             },
         };
-        let doors = Doors {
-            batches,
-            asks,
-            tells,
-            head: head_in,
-            trouble: trouble_in,
-            pulse: pulse_in,
-        };
+        let doors = Doors { batches, asks, tells, head: head_in, trouble: trouble_in, pulse: pulse_in };
         let (farewell, farewell_reason) = oneshot::channel();
         let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason)?;
 
@@ -249,9 +212,7 @@ impl House {
                 stop: syncs.stop.clone(),
                 metrics: metrics.clone(),
             };
-            syncs.keep(target.name.clone(), move || {
-                sync::run(target.clone(), context.clone())
-            });
+            syncs.keep(target.name.clone(), move || sync::run(target.clone(), context.clone()));
         }
 
         let mut webs = Group::default();
@@ -275,17 +236,11 @@ impl House {
         tracing::info!(%api, "the API listens");
 
         let mut wires = Group::default();
-        let context = field::Context {
-            site: site.clone(),
-            out: batch_in.clone(),
-            stop: wires.stop.clone(),
-            metrics,
-        };
+        let context =
+            field::Context { site: site.clone(), out: batch_in.clone(), stop: wires.stop.clone(), metrics };
         for channel in gateway.channels {
             let context = context.clone();
-            wires.keep(channel.id.clone(), move || {
-                field::run(channel.clone(), context.clone())
-            });
+            wires.keep(channel.id.clone(), move || field::run(channel.clone(), context.clone()));
         }
         drop(context);
         tokio::spawn(feed_watchdog(pulse));
@@ -351,10 +306,8 @@ impl House {
             tracing::warn!("a wire did not let go in time");
         }
         drop(self.batches);
-        let whole = !self.intake_gone
-            && timeout(INTAKE_DRAIN, self.intake_done)
-                .await
-                .is_ok_and(|done| done.is_ok());
+        let whole =
+            !self.intake_gone && timeout(INTAKE_DRAIN, self.intake_done).await.is_ok_and(|done| done.is_ok());
         if whole {
             // It has said that it is done; joining it releases the journal for whoever comes next.
             let _ = self.intake.join();
@@ -365,11 +318,7 @@ impl House {
         if !self.webs.end(WEB_DRAIN).await {
             tracing::info!("requests to the API were broken off");
         }
-        tracing::info!(
-            took_ms = started.elapsed().as_millis() as u64,
-            reason,
-            "gatehouse has stopped"
-        );
+        tracing::info!(took_ms = started.elapsed().as_millis() as u64, reason, "gatehouse has stopped");
         whole
     }
 }
@@ -419,37 +368,18 @@ fn rejected(gateway: &str, mistakes: &str) -> Draft {
     // A journal line, not a report: the first lines name the first mistakes.
     let reason: String = mistakes.chars().take(2000).collect();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": reason });
-    Draft::new(
-        "gateway.config-rejected",
-        format!("gateways/{gateway}"),
-        time::now(),
-        &data,
-    )
+    Draft::new("gateway.config-rejected", format!("gateways/{gateway}"), time::now(), &data)
 }
 
 fn consumers(gateway: &Gateway) -> Vec<(Arc<str>, store::Kind, bool)> {
-    let pushed = gateway
-        .sync
-        .iter()
-        .map(|target| (target.name.clone(), store::Kind::Push, true));
-    let pulled = gateway
-        .consumers
-        .iter()
-        .map(|c| (c.name.clone(), store::Kind::Pull, c.required));
+    let pushed = gateway.sync.iter().map(|target| (target.name.clone(), store::Kind::Push, true));
+    let pulled = gateway.consumers.iter().map(|c| (c.name.clone(), store::Kind::Pull, c.required));
     pushed.chain(pulled).collect()
 }
 
 fn memory(remembered: store::Memory) -> Memory {
-    let ticket = |t: store::TicketRow| SavedTicket {
-        ticket: t.ticket,
-        subject: t.subject,
-        life: t.life,
-    };
-    let episode = |e: store::EpisodeRow| SavedEpisode {
-        rule: e.rule,
-        subject: e.subject,
-        state: e.state,
-    };
+    let ticket = |t: store::TicketRow| SavedTicket { ticket: t.ticket, subject: t.subject, life: t.life };
+    let episode = |e: store::EpisodeRow| SavedEpisode { rule: e.rule, subject: e.subject, state: e.state };
     Memory {
         tickets: remembered.tickets.into_iter().map(ticket).collect(),
         episodes: remembered.episodes.into_iter().map(episode).collect(),
@@ -471,24 +401,14 @@ fn begin_intake(
         let mut farewell = farewell;
         let reason = farewell.try_recv().unwrap_or("stop");
         let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": reason });
-        vec![Draft::new(
-            "gateway.stopped",
-            format!("gateways/{gateway}"),
-            time::now(),
-            &data,
-        )]
+        vec![Draft::new("gateway.stopped", format!("gateways/{gateway}"), time::now(), &data)]
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let body = move || {
         runtime.block_on(intake.run(doors, announce, goodbye));
         let _ = done_in.send(());
     };
-    let thread = std::thread::Builder::new()
-        .name("intake".into())
-        .spawn(body)
-        .context("starting intake")?;
+    let thread = std::thread::Builder::new().name("intake".into()).spawn(body).context("starting intake")?;
     Ok((thread, done))
 }
 

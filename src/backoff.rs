@@ -14,19 +14,12 @@ pub struct Backoff {
 
 impl Backoff {
     pub fn new(first: Duration, most: Duration) -> Self {
-        Self {
-            first,
-            most,
-            failures: 0,
-        }
+        Self { first, most, failures: 0 }
     }
 
     /// The pause after one more failure.
     pub fn pause(&mut self) -> Duration {
-        let grown = self
-            .first
-            .saturating_mul(1 << self.failures.min(20))
-            .min(self.most);
+        let grown = self.first.saturating_mul(1 << self.failures.min(20)).min(self.most);
         self.failures = self.failures.saturating_add(1);
         grown.mul_f64(1.0 - random_share() / 4.0)
     }
@@ -51,10 +44,7 @@ mod tests {
         let pauses: Vec<_> = (0..50).map(|_| backoff.pause()).collect();
         for (n, pause) in pauses.iter().enumerate() {
             let full = Duration::from_secs(30.min(1 << n.min(20)));
-            assert!(
-                *pause <= full && *pause >= full.mul_f64(0.75),
-                "pause {n} is {pause:?}"
-            );
+            assert!(*pause <= full && *pause >= full.mul_f64(0.75), "pause {n} is {pause:?}");
         }
         backoff.reset();
         assert!(backoff.pause() <= Duration::from_secs(1));

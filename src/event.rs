@@ -26,12 +26,7 @@ impl Draft {
     pub fn new(kind: &'static str, subject: String, at: Millis, data: &impl Serialize) -> Self {
         let data = serde_json::value::to_raw_value(data)
             .unwrap_or_else(|_| RawValue::from_string("null".into()).unwrap_or_default());
-        Self {
-            kind,
-            subject,
-            at,
-            data,
-        }
+        Self { kind, subject, at, data }
     }
 
     /// The event as it is stored and sent.
@@ -100,9 +95,7 @@ impl FromStr for Cursor {
             Some((epoch, seq)) => (Some(epoch.to_owned()), seq),
             None => (None, text),
         };
-        let seq = seq
-            .parse()
-            .map_err(|_| format!("`{text}` is no cursor; write `<epoch>.<seq>`, or 0"))?;
+        let seq = seq.parse().map_err(|_| format!("`{text}` is no cursor; write `<epoch>.<seq>`, or 0"))?;
         Ok(Self { epoch, seq })
     }
 }
@@ -145,9 +138,7 @@ impl FromStr for Kinds {
         let words = words.map(|word| word.strip_prefix("gatehouse.").unwrap_or(word));
         let kinds = words.map(|word| match Self::speaks_of_any(word) {
             true => Ok(word.to_owned()),
-            false => Err(format!(
-                "there is no event `{word}`; write `ticket.*`, or one of: {KINDS}"
-            )),
+            false => Err(format!("there is no event `{word}`; write `ticket.*`, or one of: {KINDS}")),
         });
         Ok(Self(kinds.collect::<Result<_, _>>()?))
     }
@@ -161,12 +152,7 @@ mod tests {
     fn kinds_are_taken_with_and_without_the_prefix_and_a_typo_is_refused() {
         let kinds: Kinds = "gatehouse.ticket.opened, device.*".parse().unwrap();
         assert!(kinds.want("ticket.opened") && kinds.want("device.online") && !kinds.want("ticket.closed"));
-        assert!(
-            "ticket.*,nonsense"
-                .parse::<Kinds>()
-                .unwrap_err()
-                .contains("`nonsense`")
-        );
+        assert!("ticket.*,nonsense".parse::<Kinds>().unwrap_err().contains("`nonsense`"));
         assert!("".parse::<Kinds>().unwrap().want("ticket.opened"));
     }
 }

@@ -113,10 +113,7 @@ struct Seen {
 
 impl Seen {
     fn now() -> Self {
-        Self {
-            wall: time::now(),
-            steady: Instant::now(),
-        }
+        Self { wall: time::now(), steady: Instant::now() }
     }
 
     /// Where the wall clock would be now, had nobody touched it.
@@ -144,10 +141,7 @@ impl Intake {
         let mut corridor = Corridor {
             remembered,
             noted: vec![None; self.site.points.len()],
-            page: Page {
-                events: announce,
-                ..Page::default()
-            },
+            page: Page { events: announce, ..Page::default() },
             answers: Vec::new(),
             number: 0,
             synced: time::clock_is_synced(),
@@ -199,16 +193,8 @@ impl Intake {
         let mut remembered = vec![None; self.site.devices.len()];
         for row in std::mem::take(&mut self.devices) {
             if let Some(id) = self.site.device_named(&row.device) {
-                let state = if row.online {
-                    DeviceState::Online
-                } else {
-                    DeviceState::Offline
-                };
-                remembered[id.0 as usize] = Some(DeviceNow {
-                    state,
-                    since: Some(row.since),
-                    error: row.why,
-                });
+                let state = if row.online { DeviceState::Online } else { DeviceState::Offline };
+                remembered[id.0 as usize] = Some(DeviceNow { state, since: Some(row.since), error: row.why });
             }
         }
         remembered
@@ -269,11 +255,7 @@ impl Corridor {
         if steady {
             return;
         }
-        *noted = Some(Noted {
-            at: reading.at,
-            value: reading.value.clone(),
-            reason: reading.reason,
-        });
+        *noted = Some(Noted { at: reading.at, value: reading.value.clone(), reason: reading.reason });
         self.intake.history.note(&point.id, reading);
     }
 
@@ -301,32 +283,18 @@ impl Corridor {
         if now.state == state {
             return;
         }
-        if let Some(before) = self.remembered[id.0 as usize]
-            .take()
-            .filter(|before| before.state == state)
-        {
+        if let Some(before) = self.remembered[id.0 as usize].take().filter(|before| before.state == state) {
             *now = before;
             return;
         }
         let online = state == DeviceState::Online;
-        *now = DeviceNow {
-            state,
-            since: Some(at),
-            error: why.clone(),
-        };
+        *now = DeviceNow { state, since: Some(at), error: why.clone() };
         drop(live);
         let device = self.intake.site.device(id);
         let data = json!({ "device": device.id, "since": time::format(at), "why": why });
         let kind = if online { "device.online" } else { "device.offline" };
-        self.page
-            .events
-            .push(Draft::new(kind, format!("devices/{}", device.id), at, &data));
-        self.page.devices.push(DeviceRow {
-            device: device.id.clone(),
-            online,
-            since: at,
-            why,
-        });
+        self.page.events.push(Draft::new(kind, format!("devices/{}", device.id), at, &data));
+        self.page.devices.push(DeviceRow { device: device.id.clone(), online, since: at, why });
     }
 
     fn act(&mut self, ask: Ask) {
@@ -341,9 +309,7 @@ impl Corridor {
     fn act_on_filed(&self, action: &Action, id: Arc<str>) -> Result<Ticket, Refusal> {
         let filed = self.intake.view.ticket(&action.ticket).ok().flatten();
         let ticket: Option<Ticket> = filed.and_then(|json| serde_json::from_str(&json).ok());
-        ticket
-            .filter(|ticket| ticket.state == State::Closed)
-            .ok_or(Refusal::Unknown(id))
+        ticket.filter(|ticket| ticket.state == State::Closed).ok_or(Refusal::Unknown(id))
     }
 
     /// Lets time pass, writes what has come of it all, and only then tells. A page that cannot be written is tried
@@ -352,26 +318,16 @@ impl Corridor {
         let now = self.look_at_the_clocks();
         self.intake.engine.advance(now, self.synced);
         let outcome = self.intake.engine.take(now);
-        let opened: Vec<Millis> = outcome
-            .told
-            .iter()
-            .filter(|c| c.kind == "ticket.opened")
-            .map(|c| c.at)
-            .collect();
+        let opened: Vec<Millis> =
+            outcome.told.iter().filter(|c| c.kind == "ticket.opened").map(|c| c.at).collect();
         self.fill(outcome);
         if !is_blank(&self.page) {
             self.write(doors, now, tries).await;
             let durable = time::now();
             for at in opened {
-                self.intake
-                    .metrics
-                    .ticket_durable
-                    .observe((durable - at).max(0) as f64 / 1000.0);
+                self.intake.metrics.ticket_durable.observe((durable - at).max(0) as f64 / 1000.0);
             }
-            self.intake
-                .metrics
-                .tickets_unclosed
-                .set(self.intake.engine.unclosed() as i64);
+            self.intake.metrics.tickets_unclosed.set(self.intake.engine.unclosed() as i64);
         }
         for (answer, done) in self.answers.drain(..) {
             // Whoever asked may have gone; what they asked has happened all the same.
@@ -388,16 +344,11 @@ impl Corridor {
         let expected = before.expected(now);
         let offset = now.wall - expected;
         if offset.abs() > STEP {
-            tracing::warn!(
-                offset_ms = offset,
-                "the clock was stepped; delays stand until the next reading"
-            );
+            tracing::warn!(offset_ms = offset, "the clock was stepped; delays stand until the next reading");
             let gateway = &self.intake.site.gateway;
             let data = json!({ "boot": time::boot_id(), "offset": offset as f64 / 1000.0 });
             let subject = format!("gateways/{gateway}");
-            self.page
-                .events
-                .push(Draft::new("gateway.clock-stepped", subject, now.wall, &data));
+            self.page.events.push(Draft::new("gateway.clock-stepped", subject, now.wall, &data));
             self.intake.engine.lost_time(expected, now.wall);
             self.noted.fill(None);
         } else if expected - before.wall > STANDSTILL {
@@ -409,9 +360,7 @@ impl Corridor {
     fn fill(&mut self, outcome: Outcome) {
         for change in outcome.told {
             let subject = format!("tickets/{}", change.ticket.id);
-            self.page
-                .events
-                .push(Draft::new(change.kind, subject, change.at, &change.ticket));
+            self.page.events.push(Draft::new(change.kind, subject, change.at, &change.ticket));
         }
         let tickets = outcome.tickets.into_iter();
         self.page.tickets.extend(tickets.map(|t| TicketRow {
@@ -439,10 +388,7 @@ impl Corridor {
             let started = Instant::now();
             match self.intake.journal.commit(&self.page) {
                 Ok(head) => {
-                    self.intake
-                        .metrics
-                        .commit
-                        .observe(started.elapsed().as_secs_f64());
+                    self.intake.metrics.commit.observe(started.elapsed().as_secs_f64());
                     self.intake.metrics.events.inc_by(self.page.events.len() as u64);
                     doors.head.send_replace(head);
                     if tried > 0 {
@@ -456,9 +402,7 @@ impl Corridor {
                         tracing::error!(%error, "the journal cannot be written; readings wait until it can");
                     }
                     tried += 1;
-                    doors
-                        .trouble
-                        .send_replace(Some(format!("the journal cannot be written: {error}")));
+                    doors.trouble.send_replace(Some(format!("the journal cannot be written: {error}")));
                     // Without wires there is nothing more to wait for: the daemon stops.
                     let tries = tries.or_else(|| doors.batches.is_closed().then_some(LAST_TRIES));
                     if tries.is_some_and(|tries| tried >= tries) {
@@ -482,24 +426,14 @@ impl Corridor {
         }
         self.house_at = now + HOUSE_EVERY;
         for (quality, count) in self.qualities.drain() {
-            self.intake
-                .metrics
-                .readings
-                .get_or_create(&QualityLabel { quality })
-                .inc_by(count);
+            self.intake.metrics.readings.get_or_create(&QualityLabel { quality }).inc_by(count);
         }
         for state in [DeviceState::Online, DeviceState::Offline, DeviceState::Unknown] {
             let live = self.intake.live.lock();
             let devices = 0..self.intake.site.devices.len() as u32;
-            let count = devices
-                .filter(|d| live.device(DeviceId(*d)).state == state)
-                .count();
+            let count = devices.filter(|d| live.device(DeviceId(*d)).state == state).count();
             let label = StateLabel { state: state.word() };
-            self.intake
-                .metrics
-                .devices
-                .get_or_create(&label)
-                .set(count as i64);
+            self.intake.metrics.devices.get_or_create(&label).set(count as i64);
         }
         if self.intake.history.due(now) {
             self.intake.history.flush(now);
@@ -516,9 +450,7 @@ impl Corridor {
     fn retire(&mut self, now: Millis) {
         let keep = self.intake.keep;
         let believed = if self.synced { now } else { Millis::MIN };
-        self.intake
-            .history
-            .retire(believed, keep.readings, keep.disk_limit);
+        self.intake.history.retire(believed, keep.readings, keep.disk_limit);
         if !self.synced {
             return;
         }

@@ -62,9 +62,7 @@ impl Live {
         };
         let points = vec![unread; site.points.len()];
         let devices = vec![DeviceNow::default(); site.devices.len()];
-        Self {
-            now: Mutex::new(Tables { points, devices }),
-        }
+        Self { now: Mutex::new(Tables { points, devices }) }
     }
 
     /// Held for a copy or a write of a few lines, never across an await.

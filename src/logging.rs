@@ -28,12 +28,8 @@ pub fn init(default: LevelFilter) {
     } else {
         lines.with_ansi(io::stderr().is_terminal()).boxed()
     };
-    let filter = parsed
-        .clone()
-        .unwrap_or_else(|_| with_quiet_dependencies(default));
-    let _ = tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
-        .try_init();
+    let filter = parsed.clone().unwrap_or_else(|_| with_quiet_dependencies(default));
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
     if let Err(why) = parsed {
         tracing::warn!("{VARIABLE}=`{asked}` is no level: {why}; say error, warn, info, debug or trace");
     }
@@ -47,9 +43,8 @@ fn targets(asked: &str, default: LevelFilter) -> Result<Targets, String> {
         return Ok(with_quiet_dependencies(level));
     }
     // A bare word would be taken for a target and silence everything else.
-    if let Some(word) = asked
-        .split(',')
-        .find(|part| !part.contains('=') && part.parse::<LevelFilter>().is_err())
+    if let Some(word) =
+        asked.split(',').find(|part| !part.contains('=') && part.parse::<LevelFilter>().is_err())
     {
         return Err(format!("`{word}`"));
     }
@@ -58,9 +53,7 @@ fn targets(asked: &str, default: LevelFilter) -> Result<Targets, String> {
 
 /// Ours at this level; what others say only where something is wrong.
 fn with_quiet_dependencies(level: LevelFilter) -> Targets {
-    Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        .with_target("gatehouse", level)
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("gatehouse", level)
 }
 
 /// systemd names the device and inode of the stream it gave us; a child that writes elsewhere inherits the name.
@@ -110,26 +103,14 @@ mod tests {
         let named = targets("warn,hyper=trace", LevelFilter::INFO).unwrap();
         assert!(named.would_enable("hyper::proto", &Level::TRACE));
         assert!(!named.would_enable("gatehouse", &Level::INFO));
-        assert!(
-            targets("error", LevelFilter::INFO)
-                .unwrap()
-                .would_enable("gatehouse", &Level::ERROR)
-        );
-        assert!(
-            !targets("error", LevelFilter::INFO)
-                .unwrap()
-                .would_enable("hyper", &Level::WARN)
-        );
+        assert!(targets("error", LevelFilter::INFO).unwrap().would_enable("gatehouse", &Level::ERROR));
+        assert!(!targets("error", LevelFilter::INFO).unwrap().would_enable("hyper", &Level::WARN));
     }
 
     #[test]
     fn a_word_that_is_no_level_is_refused() {
         assert!(targets("debgu", LevelFilter::INFO).unwrap_err().contains("debgu"));
         assert!(targets("gatehouse=loud", LevelFilter::INFO).is_err());
-        assert!(
-            targets("", LevelFilter::INFO)
-                .unwrap()
-                .would_enable("gatehouse", &Level::INFO)
-        );
+        assert!(targets("", LevelFilter::INFO).unwrap().would_enable("gatehouse", &Level::INFO));
     }
 }

@@ -63,9 +63,8 @@ pub struct Consumer {
 }
 
 /// Seconds; fine where a disk sync lies.
-const LATENCIES: [f64; 14] = [
-    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0,
-];
+const LATENCIES: [f64; 14] =
+    [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0];
 
 impl Metrics {
     pub fn new() -> Self {
@@ -77,11 +76,7 @@ impl Metrics {
         let events = Counter::default();
         registry.register("events", "Events written to the journal", events.clone());
         let tickets_unclosed = Gauge::default();
-        registry.register(
-            "tickets_unclosed",
-            "Tickets not yet closed",
-            tickets_unclosed.clone(),
-        );
+        registry.register("tickets_unclosed", "Tickets not yet closed", tickets_unclosed.clone());
         let devices = Family::default();
         registry.register("devices", "Devices by state", devices.clone());
         let ticket_durable = Histogram::new(LATENCIES);

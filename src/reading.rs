@@ -63,17 +63,11 @@ impl Site {
     }
 
     pub fn device_named(&self, id: &str) -> Option<DeviceId> {
-        self.devices
-            .iter()
-            .position(|d| &*d.id == id)
-            .map(|i| DeviceId(i as u32))
+        self.devices.iter().position(|d| &*d.id == id).map(|i| DeviceId(i as u32))
     }
 
     pub fn point_named(&self, id: &str) -> Option<PointId> {
-        self.points
-            .iter()
-            .position(|p| &*p.id == id)
-            .map(|i| PointId(i as u32))
+        self.points.iter().position(|p| &*p.id == id).map(|i| PointId(i as u32))
     }
 
     /// The points of one device, in the order of the configuration.
@@ -200,33 +194,15 @@ pub struct Reading {
 
 impl Reading {
     pub fn good(point: PointId, at: Millis, value: Value) -> Self {
-        Self {
-            point,
-            at,
-            value: Some(value),
-            quality: Quality::Good,
-            reason: None,
-        }
+        Self { point, at, value: Some(value), quality: Quality::Good, reason: None }
     }
 
     pub fn uncertain(point: PointId, at: Millis, value: Value, reason: Reason) -> Self {
-        Self {
-            point,
-            at,
-            value: Some(value),
-            quality: Quality::Uncertain,
-            reason: Some(reason),
-        }
+        Self { point, at, value: Some(value), quality: Quality::Uncertain, reason: Some(reason) }
     }
 
     pub fn bad(point: PointId, at: Millis, reason: Reason) -> Self {
-        Self {
-            point,
-            at,
-            value: None,
-            quality: Quality::Bad,
-            reason: Some(reason),
-        }
+        Self { point, at, value: None, quality: Quality::Bad, reason: Some(reason) }
     }
 }
 

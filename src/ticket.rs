@@ -22,13 +22,8 @@ pub enum State {
 }
 
 impl State {
-    pub const ALL: [State; 5] = [
-        State::Open,
-        State::Acknowledged,
-        State::InProgress,
-        State::Resolved,
-        State::Closed,
-    ];
+    pub const ALL: [State; 5] =
+        [State::Open, State::Acknowledged, State::InProgress, State::Resolved, State::Closed];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -176,9 +171,5 @@ pub enum Refusal {
     #[error(
         "ticket {number} was reopened with revision {reopened}, after the revision {spoken} this speaks of"
     )]
-    Stale {
-        number: String,
-        spoken: u64,
-        reopened: u64,
-    },
+    Stale { number: String, spoken: u64, reopened: u64 },
 }

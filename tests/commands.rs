@@ -16,11 +16,7 @@ use web_house::{House, ticket};
 
 fn gatehouse(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
-    command
-        .args(arguments)
-        .env_remove("GATEHOUSE_TOKEN_FILE")
-        .env("TZ", "CST-8")
-        .env("COLUMNS", "80");
+    command.args(arguments).env_remove("GATEHOUSE_TOKEN_FILE").env("TZ", "CST-8").env("COLUMNS", "80");
     command
 }
 
@@ -28,9 +24,7 @@ fn gatehouse(arguments: &[&str]) -> Command {
 async fn ran(house: &House, arguments: &[&str]) -> Output {
     let mut command = gatehouse(arguments);
     command.args(["--url", &house.url]);
-    tokio::task::spawn_blocking(move || command.output().unwrap())
-        .await
-        .unwrap()
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -55,35 +49,21 @@ async fn tickets_are_one_line_each_and_whole_for_machines() {
         page.contains("CP-017-t-1") && page.contains("CP-017-t-2") && !page.contains("CP-017-t-3"),
         "{page}"
     );
-    assert!(
-        page.contains("11-21 16:00:00"),
-        "in the time of this place: {page}"
-    );
+    assert!(page.contains("11-21 16:00:00"), "in the time of this place: {page}");
     assert!(!page.contains('\x1b'), "colours are for terminals");
     for line in page.lines() {
-        let columns: usize = line
-            .chars()
-            .map(|c| if c.is_ascii() || c == '…' { 1 } else { 2 })
-            .sum();
+        let columns: usize = line.chars().map(|c| if c.is_ascii() || c == '…' { 1 } else { 2 }).sum();
         assert!(columns <= 80, "{columns} columns: {line}");
     }
     assert!(text(&ran(&house, &["tickets", "--all"]).await.stdout).contains("CP-017-t-3"));
-    let one = text(
-        &ran(&house, &["tickets", "--state", "closed", "--device", "pump-1"])
-            .await
-            .stdout,
-    );
+    let one = text(&ran(&house, &["tickets", "--state", "closed", "--device", "pump-1"]).await.stdout);
     assert!(one.contains("t-3") && !one.contains("t-1"), "{one}");
 
     let json: Json = serde_json::from_slice(&ran(&house, &["tickets", "--json"]).await.stdout).unwrap();
     assert_eq!(json["tickets"].as_array().unwrap().len(), 2);
     let wrong = ran(&house, &["tickets", "--state", "opn"]).await;
     assert_eq!(wrong.status.code(), Some(1));
-    assert!(
-        text(&wrong.stderr).contains("in_progress"),
-        "{}",
-        text(&wrong.stderr)
-    );
+    assert!(text(&wrong.stderr).contains("in_progress"), "{}", text(&wrong.stderr));
 }
 
 #[tokio::test]
@@ -98,10 +78,7 @@ async fn events_show_the_last_lines_or_all_after_a_cursor() {
     };
     let tail = lines(&["events"]).await;
     assert_eq!(tail.len(), 20);
-    assert!(
-        tail[0].trim_start().starts_with("13 ") && tail[19].contains("ticket.opened"),
-        "{tail:?}"
-    );
+    assert!(tail[0].trim_start().starts_with("13 ") && tail[19].contains("ticket.opened"), "{tail:?}");
     assert_eq!(lines(&["events", "--after", "0"]).await.len(), 32);
     assert_eq!(lines(&["events", "--types", "ticket.*"]).await.len(), 2);
     let json = lines(&["events", "--after", &house.cursor(31), "--json"]).await;
@@ -132,13 +109,8 @@ async fn following_prints_what_comes_and_ends_quietly_when_the_reader_leaves() {
     drop(out);
     house.until_waiting(1).await;
     house.commit_events(&["ticket.cleared"]);
-    let ended = tokio::task::spawn_blocking(move || following.wait_with_output().unwrap())
-        .await
-        .unwrap();
-    assert_eq!(
-        (ended.status.code(), text(&ended.stderr)),
-        (Some(0), String::new())
-    );
+    let ended = tokio::task::spawn_blocking(move || following.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!((ended.status.code(), text(&ended.stderr)), (Some(0), String::new()));
 }
 
 #[tokio::test]
@@ -153,14 +125,7 @@ async fn status_is_one_page_and_says_who_is_away() {
     let ran_plain = ran(&house, &["status"]).await;
     let page = text(&ran_plain.stdout);
     assert!(ran_plain.status.success(), "{}", text(&ran_plain.stderr));
-    for words in [
-        "cp-017 锦绣花园",
-        "ready",
-        "1 offline",
-        "2 bad",
-        "pump-1",
-        "no answer",
-    ] {
+    for words in ["cp-017 锦绣花园", "ready", "1 offline", "2 bad", "pump-1", "no answer"] {
         assert!(page.contains(words), "`{words}` in {page}");
     }
     let json: Json = serde_json::from_slice(&ran(&house, &["status", "--json"]).await.stdout).unwrap();
@@ -168,11 +133,7 @@ async fn status_is_one_page_and_says_who_is_away() {
     house.ready.send_replace(gatehouse::web::Readiness::default());
     let starting = ran(&house, &["status"]).await;
     assert_eq!(starting.status.code(), Some(1));
-    assert!(
-        text(&starting.stdout).contains("503"),
-        "{}",
-        text(&starting.stdout)
-    );
+    assert!(text(&starting.stdout).contains("503"), "{}", text(&starting.stdout));
 }
 
 #[tokio::test]
@@ -191,11 +152,7 @@ async fn a_token_comes_from_a_file_and_its_lack_is_explained() {
     let house = House::with_tokens(&[("wang", Role::Technician)]).await;
     let refused = ran(&house, &["tickets"]).await;
     assert_eq!(refused.status.code(), Some(1));
-    assert!(
-        text(&refused.stderr).contains("GATEHOUSE_TOKEN_FILE"),
-        "{}",
-        text(&refused.stderr)
-    );
+    assert!(text(&refused.stderr).contains("GATEHOUSE_TOKEN_FILE"), "{}", text(&refused.stderr));
     let file = house.dir.path().join("token");
     std::fs::write(&file, "wang-secret\n").unwrap();
     let allowed = ran(&house, &["tickets", "--token-file", file.to_str().unwrap()]).await;
@@ -205,26 +162,15 @@ async fn a_token_comes_from_a_file_and_its_lack_is_explained() {
 
 #[test]
 fn wrong_usage_ends_with_2_and_no_daemon_with_1() {
-    for wrong in [
-        &["tickts"][..],
-        &[],
-        &["demo", "--for", "60"],
-        &["events", "--after", "x.y"],
-        &["history"],
-    ] {
+    for wrong in [&["tickts"][..], &[], &["demo", "--for", "60"], &["events", "--after", "x.y"], &["history"]]
+    {
         let ran = gatehouse(wrong).output().unwrap();
         assert_eq!(ran.status.code(), Some(2), "{wrong:?}");
         assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{wrong:?}");
     }
-    let alone = gatehouse(&["status", "--url", "http://127.0.0.1:9"])
-        .output()
-        .unwrap();
+    let alone = gatehouse(&["status", "--url", "http://127.0.0.1:9"]).output().unwrap();
     assert_eq!(alone.status.code(), Some(1));
-    assert!(
-        text(&alone.stderr).contains("is the daemon running"),
-        "{}",
-        text(&alone.stderr)
-    );
+    assert!(text(&alone.stderr).contains("is the daemon running"), "{}", text(&alone.stderr));
     assert!(gatehouse(&["--help"]).output().unwrap().status.success());
 }
 
@@ -237,24 +183,14 @@ fn under_systemd_log_lines_carry_their_priority_and_no_time() {
         let stream = file.metadata().unwrap();
         // A level that is none makes the one log line every command can be brought to write.
         let mut command = gatehouse(&["status", "--url", "http://127.0.0.1:9"]);
-        command
-            .env("GATEHOUSE_LOG", "loud")
-            .env_remove("JOURNAL_STREAM")
-            .stderr(file);
+        command.env("GATEHOUSE_LOG", "loud").env_remove("JOURNAL_STREAM").stderr(file);
         if journal {
             command.env("JOURNAL_STREAM", format!("{}:{}", stream.dev(), stream.ino()));
         }
         command.status().unwrap();
         std::fs::read_to_string(path).unwrap()
     };
-    assert!(
-        logged(true).starts_with("<4>GATEHOUSE_LOG=`loud`"),
-        "{}",
-        logged(true)
-    );
+    assert!(logged(true).starts_with("<4>GATEHOUSE_LOG=`loud`"), "{}", logged(true));
     let plain = logged(false);
-    assert!(
-        plain.starts_with("20") && plain.contains("WARN") && !plain.contains("<4>"),
-        "{plain}"
-    );
+    assert!(plain.starts_with("20") && plain.contains("WARN") && !plain.contains("<4>"), "{plain}");
 }

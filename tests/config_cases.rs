@@ -17,10 +17,8 @@ use gatehouse::rules::{Condition, DEVICE_SILENT, Over};
 use proptest::prelude::*;
 
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<PathBuf> = fs::read_dir("tests/config")
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut cases: Vec<PathBuf> =
+        fs::read_dir("tests/config").unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|path| path.is_dir());
     cases.sort();
     cases
@@ -79,19 +77,11 @@ fn every_case_says_exactly_what_is_expected_of_it() {
         }
         let expected = fs::read_to_string(&file).unwrap_or_default();
         if expected != got {
-            writeln!(
-                wrong,
-                "{name}:\n{}\nall of it:\n{got}",
-                difference(&expected, &got)
-            )
-            .unwrap();
+            writeln!(wrong, "{name}:\n{}\nall of it:\n{got}", difference(&expected, &got)).unwrap();
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
-    assert!(
-        broken >= 36 && fine >= 5,
-        "{broken} broken cases and {fine} good ones"
-    );
+    assert!(broken >= 36 && fine >= 5, "{broken} broken cases and {fine} good ones");
 }
 
 #[test]
@@ -104,11 +94,7 @@ fn every_mistake_has_a_cure_and_its_mark_lies_on_its_line() {
             assert!(!mistake.what.is_empty() && !mistake.cure.is_empty(), "{mistake}");
             let Some(place) = &mistake.place else { continue };
             let source = fs::read_to_string(&mistake.path).unwrap();
-            assert_eq!(
-                source.lines().nth(place.line - 1).unwrap_or(""),
-                place.text,
-                "{mistake}"
-            );
+            assert_eq!(source.lines().nth(place.line - 1).unwrap_or(""), place.text, "{mistake}");
             assert!(place.column <= place.text.chars().count() + 1, "{mistake}");
         }
     }
@@ -135,16 +121,7 @@ fn a_configuration_that_was_kept_loads_again_to_the_same() {
 fn the_built_in_profiles_are_those_of_the_folder() {
     let mut folder: Vec<String> = fs::read_dir("config/profiles")
         .unwrap()
-        .map(|entry| {
-            entry
-                .unwrap()
-                .path()
-                .file_stem()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned()
-        })
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     folder.sort();
     let list: Vec<&str> = PROFILES.iter().map(|(name, _)| *name).collect();
@@ -194,13 +171,7 @@ fn a_profile_on_the_gateway_shadows_the_built_in_one() {
         ("profiles/xy-md02.toml".into(), profile.into()),
     ])
     .unwrap_or_else(|mistakes| panic!("\n{mistakes}"));
-    let ids: Vec<&str> = loaded
-        .gateway
-        .site
-        .points
-        .iter()
-        .map(|point| &*point.id)
-        .collect();
+    let ids: Vec<&str> = loaded.gateway.site.points.iter().map(|point| &*point.id).collect();
     assert_eq!(ids, ["d.mine"]);
 }
 
@@ -238,33 +209,20 @@ cells = 2
     ));
     let site = &loaded.gateway.site;
     let ids: Vec<&str> = site.points.iter().map(|point| &*point.id).collect();
-    assert_eq!(
-        ids,
-        ["b.temperature", "b.humidity", "b.run", "a.cell-1", "a.cell-2"]
-    );
-    assert_eq!(
-        site.points_of(DeviceId(1)).collect::<Vec<_>>(),
-        [PointId(3), PointId(4)]
-    );
+    assert_eq!(ids, ["b.temperature", "b.humidity", "b.run", "a.cell-1", "a.cell-2"]);
+    assert_eq!(site.points_of(DeviceId(1)).collect::<Vec<_>>(), [PointId(3), PointId(4)]);
     assert_eq!(site.points[0].range, Some((-40.0, 125.0)));
     assert_eq!(site.points[1].range, None);
 
-    let Kind::Modbus(settings) = &loaded.gateway.channels[0].kind else {
-        panic!()
-    };
+    let Kind::Modbus(settings) = &loaded.gateway.channels[0].kind else { panic!() };
     let humidity = &settings.devices[0].points[1];
-    assert_eq!(
-        (humidity.id, humidity.table, humidity.register),
-        (PointId(1), Table::Holding, 16)
-    );
+    assert_eq!((humidity.id, humidity.table, humidity.register), (PointId(1), Table::Holding, 16));
     assert_eq!(
         (humidity.kind, humidity.order, humidity.transform.scale),
         (Type::U32, Order::Cdab, Some(0.01))
     );
     assert_eq!(settings.devices[0].points[2].bit, Some(3));
-    let Kind::Serial(settings) = &loaded.gateway.channels[1].kind else {
-        panic!()
-    };
+    let Kind::Serial(settings) = &loaded.gateway.channels[1].kind else { panic!() };
     assert_eq!(settings.boards[0].cells, [PointId(3), PointId(4)]);
 }
 
@@ -273,20 +231,12 @@ fn a_topic_stands_in_for_its_placeholder() {
     let loaded = good(&format!(
         "{CHANNELS}\n[[device]]\nid = \"d\"\nchannel = \"broker\"\ntopic = \"zigbee2mqtt/d\"\nprofile = \"zigbee2mqtt-contact\"\n"
     ));
-    let Kind::Mqtt(settings) = &loaded.gateway.channels[2].kind else {
-        panic!()
-    };
+    let Kind::Mqtt(settings) = &loaded.gateway.channels[2].kind else { panic!() };
     assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 1883));
     let device = &settings.devices[0];
     assert_eq!(device.availability.as_deref(), Some("zigbee2mqtt/d/availability"));
-    assert_eq!(
-        device.points[2].topic.as_deref(),
-        Some("zigbee2mqtt/d/availability")
-    );
-    assert_eq!(
-        device.points[0].transform.map[0],
-        ("true".into(), "closed".into())
-    );
+    assert_eq!(device.points[2].topic.as_deref(), Some("zigbee2mqtt/d/availability"));
+    assert_eq!(device.points[0].transform.map[0], ("true".into(), "closed".into()));
     assert!(!loaded.gateway.site.devices[0].polled);
 }
 
@@ -319,16 +269,12 @@ fn what_a_rule_compares_with_keeps_its_kind() {
     let condition = |equals: &str| {
         let device =
             "[[device]]\nid = \"d\"\nchannel = \"broker\"\ntopic = \"t\"\n[[device.point]]\nid = \"x\"\n";
-        let loaded = good(&format!(
-            "{CHANNELS}{device}[[rule]]\nid = \"r\"\npoint = \"d.x\"\nequals = {equals}\n"
-        ));
+        let loaded =
+            good(&format!("{CHANNELS}{device}[[rule]]\nid = \"r\"\npoint = \"d.x\"\nequals = {equals}\n"));
         loaded.gateway.rules[0].condition.clone()
     };
     assert_eq!(condition("1"), Condition::Equals(Value::Signed(1)));
-    assert_eq!(
-        condition("18446744073709551615"),
-        Condition::Equals(Value::Unsigned(u64::MAX))
-    );
+    assert_eq!(condition("18446744073709551615"), Condition::Equals(Value::Unsigned(u64::MAX)));
     assert_eq!(condition("1.5"), Condition::Equals(Value::Number(1.5)));
     assert_eq!(condition("true"), Condition::Equals(Value::Bool(true)));
     assert_eq!(condition("\"on\""), Condition::Equals(Value::Text("on".into())));
@@ -338,20 +284,12 @@ fn what_a_rule_compares_with_keeps_its_kind() {
 fn the_silence_of_a_device_is_watched_unless_it_is_switched_off() {
     let silent = |builtin: &str, device: &str| {
         let loaded = good(&format!("{builtin}\n{CHANNELS}{TWO}{device}"));
-        let rule = loaded
-            .gateway
-            .rules
-            .iter()
-            .find(|rule| &*rule.id == DEVICE_SILENT)
-            .cloned();
+        let rule = loaded.gateway.rules.iter().find(|rule| &*rule.id == DEVICE_SILENT).cloned();
         rule.map(|rule| (rule.over, rule.condition, rule.limit.to_string()))
     };
     let both = Over::Devices(vec![DeviceId(0), DeviceId(1)]);
     let ten = r#"{"silent":"10m"}"#.to_owned();
-    assert_eq!(
-        silent("", ""),
-        Some((both.clone(), Condition::Silent(600_000), ten.clone()))
-    );
+    assert_eq!(silent("", ""), Some((both.clone(), Condition::Silent(600_000), ten.clone())));
     let thirty = (both, Condition::Silent(30_000), r#"{"silent":"30s"}"#.to_owned());
     assert_eq!(silent("builtin = { device-silent = \"30s\" }", ""), Some(thirty));
     assert_eq!(silent("builtin = { device-silent = false }", ""), None);
@@ -359,19 +297,11 @@ fn the_silence_of_a_device_is_watched_unless_it_is_switched_off() {
     assert_eq!(silent("", "builtin = { device-silent = false }"), Some(one));
     // One that is asked seldom may miss as many polls as the others; each device is watched once.
     let seldom = |span: &str, poll: &str| {
-        let loaded = good(&format!(
-            "builtin = {{ device-silent = \"{span}\" }}\n{CHANNELS}{TWO}poll = \"{poll}\"\n"
-        ));
+        let loaded =
+            good(&format!("builtin = {{ device-silent = \"{span}\" }}\n{CHANNELS}{TWO}poll = \"{poll}\"\n"));
         let rules = loaded.gateway.rules.into_iter();
         rules
-            .map(|rule| {
-                (
-                    rule.id.to_string(),
-                    rule.over,
-                    rule.condition,
-                    rule.limit.to_string(),
-                )
-            })
+            .map(|rule| (rule.id.to_string(), rule.over, rule.condition, rule.limit.to_string()))
             .collect::<Vec<_>>()
     };
     let rule = |device, span, limit: &str| {
@@ -384,10 +314,7 @@ fn the_silence_of_a_device_is_watched_unless_it_is_switched_off() {
     };
     assert_eq!(
         seldom("10m", "15m"),
-        [
-            rule(0, 600_000, r#"{"silent":"10m"}"#),
-            rule(1, 2_700_000, r#"{"silent":"45m"}"#)
-        ]
+        [rule(0, 600_000, r#"{"silent":"10m"}"#), rule(1, 2_700_000, r#"{"silent":"45m"}"#)]
     );
     assert_eq!(seldom("1s", "1m")[0], rule(0, 3000, r#"{"silent":"3s"}"#));
     assert_eq!(seldom("10m", "200s").len(), 1);
@@ -472,14 +399,7 @@ fn a_credential_is_read_from_the_directory_that_systemd_names() {
         )
     };
     assert!(Path::new(&dir).join("crm-token").exists());
-    assert_eq!(
-        good(&toml("crm-token")).gateway.sync[0]
-            .token
-            .as_ref()
-            .unwrap()
-            .reveal(),
-        "hush"
-    );
+    assert_eq!(good(&toml("crm-token")).gateway.sync[0].token.as_ref().unwrap().reveal(), "hush");
     let missing = text(&toml("other")).unwrap_err().to_string();
     assert!(missing.contains("LoadCredential=other:"), "{missing}");
 }
@@ -511,10 +431,7 @@ fn a_large_compound_is_read_in_a_moment() {
     let begun = std::time::Instant::now();
     let loaded = good(&toml);
     assert_eq!(loaded.gateway.site.points.len(), 3000);
-    assert_eq!(
-        loaded.gateway.rules[0].over,
-        Over::Points((0..300).map(|i| PointId(i * 10 + 3)).collect())
-    );
+    assert_eq!(loaded.gateway.rules[0].over, Over::Points((0..300).map(|i| PointId(i * 10 + 3)).collect()));
     assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
 }
 
@@ -524,10 +441,7 @@ fn a_directory_is_read_with_what_it_includes_each_file_once() {
     fs::create_dir(dir.path().join("devices")).unwrap();
     let first = format!(
         "{}\n",
-        CHANNELS.replace(
-            "id = \"g\"",
-            "id = \"g\"\ninclude = [\"devices/*.toml\", \"devices/a.toml\"]"
-        )
+        CHANNELS.replace("id = \"g\"", "id = \"g\"\ninclude = [\"devices/*.toml\", \"devices/a.toml\"]")
     );
     fs::write(dir.path().join("gatehouse.toml"), first).unwrap();
     fs::write(
@@ -540,13 +454,7 @@ fn a_directory_is_read_with_what_it_includes_each_file_once() {
     .unwrap();
     fs::write(dir.path().join("devices/a.toml"), TWO).unwrap();
     let loaded = config::load(dir.path()).unwrap_or_else(|mistakes| panic!("\n{mistakes}"));
-    let ids: Vec<&str> = loaded
-        .gateway
-        .site
-        .devices
-        .iter()
-        .map(|device| &*device.id)
-        .collect();
+    let ids: Vec<&str> = loaded.gateway.site.devices.iter().map(|device| &*device.id).collect();
     assert_eq!(ids, ["one", "two", "three", "four"]);
     assert_eq!(loaded.text.len(), 3);
     let by_file = config::load(&dir.path().join("gatehouse.toml")).unwrap();
@@ -557,10 +465,7 @@ fn a_directory_is_read_with_what_it_includes_each_file_once() {
 fn what_cannot_be_read_is_said_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let missing = config::load(dir.path()).unwrap_err().to_string();
-    assert!(
-        missing.contains("gatehouse.toml: cannot be read") && missing.contains("--config"),
-        "{missing}"
-    );
+    assert!(missing.contains("gatehouse.toml: cannot be read") && missing.contains("--config"), "{missing}");
     fs::write(dir.path().join("gatehouse.toml"), b"[gateway]\nid = \"\xff\"\n").unwrap();
     let binary = config::load(dir.path()).unwrap_err().to_string();
     assert!(binary.contains("not UTF-8"), "{binary}");

@@ -98,16 +98,8 @@ async fn check_says_what_would_run_and_touches_nothing() {
 
 #[test]
 fn wrong_usage_ends_with_2() {
-    for arguments in [
-        &["run", "--nonsense"] as &[&str],
-        &["rnu"],
-        &[],
-        &["check", "--config"],
-    ] {
-        let ran = Command::new(env!("CARGO_BIN_EXE_gatehouse"))
-            .args(arguments)
-            .output()
-            .unwrap();
+    for arguments in [&["run", "--nonsense"] as &[&str], &["rnu"], &[], &["check", "--config"]] {
+        let ran = Command::new(env!("CARGO_BIN_EXE_gatehouse")).args(arguments).output().unwrap();
         assert_eq!(ran.status.code(), Some(2), "{arguments:?}");
         assert!(!ran.stderr.is_empty());
     }
@@ -118,10 +110,7 @@ fn started_with_a_bad_configuration_it_runs_with_the_last_good_one_and_says_so()
     let mut gateway = Gateway::new("gw-last-good");
     gateway.configure(NOTHING);
     gateway.start();
-    assert_eq!(
-        gateway.get("/readyz").unwrap(),
-        json!({ "ready": true, "degraded": null })
-    );
+    assert_eq!(gateway.get("/readyz").unwrap(), json!({ "ready": true, "degraded": null }));
     assert!(gateway.stop().0.success());
 
     gateway.configure(BAD);
@@ -169,16 +158,8 @@ async fn told_to_reload_a_bad_configuration_it_goes_on() {
         names_its_cures(&gateway.log(), &gateway);
 
         assert!(gateway.is_running());
-        assert_eq!(
-            (gateway.pid(), gateway.api()),
-            (pid, api),
-            "the same house goes on"
-        );
-        assert_eq!(
-            gateway.tickets(),
-            [opened[0]["data"].clone()],
-            "tickets are untouched"
-        );
+        assert_eq!((gateway.pid(), gateway.api()), (pid, api), "the same house goes on");
+        assert_eq!(gateway.tickets(), [opened[0]["data"].clone()], "tickets are untouched");
         let ready = gateway.get("/readyz").unwrap();
         names_its_mistakes(ready["degraded"].as_str().unwrap(), &gateway);
         assert!(gateway.stop().0.success());
@@ -212,11 +193,7 @@ async fn told_to_reload_a_good_configuration_it_changes_what_changed_and_nothing
         assert_eq!(gateway.pid(), pid);
         gateway.until("the new device answers", || {
             let points = gateway.get("/api/v1/points")?;
-            let new = points["points"]
-                .as_array()?
-                .iter()
-                .find(|p| p["id"] == "pump-2.level")?
-                .clone();
+            let new = points["points"].as_array()?.iter().find(|p| p["id"] == "pump-2.level")?.clone();
             (new["value"] == 500.0).then_some(())
         });
         gateway.until_told("ticket.opened", 3);
@@ -226,16 +203,12 @@ async fn told_to_reload_a_good_configuration_it_changes_what_changed_and_nothing
             let of = |t: &Json| t["rule"] == id && t["device"] == device;
             gateway.tickets().into_iter().filter(of).collect()
         };
-        let [left] = &by_rule("leaves", "pump-1")[..] else {
-            panic!("{:?}", gateway.tickets())
-        };
+        let [left] = &by_rule("leaves", "pump-1")[..] else { panic!("{:?}", gateway.tickets()) };
         assert_eq!(
             (&left["state"], &left["by"], &left["note"]),
             (&json!("closed"), &json!("gateway"), &json!("configuration"))
         );
-        let [stays] = &by_rule("stays", "pump-1")[..] else {
-            panic!("{:?}", gateway.tickets())
-        };
+        let [stays] = &by_rule("stays", "pump-1")[..] else { panic!("{:?}", gateway.tickets()) };
         assert_eq!(
             (&stays["state"], &stays["occurrences"], &stays["revision"]),
             (&json!("open"), &json!(1), &json!(1))
@@ -244,25 +217,13 @@ async fn told_to_reload_a_good_configuration_it_changes_what_changed_and_nothing
 
         assert!(gateway.stop().0.success());
         let events = gateway.journal();
-        assert_eq!(
-            of_kind(&events, "gateway.config-changed").len(),
-            2,
-            "the first, and this one"
-        );
+        assert_eq!(of_kind(&events, "gateway.config-changed").len(), 2, "the first, and this one");
         let reasons = |kind| -> Vec<Json> {
-            of_kind(&events, kind)
-                .iter()
-                .map(|e| e["data"]["reason"].clone())
-                .collect()
+            of_kind(&events, kind).iter().map(|e| e["data"]["reason"].clone()).collect()
         };
         assert_eq!(reasons("gateway.started"), ["start", "reload"]);
         assert_eq!(reasons("gateway.stopped"), ["reload", "stop"]);
-        assert_eq!(
-            of_kind(&events, "device.online").len(),
-            2,
-            "once each: {:?}",
-            kinds(&events)
-        );
+        assert_eq!(of_kind(&events, "device.online").len(), 2, "once each: {:?}", kinds(&events));
     })
     .await;
 }
@@ -279,12 +240,7 @@ fn a_good_configuration_that_does_not_work_here_is_refused_and_the_one_before_go
     let told = gateway.until_told("gateway.config-rejected", 1);
     let why = told[0]["data"]["reason"].as_str().unwrap();
     assert!(why.contains("[api] listen"), "{why}");
-    assert!(
-        gateway.get("/readyz").unwrap()["degraded"]
-            .as_str()
-            .unwrap()
-            .contains("[api] listen")
-    );
+    assert!(gateway.get("/readyz").unwrap()["degraded"].as_str().unwrap().contains("[api] listen"));
 
     // Its data is not that of the gateway it is to become.
     gateway.listen = "127.0.0.1:0".to_owned();
@@ -292,16 +248,9 @@ fn a_good_configuration_that_does_not_work_here_is_refused_and_the_one_before_go
     gateway.signal("HUP");
     let told = gateway.until_told("gateway.config-rejected", 2);
     let why = told[1]["data"]["reason"].as_str().unwrap();
-    assert!(
-        why.contains("`gw-reload-taken`") && why.contains("`gw-other`"),
-        "{why}"
-    );
+    assert!(why.contains("`gw-reload-taken`") && why.contains("`gw-other`"), "{why}");
     assert!(gateway.stop().0.success());
-    assert_eq!(
-        of_kind(&gateway.journal(), "gateway.config-changed").len(),
-        1,
-        "it was never in use"
-    );
+    assert_eq!(of_kind(&gateway.journal(), "gateway.config-changed").len(), 1, "it was never in use");
 }
 
 // --- systemd ---
@@ -329,10 +278,7 @@ impl Systemd {
     /// The next message that is not the watchdog's.
     fn next(&self) -> String {
         loop {
-            let (_, said) = self
-                .0
-                .recv_timeout(Duration::from_secs(30))
-                .expect("systemd is told");
+            let (_, said) = self.0.recv_timeout(Duration::from_secs(30)).expect("systemd is told");
             if !said.contains("WATCHDOG=1") {
                 return said;
             }
@@ -341,10 +287,7 @@ impl Systemd {
 
     fn fed(&self) -> Instant {
         loop {
-            let (at, said) = self
-                .0
-                .recv_timeout(Duration::from_secs(30))
-                .expect("the watchdog is fed");
+            let (at, said) = self.0.recv_timeout(Duration::from_secs(30)).expect("the watchdog is fed");
             if said.contains("WATCHDOG=1") {
                 return at;
             }
@@ -364,30 +307,17 @@ async fn systemd_hears_of_ready_reload_stop_and_that_it_lives() {
         gateway.configure(&wired(&server, &[("pump-1", 1)], ""));
         gateway.spawn();
         assert!(systemd.next().contains("READY=1"));
-        assert_eq!(
-            gateway.get("/readyz").unwrap()["ready"],
-            true,
-            "ready means that the API answers"
-        );
+        assert_eq!(gateway.get("/readyz").unwrap()["ready"], true, "ready means that the API answers");
 
         let fed: Vec<Instant> = (0..4).map(|_| systemd.fed()).collect();
         for pause in fed.windows(2).map(|two| two[1] - two[0]) {
-            assert!(
-                pause < Duration::from_secs(2),
-                "systemd would have killed it after {pause:?}"
-            );
-            assert!(
-                pause > Duration::from_millis(200),
-                "fed needlessly often: {pause:?}"
-            );
+            assert!(pause < Duration::from_secs(2), "systemd would have killed it after {pause:?}");
+            assert!(pause > Duration::from_millis(200), "fed needlessly often: {pause:?}");
         }
 
         gateway.signal("HUP");
         let reloading = systemd.next();
-        assert!(
-            reloading.contains("RELOADING=1") && reloading.contains("MONOTONIC_USEC="),
-            "{reloading}"
-        );
+        assert!(reloading.contains("RELOADING=1") && reloading.contains("MONOTONIC_USEC="), "{reloading}");
         assert!(systemd.next().contains("READY=1"));
         systemd.fed();
 
@@ -418,21 +348,12 @@ async fn the_watchdog_is_fed_by_intake_and_not_by_a_timer() {
         let begun = Instant::now();
         while systemd.0.recv_timeout(Duration::from_millis(500)).is_ok() {
             // SQLite waits five seconds for a lock before intake gets to show that it lives.
-            assert!(
-                begun.elapsed() < Duration::from_secs(3),
-                "fed while intake stood still"
-            );
+            assert!(begun.elapsed() < Duration::from_secs(3), "fed while intake stood still");
         }
-        assert!(
-            gateway.get("/healthz").is_some(),
-            "the rest of the daemon goes on"
-        );
+        assert!(gateway.get("/healthz").is_some(), "the rest of the daemon goes on");
         let fed = systemd.0.recv_timeout(Duration::from_millis(1500));
         assert!(fed.is_err(), "fed while intake stood still: {fed:?}");
-        assert!(
-            gateway.tickets().is_empty(),
-            "nobody is told before it is written"
-        );
+        assert!(gateway.tickets().is_empty(), "nobody is told before it is written");
 
         other.execute_batch("ROLLBACK").unwrap();
         systemd.fed();
@@ -447,11 +368,7 @@ async fn the_watchdog_is_fed_by_intake_and_not_by_a_timer() {
 #[test]
 fn it_stops_within_ten_seconds_whatever_hangs_and_the_next_start_goes_on_without_a_gap() {
     // A CRM that takes a request and never answers; a Modbus peer that does the same; a port where nobody is.
-    let (crm, hangs, nobody) = (
-        Mute::start(),
-        Mute::start(),
-        TcpListener::bind("127.0.0.1:0").unwrap(),
-    );
+    let (crm, hangs, nobody) = (Mute::start(), Mute::start(), TcpListener::bind("127.0.0.1:0").unwrap());
     let nobody_at = nobody.local_addr().unwrap();
     drop(nobody);
     let mut gateway = Gateway::new("gw-stop");
@@ -462,33 +379,20 @@ fn it_stops_within_ten_seconds_whatever_hangs_and_the_next_start_goes_on_without
         )
     };
     let missing = gateway.dir().join("no-such-port");
-    let text = format!(
-        "[[sync]]\nname = \"crm\"\nurl = \"http://{}/events\"\n",
-        crm.address
-    ) + &channel(
-        "hangs",
-        &format!(
-            "type = \"modbus-tcp\"\naddress = \"{}\"\ntimeout = \"30s\"",
-            hangs.address
-        ),
-    ) + &channel(
-        "nobody",
-        &format!("type = \"modbus-tcp\"\naddress = \"{nobody_at}\""),
-    ) + &channel(
-        "gone",
-        &format!("type = \"modbus-rtu\"\nport = \"{}\"", missing.display()),
-    );
+    let text = format!("[[sync]]\nname = \"crm\"\nurl = \"http://{}/events\"\n", crm.address)
+        + &channel(
+            "hangs",
+            &format!("type = \"modbus-tcp\"\naddress = \"{}\"\ntimeout = \"30s\"", hangs.address),
+        )
+        + &channel("nobody", &format!("type = \"modbus-tcp\"\naddress = \"{nobody_at}\""))
+        + &channel("gone", &format!("type = \"modbus-rtu\"\nport = \"{}\"", missing.display()));
     gateway.configure(&text);
     gateway.start();
     gateway.until_told("device.offline", 2);
-    gateway.until("the CRM and the device have been asked", || {
-        (crm.asked() && hangs.asked()).then_some(())
-    });
+    gateway.until("the CRM and the device have been asked", || (crm.asked() && hangs.asked()).then_some(()));
     // Someone waits for news, someone else is in the middle of a request.
     let mut waits = TcpStream::connect(gateway.api().unwrap()).unwrap();
-    waits
-        .write_all(b"GET /api/v1/events?after=999999&wait=60 HTTP/1.1\r\nHost: x\r\n\r\n")
-        .unwrap();
+    waits.write_all(b"GET /api/v1/events?after=999999&wait=60 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut half = TcpStream::connect(gateway.api().unwrap()).unwrap();
     half.write_all(b"POST /api/v1/tickets/x/acknowledge HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         .unwrap();
@@ -506,10 +410,8 @@ fn it_stops_within_ten_seconds_whatever_hangs_and_the_next_start_goes_on_without
     assert_eq!(events[..first.len()], first[..], "what was told stays");
     assert_eq!(kinds(&events)[first.len()], "gateway.started");
     assert_eq!(kinds(&events).last().unwrap(), "gateway.stopped");
-    let epochs: BTreeSet<&str> = events
-        .iter()
-        .map(|e| e["id"].as_str().unwrap().split('/').nth(1).unwrap())
-        .collect();
+    let epochs: BTreeSet<&str> =
+        events.iter().map(|e| e["id"].as_str().unwrap().split('/').nth(1).unwrap()).collect();
     assert_eq!(epochs.len(), 1);
 }
 
@@ -522,10 +424,7 @@ struct Mute {
 impl Mute {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mute = Self {
-            address: listener.local_addr().unwrap(),
-            asked: std::sync::Arc::default(),
-        };
+        let mute = Self { address: listener.local_addr().unwrap(), asked: std::sync::Arc::default() };
         let asked = mute.asked.clone();
         std::thread::spawn(move || {
             for mut guest in listener.incoming().flatten() {
@@ -611,10 +510,7 @@ async fn a_device_that_never_answers_gets_one_ticket_which_clears_when_it_does()
         gateway.start();
         let opened = gateway.until_told("ticket.opened", 1);
         let ticket = &opened[0]["data"];
-        assert_eq!(
-            (&ticket["rule"], &ticket["device"]),
-            (&json!("device-silent"), &json!("pump-1"))
-        );
+        assert_eq!((&ticket["rule"], &ticket["device"]), (&json!("device-silent"), &json!("pump-1")));
         assert_eq!(ticket["value"], Json::Null, "no number was read");
         gateway.until_told("device.offline", 1);
 
@@ -639,12 +535,7 @@ async fn a_device_that_never_answers_gets_one_ticket_which_clears_when_it_does()
         });
         assert!(gateway.stop().0.success());
         let events = gateway.journal();
-        for kind in [
-            "ticket.opened",
-            "ticket.cleared",
-            "device.offline",
-            "device.online",
-        ] {
+        for kind in ["ticket.opened", "ticket.cleared", "device.offline", "device.online"] {
             assert_eq!(of_kind(&events, kind).len(), 1, "{kind} in {:?}", kinds(&events));
         }
         assert!(of_kind(&events, "ticket.reopened").is_empty());
@@ -675,40 +566,26 @@ async fn people_move_a_ticket_once_and_close_it_only_when_its_condition_has_gone
             assert_eq!(told[0]["data"], first, "what was answered is what was told");
             let before = head();
             let (status, again) = gateway.act(&ticket, verb);
-            assert_eq!(
-                (status, again),
-                (200, first),
-                "{verb} again is fine and changes nothing"
-            );
+            assert_eq!((status, again), (200, first), "{verb} again is fine and changes nothing");
             assert_eq!(head(), before, "{verb} again is no event");
         }
         let before = head();
         let (status, problem) = gateway.act(&ticket, "close");
         assert_eq!(status, 409, "{problem}");
         assert!(problem["detail"].as_str().is_some(), "{problem}");
-        assert_eq!(
-            (head(), &gateway.ticket(&ticket["id"])["state"]),
-            (before, &json!("resolved"))
-        );
+        assert_eq!((head(), &gateway.ticket(&ticket["id"])["state"]), (before, &json!("resolved")));
 
         units.set_holding(1, 0, 50);
         gateway.until_told("ticket.cleared", 1);
         let (status, closed) = gateway.act(&ticket, "close");
-        assert_eq!(
-            (status, &closed["state"], &closed["by"]),
-            (200, &json!("closed"), &json!("Wang"))
-        );
+        assert_eq!((status, &closed["state"], &closed["by"]), (200, &json!("closed"), &json!("Wang")));
         let before = head();
         assert_eq!(gateway.act(&ticket, "close"), (200, closed));
         assert_eq!(head(), before);
         assert_eq!(gateway.act(&json!({ "id": "no-such" }), "start").0, 404);
         assert!(gateway.stop().0.success());
         let revisions = |e: &Json| {
-            e["subject"]
-                .as_str()
-                .unwrap()
-                .starts_with("tickets/")
-                .then(|| e["data"]["revision"].clone())
+            e["subject"].as_str().unwrap().starts_with("tickets/").then(|| e["data"]["revision"].clone())
         };
         let revisions: Vec<Json> = gateway.journal().iter().filter_map(revisions).collect();
         assert_eq!(revisions, [1, 2, 3, 4, 5, 6]);
@@ -725,18 +602,11 @@ async fn the_centres_word_on_a_ticket_becomes_its_own_by_centre() {
     beside(move || {
         let mut gateway = Gateway::new("gw-centre");
         let sync = format!("[[sync]]\nname = \"crm\"\nurl = \"{}\"\n", crm.url());
-        gateway.configure(&wired(
-            &server,
-            &[("pump-1", 1)],
-            &(sync + &rule("high", "pump-1.level")),
-        ));
+        gateway.configure(&wired(&server, &[("pump-1", 1)], &(sync + &rule("high", "pump-1.level"))));
         gateway.start();
         let told = gateway.until_told("ticket.acknowledged", 1);
         let ticket = &told[0]["data"];
-        assert_eq!(
-            (&ticket["by"], &ticket["external_id"]),
-            (&json!("centre"), &json!("WO-000001"))
-        );
+        assert_eq!((&ticket["by"], &ticket["external_id"]), (&json!("centre"), &json!("WO-000001")));
         let updated = gateway.until_told("ticket.updated", 1);
         assert_eq!(
             (&updated[0]["data"]["by"], &updated[0]["data"]["state"]),
@@ -752,12 +622,7 @@ async fn the_centres_word_on_a_ticket_becomes_its_own_by_centre() {
         let arrived = until(|| (crm.arrivals().len() == journal.len()).then(|| crm.arrivals()));
         let arrived =
             arrived.unwrap_or_else(|| panic!("{} of {} arrived", crm.arrivals().len(), journal.len()));
-        assert!(
-            arrived
-                .iter()
-                .zip(&journal)
-                .all(|(arrival, event)| event["id"] == *arrival.id)
-        );
+        assert!(arrived.iter().zip(&journal).all(|(arrival, event)| event["id"] == *arrival.id));
     })
     .await;
 }

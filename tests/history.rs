@@ -74,10 +74,7 @@ impl io::Write for Log {
 fn keep_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(|| Log)
-            .init();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).init();
     });
 }
 
@@ -89,9 +86,7 @@ fn logged(text: &str) -> usize {
 fn left_out_logged() -> usize {
     let log = LOG.lock().unwrap();
     let numbers = log.lines().filter_map(|line| line.split("left_out=").nth(1));
-    numbers
-        .map(|number| number.trim().parse::<usize>().unwrap())
-        .sum()
+    numbers.map(|number| number.trim().parse::<usize>().unwrap()).sum()
 }
 
 fn one_event() -> Page {
@@ -112,17 +107,11 @@ fn readings_come_back_as_they_were_before_and_after_a_restart() {
     for n in 0..100 {
         ends.history.note(&pressure, &number(n));
     }
-    ends.history
-        .note(&pressure, &Reading::bad(id, T0 + 100_000, Reason::NoAnswer));
-    ends.history.note(
-        &door,
-        &Reading::uncertain(id, T0, Value::Text("open".into()), Reason::Retained),
-    );
+    ends.history.note(&pressure, &Reading::bad(id, T0 + 100_000, Reason::NoAnswer));
+    ends.history.note(&door, &Reading::uncertain(id, T0, Value::Text("open".into()), Reason::Retained));
     assert!(ends.history.due(T0));
     ends.history.flush(T0 + 101_000);
-    until("nothing is gathered and all is written", || {
-        !ends.history.due(T0 + 200_000)
-    });
+    until("nothing is gathered and all is written", || !ends.history.due(T0 + 200_000));
     assert_eq!(written(&ends, "pump-1.pressure").len(), 101);
     ends.history.note(&pressure, &number(101));
     assert!(!ends.history.due(T0 + 101_000 + 59_999));
@@ -137,10 +126,7 @@ fn readings_come_back_as_they_were_before_and_after_a_restart() {
     assert_eq!(samples[0].at, T0 + 10_000);
     assert_eq!(samples[5].value, Some(Value::Number(301.5)));
     assert_eq!((samples[90].quality, &samples[90].value), (Quality::Bad, &None));
-    assert_eq!(
-        ends.history.recent("pump-1.pressure", T0 + 99_000).unwrap(),
-        samples[89..]
-    );
+    assert_eq!(ends.history.recent("pump-1.pressure", T0 + 99_000).unwrap(), samples[89..]);
     let doors = between(&ends.view, "b3-door.door", T0, T0);
     assert_eq!(doors[0].value, Some(Value::Text("open".into())));
     assert_eq!(doors[0].quality, Quality::Uncertain);
@@ -152,20 +138,16 @@ fn a_history_of_noise_is_put_aside_and_the_journal_does_not_notice() {
     let dir = tempfile::tempdir().unwrap();
     let mut ends = open(dir.path());
     ends.journal.commit(&one_event()).unwrap();
-    ends.history
-        .note(&"p.v".into(), &Reading::good(PointId(0), T0, Value::Signed(1)));
+    ends.history.note(&"p.v".into(), &Reading::good(PointId(0), T0, Value::Signed(1)));
     ends.history.flush(T0);
     drop(ends);
-    let noise: Vec<u8> = (0..50_000u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
-        .collect();
+    let noise: Vec<u8> = (0..50_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     fs::write(dir.path().join("history.db"), &noise).unwrap();
 
     for _ in 0..2 {
         let mut ends = open(dir.path());
         assert_eq!(ends.journal.head(), 1);
-        ends.history
-            .note(&"p.v".into(), &Reading::good(PointId(0), T0, Value::Signed(2)));
+        ends.history.note(&"p.v".into(), &Reading::good(PointId(0), T0, Value::Signed(2)));
         flush_and_wait(&mut ends, T0);
         let last = between(&ends.view, "p.v", T0, T0).pop().unwrap();
         assert_eq!(last.value, Some(Value::Signed(2)));
@@ -203,13 +185,7 @@ fn a_history_that_breaks_while_it_is_open_is_begun_anew_with_what_was_gathered()
 /// Files put aside as broken.
 fn aside(dir: &Path) -> usize {
     let files = fs::read_dir(dir).unwrap().flatten();
-    files
-        .filter(|file| {
-            file.file_name()
-                .to_string_lossy()
-                .starts_with("history.db.broken-")
-        })
-        .count()
+    files.filter(|file| file.file_name().to_string_lossy().starts_with("history.db.broken-")).count()
 }
 
 /// A directory where SQLite needs a file: it cannot open what is there, and nothing of it is damaged.
@@ -218,16 +194,14 @@ fn a_history_that_cannot_be_opened_now_is_kept_and_opened_later() {
     let dir = tempfile::tempdir().unwrap();
     let point: Arc<str> = "p.v".into();
     let mut ends = open(dir.path());
-    ends.history
-        .note(&point, &Reading::good(PointId(0), T0, Value::Signed(1)));
+    ends.history.note(&point, &Reading::good(PointId(0), T0, Value::Signed(1)));
     drop(ends);
     let in_the_way = dir.path().join("history.db-wal");
     fs::create_dir(&in_the_way).unwrap();
 
     let mut ends = open(dir.path());
     assert_eq!(ends.journal.commit(&one_event()).unwrap(), 1, "tickets go on");
-    ends.history
-        .note(&point, &Reading::good(PointId(0), T0 + 1, Value::Signed(2)));
+    ends.history.note(&point, &Reading::good(PointId(0), T0 + 1, Value::Signed(2)));
     ends.history.flush(T0);
     assert_eq!(aside(dir.path()), 0);
     fs::remove_dir(&in_the_way).unwrap();
@@ -248,8 +222,7 @@ fn a_damaged_history_that_cannot_be_replaced_keeps_no_ticket_from_starting() {
 
     let mut ends = open(dir.path());
     assert_eq!(ends.journal.commit(&one_event()).unwrap(), 1);
-    ends.history
-        .note(&point, &Reading::good(PointId(0), T0, Value::Signed(1)));
+    ends.history.note(&point, &Reading::good(PointId(0), T0, Value::Signed(1)));
     ends.history.flush(T0);
     fs::remove_dir(&in_the_way).unwrap();
     flush_and_wait(&mut ends, T0 + 60_000);
@@ -265,8 +238,7 @@ fn a_history_of_a_newer_gatehouse_is_put_aside() {
     other.pragma_update(None, "user_version", 99).unwrap();
     drop(other);
     let mut ends = open(dir.path());
-    ends.history
-        .note(&"p.v".into(), &Reading::good(PointId(0), T0, Value::Signed(1)));
+    ends.history.note(&"p.v".into(), &Reading::good(PointId(0), T0, Value::Signed(1)));
     flush_and_wait(&mut ends, T0);
     assert_eq!((written(&ends, "p.v").len(), aside(dir.path())), (1, 1));
 }
@@ -279,10 +251,7 @@ fn old_readings_go_and_then_the_oldest_while_there_is_no_room() {
     for day in 0..20 {
         for n in 0..2000 {
             let value = Value::Number((day * 2000 + n) as f64 * std::f64::consts::PI);
-            ends.history.note(
-                &point,
-                &Reading::good(PointId(0), T0 + day * DAY + n * 1000, value),
-            );
+            ends.history.note(&point, &Reading::good(PointId(0), T0 + day * DAY + n * 1000, value));
         }
         flush_and_wait(&mut ends, T0);
     }
@@ -304,9 +273,7 @@ fn old_readings_go_and_then_the_oldest_while_there_is_no_room() {
     settle(&mut ends, 1);
     assert!(first(&ends) < now, "not all of them");
     ends.history.retire(now + DAY, Duration::ZERO, u64::MAX);
-    until("all of it goes", || {
-        written(&ends, "p.v").is_empty() && written(&ends, "p.later").is_empty()
-    });
+    until("all of it goes", || written(&ends, "p.v").is_empty() && written(&ends, "p.later").is_empty());
 }
 
 #[test]
@@ -340,8 +307,7 @@ fn nobody_waits_for_a_disk_that_is_held_and_all_is_written_once_it_is_free() {
             for (n, name) in names.iter().enumerate() {
                 let at = T0 + minute * 60_000 + second * 3000;
                 let value = Value::Number((n as Millis + second) as f64 / 10.0);
-                ends.history
-                    .note(name, &Reading::good(PointId(n as u32), at, value));
+                ends.history.note(name, &Reading::good(PointId(n as u32), at, value));
             }
         }
     };
@@ -356,26 +322,18 @@ fn nobody_waits_for_a_disk_that_is_held_and_all_is_written_once_it_is_free() {
     let started = Instant::now();
     gather(&mut ends, 1);
     let gathering = started.elapsed();
-    assert!(
-        !ends.history.due(T0 + 60_001),
-        "not again before the minute is over"
-    );
+    assert!(!ends.history.due(T0 + 60_001), "not again before the minute is over");
     assert!(ends.history.due(T0 + 120_000));
     let started = Instant::now();
     for _ in 0..100 {
         ends.history.flush(T0 + 120_000);
     }
     let took = started.elapsed();
-    assert!(
-        took < gathering,
-        "a hundred flushes took {took:?}, gathering {gathering:?}"
-    );
+    assert!(took < gathering, "a hundred flushes took {took:?}, gathering {gathering:?}");
     assert!(written(&ends, "unit-0.value").is_empty(), "the file is held");
 
     other.execute_batch("COMMIT").unwrap();
-    until("the first minute is written", || {
-        written(&ends, "unit-2999.value").len() == 20
-    });
+    until("the first minute is written", || written(&ends, "unit-2999.value").len() == 20);
     let mut now = T0 + 120_000;
     until("the second minute is written", || {
         now += 60_000;
@@ -384,12 +342,7 @@ fn nobody_waits_for_a_disk_that_is_held_and_all_is_written_once_it_is_free() {
         }
         written(&ends, "unit-2999.value").len() == 40
     });
-    assert!(
-        names
-            .iter()
-            .step_by(50)
-            .all(|name| written(&ends, name).len() == 40)
-    );
+    assert!(names.iter().step_by(50).all(|name| written(&ends, name).len() == 40));
 }
 
 #[test]
@@ -419,15 +372,10 @@ fn closing_does_not_wait_long_for_a_disk_that_is_held() {
     let mut ends = open(dir.path());
     let other = Connection::open(dir.path().join("history.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    ends.history
-        .note(&"p.v".into(), &Reading::good(PointId(0), T0, Value::Signed(1)));
+    ends.history.note(&"p.v".into(), &Reading::good(PointId(0), T0, Value::Signed(1)));
     let started = Instant::now();
     ends.history.close();
-    assert!(
-        started.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -444,8 +392,7 @@ fn the_memory_for_readings_is_bounded_while_the_disk_takes_none() {
     let point: Arc<str> = "p.v".into();
     let note = |ends: &mut Ends, n: Millis| {
         let value = Value::Number(n as f64 * std::f64::consts::PI);
-        ends.history
-            .note(&point, &Reading::good(PointId(0), T0 + n, value));
+        ends.history.note(&point, &Reading::good(PointId(0), T0 + n, value));
     };
     for n in 0..300_000 {
         note(&mut ends, n);
@@ -454,10 +401,7 @@ fn the_memory_for_readings_is_bounded_while_the_disk_takes_none() {
     ends.history.flush(T0);
     until("the failure is said", || logged("disk full") == 1);
     note(&mut ends, 300_000);
-    assert!(
-        !ends.history.due(T0 + 1000),
-        "not again before the minute is over"
-    );
+    assert!(!ends.history.due(T0 + 1000), "not again before the minute is over");
     assert!(ends.history.due(T0 + 60_000));
     ends.history.flush(T0 + 60_000);
     assert!(!ends.history.due(T0 + 61_000) && ends.history.due(T0 + 120_000));
@@ -468,14 +412,8 @@ fn the_memory_for_readings_is_bounded_while_the_disk_takes_none() {
     assert!(kept.len() == store::SAMPLES_MAX && kept[7].at == T0 + 7);
     note(&mut ends, 400_000);
     flush_and_wait(&mut ends, T0 + 180_000);
-    assert_eq!(
-        ends.history.recent("p.v", T0 + 300_000).unwrap().len(),
-        1,
-        "and it goes on"
-    );
-    let flushes: u32 = other
-        .query_row("SELECT count(*) FROM flush", [], |row| row.get(0))
-        .unwrap();
+    assert_eq!(ends.history.recent("p.v", T0 + 300_000).unwrap().len(), 1, "and it goes on");
+    let flushes: u32 = other.query_row("SELECT count(*) FROM flush", [], |row| row.get(0)).unwrap();
     assert_eq!(flushes, 2, "each hand-over was written once");
     assert_eq!(logged("disk full"), 1, "said once, not with every try");
     assert_eq!(logged("The history takes readings again."), 1);
@@ -492,9 +430,5 @@ fn the_memory_for_readings_is_bounded_while_the_disk_takes_none() {
     }
     let left_out = left_out_logged();
     assert!(left_out > 1, "the memory was full");
-    assert_eq!(
-        in_the_file + left_out,
-        300_002,
-        "each reading is in the file or was counted"
-    );
+    assert_eq!(in_the_file + left_out, 300_002, "each reading is in the file or was counted");
 }

@@ -6,18 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. Nouns and tools may import each other; elsewhere rooms on one floor may not.
 const FLOORS: &[&[&str]] = &[
-    &[
-        "backoff",
-        "event",
-        "live",
-        "logging",
-        "metrics",
-        "reading",
-        "secret",
-        "supervise",
-        "ticket",
-        "time",
-    ],
+    &["backoff", "event", "live", "logging", "metrics", "reading", "secret", "supervise", "ticket", "time"],
     &["field", "refine", "rules", "store"],
     &["command", "intake", "sync", "web"],
     &["config"],
@@ -29,10 +18,8 @@ const FLOORS: &[&[&str]] = &[
 
 #[test]
 fn no_room_imports_from_beside_or_above() {
-    let complaints: Vec<String> = sources()
-        .iter()
-        .flat_map(|(path, text)| wrong_arrows(path, text))
-        .collect();
+    let complaints: Vec<String> =
+        sources().iter().flat_map(|(path, text)| wrong_arrows(path, text)).collect();
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
@@ -50,33 +37,13 @@ fn every_file_begins_by_saying_what_it_is_for() {
 fn the_check_finds_what_it_is_for() {
     for (path, line, arrow) in [
         ("src/web/events.rs", "use crate::sync::Target;", "web → sync"),
-        (
-            "src/rules/mod.rs",
-            "use crate::{reading::Site, store};",
-            "rules → store",
-        ),
-        (
-            "src/store/mod.rs",
-            "use crate::{\n    reading,\n    intake::{Page, Ask},\n};",
-            "store → intake",
-        ),
+        ("src/rules/mod.rs", "use crate::{reading::Site, store};", "rules → store"),
+        ("src/store/mod.rs", "use crate::{\n    reading,\n    intake::{Page, Ask},\n};", "store → intake"),
         ("src/reading.rs", "use crate::field::Wire;", "reading → field"),
-        (
-            "src/intake.rs",
-            "    let x = crate::web::BODY_MAX; // a path in code",
-            "intake → web",
-        ),
-        (
-            "src/field/modbus/mod.rs",
-            "use super::super::rules::Rule;",
-            "field → rules",
-        ),
+        ("src/intake.rs", "    let x = crate::web::BODY_MAX; // a path in code", "intake → web"),
+        ("src/field/modbus/mod.rs", "use super::super::rules::Rule;", "field → rules"),
         ("src/web/mod.rs", "use super::sync;", "web → sync"),
-        (
-            "src/config/mod.rs",
-            "let f = open(\"http://x\", crate::app::run);",
-            "config → app",
-        ),
+        ("src/config/mod.rs", "let f = open(\"http://x\", crate::app::run);", "config → app"),
         ("src/app.rs", "use crate::nowhere::X;", "nowhere"),
         ("src/lib.rs", "pub use crate::cellar::X;", "cellar"),
     ] {
@@ -93,21 +60,12 @@ fn the_check_finds_what_it_is_for() {
 #[test]
 fn the_check_lets_pass_what_is_right() {
     for (path, line) in [
-        (
-            "src/web/events.rs",
-            "use crate::event::Kinds; use crate::store::View;",
-        ),
-        (
-            "src/web/events.rs",
-            "use super::problem::Problem; use crate::web::Rooms;",
-        ),
+        ("src/web/events.rs", "use crate::event::Kinds; use crate::store::View;"),
+        ("src/web/events.rs", "use super::problem::Problem; use crate::web::Rooms;"),
         ("src/event.rs", "use crate::{reading::Millis, time};"),
         ("src/rules/mod.rs", "// unlike crate::store this keeps nothing"),
         ("src/rules/mod.rs", "pub(crate) fn x() { mycrate::store(); }"),
-        (
-            "src/field/modbus/mod.rs",
-            "use super::wire; use super::super::field::wire as w;",
-        ),
+        ("src/field/modbus/mod.rs", "use super::wire; use super::super::field::wire as w;"),
         ("src/main.rs", "use gatehouse::{cli, logging};"),
         ("src/lib.rs", "pub mod web;"),
     ] {
@@ -144,20 +102,13 @@ fn gather(dir: &Path, files: &mut Vec<PathBuf>) {
 /// `file:line: what is wrong` for each path that leads where it must not.
 fn wrong_arrows(path: &str, text: &str) -> Vec<String> {
     let text = without_comments(text);
-    let steps: Vec<&str> = path
-        .trim_end_matches(".rs")
-        .trim_end_matches("/mod")
-        .split('/')
-        .skip(1)
-        .collect();
+    let steps: Vec<&str> = path.trim_end_matches(".rs").trim_end_matches("/mod").split('/').skip(1).collect();
     let own = steps[0];
     let mut arrows = rooms_after(&text, "crate::");
     arrows.extend(rooms_after(&text, "gatehouse::"));
     // As many `super` as there are steps lead to the root of the crate.
     let to_root = "super::".repeat(steps.len());
-    let by_super = rooms_after(&text, &to_root)
-        .into_iter()
-        .filter(|(_, room)| floor(room).is_some());
+    let by_super = rooms_after(&text, &to_root).into_iter().filter(|(_, room)| floor(room).is_some());
     arrows.extend(by_super);
     arrows
         .into_iter()
@@ -170,25 +121,19 @@ fn wrong_arrows(path: &str, text: &str) -> Vec<String> {
 
 fn complaint(own: &str, room: &str) -> Option<String> {
     let Some(to) = floor(room) else {
-        return Some(format!(
-            "`{room}` stands on no floor; add it to FLOORS in tests/house.rs"
-        ));
+        return Some(format!("`{room}` stands on no floor; add it to FLOORS in tests/house.rs"));
     };
     if own == "lib" || own == room {
         return None;
     }
     let Some(from) = floor(own) else {
-        return Some(format!(
-            "`{own}` stands on no floor; add it to FLOORS in tests/house.rs"
-        ));
+        return Some(format!("`{own}` stands on no floor; add it to FLOORS in tests/house.rs"));
     };
     if to < from || (to == 0 && from == 0) {
         return None;
     }
     let way = if to == from { "sideways" } else { "back up" };
-    Some(format!(
-        "{own} → {room} points {way}; a room imports only what is below it"
-    ))
+    Some(format!("{own} → {room} points {way}; a room imports only what is below it"))
 }
 
 fn floor(room: &str) -> Option<usize> {
@@ -245,9 +190,8 @@ fn is_word(c: char) -> bool {
 fn without_comments(text: &str) -> String {
     let bare = text.lines().map(|line| {
         let starts = line.match_indices("//").map(|(at, _)| at);
-        let comment = starts
-            .into_iter()
-            .find(|at| line[..*at].chars().next_back().is_none_or(char::is_whitespace));
+        let comment =
+            starts.into_iter().find(|at| line[..*at].chars().next_back().is_none_or(char::is_whitespace));
         comment.map_or(line, |at| &line[..at])
     });
     bare.collect::<Vec<_>>().join("\n")

@@ -118,11 +118,7 @@ impl Crm {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The load generator of `benches/`, and the line by which it is told what to serve.
@@ -135,38 +131,18 @@ impl Devices {
     fn start(dir: &Path) -> (Self, u16) {
         let binary = dir.join("modsim");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/modsim.c");
-        let cc = Command::new("cc")
-            .args(["-O2", "-o"])
-            .arg(&binary)
-            .arg(&source)
-            .arg("-lm")
-            .status();
+        let cc = Command::new("cc").args(["-O2", "-o"]).arg(&binary).arg(&source).arg("-lm").status();
         assert!(cc.unwrap().success());
         let (port, control) = (free_port(), free_port());
         let mut command = Command::new(&binary);
         command.args(["--port", &port.to_string(), "--ctl", &control.to_string()]);
-        command.args([
-            "--devices",
-            &UNITS.to_string(),
-            "--units-per-port",
-            "100",
-            "--regs",
-            "10",
-        ]);
+        command.args(["--devices", &UNITS.to_string(), "--units-per-port", "100", "--regs", "10"]);
         let mut process = Running(command.stdout(Stdio::piped()).spawn().unwrap());
         let mut ready = String::new();
-        BufReader::new(process.0.stdout.take().unwrap())
-            .read_line(&mut ready)
-            .unwrap();
+        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         assert!(ready.contains("ready"), "{ready}");
         let control = BufReader::new(TcpStream::connect(("127.0.0.1", control)).unwrap());
-        (
-            Self {
-                _process: process,
-                control,
-            },
-            port,
-        )
+        (Self { _process: process, control }, port)
     }
 
     fn set(&mut self, unit: usize, value: u16) {
@@ -201,11 +177,7 @@ fn configuration(dir: &Path, modbus: u16, api: u16, crm: u16) {
 }
 
 fn start(dir: &Path) -> Running {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(dir.join("log"))
-        .unwrap();
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
     command.args(["run", "--config"]).arg(dir.join("gatehouse.toml"));
     Running(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
@@ -213,10 +185,7 @@ fn start(dir: &Path) -> Running {
 
 fn get(api: u16, path: &str) -> Option<Json> {
     let url = format!("http://127.0.0.1:{api}{path}");
-    let answer = Command::new("curl")
-        .args(["-sf", "--max-time", "5", &url])
-        .output()
-        .unwrap();
+    let answer = Command::new("curl").args(["-sf", "--max-time", "5", &url]).output().unwrap();
     serde_json::from_slice(&answer.stdout).ok()
 }
 
@@ -245,10 +214,7 @@ fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
 }
 
 fn lag(api: u16) -> Option<u64> {
-    get(api, "/api/v1/consumers")?["consumers"]
-        .as_array()?
-        .iter()
-        .find(|c| c["name"] == "crm")?["lag"]
+    get(api, "/api/v1/consumers")?["consumers"].as_array()?.iter().find(|c| c["name"] == "crm")?["lag"]
         .as_u64()
 }
 
@@ -259,11 +225,7 @@ fn check_journal(events: &[Json]) -> Latest {
     let (mut latest, mut by_key) = (HashMap::<String, Json>::new(), Latest::new());
     for (n, event) in events.iter().enumerate() {
         let id = event["id"].as_str().unwrap();
-        assert!(
-            id.ends_with(&format!("/{}", n + 1)),
-            "event {} has the id {id}: a gap",
-            n + 1
-        );
+        assert!(id.ends_with(&format!("/{}", n + 1)), "event {} has the id {id}: a gap", n + 1);
         let kind = event["type"].as_str().unwrap();
         let Some(kind) = kind.strip_prefix("gatehouse.ticket.") else {
             continue;
@@ -305,17 +267,9 @@ fn check_crm(events: &[Json], arrived: &[Json]) {
     for event in events {
         let kind = event["type"].as_str().unwrap();
         let told = by_id.get(event["id"].as_str().unwrap());
-        assert_eq!(
-            told,
-            Some(&event),
-            "{kind} did not arrive as it is in the journal"
-        );
+        assert_eq!(told, Some(&event), "{kind} did not arrive as it is in the journal");
     }
-    assert_eq!(
-        by_id.len(),
-        events.len(),
-        "the CRM has heard what the journal does not have"
-    );
+    assert_eq!(by_id.len(), events.len(), "the CRM has heard what the journal does not have");
 }
 
 #[test]
@@ -336,10 +290,7 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_doubled() {
         while Instant::now() < end {
             *crm.mood.lock().unwrap() =
                 [Mood::Up, Mood::Up, Mood::Unavailable, Mood::CutsTheReply][dice.roll(4) as usize];
-            devices.set(
-                dice.roll(UNITS as u64) as usize,
-                [LOW, HIGH][dice.roll(2) as usize],
-            );
+            devices.set(dice.roll(UNITS as u64) as usize, [LOW, HIGH][dice.roll(2) as usize]);
             // What a puller has been told must still be there at the end.
             if dice.roll(8) == 0
                 && let Some(page) = get(api, "/api/v1/events?after=0&limit=1000")
@@ -391,20 +342,10 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_doubled() {
     }
 
     let pid = daemon.0.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let stopping = Instant::now();
     assert!(daemon.0.wait().unwrap().success());
-    assert!(
-        stopping.elapsed() < Duration::from_secs(10),
-        "a stop took {:?}",
-        stopping.elapsed()
-    );
+    assert!(stopping.elapsed() < Duration::from_secs(10), "a stop took {:?}", stopping.elapsed());
     println!(
         "{kills} kills (seed {seed}): {} events without a gap, {} tickets, {} arrivals at the CRM, {} told events kept",
         events.len(),

@@ -31,32 +31,14 @@ impl Line {
     fn start(boards: Vec<Board>) -> Self {
         let (far, near) = SerialStream::pair().unwrap();
         let path = near.name().unwrap();
-        let port = Port {
-            path: path.into(),
-            baud: 9600,
-            parity: Parity::None,
-            stop_bits: 1,
-        };
+        let port = Port { path: path.into(), baud: 9600, parity: Parity::None, stop_bits: 1 };
         let (out, batches) = mpsc::channel(16);
         let stop = CancellationToken::new();
-        let context = Context {
-            site: Arc::new(Site::default()),
-            out,
-            stop: stop.clone(),
-            metrics: Metrics::new(),
-        };
-        let settings = Settings {
-            wire: Wire::Serial(port),
-            timeout: TIMEOUT,
-            boards,
-        };
+        let context =
+            Context { site: Arc::new(Site::default()), out, stop: stop.clone(), metrics: Metrics::new() };
+        let settings = Settings { wire: Wire::Serial(port), timeout: TIMEOUT, boards };
         tokio::spawn(serial::run("lockers".into(), settings, context));
-        Self {
-            far,
-            _near: near,
-            batches,
-            stop,
-        }
+        Self { far, _near: near, batches, stop }
     }
 
     /// The next question, which has to be read-all of this board.
@@ -72,10 +54,7 @@ impl Line {
     }
 
     async fn batch(&mut self) -> Batch {
-        tokio::time::timeout(DEADLINE, self.batches.recv())
-            .await
-            .expect("a batch")
-            .unwrap()
+        tokio::time::timeout(DEADLINE, self.batches.recv()).await.expect("a batch").unwrap()
     }
 
     /// What the next batch says of each cell; the reason where it is bad.
@@ -103,10 +82,7 @@ fn board(id: u32, address: u8, cells: u32) -> Board {
         id: DeviceId(id),
         address,
         poll: POLL,
-        protocol: Protocol::LockBoard8a {
-            feedback: Feedback::DoorClosing,
-            first_byte: FirstByte::Last,
-        },
+        protocol: Protocol::LockBoard8a { feedback: Feedback::DoorClosing, first_byte: FirstByte::Last },
         cells: (0..cells).map(|cell| PointId(id * 100 + cell)).collect(),
     }
 }
@@ -134,32 +110,22 @@ async fn captured_frames_become_cells() {
 #[tokio::test]
 async fn polarity_and_byte_order_are_the_boards_own() {
     let mut mirrored = board(0, 1, 24);
-    mirrored.protocol = Protocol::LockBoard8a {
-        feedback: Feedback::DoorOpening,
-        first_byte: FirstByte::First,
-    };
+    mirrored.protocol =
+        Protocol::LockBoard8a { feedback: Feedback::DoorOpening, first_byte: FirstByte::First };
     let mut line = Line::start(vec![mirrored]);
     line.asked(1).await;
     line.say(&CHANNEL_1).await;
-    let open: Vec<_> = line
-        .cells()
-        .await
-        .iter()
-        .enumerate()
-        .filter(|(_, c)| *c == "open")
-        .map(|(n, _)| n + 1)
-        .collect();
+    let open: Vec<_> =
+        line.cells().await.iter().enumerate().filter(|(_, c)| *c == "open").map(|(n, _)| n + 1).collect();
     assert_eq!(open, [17]);
 }
 
 #[tokio::test]
 async fn garbage_around_a_frame_is_passed_over() {
     let mut line = Line::start(vec![board(0, 1, 2)]);
-    for (before, after) in [
-        (&[0xFA, 0xFD, 0x99, 0x99][..], &[][..]),
-        (&[0x80, 0x01], &[0x00]),
-        (&[0x80; 9], &[0xFF; 3]),
-    ] {
+    for (before, after) in
+        [(&[0xFA, 0xFD, 0x99, 0x99][..], &[][..]), (&[0x80, 0x01], &[0x00]), (&[0x80; 9], &[0xFF; 3])]
+    {
         line.asked(1).await;
         line.say(before).await;
         line.say(&CHANNEL_2).await;
@@ -203,11 +169,7 @@ async fn after_a_wrong_frame_the_first_answer_is_not_believed_for_it_may_be_late
         line.say(&CHANNEL_1).await;
         line.asked(1).await;
         line.say(&CHANNEL_2).await;
-        assert_eq!(
-            line.cells().await,
-            ["open", "closed"],
-            "good again with the next poll"
-        );
+        assert_eq!(line.cells().await, ["open", "closed"], "good again with the next poll");
     }
 }
 
@@ -225,11 +187,7 @@ async fn a_late_answer_is_never_taken_for_the_present_state() {
     assert_eq!(line.cells().await, ["open", "closed"]);
     line.asked(1).await;
     line.say(&NOTHING).await;
-    assert_eq!(
-        line.cells().await,
-        ["open", "open"],
-        "and then it is trusted again"
-    );
+    assert_eq!(line.cells().await, ["open", "open"], "and then it is trusted again");
 }
 
 #[tokio::test]
@@ -277,24 +235,12 @@ async fn a_wire_that_breaks_is_told_once_and_taken_up_again() {
     };
     let mut line = Line::start(vec![]);
     let (far, near) = plug(&path);
-    let port = Port {
-        path: path.to_str().unwrap().into(),
-        baud: 9600,
-        parity: Parity::None,
-        stop_bits: 1,
-    };
+    let port = Port { path: path.to_str().unwrap().into(), baud: 9600, parity: Parity::None, stop_bits: 1 };
     let (out, batches) = mpsc::channel(16);
-    let context = Context {
-        site: Arc::new(Site::default()),
-        out,
-        stop: line.stop.clone(),
-        metrics: Metrics::new(),
-    };
-    let settings = Settings {
-        wire: Wire::Serial(port),
-        timeout: TIMEOUT,
-        boards: vec![board(0, 1, 2), board(1, 2, 2)],
-    };
+    let context =
+        Context { site: Arc::new(Site::default()), out, stop: line.stop.clone(), metrics: Metrics::new() };
+    let settings =
+        Settings { wire: Wire::Serial(port), timeout: TIMEOUT, boards: vec![board(0, 1, 2), board(1, 2, 2)] };
     tokio::spawn(serial::run("lockers".into(), settings, context));
     (line.far, line.batches) = (far, batches);
     line.asked(1).await;
@@ -307,17 +253,11 @@ async fn a_wire_that_breaks_is_told_once_and_taken_up_again() {
     line.far = unplugged; // the far end is closed
     for id in 0..2 {
         let batch = line.batch().await;
-        assert_eq!(
-            (batch.device, cells(&batch)),
-            (DeviceId(id), vec!["wire-down".to_owned(); 2])
-        );
+        assert_eq!((batch.device, cells(&batch)), (DeviceId(id), vec!["wire-down".to_owned(); 2]));
         assert!(matches!(batch.life, Some(Life::Offline { .. })));
     }
     let (far, _near) = plug(&path);
     line.far = far;
     let mut frame = [0; 5];
-    tokio::time::timeout(DEADLINE, line.far.read_exact(&mut frame))
-        .await
-        .expect("taken up again")
-        .unwrap();
+    tokio::time::timeout(DEADLINE, line.far.read_exact(&mut frame)).await.expect("taken up again").unwrap();
 }

@@ -47,17 +47,11 @@ fn pymodbus(mode: &str, at: &str, units: &[u8]) -> Peer {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn tcp(port: u16) -> Wire {
-    Wire::Tcp {
-        address: format!("127.0.0.1:{port}").into(),
-    }
+    Wire::Tcp { address: format!("127.0.0.1:{port}").into() }
 }
 
 // --- what is read ---
@@ -86,10 +80,7 @@ struct Plan {
 
 impl Plan {
     fn every_type_and_order() -> Self {
-        let mut plan = Plan {
-            points: vec![],
-            expected: vec![],
-        };
+        let mut plan = Plan { points: vec![], expected: vec![] };
         for table in [Table::Holding, Table::Input] {
             for (n, order) in ORDERS.into_iter().enumerate() {
                 let mut register = 100 * n as u16;
@@ -129,10 +120,7 @@ impl Plan {
 
 /// One register, read as the device's only point.
 fn device(unit: u8, poll: Duration) -> Device {
-    let transform = Transform {
-        scale: Some(0.1),
-        ..Transform::default()
-    };
+    let transform = Transform { scale: Some(0.1), ..Transform::default() };
     Device {
         id: DeviceId(unit.into()),
         unit,
@@ -158,18 +146,9 @@ impl Running {
     fn new(wire: Wire, framing: Framing, timeout: Duration, devices: Vec<Device>) -> Self {
         let (out, batches) = mpsc::channel(64);
         let stop = CancellationToken::new();
-        let settings = Settings {
-            wire,
-            framing,
-            timeout,
-            devices,
-        };
-        let context = Context {
-            site: Arc::new(Site::default()),
-            out,
-            stop: stop.clone(),
-            metrics: Metrics::new(),
-        };
+        let settings = Settings { wire, framing, timeout, devices };
+        let context =
+            Context { site: Arc::new(Site::default()), out, stop: stop.clone(), metrics: Metrics::new() };
         tokio::spawn(modbus::run("plant".into(), settings, context));
         Self { batches, stop }
     }
@@ -198,34 +177,20 @@ fn is_good(batch: &Batch) -> bool {
 }
 
 fn is_bad(batch: &Batch, reason: Reason) -> bool {
-    batch
-        .readings
-        .iter()
-        .all(|r| r.quality == Quality::Bad && r.reason == Some(reason) && r.value.is_none())
+    batch.readings.iter().all(|r| r.quality == Quality::Bad && r.reason == Some(reason) && r.value.is_none())
 }
 
 async fn reads_every_type_in_every_order(wire: Wire, framing: Framing) {
     let plan = Plan::every_type_and_order();
-    let device = Device {
-        id: DeviceId(0),
-        unit: 7,
-        poll: Duration::from_secs(1),
-        points: plan.points,
-    };
+    let device = Device { id: DeviceId(0), unit: 7, poll: Duration::from_secs(1), points: plan.points };
     let mut running = Running::new(wire, framing, TIMEOUT_DEFAULT, vec![device]);
     let batch = running.until(is_good).await;
     assert_eq!(batch.life, Some(Life::Online));
-    let read: BTreeMap<_, _> = batch
-        .readings
-        .into_iter()
-        .map(|r| (r.point, r.value.unwrap()))
-        .collect();
+    let read: BTreeMap<_, _> = batch.readings.into_iter().map(|r| (r.point, r.value.unwrap())).collect();
     let read: Vec<_> = read.into_values().collect();
     assert_eq!(read, plan.expected);
     running.stop.cancel();
-    let end = timeout(PATIENCE, async {
-        while running.batches.recv().await.is_some() {}
-    });
+    let end = timeout(PATIENCE, async { while running.batches.recv().await.is_some() {} });
     end.await.expect("the channel ends when told to");
 }
 
@@ -256,12 +221,7 @@ async fn rtu_reads_every_type_in_every_order() {
         sleep(Duration::from_millis(5)).await;
     }
     let _server = pymodbus("rtu", &end("far"), &[7]);
-    let port = Port {
-        path: end("near").into(),
-        baud: 19200,
-        parity: Parity::None,
-        stop_bits: 1,
-    };
+    let port = Port { path: end("near").into(), baud: 19200, parity: Parity::None, stop_bits: 1 };
     reads_every_type_in_every_order(Wire::Serial(port), Framing::Rtu).await;
 }
 
@@ -270,12 +230,8 @@ async fn a_server_that_dies_and_comes_back_is_taken_up_again() {
     let port = free_port();
     let poll = Duration::from_millis(100);
     let server = pymodbus("tcp", &port.to_string(), &[1, 2]);
-    let mut running = Running::new(
-        tcp(port),
-        Framing::Tcp,
-        TIMEOUT_DEFAULT,
-        vec![device(1, poll), device(2, poll)],
-    );
+    let mut running =
+        Running::new(tcp(port), Framing::Tcp, TIMEOUT_DEFAULT, vec![device(1, poll), device(2, poll)]);
     let good = running.until(is_good).await;
     assert_eq!(good.readings[0].value, Some(Value::Number(-20.5)));
 
@@ -307,17 +263,10 @@ async fn a_register_that_is_not_there_is_a_device_error_of_its_own_points_only()
     device.points.push(missing);
     let mut running = Running::new(tcp(port), Framing::Tcp, TIMEOUT_DEFAULT, vec![device]);
     let batch = running.until(|b| b.life == Some(Life::Online)).await;
-    let told: Vec<_> = batch
-        .readings
-        .iter()
-        .map(|r| (r.point, r.quality, r.reason))
-        .collect();
+    let told: Vec<_> = batch.readings.iter().map(|r| (r.point, r.quality, r.reason)).collect();
     assert_eq!(
         told,
-        [
-            (PointId(1), Quality::Good, None),
-            (PointId(2), Quality::Bad, Some(Reason::DeviceError))
-        ]
+        [(PointId(1), Quality::Good, None), (PointId(2), Quality::Bad, Some(Reason::DeviceError))]
     );
 }
 
@@ -330,9 +279,8 @@ async fn a_silent_unit_goes_offline_and_does_not_slow_the_others() {
     let devices = [1, 2, 9].map(|unit| device(unit, poll)).to_vec();
     let mut running = Running::new(tcp(port), Framing::Tcp, patience, devices);
     running.until(|b| b.device == DeviceId(1) && is_good(b)).await;
-    let silent = running
-        .until(|b| b.device == DeviceId(9) && is_bad(b, Reason::NoAnswer) && b.life.is_some())
-        .await;
+    let silent =
+        running.until(|b| b.device == DeviceId(9) && is_bad(b, Reason::NoAnswer) && b.life.is_some()).await;
     let why = "no answer within 300 ms".to_owned();
     assert_eq!(silent.life, Some(Life::Offline { why }));
 

@@ -72,9 +72,7 @@ impl Run {
     /// Polls both units over a line on which `script` plays a fault, for eight polls after the fault's first question.
     async fn with(mut script: impl FnMut(&Question) -> Option<Vec<Act>> + Send + 'static) -> Self {
         let socat = Socat::start().await;
-        let far = tokio_serial::new(socat.end("far"), 115_200)
-            .open_native_async()
-            .unwrap();
+        let far = tokio_serial::new(socat.end("far"), 115_200).open_native_async().unwrap();
         let fault_at = Arc::new(Mutex::new(None));
         let set_fault_at = fault_at.clone();
         tokio::spawn(peer(far, move |q| {
@@ -89,24 +87,14 @@ impl Run {
         let (out, mut received) = mpsc::channel(16);
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
-        let port = Port {
-            path: socat.end("near").into(),
-            baud: 115_200,
-            parity: Parity::None,
-            stop_bits: 1,
-        };
+        let port = Port { path: socat.end("near").into(), baud: 115_200, parity: Parity::None, stop_bits: 1 };
         let settings = Settings {
             wire: Wire::Serial(port),
             framing: Framing::Rtu,
             timeout: TIMEOUT,
             devices: vec![device(1), device(2)],
         };
-        let context = Context {
-            site: Arc::new(Site::default()),
-            out,
-            stop,
-            metrics: Metrics::new(),
-        };
+        let context = Context { site: Arc::new(Site::default()), out, stop, metrics: Metrics::new() };
         tokio::spawn(modbus::run("rs485-1".into(), settings, context));
 
         let mut batches = Vec::new();
@@ -133,11 +121,7 @@ impl Run {
         for reading in self.readings().filter(|r| r.value.is_some()) {
             let (unit, register) = POINTS[reading.point.0 as usize];
             let value = Value::Number(truth(unit, register).into());
-            assert_eq!(
-                reading.value,
-                Some(value),
-                "{reading:?} of unit {unit}, register {register}"
-            );
+            assert_eq!(reading.value, Some(value), "{reading:?} of unit {unit}, register {register}");
         }
     }
 
@@ -150,20 +134,11 @@ impl Run {
     fn recovers(self) -> Self {
         let back_by = self.fault_at + 3 * POLL.as_millis() as Millis;
         for point in [PointId(0), PointId(1)] {
-            let good = self
-                .readings()
-                .filter(|r| r.point == point && r.quality == Quality::Good);
+            let good = self.readings().filter(|r| r.point == point && r.quality == Quality::Good);
             let back = good.map(|r| r.at).find(|at| *at > self.fault_at);
-            assert!(
-                back.is_some_and(|at| at <= back_by),
-                "{point:?} is back at {back:?}, not by {back_by}"
-            );
+            assert!(back.is_some_and(|at| at <= back_by), "{point:?} is back at {back:?}, not by {back_by}");
         }
-        assert!(
-            self.bad().iter().all(|(point, _)| *point != 2),
-            "unit 2 suffers: {:?}",
-            self.bad()
-        );
+        assert!(self.bad().iter().all(|(point, _)| *point != 2), "unit 2 suffers: {:?}", self.bad());
         self
     }
 
@@ -175,10 +150,7 @@ impl Run {
         let run = self.recovers();
         let no_answer = |n: &(u32, Reason)| n.1 == Reason::NoAnswer;
         let bad = run.bad();
-        assert!(
-            !bad.is_empty() && bad.len() <= 2 && bad.iter().all(no_answer),
-            "{bad:?}"
-        );
+        assert!(!bad.is_empty() && bad.len() <= 2 && bad.iter().all(no_answer), "{bad:?}");
         let offline = |b: &Batch| matches!(b.life, Some(Life::Offline { .. }));
         assert!(!run.batches.iter().any(offline), "one miss is no absence");
     }
@@ -207,10 +179,7 @@ const LATENESSES: [u64; 7] = [155, 250, 395, 400, 405, 600, 700];
 #[tokio::test]
 async fn a_late_answer_is_never_taken_for_the_next_one() {
     let late = |ms| Run::with(once(move |q| vec![Wait(ms), Say(honest(q))]));
-    all(LATENESSES.map(late))
-        .await
-        .into_iter()
-        .for_each(Run::misses_one_poll);
+    all(LATENESSES.map(late)).await.into_iter().for_each(Run::misses_one_poll);
 }
 
 #[tokio::test]
@@ -240,8 +209,8 @@ async fn a_unit_that_is_always_late_is_never_believed() {
         let fault = FAULT..FAULT + 6;
         Run::with(move |q| (q.unit == 1 && fault.contains(&q.nth)).then(|| vec![Wait(ms), Say(honest(q))]))
     };
-    // Within the three timeouts (450 ms) that `rtu` promises, by more than a busy machine's timers add.
-    for run in all([200, 400, 420].map(late)).await {
+    // 600 ms is four timeouts, and still within most of two polls.
+    for run in all([200, 420, 450, 600].map(late)).await {
         assert!(run.bad().iter().any(|(_, reason)| *reason == Reason::NoAnswer));
     }
 }
@@ -256,10 +225,7 @@ async fn garbage_before_an_answer_is_skipped() {
         &[0x55, 0xAA, 1, 1, 4, 1, 4, 2, 1, 4], // several beginnings
     ];
     let before = |garbage: &'static [u8]| Run::with(once(move |q| vec![Say([garbage, &honest(q)].concat())]));
-    all(garbage.map(before))
-        .await
-        .into_iter()
-        .for_each(Run::stays_unharmed);
+    all(garbage.map(before)).await.into_iter().for_each(Run::stays_unharmed);
 }
 
 #[tokio::test]
@@ -267,10 +233,7 @@ async fn garbage_after_an_answer_does_not_reach_the_next() {
     // The last one looks like an answer to whatever is asked next.
     let garbage = [vec![0xFF; 40], vec![1, 4, 2], frame(1, &[4, 2, 0xBA, 0xD0])];
     let after = |garbage: Vec<u8>| Run::with(once(move |q| vec![Say([honest(q), garbage.clone()].concat())]));
-    all(garbage.map(after))
-        .await
-        .into_iter()
-        .for_each(Run::stays_unharmed);
+    all(garbage.map(after)).await.into_iter().for_each(Run::stays_unharmed);
 }
 
 #[tokio::test]
@@ -302,17 +265,12 @@ async fn an_answer_of_a_wrong_length_or_function_is_not_taken() {
         frame(1, &[3, 2, 0xBA, 0xD0]),
     ];
     let say = |wrong: Vec<u8>| Run::with(once(move |_| vec![Say(wrong.clone())]));
-    all(wrong.map(say))
-        .await
-        .into_iter()
-        .for_each(Run::misses_one_poll);
+    all(wrong.map(say)).await.into_iter().for_each(Run::misses_one_poll);
 }
 
 #[tokio::test]
 async fn an_exception_is_an_error_of_the_asked_points_of_a_device_that_is_there() {
-    let run = Run::with(once(|q| vec![Say(frame(q.unit, &[0x84, 2]))]))
-        .await
-        .recovers();
+    let run = Run::with(once(|q| vec![Say(frame(q.unit, &[0x84, 2]))])).await.recovers();
     assert_eq!(run.bad(), [(0, Reason::DeviceError)]);
     assert!(run.batches.iter().all(|b| b.life == Some(Life::Online)));
 }
@@ -320,8 +278,5 @@ async fn an_exception_is_an_error_of_the_asked_points_of_a_device_that_is_there(
 #[tokio::test]
 async fn half_a_frame_and_then_silence_is_no_answer() {
     let half = |length| Run::with(once(move |q| vec![Say(honest(q)[..length].to_vec())]));
-    all([1, 3, 4, 6].map(half))
-        .await
-        .into_iter()
-        .for_each(Run::misses_one_poll);
+    all([1, 3, 4, 6].map(half)).await.into_iter().for_each(Run::misses_one_poll);
 }

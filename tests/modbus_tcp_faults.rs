@@ -130,40 +130,24 @@ impl Running {
         let stop = CancellationToken::new();
         let metrics = Metrics::new();
         let settings = Settings {
-            wire: Wire::Tcp {
-                address: peer.address.as_str().into(),
-            },
+            wire: Wire::Tcp { address: peer.address.as_str().into() },
             framing: Framing::Tcp,
             timeout: Duration::from_millis(150),
             devices: devices.into(),
         };
-        let context = Context {
-            site: Arc::new(Site::default()),
-            out,
-            stop: stop.clone(),
-            metrics: metrics.clone(),
-        };
+        let context =
+            Context { site: Arc::new(Site::default()), out, stop: stop.clone(), metrics: metrics.clone() };
         tokio::spawn(modbus::run("plant".into(), settings, context));
-        Self {
-            batches,
-            metrics,
-            _stop: stop.drop_guard(),
-        }
+        Self { batches, metrics, _stop: stop.drop_guard() }
     }
 
     /// The next `n` batches; every value in them is true.
     async fn take(&mut self, n: usize) -> Vec<Batch> {
         let mut taken = Vec::new();
         while taken.len() < n {
-            let batch = timeout(PATIENCE, self.batches.recv())
-                .await
-                .expect("batches come")
-                .unwrap();
+            let batch = timeout(PATIENCE, self.batches.recv()).await.expect("batches come").unwrap();
             for reading in &batch.readings {
-                let read = reading
-                    .value
-                    .clone()
-                    .unwrap_or(Value::Number(reading.point.0.into()));
+                let read = reading.value.clone().unwrap_or(Value::Number(reading.point.0.into()));
                 assert_eq!(read, Value::Number(reading.point.0.into()), "{reading:?}");
             }
             taken.push(batch);
@@ -220,10 +204,7 @@ async fn a_unit_that_sends_broken_frames_harms_only_itself() {
     for run in runs {
         let batches = run.await.unwrap();
         let bad = bad(&batches);
-        assert!(
-            !bad.is_empty() && bad.iter().all(|b| *b == (2, Reason::NoAnswer)),
-            "{bad:?}"
-        );
+        assert!(!bad.is_empty() && bad.iter().all(|b| *b == (2, Reason::NoAnswer)), "{bad:?}");
         let good = batches.iter().filter(|b| b.life == Some(Life::Online)).count();
         assert!(good >= 10, "unit 1 was read {good} times of 20");
     }
@@ -265,10 +246,7 @@ async fn a_question_that_breaks_every_connection_costs_only_its_own_points() {
     .await;
     let batches = Running::on(&peer).take(20).await;
     let lives = batches.iter().map(|b| b.life.clone());
-    assert!(
-        lives.eq([Some(Life::Online)].into_iter().cycle().take(20)),
-        "{batches:?}"
-    );
+    assert!(lives.eq([Some(Life::Online)].into_iter().cycle().take(20)), "{batches:?}");
     let readings = batches.iter().flat_map(|b| &b.readings);
     for reading in readings {
         let broken = (reading.point == PointId(1200)).then_some(Reason::NoAnswer);
@@ -282,23 +260,13 @@ async fn a_question_that_breaks_every_connection_costs_only_its_own_points() {
 
 #[tokio::test]
 async fn a_peer_that_closes_on_every_question_is_down_and_taken_up_when_it_answers() {
-    let peer = peer(|q| {
-        if q.nth <= 3 {
-            Close(vec![])
-        } else {
-            Say(q.answer())
-        }
-    })
-    .await;
+    let peer = peer(|q| if q.nth <= 3 { Close(vec![]) } else { Say(q.answer()) }).await;
     let mut running = Running::on(&peer);
     let mut batches = running.take(4).await;
     while batches.last().unwrap().life != Some(Life::Online) {
         batches.extend(running.take(1).await);
     }
-    let down = bad(&batches)
-        .iter()
-        .filter(|(_, r)| *r == Reason::WireDown)
-        .count();
+    let down = bad(&batches).iter().filter(|(_, r)| *r == Reason::WireDown).count();
     assert_eq!(down, 4, "each of four points is told once: {batches:?}");
 }
 

@@ -28,11 +28,7 @@ struct Broker {
 impl Broker {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = spawn(dir.path(), port);
         Self { port, dir, child }
     }
@@ -65,17 +61,13 @@ impl Broker {
     }
 
     async fn has_subscribed(&self, client: &str, times: usize) {
-        self.has_logged(&format!("Sending SUBACK to {client}"), times)
-            .await;
+        self.has_logged(&format!("Sending SUBACK to {client}"), times).await;
     }
 
     async fn has_logged(&self, line: &str, times: usize) {
         let deadline = Instant::now() + DEADLINE;
         while self.logged(line) < times {
-            assert!(
-                Instant::now() < deadline,
-                "the broker has not logged {line:?} {times} times"
-            );
+            assert!(Instant::now() < deadline, "the broker has not logged {line:?} {times} times");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -92,20 +84,7 @@ impl Broker {
     fn publish(&self, topic: &str, payload: &str, more: &[&str]) {
         let port = self.port.to_string();
         let mut command = Command::new("mosquitto_pub");
-        command
-            .args([
-                "-h",
-                "127.0.0.1",
-                "-p",
-                &port,
-                "-q",
-                "1",
-                "-t",
-                topic,
-                "-m",
-                payload,
-            ])
-            .args(more);
+        command.args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", topic, "-m", payload]).args(more);
         assert!(command.status().unwrap().success());
     }
 }
@@ -165,16 +144,8 @@ impl Channel {
         let (out, batches) = mpsc::channel(room);
         let stop = CancellationToken::new();
         let metrics = Metrics::new();
-        let site = Arc::new(Site {
-            gateway: "cp-017".into(),
-            ..Site::default()
-        });
-        let context = Context {
-            site,
-            out,
-            stop: stop.clone(),
-            metrics: metrics.clone(),
-        };
+        let site = Arc::new(Site { gateway: "cp-017".into(), ..Site::default() });
+        let context = Context { site, out, stop: stop.clone(), metrics: metrics.clone() };
         let settings = Settings {
             host: "127.0.0.1".into(),
             port: broker.port,
@@ -184,12 +155,7 @@ impl Channel {
             devices,
         };
         let task = tokio::spawn(mqtt::run("broker".into(), settings, context));
-        Self {
-            batches,
-            stop,
-            metrics,
-            task,
-        }
+        Self { batches, stop, metrics, task }
     }
 
     /// The next batch that `wanted` likes; what comes before it is passed over.
@@ -202,9 +168,7 @@ impl Channel {
                 }
             }
         };
-        tokio::time::timeout(DEADLINE, search)
-            .await
-            .unwrap_or_else(|_| panic!("never came: {what}"))
+        tokio::time::timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("never came: {what}"))
     }
 
     /// So many messages, taken by intake or not.
@@ -218,18 +182,13 @@ impl Channel {
     }
 
     async fn reading(&mut self, point: u32) -> Reading {
-        let batch = self
-            .until(&format!("point {point}"), |b| of(b, point).is_some())
-            .await;
+        let batch = self.until(&format!("point {point}"), |b| of(b, point).is_some()).await;
         of(&batch, point).unwrap().clone()
     }
 
     async fn end(self) {
         self.stop.cancel();
-        tokio::time::timeout(DEADLINE, self.task)
-            .await
-            .expect("ends when told")
-            .unwrap();
+        tokio::time::timeout(DEADLINE, self.task).await.expect("ends when told").unwrap();
     }
 }
 
@@ -252,35 +211,16 @@ fn of(batch: &Batch, point: u32) -> Option<&Reading> {
 }
 
 fn device(id: u32, topic: &str, points: Vec<Point>) -> Device {
-    Device {
-        id: DeviceId(id),
-        topic: topic.into(),
-        availability: None,
-        points,
-    }
+    Device { id: DeviceId(id), topic: topic.into(), availability: None, points }
 }
 
 fn point(id: u32, json: Option<&str>) -> Point {
-    Point {
-        id: PointId(id),
-        topic: None,
-        json: json.map(Into::into),
-        transform: Transform::default(),
-    }
+    Point { id: PointId(id), topic: None, json: json.map(Into::into), transform: Transform::default() }
 }
 
 fn contact(id: u32) -> Point {
-    let map = vec![
-        ("true".to_owned(), "closed".to_owned()),
-        ("false".to_owned(), "open".to_owned()),
-    ];
-    Point {
-        transform: Transform {
-            map,
-            ..Transform::default()
-        },
-        ..point(id, Some("/contact"))
-    }
+    let map = vec![("true".to_owned(), "closed".to_owned()), ("false".to_owned(), "open".to_owned())];
+    Point { transform: Transform { map, ..Transform::default() }, ..point(id, Some("/contact")) }
 }
 
 fn offline(batch: &Batch) -> Option<&str> {
@@ -293,15 +233,8 @@ fn offline(batch: &Batch) -> Option<&str> {
 #[tokio::test]
 async fn json_plain_payloads_and_maps_become_values() {
     let broker = Broker::start();
-    let scaled = Transform {
-        scale: Some(0.1),
-        ..Transform::default()
-    };
-    let level = Point {
-        topic: Some("tank/level".into()),
-        transform: scaled,
-        ..point(2, None)
-    };
+    let scaled = Transform { scale: Some(0.1), ..Transform::default() };
+    let level = Point { topic: Some("tank/level".into()), transform: scaled, ..point(2, None) };
     let devices = vec![
         device(0, "z/door", vec![contact(0), point(1, Some("/battery"))]),
         device(1, "tank", vec![level]),
@@ -314,15 +247,10 @@ async fn json_plain_payloads_and_maps_become_values() {
     assert_eq!(batch.life, Some(Life::Online));
     assert_eq!(batch.readings.len(), 2, "one message is one batch");
     assert_eq!(of(&batch, 0).unwrap().value, Some(Value::Text("closed".into())));
-    assert_eq!(
-        of(&batch, 1).unwrap().value.as_ref().and_then(Value::number),
-        Some(100.0)
-    );
+    assert_eq!(of(&batch, 1).unwrap().value.as_ref().and_then(Value::number), Some(100.0));
 
     broker.publish("z/door", r#"{"contact":false}"#, &[]);
-    let batch = channel
-        .until("the partial message", |b| b.device == DeviceId(0))
-        .await;
+    let batch = channel.until("the partial message", |b| b.device == DeviceId(0)).await;
     assert_eq!(batch.readings.len(), 1, "a field that is not there is no reading");
     assert_eq!(of(&batch, 0).unwrap().value, Some(Value::Text("open".into())));
 
@@ -330,23 +258,12 @@ async fn json_plain_payloads_and_maps_become_values() {
     assert_eq!(channel.reading(0).await.reason, Some(Reason::Unreadable));
 
     broker.publish("tank/level", "1234", &[]);
-    let level = channel
-        .reading(2)
-        .await
-        .value
-        .as_ref()
-        .and_then(Value::number)
-        .unwrap();
+    let level = channel.reading(2).await.value.as_ref().and_then(Value::number).unwrap();
     assert!((level - 123.4).abs() < 1e-9, "{level}");
     broker.publish("tank/level", "broken sensor", &[]);
     let words = channel.reading(2).await;
     assert_eq!((words.value, words.reason), (None, Some(Reason::Unreadable)));
-    assert!(
-        channel
-            .metrics
-            .render()
-            .contains(r#"requests_total{channel="broker",outcome="ok"} 5"#)
-    );
+    assert!(channel.metrics.render().contains(r#"requests_total{channel="broker",outcome="ok"} 5"#));
     channel.end().await;
 }
 
@@ -373,10 +290,7 @@ async fn a_retained_message_is_uncertain_and_no_sign_of_life() {
     let batch = channel.until("the retained one", |b| of(b, 0).is_some()).await;
     assert_eq!(batch.life, None);
     let reading = of(&batch, 0).unwrap();
-    assert_eq!(
-        (reading.quality, reading.reason),
-        (Quality::Uncertain, Some(Reason::Retained))
-    );
+    assert_eq!((reading.quality, reading.reason), (Quality::Uncertain, Some(Reason::Retained)));
     broker.publish("z/t", r#"{"t":21}"#, &["-r"]);
     let batch = channel.until("the live one", |b| of(b, 0).is_some()).await;
     assert_eq!(batch.life, Some(Life::Online));
@@ -401,16 +315,7 @@ async fn a_last_will_takes_the_device_and_its_points_offline() {
 
     let port = broker.port.to_string();
     let mut bridge = Command::new("mosquitto_sub")
-        .args([
-            "-p",
-            &port,
-            "-i",
-            "bridge",
-            "-t",
-            "none",
-            "--will-topic",
-            "z/leak/availability",
-        ])
+        .args(["-p", &port, "-i", "bridge", "-t", "none", "--will-topic", "z/leak/availability"])
         .args(["--will-payload", "offline", "--will-retain", "--will-qos", "1"])
         .stdout(Stdio::piped())
         .spawn()
@@ -460,10 +365,7 @@ async fn a_restarted_broker_costs_nothing_that_was_published_after_it_came_back(
     broker.start_again();
     broker.subscribed(3).await;
     broker.publish("z/t", r#"{"t":99}"#, &[]);
-    assert_eq!(
-        channel.reading(0).await.value.as_ref().and_then(Value::number),
-        Some(99.0)
-    );
+    assert_eq!(channel.reading(0).await.value.as_ref().and_then(Value::number), Some(99.0));
     assert!(channel.metrics.render().contains(r#"outcome="broken""#));
     channel.end().await;
 }
@@ -472,10 +374,7 @@ async fn a_restarted_broker_costs_nothing_that_was_published_after_it_came_back(
 async fn a_broker_that_is_not_there_is_told_once_for_each_device() {
     let mut broker = Broker::start();
     broker.stop();
-    let devices = vec![
-        device(0, "a", vec![point(0, None)]),
-        device(1, "b", vec![point(1, None)]),
-    ];
+    let devices = vec![device(0, "a", vec![point(0, None)]), device(1, "b", vec![point(1, None)])];
     let mut channel = Channel::start(&broker, devices);
     for id in 0..2 {
         let batch = channel.until("offline", |b| b.device == DeviceId(id)).await;
@@ -503,18 +402,10 @@ async fn a_retained_online_is_no_sign_of_life_and_a_retained_offline_is_believed
         ..device(id, &format!("z/{name}"), vec![point(id, None)])
     };
     let mut channel = Channel::start(&broker, vec![device(0, "leak"), device(1, "door")]);
-    channel
-        .until("the door's word", |b| {
-            b.device == DeviceId(1) && offline(b).is_some()
-        })
-        .await;
-    broker
-        .has_logged(&format!("Received PUBACK from {GATEWAY}"), 2)
-        .await;
+    channel.until("the door's word", |b| b.device == DeviceId(1) && offline(b).is_some()).await;
+    broker.has_logged(&format!("Received PUBACK from {GATEWAY}"), 2).await;
     broker.publish("z/leak", "1", &[]);
-    let first = channel
-        .until("the leak's first word", |b| b.device == DeviceId(0))
-        .await;
+    let first = channel.until("the leak's first word", |b| b.device == DeviceId(0)).await;
     assert_eq!(first.readings.len(), 1, "not the retained one: {first:?}");
     channel.end().await;
 }
@@ -581,9 +472,7 @@ async fn a_message_over_the_bound_is_told_once_with_its_cure_and_sought_ever_mor
     let log = Log::default();
     let writer = log.clone();
     // For all tests of this file: a subscriber of one thread would miss what another thread logs first.
-    tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .init();
+    tracing_subscriber::fmt().with_writer(move || writer.clone()).init();
     let broker = Broker::start();
     // A bridge's list of all its devices is large, and taken.
     let large = format!(r#"{{"t":20,"definition":"{}"}}"#, "x".repeat(1 << 20));
@@ -595,10 +484,7 @@ async fn a_message_over_the_bound_is_told_once_with_its_cure_and_sought_ever_mor
     broker.publish_file("z/u", &"x".repeat(5 << 20));
     let lost = channel.until("the loss", |b| offline(b).is_some()).await;
     let why = offline(&lost).unwrap();
-    assert!(
-        why.contains("more than 4 MiB") && why.contains("narrow the topics"),
-        "{why}"
-    );
+    assert!(why.contains("more than 4 MiB") && why.contains("narrow the topics"), "{why}");
     let greeting = format!("Sending CONNACK to {GATEWAY}");
     broker.has_logged(&greeting, 4).await;
     let since = Instant::now();

@@ -44,10 +44,7 @@ fn base(point: usize) -> u16 {
 
 /// What the asked register holds at this question, and at no other.
 fn truth(q: &Question) -> (usize, u16) {
-    let point = POINTS
-        .iter()
-        .position(|p| *p == (q.unit, q.register))
-        .expect("a register of ours");
+    let point = POINTS.iter().position(|p| *p == (q.unit, q.register)).expect("a register of ours");
     (point, base(point) + q.nth as u16)
 }
 
@@ -81,16 +78,9 @@ struct Fault {
 /// Once, on unit 1's `FAULT`th question.
 fn once(name: impl Into<String>, harm: Harm, acts: impl Fn(&Question) -> Vec<Act> + Send + 'static) -> Fault {
     let play = move |q: &Question| {
-        (q.unit == 1 && q.nth == FAULT).then(|| Played {
-            acts: acts(q),
-            told: harm == Harm::None,
-        })
+        (q.unit == 1 && q.nth == FAULT).then(|| Played { acts: acts(q), told: harm == Harm::None })
     };
-    Fault {
-        name: name.into(),
-        harm,
-        play: Box::new(play),
-    }
+    Fault { name: name.into(), harm, play: Box::new(play) }
 }
 
 /// The answer is held back until the next question to this unit, and comes before or after the true answer to that.
@@ -99,10 +89,7 @@ fn held_back(unit: u8, late_first: bool) -> Fault {
     let play = move |q: &Question| {
         if q.unit == 1 && q.nth == FAULT {
             held = Some(honest(q));
-            return Some(Played {
-                acts: vec![],
-                told: false,
-            });
+            return Some(Played { acts: vec![], told: false });
         }
         let late = held.take_if(|_| q.unit == unit)?;
         let acts = match late_first {
@@ -129,11 +116,7 @@ fn faults() -> Vec<Fault> {
     for (unit, late_first) in [(1, true), (1, false), (2, true), (2, false)] {
         faults.push(held_back(unit, late_first));
     }
-    let before: [&[u8]; 3] = [
-        &[0; 30],
-        &[1, 4, 2, 0xBA, 0xD0, 0, 0],
-        &[0x55, 1, 1, 4, 1, 4, 2, 1, 4],
-    ];
+    let before: [&[u8]; 3] = [&[0; 30], &[1, 4, 2, 0xBA, 0xD0, 0, 0], &[0x55, 1, 1, 4, 1, 4, 2, 1, 4]];
     for garbage in before {
         let play = move |q: &Question| vec![Say([garbage, &honest(q)].concat())];
         faults.push(once(format!("garbage before, {garbage:02X?}"), Harm::None, play));
@@ -144,31 +127,18 @@ fn faults() -> Vec<Fault> {
         let play = move |q: &Question| vec![Say([honest(q), garbage.clone()].concat())];
         faults.push(once(name, Harm::None, play));
     }
-    let dribble = |q: &Question| {
-        honest(q)
-            .into_iter()
-            .flat_map(|b| [Say(vec![b]), Wait(8)])
-            .collect()
-    };
+    let dribble = |q: &Question| honest(q).into_iter().flat_map(|b| [Say(vec![b]), Wait(8)]).collect();
     faults.push(once("dribbles", Harm::None, dribble));
-    faults.push(once("reply of another unit", Harm::Missed, |_| {
-        vec![Say(answer(2, 0xBAD0))]
-    }));
+    faults.push(once("reply of another unit", Harm::Missed, |_| vec![Say(answer(2, 0xBAD0))]));
     let wrong: [&[u8]; 3] = [&[4, 4, 0xBA, 0xD0, 0xBA, 0xD0], &[4, 1, 0xBA], &[4, 2, 0xBA]];
     for pdu in wrong {
         let play = move |_: &Question| vec![Say(frame(1, pdu))];
         faults.push(once(format!("wrong length, {pdu:02X?}"), Harm::Missed, play));
     }
-    faults.push(once("exception", Harm::Missed, |q| {
-        vec![Say(frame(q.unit, &[0x84, 2]))]
-    }));
+    faults.push(once("exception", Harm::Missed, |q| vec![Say(frame(q.unit, &[0x84, 2]))]));
     for length in [1, 4, 6] {
         let half = move |q: &Question| vec![Say(honest(q)[..length].to_vec())];
-        faults.push(once(
-            format!("half frame then silence, {length} bytes"),
-            Harm::Missed,
-            half,
-        ));
+        faults.push(once(format!("half frame then silence, {length} bytes"), Harm::Missed, half));
     }
     faults
 }
@@ -198,12 +168,8 @@ fn configuration(port: &str) -> String {
     }
     for point in 0..POINTS.len() {
         let (id, low) = (id(point), base(point));
-        write!(
-            text,
-            "[[rule]]\nid = \"r-{point}\"\npoint = \"{id}\"\noutside = [{low}, {}]\n",
-            low + 99
-        )
-        .unwrap();
+        write!(text, "[[rule]]\nid = \"r-{point}\"\npoint = \"{id}\"\noutside = [{low}, {}]\n", low + 99)
+            .unwrap();
     }
     text
 }
@@ -211,9 +177,7 @@ fn configuration(port: &str) -> String {
 async fn run(fault: Fault) {
     let Fault { name, harm, mut play } = fault;
     let socat = Socat::start().await;
-    let far = tokio_serial::new(socat.end("far"), 115_200)
-        .open_native_async()
-        .unwrap();
+    let far = tokio_serial::new(socat.end("far"), 115_200).open_native_async().unwrap();
     let (told, fault_at) = (Told::default(), Arc::new(Mutex::new(None)));
     let (tell, set_fault_at) = (told.clone(), fault_at.clone());
     tokio::spawn(peer(far, move |q| {
@@ -246,20 +210,14 @@ async fn run(fault: Fault) {
 
         let told = told.lock().unwrap();
         for (point, value) in &seen {
-            assert!(
-                told[*point].contains(value),
-                "{name}: {} was shown as {value}",
-                id(*point)
-            );
+            assert!(told[*point].contains(value), "{name}: {} was shown as {value}", id(*point));
         }
         let store = gateway.store();
         let histories: Vec<Vec<Sample>> = (0..POINTS.len())
             .map(|point| {
                 let mut samples = Vec::new();
                 let readings = store.view.readings().unwrap();
-                readings
-                    .between(&id(point), 0, Millis::MAX, |sample| samples.push(sample))
-                    .unwrap();
+                readings.between(&id(point), 0, Millis::MAX, |sample| samples.push(sample)).unwrap();
                 samples
             })
             .collect();
@@ -276,21 +234,13 @@ async fn run(fault: Fault) {
         }
         is_back(&name, &histories, fault_at);
         did_harm(&name, harm, &histories);
-        let tickets = store
-            .view
-            .tickets(&Filter {
-                limit: 10,
-                ..Filter::default()
-            })
-            .unwrap();
+        let tickets = store.view.tickets(&Filter { limit: 10, ..Filter::default() }).unwrap();
         assert!(tickets.is_empty(), "{name} opened {tickets:?}");
         drop(store);
         let events = gateway.journal();
         let told = kinds(&events);
         assert!(
-            !told
-                .iter()
-                .any(|kind| kind.starts_with("ticket.") || kind == "device.offline"),
+            !told.iter().any(|kind| kind.starts_with("ticket.") || kind == "device.offline"),
             "{name}: {told:?}"
         );
         assert_eq!(of_kind(&events, "device.online").len(), 2, "{name}: {told:?}");
@@ -302,11 +252,7 @@ async fn run(fault: Fault) {
 fn shown(gateway: &Gateway) -> Vec<(usize, u16)> {
     let page = gateway.get("/api/v1/points").unwrap_or_default();
     let value = |point: usize| {
-        let shown = page["points"]
-            .as_array()?
-            .iter()
-            .find(|p| p["id"] == *id(point))?["value"]
-            .as_f64()?;
+        let shown = page["points"].as_array()?.iter().find(|p| p["id"] == *id(point))?["value"].as_f64()?;
         Some((point, shown as u16))
     };
     (0..POINTS.len()).filter_map(value).collect()
@@ -324,16 +270,9 @@ fn number(sample: &Sample) -> Option<u16> {
 fn is_back(name: &str, histories: &[Vec<Sample>], fault_at: Millis) {
     let by = fault_at + (3 * POLL + TIMEOUT).as_millis() as Millis;
     for (point, history) in histories.iter().enumerate().take(2) {
-        let good = history
-            .iter()
-            .filter(|s| s.quality == Quality::Good)
-            .map(|s| s.at);
+        let good = history.iter().filter(|s| s.quality == Quality::Good).map(|s| s.at);
         let back = good.clone().find(|at| *at > fault_at);
-        assert!(
-            back.is_some_and(|at| at <= by),
-            "{name}: {} is back at {back:?}, not by {by}",
-            id(point)
-        );
+        assert!(back.is_some_and(|at| at <= by), "{name}: {} is back at {back:?}, not by {by}", id(point));
     }
 }
 
@@ -343,11 +282,7 @@ fn did_harm(name: &str, harm: Harm, histories: &[Vec<Sample>]) {
     let [first, second, other] = [0, 1, 2].map(|point| bad(&histories[point]));
     assert_eq!(other, 0, "{name}: unit 2 suffers");
     let felt = first + second;
-    assert_eq!(
-        felt > 0,
-        harm == Harm::Missed,
-        "{name}: {harm:?}, but {felt} bad readings"
-    );
+    assert_eq!(felt > 0, harm == Harm::Missed, "{name}: {harm:?}, but {felt} bad readings");
 }
 
 #[tokio::test]
@@ -355,10 +290,7 @@ async fn no_fault_of_an_rtu_line_becomes_a_number_an_event_or_a_ticket() {
     let mut waiting = faults();
     while !waiting.is_empty() {
         let side_by_side = waiting.len().min(SIDE_BY_SIDE);
-        let runs: Vec<_> = waiting
-            .drain(..side_by_side)
-            .map(|fault| tokio::spawn(run(fault)))
-            .collect();
+        let runs: Vec<_> = waiting.drain(..side_by_side).map(|fault| tokio::spawn(run(fault))).collect();
         for run in runs {
             if let Err(broken) = run.await {
                 std::panic::resume_unwind(broken.into_panic());

@@ -96,10 +96,7 @@ fn parse(text: &str) -> Result<Case, String> {
         return Err("begin with `# ` and the sentence that the case shows".into());
     }
     let configs = tomls.into_iter().map(|(part, toml)| Ok((part, load(&toml)?)));
-    Ok(Case {
-        configs: configs.collect::<Result<_, String>>()?,
-        story,
-    })
+    Ok(Case { configs: configs.collect::<Result<_, String>>()?, story })
 }
 
 fn parse_line(number: usize, line: &str) -> Result<Option<Line>, String> {
@@ -107,9 +104,7 @@ fn parse_line(number: usize, line: &str) -> Result<Option<Line>, String> {
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
-    let (at, text) = line
-        .split_once(' ')
-        .ok_or_else(|| format!("line {number}: `{line}`"))?;
+    let (at, text) = line.split_once(' ').ok_or_else(|| format!("line {number}: `{line}`"))?;
     let at = BEGIN + span(at).ok_or_else(|| format!("line {number}: `{at}` is no time"))?;
     let text = text.trim().to_owned();
     Ok(Some(Line { number, at, text }))
@@ -121,18 +116,11 @@ fn load(toml: &str) -> Result<Gateway, String> {
     let devices = or("[[device]]", DEVICES);
     let whole = format!("{gateway}{builtin}{SITE}{devices}{toml}");
     let loaded = config::load_sources(vec![("gatehouse.toml".into(), whole)]);
-    loaded
-        .map(|loaded| loaded.gateway)
-        .map_err(|mistakes| mistakes.to_string())
+    loaded.map(|loaded| loaded.gateway).map_err(|mistakes| mistakes.to_string())
 }
 
-const UNITS: [(&str, Millis); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
+const UNITS: [(&str, Millis); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// `1d2h`, `90s`, `500ms`
 fn span(text: &str) -> Option<Millis> {
@@ -173,13 +161,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 fn pairs(words: &[String]) -> Result<Vec<(&str, &str)>, String> {
-    words
-        .iter()
-        .map(|word| {
-            word.split_once('=')
-                .ok_or_else(|| format!("`{word}` is no key=value"))
-        })
-        .collect()
+    words.iter().map(|word| word.split_once('=').ok_or_else(|| format!("`{word}` is no key=value"))).collect()
 }
 
 // ---------------------------------------------------------------------------------------------- what is told
@@ -218,10 +200,7 @@ fn fact(change: &Change, key: &str) -> Option<String> {
         "note" => t.note.clone(),
         "evidence" => Some(t.evidence.len().to_string()),
         "seen" => {
-            let seen = t
-                .evidence
-                .iter()
-                .map(|e| format!("{}:{}", span_text(e.0 - BEGIN), value(&e.1)));
+            let seen = t.evidence.iter().map(|e| format!("{}:{}", span_text(e.0 - BEGIN), value(&e.1)));
             Some(seen.collect::<Vec<_>>().join(" "))
         }
         _ => return None,
@@ -246,11 +225,7 @@ const SHOWN: [&str; 12] = [
 
 fn show(change: &Change) -> String {
     let kind = change.kind.trim_start_matches("ticket.");
-    let mut text = format!(
-        "{:<6}-> {kind} {}",
-        span_text(change.at - BEGIN),
-        change.ticket.rule
-    );
+    let mut text = format!("{:<6}-> {kind} {}", span_text(change.at - BEGIN), change.ticket.rule);
     for (key, fact) in SHOWN.iter().filter_map(|key| Some((key, fact(change, key)?))) {
         write!(text, " {key}={fact}").unwrap();
     }
@@ -279,10 +254,7 @@ fn differs(line: &Line, change: &Change) -> Result<(), String> {
         return Ok(());
     }
     let expected = format!("{:<6}{}", span_text(line.at - BEGIN), line.text);
-    Err(format!(
-        "expected {expected}\n         told     {}",
-        wrong.join(" ")
-    ))
+    Err(format!("expected {expected}\n         told     {}", wrong.join(" ")))
 }
 
 // ---------------------------------------------------------------------------------------------- the bench
@@ -335,19 +307,15 @@ impl<'a> Bench<'a> {
         let end = case.story.iter().map(|line| line.at).max();
         self.pass(self.now.max(end.unwrap_or(BEGIN)))?;
         if stepwise {
-            self.nothing_more()
-                .map_err(|why| format!("the end: {why}\n{}", self.story()))?;
+            self.nothing_more().map_err(|why| format!("the end: {why}\n{}", self.story()))?;
         }
         Ok(self.all)
     }
 
     fn story(&self) -> String {
-        let told = self
-            .all
-            .iter()
-            .fold(String::from("       all that was told:"), |text, change| {
-                text + "\n         " + &show(change)
-            });
+        let told = self.all.iter().fold(String::from("       all that was told:"), |text, change| {
+            text + "\n         " + &show(change)
+        });
         told + "\n"
     }
 
@@ -402,19 +370,13 @@ impl<'a> Bench<'a> {
     }
 
     fn take(&mut self) -> Result<(), String> {
-        let Outcome {
-            told,
-            tickets,
-            episodes,
-            number,
-        } = self.engine.take(self.now);
+        let Outcome { told, tickets, episodes, number } = self.engine.take(self.now);
         self.number = number;
         for saved in tickets {
             self.tickets.insert(saved.ticket.id.clone(), saved);
         }
         for saved in episodes {
-            self.episodes
-                .insert((saved.rule.clone(), saved.subject.clone()), saved);
+            self.episodes.insert((saved.rule.clone(), saved.subject.clone()), saved);
         }
         for change in told {
             let before = self.all.iter().rev().find(|c| c.ticket.id == change.ticket.id);
@@ -441,9 +403,7 @@ impl<'a> Bench<'a> {
         for part in text.split(',') {
             let (id, value) = part.trim().split_once(' ').ok_or("write `point value`")?;
             let site = &self.config.site;
-            let point = site
-                .point_named(id)
-                .ok_or_else(|| format!("there is no point `{id}`"))?;
+            let point = site.point_named(id).ok_or_else(|| format!("there is no point `{id}`"))?;
             let value = value.trim();
             let mut reading = match (value.strip_prefix('?'), value) {
                 (_, "bad") => Reading::bad(point, self.now, Reason::NoAnswer),
@@ -452,12 +412,7 @@ impl<'a> Bench<'a> {
             };
             refine(&mut reading, site.point(point));
             let device = site.point(point).device;
-            let batch = batch.get_or_insert(Batch {
-                device,
-                at: self.now,
-                readings: Vec::new(),
-                life: None,
-            });
+            let batch = batch.get_or_insert(Batch { device, at: self.now, readings: Vec::new(), life: None });
             if batch.device != device {
                 return Err("one answer is of one device".into());
             }
@@ -471,9 +426,9 @@ impl<'a> Bench<'a> {
         let (verb, keys) = words.split_first().ok_or("say what?")?;
         let keys: HashMap<&str, &str> = pairs(keys)?.into_iter().collect();
         let (rule, point) = match keys.get("of") {
-            Some(of) => of
-                .split_once('@')
-                .map_or((Some(*of), None), |(rule, point)| (Some(rule), Some(point))),
+            Some(of) => {
+                of.split_once('@').map_or((Some(*of), None), |(rule, point)| (Some(rule), Some(point)))
+            }
             None => (None, None),
         };
         let meant = |t: &&Ticket| {
@@ -481,13 +436,7 @@ impl<'a> Bench<'a> {
                 && rule.is_none_or(|rule| *t.rule == *rule)
                 && point.is_none_or(|point| t.point.as_deref() == Some(point))
         };
-        let ticket = self
-            .all
-            .iter()
-            .rev()
-            .map(|c| &c.ticket)
-            .find(meant)
-            .ok_or("there is no such ticket")?;
+        let ticket = self.all.iter().rev().map(|c| &c.ticket).find(meant).ok_or("there is no such ticket")?;
         let own = |key| keys.get(key).map(|word: &&str| (*word).to_owned());
         let action = Action {
             ticket: ticket.id.clone(),
@@ -512,9 +461,7 @@ impl<'a> Bench<'a> {
         };
         let expected = keys.get("refused").copied().unwrap_or_default();
         if answer != expected {
-            return Err(format!(
-                "expected refused=`{expected}`\n         answered refused=`{answer}`"
-            ));
+            return Err(format!("expected refused=`{expected}`\n         answered refused=`{answer}`"));
         }
         Ok(())
     }
@@ -535,19 +482,11 @@ impl<'a> Bench<'a> {
         }
         let through_json = |saved: &SavedTicket| {
             let json = serde_json::to_string(&saved.ticket).unwrap();
-            SavedTicket {
-                ticket: serde_json::from_str(&json).unwrap(),
-                ..saved.clone()
-            }
+            SavedTicket { ticket: serde_json::from_str(&json).unwrap(), ..saved.clone() }
         };
         let memory = Memory {
             tickets: self.tickets.values().map(through_json).collect(),
-            episodes: self
-                .episodes
-                .values()
-                .filter(|e| e.state.is_some())
-                .cloned()
-                .collect(),
+            episodes: self.episodes.values().filter(|e| e.state.is_some()).cloned().collect(),
             number: self.number,
             last_trace: trace,
         };
@@ -581,57 +520,35 @@ fn follows(change: &Change, before: Option<&Change>) -> Result<(), &'static str>
     let revision = before.map_or(0, |before| before.ticket.revision);
     let rules = [
         (t.revision == revision + 1, "the revision does not follow"),
-        (
-            (before.is_none()) == (change.kind == "ticket.opened"),
-            "a ticket is opened first and once",
-        ),
+        ((before.is_none()) == (change.kind == "ticket.opened"), "a ticket is opened first and once"),
         (t.evidence.len() <= EVIDENCE_MAX, "too much evidence"),
-        (
-            (t.state == State::Closed) == t.closed_at.is_some(),
-            "closed_at goes with the state",
-        ),
+        ((t.state == State::Closed) == t.closed_at.is_some(), "closed_at goes with the state"),
         (
             change.kind == "ticket.escalated"
                 || before.is_none_or(|before| before.at <= change.at || before.kind == "ticket.escalated"),
             "it happened before the last change",
         ),
         (
-            t.closed_at
-                .is_none_or(|at| t.resolved_at.is_none_or(|resolved| resolved <= at)),
+            t.closed_at.is_none_or(|at| t.resolved_at.is_none_or(|resolved| resolved <= at)),
             "closed before resolved",
         ),
-        (
-            change.kind != "ticket.cleared" || t.cleared_at == Some(change.at),
-            "cleared_at is another",
-        ),
-        (
-            change.kind != "ticket.closed" || t.closed_at == Some(change.at),
-            "closed_at is another",
-        ),
+        (change.kind != "ticket.cleared" || t.cleared_at == Some(change.at), "cleared_at is another"),
+        (change.kind != "ticket.closed" || t.closed_at == Some(change.at), "closed_at is another"),
         (
             change.kind != "ticket.reopened"
                 || (t.cleared_at, t.resolved_at, t.closed_at) == (None, None, None),
             "a reopened ticket is not cleared, resolved or closed",
         ),
-        (
-            t.since <= t.opened_at || t.occurrences > 1,
-            "opened before it began",
-        ),
+        (t.since <= t.opened_at || t.occurrences > 1, "opened before it began"),
     ];
-    rules
-        .into_iter()
-        .find(|(holds, _)| !holds)
-        .map_or(Ok(()), |(_, why)| Err(why))
+    rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(why))
 }
 
 // ---------------------------------------------------------------------------------------------- the tests
 
 /// Runs every case and says what is wrong with each.
 fn every_case(run: impl Fn(&Case) -> Result<(), String>) -> usize {
-    let mut files: Vec<_> = fs::read_dir("tests/rules")
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut files: Vec<_> = fs::read_dir("tests/rules").unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let mut wrong = String::new();
     for path in &files {
@@ -665,11 +582,7 @@ fn time_that_only_readings_bring_tells_the_same() {
         let stepwise = Bench::new(case)?.run(true)?;
         let lazy = Bench::new(case)?.run(false)?;
         let (stepwise, lazy) = (by_subject(stepwise), by_subject(lazy));
-        if stepwise == lazy {
-            Ok(())
-        } else {
-            Err(format!("step by step {stepwise:#?}\nat once {lazy:#?}"))
-        }
+        if stepwise == lazy { Ok(()) } else { Err(format!("step by step {stepwise:#?}\nat once {lazy:#?}")) }
     });
 }
 
@@ -681,41 +594,17 @@ fn a_case_that_says_too_little_too_much_or_something_else_fails() {
         );
         Bench::new(&parse(&text)?)?.run(true).map(|_| ())
     };
-    assert_eq!(
-        case("1s pump-1.pressure 180\n1s -> opened low value=180\n"),
-        Ok(())
-    );
+    assert_eq!(case("1s pump-1.pressure 180\n1s -> opened low value=180\n"), Ok(()));
     for (story, why) in [
         ("1s pump-1.pressure 180\n", "expected nothing"),
-        (
-            "1s pump-1.pressure 180\n2s wait\n1s -> opened low\n",
-            "expected nothing",
-        ),
-        (
-            "1s pump-1.pressure 180\n1s -> opened low\n1s -> cleared low\n",
-            "told     nothing",
-        ),
-        (
-            "1s pump-1.pressure 180\n2s -> opened low\n",
-            "told     1s    -> opened low",
-        ),
-        (
-            "1s pump-1.pressure 180\n1s -> reopened low\n",
-            "told     1s    -> opened low",
-        ),
-        (
-            "1s pump-1.pressure 180\n1s -> opened high\n",
-            "told     1s    -> opened low",
-        ),
-        (
-            "1s pump-1.pressure 180\n1s -> opened low value=181\n",
-            "told     value=180",
-        ),
+        ("1s pump-1.pressure 180\n2s wait\n1s -> opened low\n", "expected nothing"),
+        ("1s pump-1.pressure 180\n1s -> opened low\n1s -> cleared low\n", "told     nothing"),
+        ("1s pump-1.pressure 180\n2s -> opened low\n", "told     1s    -> opened low"),
+        ("1s pump-1.pressure 180\n1s -> reopened low\n", "told     1s    -> opened low"),
+        ("1s pump-1.pressure 180\n1s -> opened high\n", "told     1s    -> opened low"),
+        ("1s pump-1.pressure 180\n1s -> opened low value=181\n", "told     value=180"),
         ("1s pump-1.pressure 180\n1s -> opened low valu=180\n", "no `valu`"),
-        (
-            "1s pump-1.pressure 180\n1s -> opened low\n2s say close\n",
-            "answered refused=`holds`",
-        ),
+        ("1s pump-1.pressure 180\n1s -> opened low\n2s say close\n", "answered refused=`holds`"),
         ("1s pump-1.pressur 180\n", "no point"),
         ("2s wait\n1s wait\n", "in the past"),
         ("1s wiat\n", "nothing that can happen"),

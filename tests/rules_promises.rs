@@ -56,11 +56,7 @@ fn plan() -> Plan {
         title: None,
     };
     let both = || Over::Points(vec![PointId(0), PointId(1)]);
-    let standard = Standard {
-        contact: 15 * SECOND,
-        on_site: 50 * SECOND,
-        follow_up: 200 * SECOND,
-    };
+    let standard = Standard { contact: 15 * SECOND, on_site: 50 * SECOND, follow_up: 200 * SECOND };
     Plan {
         rules: vec![
             rule("high", Condition::Above(10.0), 5 * SECOND, 7 * SECOND, both()),
@@ -81,19 +77,9 @@ fn plan() -> Plan {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Read {
-        device: u32,
-        wait: Millis,
-        reading: Kind,
-    },
-    Say {
-        rule: usize,
-        device: usize,
-        verb: u8,
-    },
-    Restart {
-        off: Millis,
-    },
+    Read { device: u32, wait: Millis, reading: Kind },
+    Say { rule: usize, device: usize, verb: u8 },
+    Restart { off: Millis },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -127,12 +113,7 @@ fn batch(device: u32, at: Millis, kind: Kind) -> Batch {
         Kind::Uncertain(v) => Reading::uncertain(point, at, Value::Number(v), Reason::Retained),
         Kind::Bad => Reading::bad(point, at, Reason::NoAnswer),
     };
-    Batch {
-        device: DeviceId(device),
-        at,
-        readings: vec![reading],
-        life: None,
-    }
+    Batch { device: DeviceId(device), at, readings: vec![reading], life: None }
 }
 
 /// Kind, time, revision, occurrences, state.
@@ -151,30 +132,18 @@ impl Bench {
     fn new() -> Self {
         let mut engine = Engine::new(plan(), site(), Memory::default(), 0);
         engine.advance(0, true);
-        Self {
-            engine,
-            told: vec![],
-            tickets: HashMap::new(),
-            episodes: HashMap::new(),
-            number: 0,
-        }
+        Self { engine, told: vec![], tickets: HashMap::new(), episodes: HashMap::new(), number: 0 }
     }
 
     fn take(&mut self, now: Millis) {
-        let Outcome {
-            told,
-            tickets,
-            episodes,
-            number,
-        } = self.engine.take(now);
+        let Outcome { told, tickets, episodes, number } = self.engine.take(now);
         self.told.extend(told);
         self.number = number;
         for saved in tickets {
             self.tickets.insert(saved.ticket.id.clone(), saved);
         }
         for saved in episodes {
-            self.episodes
-                .insert((saved.rule.clone(), saved.subject.clone()), saved);
+            self.episodes.insert((saved.rule.clone(), saved.subject.clone()), saved);
         }
     }
 
@@ -182,12 +151,7 @@ impl Bench {
     fn restart(&mut self, trace: Millis, now: Millis) {
         let memory = Memory {
             tickets: self.tickets.values().cloned().collect(),
-            episodes: self
-                .episodes
-                .values()
-                .filter(|e| e.state.is_some())
-                .cloned()
-                .collect(),
+            episodes: self.episodes.values().filter(|e| e.state.is_some()).cloned().collect(),
             number: self.number,
             last_trace: trace,
         };
@@ -200,13 +164,8 @@ impl Bench {
         let mut by = BTreeMap::<_, Vec<_>>::new();
         for change in &self.told {
             let t = &change.ticket;
-            let key = (
-                t.rule.to_string(),
-                t.device.as_deref().unwrap_or_default().to_owned(),
-            );
-            by.entry(key)
-                .or_default()
-                .push((change.kind, change.at, t.revision, t.occurrences, t.state));
+            let key = (t.rule.to_string(), t.device.as_deref().unwrap_or_default().to_owned());
+            by.entry(key).or_default().push((change.kind, change.at, t.revision, t.occurrences, t.state));
         }
         by
     }
@@ -245,11 +204,7 @@ fn check(told: &[Change]) {
             }
             ("ticket.opened", state) => {
                 assert_eq!(state, State::Open);
-                assert_eq!(
-                    unclosed.insert(key, &ticket.id),
-                    None,
-                    "two unclosed tickets of {key:?}"
-                );
+                assert_eq!(unclosed.insert(key, &ticket.id), None, "two unclosed tickets of {key:?}");
             }
             ("ticket.reopened", _) => {
                 assert!(ticket.cleared_at.is_none() && ticket.closed_at.is_none());
@@ -263,11 +218,7 @@ fn check(told: &[Change]) {
 fn steps_of(reads: Vec<Step>) -> Vec<(u32, Millis, Kind)> {
     let mut at = [0, 0];
     let steps = reads.into_iter().filter_map(|step| match step {
-        Step::Read {
-            device,
-            wait,
-            reading,
-        } => {
+        Step::Read { device, wait, reading } => {
             let at = &mut at[device as usize];
             *at += wait + 1;
             Some((device, *at, reading))
@@ -399,12 +350,7 @@ fn a_clock_that_is_set_back_stops_no_delay_and_hides_no_silence() {
     bench.take(ten + 30 * SECOND);
     let at = |rule: &str, device: &str| {
         let of = |c: &&Change| &*c.ticket.rule == rule && c.ticket.device.as_deref() == Some(device);
-        bench
-            .told
-            .iter()
-            .filter(of)
-            .find(|c| c.kind == "ticket.opened")
-            .map(|c| c.at)
+        bench.told.iter().filter(of).find(|c| c.kind == "ticket.opened").map(|c| c.at)
     };
     assert_eq!(at("high", "a"), Some(ten + 6 * SECOND));
     assert_eq!(at("silent", "a"), Some(ten + 21 * SECOND));

@@ -28,17 +28,8 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Runs a program to its end without holding up the simulator, which lives in this thread.
 async fn run(program: &'static str, args: Vec<String>) -> Output {
-    let run = move || {
-        Command::new(program)
-            .args(args)
-            .stdin(Stdio::null())
-            .output()
-            .expect("is installed")
-    };
-    tokio::time::timeout(DEADLINE, tokio::task::spawn_blocking(run))
-        .await
-        .expect("ends")
-        .unwrap()
+    let run = move || Command::new(program).args(args).stdin(Stdio::null()).output().expect("is installed");
+    tokio::time::timeout(DEADLINE, tokio::task::spawn_blocking(run)).await.expect("ends").unwrap()
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -49,9 +40,7 @@ fn words(text: &str) -> Vec<String> {
 async fn mbpoll(args: String) -> Result<Vec<String>, String> {
     let output = run("mbpoll", words(&args)).await;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let values = said
-        .lines()
-        .filter_map(|line| line.strip_prefix('[')?.split_once("]:"));
+    let values = said.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]:"));
     let values: Vec<_> = values.map(|(_, value)| value.trim().to_owned()).collect();
     match values.is_empty() {
         true => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
@@ -77,12 +66,7 @@ async fn mbpoll_reads(wire: &str, units: &Units) {
     assert!(read(8, "-r 0 -c 1").await.unwrap()[0].starts_with("40000"));
     assert_eq!(read(7, "-t 3 -r 1 -c 1").await.unwrap(), ["312"]);
     assert_eq!(read(7, "-t 0 -r 3 -c 1").await.unwrap(), ["1"]);
-    assert!(
-        read(7, "-r 9 -c 1")
-            .await
-            .unwrap_err()
-            .contains("Illegal data address")
-    );
+    assert!(read(7, "-r 9 -c 1").await.unwrap_err().contains("Illegal data address"));
     units.set_mood(7, Mood::Refuses(ExceptionCode::ServerDeviceFailure));
     assert!(read(7, "-r 0 -c 1").await.unwrap_err().contains("failure"));
     units.set_mood(7, Mood::Silent);
@@ -114,10 +98,7 @@ async fn mbpoll_reads_the_simulator_over_a_pseudo_terminal_that_is_replugged() {
     until("the port is gone", || !path.exists()).await;
     line.plug().await;
     until("the port is back", || path.exists()).await;
-    assert_eq!(
-        mbpoll(format!("-0 -1 -q -a 8 -r 1 {wire}")).await.unwrap(),
-        ["452"]
-    );
+    assert_eq!(mbpoll(format!("-0 -1 -q -a 8 -r 1 {wire}")).await.unwrap(), ["452"]);
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -131,17 +112,11 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 // --- the broker ---
 
 fn mosquitto(program: &'static str, broker: SocketAddr, args: &str) -> impl Future<Output = Output> + use<> {
-    run(
-        program,
-        words(&format!("-h 127.0.0.1 -p {} {args}", broker.port())),
-    )
+    run(program, words(&format!("-h 127.0.0.1 -p {} {args}", broker.port())))
 }
 
 async fn publish(broker: SocketAddr, args: &str) {
-    assert!(
-        mosquitto("mosquitto_pub", broker, args).await.status.success(),
-        "{args}"
-    );
+    assert!(mosquitto("mosquitto_pub", broker, args).await.status.success(), "{args}");
 }
 
 /// A subscriber that ends with its first messages; `speak` is repeated until it has.
@@ -153,11 +128,7 @@ async fn heard(broker: SocketAddr, args: &str, speak: &[&str]) -> Vec<String> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    String::from_utf8(sub.await.unwrap().stdout)
-        .unwrap()
-        .lines()
-        .map(str::to_owned)
-        .collect()
+    String::from_utf8(sub.await.unwrap().stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -170,23 +141,10 @@ async fn mosquitto_sub_hears_what_mosquitto_pub_says() {
         assert_eq!(heard, ["z/door open"]);
     }
     let both = ["-t a/b/c -m 1", "-t a/x/c -m 2"];
-    assert_eq!(
-        heard(at, "-C 2 -t a/+/c", &both)
-            .await
-            .iter()
-            .collect::<BTreeSet<_>>()
-            .len(),
-        2
-    );
-    assert_eq!(
-        heard(at, "-C 1 -t a/#", &["-t b -m no", "-t a -m yes"]).await,
-        ["a yes"]
-    );
+    assert_eq!(heard(at, "-C 2 -t a/+/c", &both).await.iter().collect::<BTreeSet<_>>().len(), 2);
+    assert_eq!(heard(at, "-C 1 -t a/#", &["-t b -m no", "-t a -m yes"]).await, ["a yes"]);
     let many = "x".repeat(20_000);
-    assert_eq!(
-        heard(at, "-C 1 -t big", &[&format!("-q 1 -t big -m {many}")]).await,
-        [format!("big {many}")]
-    );
+    assert_eq!(heard(at, "-C 1 -t big", &[&format!("-q 1 -t big -m {many}")]).await, [format!("big {many}")]);
 }
 
 #[tokio::test]
@@ -207,24 +165,10 @@ async fn a_last_will_is_told_of_a_killed_client_and_not_of_one_that_says_goodbye
     let broker = Broker::start().await.unwrap();
     let at = broker.address;
     let port = at.port().to_string();
-    let will = [
-        "--will-topic",
-        "gone",
-        "--will-payload",
-        "killed",
-        "--will-retain",
-        "--will-qos",
-        "1",
-    ];
+    let will = ["--will-topic", "gone", "--will-payload", "killed", "--will-retain", "--will-qos", "1"];
     let spawn = |more: &[&str]| {
         let mut command = Command::new("mosquitto_sub");
-        command
-            .args(["-p", &port])
-            .args(will)
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap()
+        command.args(["-p", &port]).args(will).args(more).stdout(Stdio::piped()).spawn().unwrap()
     };
     let mut polite = spawn(&["-W", "1", "-t", "nothing"]);
     until("the polite one has left", || polite.try_wait().unwrap().is_some()).await;
@@ -254,19 +198,11 @@ async fn the_zigbee_bridge_speaks_as_zigbee2mqtt_does() {
     let bridge = Bridge::start(broker.address);
     bridge.set_available("b3-leak", true).await;
     bridge.set("b3-leak", json!({ "water_leak": false })).await;
-    let state = heard(broker.address, "-C 1 -t zigbee2mqtt/b3-leak", &[])
-        .await
-        .remove(0);
+    let state = heard(broker.address, "-C 1 -t zigbee2mqtt/b3-leak", &[]).await.remove(0);
     let state: Json = serde_json::from_str(state.split_once(' ').unwrap().1).unwrap();
-    assert_eq!(
-        (&state["water_leak"], &state["battery"]),
-        (&json!(false), &json!(97))
-    );
+    assert_eq!((&state["water_leak"], &state["battery"]), (&json!(false), &json!(97)));
     let available = heard(broker.address, "-C 1 -t zigbee2mqtt/b3-leak/availability", &[]).await;
-    assert_eq!(
-        available,
-        [r#"zigbee2mqtt/b3-leak/availability {"state":"online"}"#]
-    );
+    assert_eq!(available, [r#"zigbee2mqtt/b3-leak/availability {"state":"online"}"#]);
     drop(bridge);
     let deadline = Instant::now() + DEADLINE;
     while !heard(broker.address, "-C 1 -t zigbee2mqtt/bridge/state", &[]).await[0].contains("offline") {
@@ -283,35 +219,20 @@ async fn the_lockers_are_read_by_the_gateways_own_channel_and_survive_being_unpl
     let boards = Boards::default();
     boards.add(1);
     let line = boards.start(&path).await.unwrap();
-    let port = Port {
-        path: path.to_str().unwrap().into(),
-        baud: 9600,
-        parity: Parity::None,
-        stop_bits: 1,
-    };
+    let port = Port { path: path.to_str().unwrap().into(), baud: 9600, parity: Parity::None, stop_bits: 1 };
     let board = Board {
         id: DeviceId(0),
         address: 1,
         poll: Duration::from_millis(50),
-        protocol: Protocol::LockBoard8a {
-            feedback: Feedback::DoorClosing,
-            first_byte: FirstByte::Last,
-        },
+        protocol: Protocol::LockBoard8a { feedback: Feedback::DoorClosing, first_byte: FirstByte::Last },
         cells: (0..12).map(PointId).collect(),
     };
-    let settings = Settings {
-        wire: Wire::Serial(port),
-        timeout: Duration::from_millis(200),
-        boards: vec![board],
-    };
+    let settings =
+        Settings { wire: Wire::Serial(port), timeout: Duration::from_millis(200), boards: vec![board] };
     let (out, mut batches) = mpsc::channel::<Batch>(4);
     let stop = CancellationToken::new();
-    let context = Context {
-        site: Arc::new(Site::default()),
-        out,
-        stop: stop.clone(),
-        metrics: Metrics::new(),
-    };
+    let context =
+        Context { site: Arc::new(Site::default()), out, stop: stop.clone(), metrics: Metrics::new() };
     tokio::spawn(serial::run("lockers".into(), settings, context));
 
     let mut next = async |wanted: &str| {
@@ -347,9 +268,8 @@ async fn the_lockers_are_read_by_the_gateways_own_channel_and_survive_being_unpl
 
 async fn push(crm: &Crm, events: &Json) -> reqwest::Result<(u16, String)> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let request = reqwest::Client::new()
-        .post(crm.url())
-        .header("Content-Type", "application/cloudevents-batch+json");
+    let request =
+        reqwest::Client::new().post(crm.url()).header("Content-Type", "application/cloudevents-batch+json");
     let response = request.body(events.to_string()).send().await?;
     Ok((response.status().as_u16(), response.text().await?))
 }
@@ -408,19 +328,11 @@ async fn the_compound_has_its_wires_and_a_script_that_fits() {
     let channels = toml["channel"].as_array().unwrap();
     let kinds: BTreeSet<_> = channels.iter().map(|c| c["type"].as_str().unwrap()).collect();
     assert_eq!(kinds.len(), 5);
-    let devices: BTreeSet<_> = toml["device"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|d| d["id"].as_str().unwrap())
-        .collect();
+    let devices: BTreeSet<_> =
+        toml["device"].as_array().unwrap().iter().map(|d| d["id"].as_str().unwrap()).collect();
     assert!(devices.len() >= 12);
-    let rules: BTreeSet<_> = toml["rule"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|r| r["id"].as_str().unwrap())
-        .collect();
+    let rules: BTreeSet<_> =
+        toml["rule"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap()).collect();
     for (rule, subject) in compound.expected() {
         assert!(rule == "device-silent" || rules.contains(&*rule), "{rule}");
         assert!(devices.contains(subject.split('.').next().unwrap()), "{subject}");
@@ -428,27 +340,15 @@ async fn the_compound_has_its_wires_and_a_script_that_fits() {
     assert!(STEPS.is_sorted_by_key(|step| step.at) && STEPS.iter().all(|step| step.at <= 25));
 
     // Its first step, as a program of others sees it.
-    let plant = channels
-        .iter()
-        .find(|c| c["id"].as_str() == Some("plant"))
-        .unwrap();
+    let plant = channels.iter().find(|c| c["id"].as_str() == Some("plant")).unwrap();
     let address: SocketAddr = plant["address"].as_str().unwrap().parse().unwrap();
-    let pressure = || {
-        mbpoll(format!(
-            "-0 -1 -q -m tcp -p {} -a 7 -r 0 {}",
-            address.port(),
-            address.ip()
-        ))
-    };
+    let pressure = || mbpoll(format!("-0 -1 -q -m tcp -p {} -a 7 -r 0 {}", address.port(), address.ip()));
     assert_eq!(pressure().await.unwrap(), ["3200"]);
     let stop = CancellationToken::new();
     let (told, mut steps) = mpsc::channel(64);
     let play = compound.play(stop.clone(), told);
     let watch = async {
-        let step = tokio::time::timeout(DEADLINE, steps.recv())
-            .await
-            .unwrap()
-            .unwrap();
+        let step = tokio::time::timeout(DEADLINE, steps.recv()).await.unwrap().unwrap();
         assert_eq!(step.what, STEPS[0].what);
         assert_eq!(pressure().await.unwrap(), ["1500"]);
         stop.cancel();

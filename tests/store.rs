@@ -62,11 +62,7 @@ fn ticket(id: &str, state: State) -> Ticket {
 }
 
 fn row(id: &str, state: State) -> TicketRow {
-    TicketRow {
-        ticket: ticket(id, state),
-        subject: "pump-1.pressure".into(),
-        life: r#"{"well":0}"#.into(),
-    }
+    TicketRow { ticket: ticket(id, state), subject: "pump-1.pressure".into(), life: r#"{"well":0}"#.into() }
 }
 
 fn draft(kind: &'static str, subject: &str, at: Millis) -> Draft {
@@ -77,9 +73,7 @@ fn events(count: usize, at: Millis) -> Page {
     Page {
         at,
         synced: true,
-        events: (0..count)
-            .map(|_| draft("device.online", "devices/pump-1", at))
-            .collect(),
+        events: (0..count).map(|_| draft("device.online", "devices/pump-1", at)).collect(),
         ..Page::default()
     }
 }
@@ -111,11 +105,7 @@ fn events_are_numbered_from_one_without_gaps_across_pages_and_restarts() {
     assert!(!epoch.contains('.') && !epoch.is_empty());
     assert_eq!(ends.journal.head(), 0);
     assert_eq!(ends.journal.commit(&events(3, T0)).unwrap(), 3);
-    assert_eq!(
-        ends.journal.commit(&Page::default()).unwrap(),
-        3,
-        "a page without events uses no number"
-    );
+    assert_eq!(ends.journal.commit(&Page::default()).unwrap(), 3, "a page without events uses no number");
     drop(ends);
     let mut ends = open(dir.path());
     assert_eq!(ends.journal.epoch(), &epoch);
@@ -145,12 +135,7 @@ fn a_commit_that_fails_leaves_nothing_behind_and_uses_no_number() {
         )
         .unwrap();
     let mut page = about("t1", State::Open, T0);
-    page.devices.push(DeviceRow {
-        device: "pump-1".into(),
-        online: true,
-        since: T0,
-        why: None,
-    });
+    page.devices.push(DeviceRow { device: "pump-1".into(), online: true, since: T0, why: None });
     page.number = Some(1);
     let error = ends.journal.commit(&page).unwrap_err();
     assert!(error.to_string().contains("no room"), "{error}");
@@ -205,11 +190,7 @@ fn reopening_recalls_everything_as_it_was() {
     let memory = open(dir.path()).journal.recall().unwrap();
     assert_eq!(
         memory.tickets,
-        [
-            row("t1", State::InProgress),
-            row("t2", State::Resolved),
-            row("t3", State::Closed)
-        ],
+        [row("t1", State::InProgress), row("t2", State::Resolved), row("t3", State::Closed)],
         "unclosed ones and those closed within 30 days"
     );
     assert_eq!(memory.episodes, [episode("a", Some("{\"since\":2}"))]);
@@ -276,12 +257,7 @@ fn what_was_committed_before_a_kill_is_there_after_it_and_the_numbers_go_on() {
     let mut told = 0;
     for _ in 0..3 {
         let mut writer = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "writer_that_will_be_killed",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", "writer_that_will_be_killed", "--ignored", "--nocapture"])
             .env("GATEHOUSE_TEST_DIR", dir.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -309,16 +285,9 @@ fn what_was_committed_before_a_kill_is_there_after_it_and_the_numbers_go_on() {
         assert!(head >= told, "{told} was told, {head} is there");
         assert_eq!(seqs(&ends), (1..=head).collect::<Vec<_>>());
         let memory = ends.journal.recall().unwrap();
-        let ids: Vec<_> = memory
-            .tickets
-            .iter()
-            .map(|row| row.ticket.id.to_string())
-            .collect();
+        let ids: Vec<_> = memory.tickets.iter().map(|row| row.ticket.id.to_string()).collect();
         let expected: Vec<_> = (1..=head).map(|n| format!("t{n:05}")).collect();
-        assert_eq!(
-            ids, expected,
-            "no event without its ticket, no ticket without its event"
-        );
+        assert_eq!(ids, expected, "no event without its ticket, no ticket without its event");
         assert!(ends.outbox.acknowledged("crm").unwrap() <= head);
     }
 }
@@ -329,22 +298,13 @@ fn a_reader_gets_the_kinds_it_wants_and_its_cursor_moves_past_the_others() {
     let mut ends = open(dir.path());
     for n in 1..=4 {
         ends.journal.commit(&events(1, T0)).unwrap();
-        ends.journal
-            .commit(&about(&format!("t{n}"), State::Open, T0))
-            .unwrap();
+        ends.journal.commit(&about(&format!("t{n}"), State::Open, T0)).unwrap();
     }
     ends.journal.commit(&events(1, T0)).unwrap();
     let kinds: Kinds = "ticket.*".parse().unwrap();
     let slice = ends.view.events(0, 3, &kinds).unwrap();
     let got: Vec<_> = slice.events.iter().map(|e| (e.seq, e.kind.as_str())).collect();
-    assert_eq!(
-        got,
-        [
-            (2, "ticket.updated"),
-            (4, "ticket.updated"),
-            (6, "ticket.updated")
-        ]
-    );
+    assert_eq!(got, [(2, "ticket.updated"), (4, "ticket.updated"), (6, "ticket.updated")]);
     assert_eq!((slice.next, slice.head), (6, 9));
     let slice = ends.view.events(slice.next, 3, &kinds).unwrap();
     assert_eq!(slice.events.len(), 1);
@@ -372,32 +332,17 @@ fn tickets_are_found_by_state_and_device_in_pages() {
     ends.journal.commit(&page).unwrap();
     let ids = |filter: &Filter| -> Vec<String> {
         let texts = ends.view.tickets(filter).unwrap();
-        let tickets = texts
-            .iter()
-            .map(|(_, json)| serde_json::from_str::<Ticket>(json).unwrap());
+        let tickets = texts.iter().map(|(_, json)| serde_json::from_str::<Ticket>(json).unwrap());
         tickets.map(|ticket| ticket.id.to_string()).collect()
     };
-    let every = Filter {
-        limit: 10,
-        ..Filter::default()
-    };
+    let every = Filter { limit: 10, ..Filter::default() };
     assert_eq!(ids(&every), ["t1", "t2", "t3", "t4"]);
-    let open_ones = Filter {
-        states: vec![State::Open, State::Resolved],
-        ..every.clone()
-    };
+    let open_ones = Filter { states: vec![State::Open, State::Resolved], ..every.clone() };
     assert_eq!(ids(&open_ones), ["t1", "t3", "t4"]);
-    let closed = Filter {
-        states: vec![State::Open, State::Closed],
-        device: Some("pump-1".into()),
-        ..every.clone()
-    };
+    let closed =
+        Filter { states: vec![State::Open, State::Closed], device: Some("pump-1".into()), ..every.clone() };
     assert_eq!(ids(&closed), ["t1", "t2"]);
-    let page = Filter {
-        after: Some("t1".into()),
-        limit: 2,
-        ..every
-    };
+    let page = Filter { after: Some("t1".into()), limit: 2, ..every };
     assert_eq!(ids(&page), ["t2", "t3"]);
     assert_eq!(ends.view.ticket("t9").unwrap(), None);
     let one: Ticket = serde_json::from_str(&ends.view.ticket("t4").unwrap().unwrap()).unwrap();
@@ -414,10 +359,7 @@ fn a_cursor_only_goes_forward_and_never_above_the_head() {
     assert_eq!(outbox.settle("central", 3, T0).unwrap().acknowledged, 3);
     assert_eq!(outbox.settle("central", 2, T0 + 1).unwrap().acknowledged, 3);
     let error = outbox.settle("central", 6, T0).unwrap_err();
-    assert!(
-        matches!(error, Error::AheadOfJournal { asked: 6, head: 5 }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::AheadOfJournal { asked: 6, head: 5 }), "{error}");
     let slice = outbox.pending("central", 10, &all()).unwrap();
     assert_eq!(slice.events.iter().map(|e| e.seq).collect::<Vec<_>>(), [4, 5]);
 
@@ -427,20 +369,14 @@ fn a_cursor_only_goes_forward_and_never_above_the_head() {
     assert_eq!(now[0].error.as_deref(), Some("401 Unauthorized"));
     outbox.settle("central", 4, T0 + 2).unwrap();
     let now = ends.view.consumers().unwrap();
-    assert_eq!(
-        (now[0].lag, now[0].error.as_deref()),
-        (1, None),
-        "a success ends the suffering"
-    );
+    assert_eq!((now[0].lag, now[0].error.as_deref()), (1, None), "a success ends the suffering");
 }
 
 #[test]
 fn what_is_set_aside_is_left_out_shown_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let mut ends = open(dir.path());
-    ends.journal
-        .keep_consumers(&[("crm".into(), Kind::Push, true)])
-        .unwrap();
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
     ends.journal.commit(&events(4, T0)).unwrap();
     ends.outbox.settle("crm", 1, T0).unwrap();
     ends.outbox.set_aside("crm", 2, "422", T0).unwrap();
@@ -448,11 +384,7 @@ fn what_is_set_aside_is_left_out_shown_and_kept() {
     assert_eq!(slice.events.iter().map(|e| e.seq).collect::<Vec<_>>(), [3, 4]);
     ends.outbox.settle("crm", 4, T0).unwrap();
     assert_eq!(ends.view.consumers().unwrap()[0].set_aside, [2]);
-    assert_eq!(
-        ends.journal.retire(T0 + DAY, Duration::ZERO).unwrap(),
-        1,
-        "only what is before it may go"
-    );
+    assert_eq!(ends.journal.retire(T0 + DAY, Duration::ZERO).unwrap(), 1, "only what is before it may go");
     assert_eq!(ends.view.events(1, 10, &all()).unwrap().events[0].seq, 2);
 }
 
@@ -461,32 +393,18 @@ fn the_configuration_names_consumers_and_only_others_can_be_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let mut ends = open(dir.path());
     let crm = (Arc::from("crm"), Kind::Push, true);
-    ends.journal
-        .keep_consumers(&[crm.clone(), ("central".into(), Kind::Pull, false)])
-        .unwrap();
+    ends.journal.keep_consumers(&[crm.clone(), ("central".into(), Kind::Pull, false)]).unwrap();
     ends.journal.commit(&events(2, T0)).unwrap();
     ends.outbox.settle("central", 2, T0).unwrap();
-    assert!(matches!(
-        ends.outbox.forget("central").unwrap_err(),
-        Error::Configured(_)
-    ));
+    assert!(matches!(ends.outbox.forget("central").unwrap_err(), Error::Configured(_)));
 
     ends.journal.keep_consumers(&[crm]).unwrap();
     let names = |ends: &Ends| -> Vec<_> {
         let now = ends.view.consumers().unwrap();
-        now.into_iter()
-            .map(|c| (c.name, c.kind.word(), c.required, c.acknowledged))
-            .collect()
+        now.into_iter().map(|c| (c.name, c.kind.word(), c.required, c.acknowledged)).collect()
     };
-    let (crm, central) = (
-        ("crm".into(), "push", true, 0),
-        ("central".into(), "pull", false, 2),
-    );
-    assert_eq!(
-        names(&ends),
-        [central, crm.clone()],
-        "a cursor is not lost with a line of configuration"
-    );
+    let (crm, central) = (("crm".into(), "push", true, 0), ("central".into(), "pull", false, 2));
+    assert_eq!(names(&ends), [central, crm.clone()], "a cursor is not lost with a line of configuration");
     assert!(ends.outbox.forget("central").unwrap());
     assert!(!ends.outbox.forget("central").unwrap());
     assert_eq!(names(&ends), [crm]);
@@ -515,11 +433,7 @@ fn nothing_goes_before_every_required_consumer_has_it() {
     assert_eq!(ends.view.events(4, 10, &all()).unwrap().events[0].seq, 5);
 
     ends.outbox.settle("central", 10, T0).unwrap();
-    assert_eq!(
-        ends.journal.retire(late, keep).unwrap(),
-        5,
-        "the head stays, so that numbers go on"
-    );
+    assert_eq!(ends.journal.retire(late, keep).unwrap(), 5, "the head stays, so that numbers go on");
     drop(ends);
     assert_eq!(open(dir.path()).journal.commit(&events(1, T0)).unwrap(), 11);
 }
@@ -536,19 +450,13 @@ fn what_speaks_of_an_unclosed_ticket_stays() {
     ends.journal.commit(&about("t1", State::Closed, T0)).unwrap();
     ends.journal.commit(&events(1, T0)).unwrap();
     assert_eq!(ends.journal.retire(late, Duration::ZERO).unwrap(), 4);
-    assert_eq!(
-        ends.view.ticket("t1").unwrap(),
-        None,
-        "closed long ago, and no event speaks of it"
-    );
+    assert_eq!(ends.view.ticket("t1").unwrap(), None, "closed long ago, and no event speaks of it");
 }
 
 /// As another version may have written it.
 fn store_as(dir: &Path, id: &str, json: &str) {
     let db = rusqlite::Connection::open(dir.join("journal.db")).unwrap();
-    let changed = db
-        .execute("UPDATE ticket SET json = ?2 WHERE id = ?1", [id, json])
-        .unwrap();
+    let changed = db.execute("UPDATE ticket SET json = ?2 WHERE id = ?1", [id, json]).unwrap();
     assert_eq!(changed, 1);
 }
 
@@ -572,17 +480,11 @@ fn a_ticket_of_an_older_version_lacks_what_came_later_and_is_read_all_the_same()
         value: None,
         limit: serde_json::Value::Null,
         unit: None,
-        deadlines: Deadlines {
-            contact_by: Some(T0 + 900_000),
-            ..Deadlines::default()
-        },
+        deadlines: Deadlines { contact_by: Some(T0 + 900_000), ..Deadlines::default() },
         evidence: vec![],
         ..ticket("t1", State::Open)
     };
-    assert_eq!(
-        tickets.iter().map(|row| &row.ticket).collect::<Vec<_>>(),
-        [&expected]
-    );
+    assert_eq!(tickets.iter().map(|row| &row.ticket).collect::<Vec<_>>(), [&expected]);
 }
 
 #[test]
@@ -597,9 +499,7 @@ fn a_ticket_that_cannot_be_read_is_named_once_and_keeps_nothing_from_starting() 
     store_as(dir.path(), "t3", r#"{"id":"t3","state":"handed_over"}"#);
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .finish();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
     let memory = tracing::subscriber::with_default(subscriber, || open(dir.path()).journal.recall().unwrap());
     let ids: Vec<_> = memory.tickets.iter().map(|row| &*row.ticket.id).collect();
     assert_eq!(ids, ["t1", "t4"]);
@@ -628,8 +528,6 @@ fn events_go_in_small_bites() {
     let dir = tempfile::tempdir().unwrap();
     let mut ends = open(dir.path());
     ends.journal.commit(&events(2500, T0)).unwrap();
-    let bites: Vec<_> = (0..4)
-        .map(|_| ends.journal.retire(T0 + DAY, Duration::ZERO).unwrap())
-        .collect();
+    let bites: Vec<_> = (0..4).map(|_| ends.journal.retire(T0 + DAY, Duration::ZERO).unwrap()).collect();
     assert_eq!(bites, [1000, 1000, 499, 0]);
 }

@@ -65,11 +65,8 @@ impl Centre {
 
     async fn scripted(answers: Vec<Response>, bad: Vec<u64>, status: u16) -> Self {
         let (tell, got) = mpsc::unbounded_channel();
-        let script = Script {
-            answers: Arc::new(Mutex::new(answers.into())),
-            bad: Arc::new((bad, status)),
-            got: tell,
-        };
+        let script =
+            Script { answers: Arc::new(Mutex::new(answers.into())), bad: Arc::new((bad, status)), got: tell };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/events", listener.local_addr().unwrap());
         let app = Router::new()
@@ -81,10 +78,7 @@ impl Centre {
     }
 
     async fn next(&mut self) -> Got {
-        timeout(SOON, self.got.recv())
-            .await
-            .expect("no request came")
-            .unwrap()
+        timeout(SOON, self.got.recv()).await.expect("no request came").unwrap()
     }
 }
 
@@ -98,10 +92,8 @@ async fn take(Shared(script): Shared<Script>, headers: HeaderMap, body: Bytes) -
     let header = |name: &str| headers.get(name).map_or("", |v| v.to_str().unwrap()).to_owned();
     let body = String::from_utf8(body.to_vec()).unwrap();
     let events: Vec<serde_json::Value> = serde_json::from_str(&body).unwrap();
-    let seqs: Vec<u64> = events
-        .iter()
-        .map(|event| event["sequence"].as_str().unwrap().parse().unwrap())
-        .collect();
+    let seqs: Vec<u64> =
+        events.iter().map(|event| event["sequence"].as_str().unwrap().parse().unwrap()).collect();
     let disliked = seqs.iter().any(|seq| script.bad.0.contains(seq));
     let got = Got {
         key: header("idempotency-key"),
@@ -152,9 +144,7 @@ impl House {
             disk_limit: store::DISK_LIMIT_DEFAULT,
         };
         let mut ends = store::open(&settings, "cp-017").unwrap();
-        ends.journal
-            .keep_consumers(&[("crm".into(), Kind::Push, true)])
-            .unwrap();
+        ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
         let (head, _) = watch::channel(0);
         let (_, asks) = mpsc::channel(1);
         let mut house = Self {
@@ -188,19 +178,8 @@ impl House {
     }
 
     fn write(&mut self, kind: &'static str, count: usize) {
-        let draft = || {
-            Draft::new(
-                kind,
-                "tickets/t1".into(),
-                T0,
-                &serde_json::json!({"title": "水压低"}),
-            )
-        };
-        let page = Page {
-            at: T0,
-            events: (0..count).map(|_| draft()).collect(),
-            ..Page::default()
-        };
+        let draft = || Draft::new(kind, "tickets/t1".into(), T0, &serde_json::json!({"title": "水压低"}));
+        let page = Page { at: T0, events: (0..count).map(|_| draft()).collect(), ..Page::default() };
         let head = self.ends.journal.commit(&page).unwrap();
         self.head.send_replace(head);
     }
@@ -232,25 +211,16 @@ impl House {
 
     fn pushes(&self, outcome: &'static str) -> u64 {
         let consumer = "crm".to_owned();
-        self.metrics
-            .pushes
-            .get_or_create(&Push { consumer, outcome })
-            .get()
+        self.metrics.pushes.get_or_create(&Push { consumer, outcome }).get()
     }
 
     async fn asked(&mut self) -> Ask {
-        timeout(SOON, self.asks.recv())
-            .await
-            .expect("nothing was asked")
-            .unwrap()
+        timeout(SOON, self.asks.recv()).await.expect("nothing was asked").unwrap()
     }
 
     async fn ended(&mut self) {
         self.stop.cancel();
-        timeout(SOON, &mut self.push)
-            .await
-            .expect("the push did not end")
-            .unwrap();
+        timeout(SOON, &mut self.push).await.expect("the push did not end").unwrap();
     }
 }
 
@@ -292,21 +262,14 @@ async fn an_event_wakes_the_push_and_goes_alone() {
         let written = Instant::now();
         house.write("ticket.cleared", 1);
         assert_eq!(centre.next().await.seqs, [seq]);
-        assert!(
-            written.elapsed() < Duration::from_millis(500),
-            "{:?}",
-            written.elapsed()
-        );
+        assert!(written.elapsed() < Duration::from_millis(500), "{:?}", written.elapsed());
     }
 }
 
 #[tokio::test]
 async fn a_long_backlog_goes_in_batches_in_order() {
     let mut centre = Centre::answering(vec![]).await;
-    let small = Target {
-        batch: 3,
-        ..target(&centre.url)
-    };
+    let small = Target { batch: 3, ..target(&centre.url) };
     let house = House::pushing_to(small, 8).await;
     for (first, last) in [(1, 3), (4, 6), (7, 8)] {
         let got = centre.next().await;
@@ -337,14 +300,8 @@ async fn kinds_that_are_not_wanted_are_passed_over_without_a_request() {
 #[tokio::test]
 async fn a_misconfigured_centre_moves_nothing_and_loses_nothing() {
     let rows = [
-        (
-            "a captive portal",
-            with(200, ("content-type", "text/html"), "<html>log in</html>"),
-        ),
-        (
-            "a portal that lies about it",
-            with(200, ("content-type", "application/json"), "<html>"),
-        ),
+        ("a captive portal", with(200, ("content-type", "text/html"), "<html>log in</html>")),
+        ("a portal that lies about it", with(200, ("content-type", "application/json"), "<html>")),
         ("half of a JSON text", answer(200, r#"{"tickets":["#)),
         ("a text", answer(200, "OK")),
         ("too much", answer(200, &format!("\"{}\"", "x".repeat(2 << 20)))),
@@ -367,22 +324,13 @@ async fn a_misconfigured_centre_moves_nothing_and_loses_nothing() {
         assert_eq!(house.pushes("misconfigured"), 1, "{row}");
         // News do not hurry it, and a redirect is not followed.
         house.write("ticket.cleared", 1);
-        assert!(
-            timeout(Duration::from_millis(50), centre.got.recv())
-                .await
-                .is_err(),
-            "{row}"
-        );
+        assert!(timeout(Duration::from_millis(50), centre.got.recv()).await.is_err(), "{row}");
         // The last round of an orderly end comes before the slow pause is over.
         house.ended().await;
         assert_eq!(centre.next().await, first, "{row}: the same batch, unchanged");
         assert_eq!(centre.next().await.seqs, [4], "{row}");
         let now = house.consumer();
-        assert_eq!(
-            (now.acknowledged, now.error, now.set_aside),
-            (4, None, vec![]),
-            "{row}"
-        );
+        assert_eq!((now.acknowledged, now.error, now.set_aside), (4, None, vec![]), "{row}");
     }
 }
 
@@ -395,11 +343,7 @@ async fn a_misconfigured_centre_is_tried_slowly_and_an_absent_one_soon() {
     misconfigured.next().await;
     let first = absent.next().await;
     assert_eq!(absent.next().await, first);
-    assert!(
-        timeout(Duration::from_secs(1), misconfigured.got.recv())
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_secs(1), misconfigured.got.recv()).await.is_err());
 }
 
 #[tokio::test]
@@ -429,26 +373,17 @@ async fn the_centre_says_how_long_it_wants_to_be_left_alone() {
     let asked = Instant::now();
     assert_eq!(centre.next().await, first);
     let waited = asked.elapsed();
-    assert!(
-        waited >= Duration::from_millis(2900) && waited < Duration::from_secs(5),
-        "{waited:?}"
-    );
+    assert!(waited >= Duration::from_millis(2900) && waited < Duration::from_secs(5), "{waited:?}");
     assert_eq!(centre.next().await, first);
     house.acknowledged(2).await;
 }
 
 /// A centre of bare bytes: says `reply` to one request, then closes.
 async fn say(listener: &TcpListener, reply: &[u8]) {
-    let (mut peer, _) = timeout(SOON, listener.accept())
-        .await
-        .expect("no one came")
-        .unwrap();
+    let (mut peer, _) = timeout(SOON, listener.accept()).await.expect("no one came").unwrap();
     let mut seen = Vec::new();
     while !seen.ends_with(b"}]") {
-        assert!(
-            peer.read_buf(&mut seen).await.unwrap() > 0,
-            "the request broke off"
-        );
+        assert!(peer.read_buf(&mut seen).await.unwrap() > 0, "the request broke off");
     }
     peer.write_all(reply).await.unwrap();
     peer.shutdown().await.unwrap();
@@ -527,10 +462,7 @@ async fn several_that_are_not_liked_are_all_found() {
         let mut centre = Centre::disliking(bad.clone(), 422).await;
         let house = House::pushing(&centre.url, 9).await;
         let taken = taken(&mut centre, &house, &bad, 9).await;
-        assert_eq!(
-            taken,
-            (1..=9).filter(|seq| !bad.contains(seq)).collect::<Vec<_>>()
-        );
+        assert_eq!(taken, (1..=9).filter(|seq| !bad.contains(seq)).collect::<Vec<_>>());
         assert_eq!(house.consumer().set_aside, bad);
     }
 }
@@ -552,10 +484,8 @@ async fn the_centres_words_on_tickets_become_actions() {
         external_id: external_id.map(str::to_owned),
         revision,
     };
-    let expected = [
-        word("t1", Verb::Acknowledge, Some("WO-7"), Some(3)),
-        word("t2", Verb::Resolve, None, None),
-    ];
+    let expected =
+        [word("t1", Verb::Acknowledge, Some("WO-7"), Some(3)), word("t2", Verb::Resolve, None, None)];
     for action in expected {
         let ask = house.asked().await;
         assert_eq!(ask.action, action);
@@ -610,10 +540,7 @@ async fn a_batch_is_acknowledged_only_after_the_last_word_was_answered() {
     house.write("ticket.cleared", 1);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(house.consumer().acknowledged, 0, "one word is not written yet");
-    assert!(
-        centre.got.try_recv().is_err(),
-        "nor is anything else pushed meanwhile"
-    );
+    assert!(centre.got.try_recv().is_err(), "nor is anything else pushed meanwhile");
     last.answer.send(refusal()).unwrap();
     house.acknowledged(2).await;
 }
@@ -646,11 +573,7 @@ async fn a_word_that_nobody_answers_does_not_hold_up_the_end() {
     let unanswered = house.asked().await;
     let stopped = Instant::now();
     house.ended().await;
-    assert!(
-        stopped.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        stopped.elapsed()
-    );
+    assert!(stopped.elapsed() < Duration::from_secs(5), "{:?}", stopped.elapsed());
     assert_eq!(house.consumer().acknowledged, 0);
     drop(unanswered);
 }
@@ -692,11 +615,7 @@ async fn a_centre_that_hangs_does_not_hold_up_the_end() {
     let _peer = timeout(SOON, listener.accept()).await.unwrap().unwrap();
     let stopped = Instant::now();
     house.ended().await;
-    assert!(
-        stopped.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        stopped.elapsed()
-    );
+    assert!(stopped.elapsed() < Duration::from_secs(5), "{:?}", stopped.elapsed());
     assert_eq!(house.consumer().acknowledged, 0);
 }
 

@@ -39,57 +39,15 @@ async fn every_mistake_is_told_as_a_problem_with_its_cure() {
         ("GET", "/api/v1/tickets?state=opn", "", 400, "in_progress"),
         ("GET", "/api/v1/tickets/t-9", "", 404, "t-9"),
         ("GET", "/api/v1/tickets/%ff", "", 400, "UTF-8"),
-        (
-            "POST",
-            "/api/v1/tickets/t-1/acknowledge",
-            "{\"by\": 1",
-            400,
-            "line 1",
-        ),
-        (
-            "POST",
-            "/api/v1/tickets/t-1/acknowledge",
-            "{\"by\": 1}",
-            400,
-            "string",
-        ),
+        ("POST", "/api/v1/tickets/t-1/acknowledge", "{\"by\": 1", 400, "line 1"),
+        ("POST", "/api/v1/tickets/t-1/acknowledge", "{\"by\": 1}", 400, "string"),
         ("POST", "/api/v1/tickets/t-1/explode", "", 404, "explode"),
         ("PUT", "/api/v1/consumers/central", "[]", 400, "acknowledged"),
-        (
-            "PUT",
-            "/api/v1/consumers/central",
-            "{\"acknowledged\": -1}",
-            400,
-            "acknowledged",
-        ),
-        (
-            "PUT",
-            "/api/v1/consumers/Central!",
-            "{\"acknowledged\": 0}",
-            400,
-            "a-z",
-        ),
-        (
-            "GET",
-            "/api/v1/points/pump-1.nothing/history",
-            "",
-            404,
-            "pump-1.nothing",
-        ),
-        (
-            "GET",
-            "/api/v1/points/pump-1.pressure/history?from=yesterday",
-            "",
-            400,
-            "yesterday",
-        ),
-        (
-            "GET",
-            "/api/v1/points/pump-1.pressure/history?buckets=0",
-            "",
-            400,
-            "buckets",
-        ),
+        ("PUT", "/api/v1/consumers/central", "{\"acknowledged\": -1}", 400, "acknowledged"),
+        ("PUT", "/api/v1/consumers/Central!", "{\"acknowledged\": 0}", 400, "a-z"),
+        ("GET", "/api/v1/points/pump-1.nothing/history", "", 404, "pump-1.nothing"),
+        ("GET", "/api/v1/points/pump-1.pressure/history?from=yesterday", "", 400, "yesterday"),
+        ("GET", "/api/v1/points/pump-1.pressure/history?buckets=0", "", 400, "buckets"),
         (
             "GET",
             "/api/v1/points/pump-1.pressure/history?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z",
@@ -101,10 +59,7 @@ async fn every_mistake_is_told_as_a_problem_with_its_cure() {
         let answer = house.ask(method, path, &[], body).await;
         let problem = answer.problem(status);
         let detail = problem["detail"].as_str().unwrap();
-        assert!(
-            detail.contains(names),
-            "{method} {path}: `{detail}` does not name `{names}`"
-        );
+        assert!(detail.contains(names), "{method} {path}: `{detail}` does not name `{names}`");
     }
     let refused = house.ask("POST", "/api/v1/events", &[], "").await;
     assert_eq!(refused.header("allow"), "GET,HEAD");
@@ -118,10 +73,7 @@ async fn a_body_beyond_64_kib_is_refused_and_one_of_64_kib_is_read() {
     let path = "/api/v1/tickets/t-1/start";
     let pad = |len: usize| format!("{{\"by\":\"wang\"{}}}", " ".repeat(len - 13));
     assert_eq!(house.ask("POST", path, &[], &pad(64 << 10)).await.status, 200);
-    let told = house
-        .ask("POST", path, &[], &pad((64 << 10) + 1))
-        .await
-        .problem(413);
+    let told = house.ask("POST", path, &[], &pad((64 << 10) + 1)).await.problem(413);
     assert!(told["detail"].as_str().unwrap().contains("64 KiB"));
 }
 
@@ -137,10 +89,7 @@ async fn events_come_in_order_as_they_are_stored_and_the_cursor_goes_on() {
     ]);
 
     let first = house.get("/api/v1/events?after=0&limit=2").await;
-    assert_eq!(
-        (first.status, first.header("content-type")),
-        (200, "application/json")
-    );
+    assert_eq!((first.status, first.header("content-type")), (200, "application/json"));
     let page = first.json();
     assert_eq!(page["epoch"], house.epoch);
     assert_eq!(page["next"], house.cursor(2));
@@ -148,54 +97,21 @@ async fn events_come_in_order_as_they_are_stored_and_the_cursor_goes_on() {
     let stored = house.view.events(0, 2, &Kinds::default()).unwrap().events;
     assert_eq!(stored.len(), 2);
     for event in stored {
-        assert!(
-            first.text.contains(&event.json),
-            "event {} was written anew",
-            event.seq
-        );
+        assert!(first.text.contains(&event.json), "event {} was written anew", event.seq);
     }
 
     let next = page["next"].as_str().unwrap();
     let rest = house.get(&format!("/api/v1/events?after={next}")).await.json();
-    let kinds: Vec<_> = rest["events"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| e["type"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        kinds,
-        [
-            "gatehouse.ticket.cleared",
-            "gatehouse.access.denied",
-            "gatehouse.gateway.stopped"
-        ]
-    );
+    let kinds: Vec<_> =
+        rest["events"].as_array().unwrap().iter().map(|e| e["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["gatehouse.ticket.cleared", "gatehouse.access.denied", "gatehouse.gateway.stopped"]);
     assert_eq!(rest["next"], rest["head"]);
 
-    let some = house
-        .get("/api/v1/events?after=0&types=ticket.*,access.denied")
-        .await
-        .json();
-    let sequences: Vec<_> = some["events"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| e["sequence"].clone())
-        .collect();
-    assert_eq!(
-        sequences,
-        [
-            "00000000000000000002",
-            "00000000000000000003",
-            "00000000000000000004"
-        ]
-    );
-    assert_eq!(
-        some["next"],
-        house.cursor(5),
-        "`next` moves past what `types` left out"
-    );
+    let some = house.get("/api/v1/events?after=0&types=ticket.*,access.denied").await.json();
+    let sequences: Vec<_> =
+        some["events"].as_array().unwrap().iter().map(|e| e["sequence"].clone()).collect();
+    assert_eq!(sequences, ["00000000000000000002", "00000000000000000003", "00000000000000000004"]);
+    assert_eq!(some["next"], house.cursor(5), "`next` moves past what `types` left out");
 
     let end = house.get("/api/v1/events?after=5").await.json();
     assert_eq!(end["events"], json!([]));
@@ -208,17 +124,10 @@ async fn more_events_than_one_look_takes_arrive_once_each() {
     house.commit_events(&["device.online"; 1234]);
     let (mut after, mut seen) = ("0".to_owned(), Vec::new());
     while seen.len() < 1234 {
-        let page = house
-            .get(&format!("/api/v1/events?after={after}&limit=1000"))
-            .await
-            .json();
+        let page = house.get(&format!("/api/v1/events?after={after}&limit=1000")).await.json();
         let events = page["events"].as_array().unwrap();
         assert!(!events.is_empty(), "stopped after {}", seen.len());
-        seen.extend(
-            events
-                .iter()
-                .map(|e| e["sequence"].as_str().unwrap().parse::<u64>().unwrap()),
-        );
+        seen.extend(events.iter().map(|e| e["sequence"].as_str().unwrap().parse::<u64>().unwrap()));
         after = page["next"].as_str().unwrap().to_owned();
     }
     assert!(seen.iter().copied().eq(1..=1234));
@@ -231,28 +140,16 @@ async fn a_long_answer_ends_early_and_its_next_goes_on() {
     const BYTES_MAX: usize = 700 << 10;
     let mut house = House::open().await;
     let ids: Vec<String> = (0..600).map(|n| format!("t-{n:03}")).collect();
-    let big = |id: &String| Ticket {
-        note: Some("水".repeat(1200)),
-        ..ticket(id, State::Open, "pump-1")
-    };
+    let big = |id: &String| Ticket { note: Some("水".repeat(1200)), ..ticket(id, State::Open, "pump-1") };
     let tickets: Vec<Ticket> = ids.iter().map(big).collect();
     let told = |ticket: &Ticket| Draft::new("ticket.opened", format!("tickets/{}", ticket.id), 0, ticket);
-    house.commit(&Page {
-        events: tickets.iter().map(told).collect(),
-        ..Page::default()
-    });
+    house.commit(&Page { events: tickets.iter().map(told).collect(), ..Page::default() });
     house.commit_tickets(tickets);
     for (path, list, key) in [("tickets", "tickets", "id"), ("events", "events", "subject")] {
         let (mut seen, mut after, mut answers) = (Vec::new(), "0".to_owned(), 0);
         while seen.len() < 600 {
-            let answer = house
-                .get(&format!("/api/v1/{path}?limit=1000&after={after}"))
-                .await;
-            assert!(
-                answer.text.len() < BYTES_MAX,
-                "{} bytes of {path}",
-                answer.text.len()
-            );
+            let answer = house.get(&format!("/api/v1/{path}?limit=1000&after={after}")).await;
+            assert!(answer.text.len() < BYTES_MAX, "{} bytes of {path}", answer.text.len());
             let page = answer.json();
             seen.extend(
                 page[list]
@@ -263,11 +160,7 @@ async fn a_long_answer_ends_early_and_its_next_goes_on() {
             );
             after = page["next"].as_str().unwrap_or_default().to_owned();
             answers += 1;
-            assert!(
-                seen.len() == 600 || !after.is_empty(),
-                "{path} ends after {}",
-                seen.len()
-            );
+            assert!(seen.len() == 600 || !after.is_empty(), "{path} ends after {}", seen.len());
         }
         assert_eq!(seen, ids);
         assert!(answers > 2, "{answers}");
@@ -282,11 +175,7 @@ async fn a_long_poll_is_answered_as_soon_as_the_journal_has_news() {
     let committed = Instant::now();
     house.commit_events(&["ticket.opened"]);
     let page = poll.await.unwrap().json();
-    assert!(
-        committed.elapsed() < Duration::from_secs(2),
-        "woken after {:?}",
-        committed.elapsed()
-    );
+    assert!(committed.elapsed() < Duration::from_secs(2), "woken after {:?}", committed.elapsed());
     assert_eq!(page["events"].as_array().unwrap().len(), 1);
     assert_eq!(page["next"], house.cursor(1));
 }
@@ -307,9 +196,7 @@ async fn a_long_poll_waits_on_past_events_it_did_not_ask_for_and_answers_when_it
 #[tokio::test]
 async fn no_more_than_64_wait_and_closing_the_house_answers_them_all() {
     let house = House::open().await;
-    let polls: Vec<_> = (0..64)
-        .map(|_| house.start_get("/api/v1/events?wait=30"))
-        .collect();
+    let polls: Vec<_> = (0..64).map(|_| house.start_get("/api/v1/events?wait=30")).collect();
     house.until_waiting(64).await;
     // Waiting begins after a look at the journal; until all have done so, one more may still find a seat.
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -321,11 +208,7 @@ async fn no_more_than_64_wait_and_closing_the_house_answers_them_all() {
     };
     refused.problem(503);
     assert_eq!(refused.header("retry-after"), "5");
-    assert_eq!(
-        house.get("/api/v1/events").await.status,
-        200,
-        "without wait there is room"
-    );
+    assert_eq!(house.get("/api/v1/events").await.status, 200, "without wait there is room");
 
     house.stop.cancel();
     for poll in polls {
@@ -339,9 +222,7 @@ async fn no_more_than_64_wait_and_closing_the_house_answers_them_all() {
 async fn who_stops_waiting_gives_the_seat_back() {
     let mut house = House::open().await;
     for _ in 0..3 {
-        let polls: Vec<_> = (0..64)
-            .map(|_| house.start_get("/api/v1/events?wait=30"))
-            .collect();
+        let polls: Vec<_> = (0..64).map(|_| house.start_get("/api/v1/events?wait=30")).collect();
         house.until_waiting(64).await;
         polls.iter().for_each(JoinHandle::abort);
         house.until_waiting_at_most(0).await;
@@ -357,9 +238,7 @@ async fn half_a_request_does_not_keep_the_house_open() {
     let house = House::open().await;
     let address = house.url.strip_prefix("http://").unwrap();
     let mut half = tokio::net::TcpStream::connect(address).await.unwrap();
-    half.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc")
-        .await
-        .unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").await.unwrap();
     assert_eq!(house.get("/healthz").await.status, 200);
     house.stop.cancel();
     let closed = tokio::time::timeout(Duration::from_secs(8), house.serving).await;
@@ -376,21 +255,11 @@ async fn a_consumer_says_how_far_it_is_and_only_forward() {
     let told = house.ask("PUT", path, &[], &say(json!(house.cursor(3)))).await;
     assert_eq!(told.status, 200, "{}", told.text);
     assert_eq!(told.json()["acknowledged"], house.cursor(3));
-    assert_eq!(
-        house
-            .ask("PUT", path, &[], &say(json!(house.cursor(1))))
-            .await
-            .status,
-        200
-    );
+    assert_eq!(house.ask("PUT", path, &[], &say(json!(house.cursor(1)))).await.status, 200);
     let list = house.get("/api/v1/consumers").await.json();
     let rows = list["consumers"].as_array().unwrap();
     let row = rows.iter().find(|c| c["name"] == "puller").expect("it is listed");
-    assert_eq!(
-        row["acknowledged"],
-        house.cursor(3),
-        "a cursor below is nothing new"
-    );
+    assert_eq!(row["acknowledged"], house.cursor(3), "a cursor below is nothing new");
     assert_eq!(row["lag"], 2);
     assert_eq!(row["kind"], "pull");
     assert_eq!(row["required"], false);
@@ -398,28 +267,15 @@ async fn a_consumer_says_how_far_it_is_and_only_forward() {
     assert!(row["last_seen"].as_str().unwrap().ends_with('Z'));
     assert!(row["error"].is_null());
 
-    assert_eq!(
-        house.ask("PUT", path, &[], &say(json!(4))).await.json()["lag"],
-        1,
-        "a bare number"
-    );
-    let above = house
-        .ask("PUT", path, &[], &say(json!(house.cursor(6))))
-        .await
-        .problem(409);
+    assert_eq!(house.ask("PUT", path, &[], &say(json!(4))).await.json()["lag"], 1, "a bare number");
+    let above = house.ask("PUT", path, &[], &say(json!(house.cursor(6)))).await.problem(409);
     assert_eq!(above["head"], house.cursor(5));
-    let foreign = house
-        .ask("PUT", path, &[], &say(json!("other.1")))
-        .await
-        .problem(409);
+    let foreign = house.ask("PUT", path, &[], &say(json!("other.1"))).await.problem(409);
     assert_eq!(foreign["epoch"], house.epoch);
 
     assert_eq!(house.ask("DELETE", path, &[], "").await.status, 204);
     house.ask("DELETE", path, &[], "").await.problem(404);
-    house
-        .ask("DELETE", "/api/v1/consumers/central", &[], "")
-        .await
-        .problem(409);
+    house.ask("DELETE", "/api/v1/consumers/central", &[], "").await.problem(409);
 }
 
 #[tokio::test]
@@ -442,12 +298,7 @@ async fn tickets_are_listed_by_state_and_device_and_page_by_page() {
         ticket("t-3", State::Resolved, "pump-2"),
     ]);
     let ids = |page: &Json| -> Vec<String> {
-        page["tickets"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|t| t["id"].as_str().unwrap().to_owned())
-            .collect()
+        page["tickets"].as_array().unwrap().iter().map(|t| t["id"].as_str().unwrap().to_owned()).collect()
     };
     let all = house.get("/api/v1/tickets").await.json();
     assert_eq!((ids(&all).len(), &all["next"]), (3, &Json::Null));
@@ -455,10 +306,7 @@ async fn tickets_are_listed_by_state_and_device_and_page_by_page() {
     let mut found = ids(&some);
     found.sort();
     assert_eq!(found, ["t-1", "t-3"]);
-    assert_eq!(
-        ids(&house.get("/api/v1/tickets?device=pump-2").await.json()),
-        ["t-3"]
-    );
+    assert_eq!(ids(&house.get("/api/v1/tickets?device=pump-2").await.json()), ["t-3"]);
 
     let (mut seen, mut path) = (Vec::new(), "/api/v1/tickets?limit=2".to_owned());
     loop {
@@ -475,37 +323,24 @@ async fn tickets_are_listed_by_state_and_device_and_page_by_page() {
     assert_eq!(one["number"], "CP-017-t-2");
     assert_eq!(one["limit"], json!({ "below": 200.0 }));
     assert_eq!(one["since"], "2026-11-21T08:00:00.123Z");
-    assert_eq!(
-        one,
-        serde_json::to_value(ticket("t-2", State::Closed, "pump-1")).unwrap()
-    );
+    assert_eq!(one, serde_json::to_value(ticket("t-2", State::Closed, "pump-1")).unwrap());
 }
 
 #[tokio::test]
 async fn an_action_is_answered_with_the_ticket_as_it_now_is() {
     let house = House::open().await;
     let post = async |path: &str, body: &str| house.ask("POST", path, &[], body).await;
-    for (verb, state) in [
-        ("acknowledge", "acknowledged"),
-        ("start", "in_progress"),
-        ("resolve", "resolved"),
-    ] {
+    for (verb, state) in [("acknowledge", "acknowledged"), ("start", "in_progress"), ("resolve", "resolved")]
+    {
         let path = format!("/api/v1/tickets/t-1/{verb}");
         let told = post(&path, r#"{"by": "王师傅", "note": "已换密封圈"}"#).await;
         assert_eq!(told.status, 200, "{}", told.text);
         let now = told.json();
         assert_eq!(now["state"], state);
-        assert_eq!(
-            (&now["by"], &now["note"]),
-            (&json!("王师傅"), &json!("已换密封圈"))
-        );
+        assert_eq!((&now["by"], &now["note"]), (&json!("王师傅"), &json!("已换密封圈")));
         assert_eq!(now["revision"], 2);
     }
-    assert_eq!(
-        post("/api/v1/tickets/t-1/start", "").await.json()["by"],
-        "api",
-        "a body is not needed"
-    );
+    assert_eq!(post("/api/v1/tickets/t-1/start", "").await.json()["by"], "api", "a body is not needed");
     let holds = post("/api/v1/tickets/t-1/close", "{}").await.problem(409);
     assert!(holds["detail"].as_str().unwrap().contains("CP-017-000001"));
     post("/api/v1/tickets/t-9/close", "{}").await.problem(404);
@@ -566,35 +401,16 @@ async fn with_tokens_each_role_may_do_its_own_and_no_more() {
 async fn an_open_api_answers_to_this_machines_names_only() {
     let house = House::open().await;
     for host in ["localhost", "127.0.0.1:9", "[::1]:8080"] {
-        assert_eq!(
-            house
-                .ask("GET", "/api/v1/points", &[("host", host)], "")
-                .await
-                .status,
-            200,
-            "{host}"
-        );
+        assert_eq!(house.ask("GET", "/api/v1/points", &[("host", host)], "").await.status, 200, "{host}");
     }
     for host in ["evil.example", "127.0.0.1.evil.example", "192.0.2.1"] {
-        house
-            .ask("GET", "/api/v1/points", &[("host", host)], "")
-            .await
-            .problem(403);
+        house.ask("GET", "/api/v1/points", &[("host", host)], "").await.problem(403);
     }
     let start = "/api/v1/tickets/t-1/start";
-    house
-        .ask("POST", start, &[("origin", "https://evil.example")], "{}")
-        .await
-        .problem(403);
-    house
-        .ask("POST", start, &[("origin", "null")], "{}")
-        .await
-        .problem(403);
+    house.ask("POST", start, &[("origin", "https://evil.example")], "{}").await.problem(403);
+    house.ask("POST", start, &[("origin", "null")], "{}").await.problem(403);
     let own = house.url.clone();
-    assert_eq!(
-        house.ask("POST", start, &[("origin", &own)], "{}").await.status,
-        200
-    );
+    assert_eq!(house.ask("POST", start, &[("origin", &own)], "{}").await.status, 200);
 }
 
 #[tokio::test]
@@ -630,17 +446,10 @@ async fn devices_and_points_show_what_is_now() {
         "since": "2026-11-21T08:00:00.123Z", "error": null,
     });
     assert_eq!(devices["devices"], json!([expected]));
-    assert_eq!(
-        (&devices["gateway"], &devices["name"]),
-        (&json!("cp-017"), &json!("锦绣花园"))
-    );
-    let history = house
-        .get("/api/v1/points/pump-1.pressure/history?from=2026-11-21T00:00:00+08:00&buckets=10")
-        .await;
-    assert_eq!(
-        history.json(),
-        json!({ "point": "pump-1.pressure", "buckets": [] })
-    );
+    assert_eq!((&devices["gateway"], &devices["name"]), (&json!("cp-017"), &json!("锦绣花园")));
+    let history =
+        house.get("/api/v1/points/pump-1.pressure/history?from=2026-11-21T00:00:00+08:00&buckets=10").await;
+    assert_eq!(history.json(), json!({ "point": "pump-1.pressure", "buckets": [] }));
 }
 
 /// Ten a second: more within the hour than one look of any kind may take, and asked for from long before.
@@ -673,18 +482,9 @@ async fn a_plot_counts_every_reading_and_begins_where_the_history_does() {
 #[tokio::test]
 async fn readiness_follows_the_daemon_and_liveness_does_not() {
     let house = House::open().await;
-    assert_eq!(
-        house.get("/readyz").await.json(),
-        json!({ "ready": true, "degraded": null })
-    );
-    house.ready.send_replace(Readiness {
-        ready: true,
-        degraded: Some("last good configuration".into()),
-    });
-    assert_eq!(
-        house.get("/readyz").await.json()["degraded"],
-        "last good configuration"
-    );
+    assert_eq!(house.get("/readyz").await.json(), json!({ "ready": true, "degraded": null }));
+    house.ready.send_replace(Readiness { ready: true, degraded: Some("last good configuration".into()) });
+    assert_eq!(house.get("/readyz").await.json()["degraded"], "last good configuration");
     house.ready.send_replace(Readiness::default());
     house.get("/readyz").await.problem(503);
     assert_eq!(house.get("/healthz").await.status, 200);
@@ -694,17 +494,12 @@ async fn readiness_follows_the_daemon_and_liveness_does_not() {
 async fn metrics_are_prometheus_text_with_the_lag_of_each_consumer() {
     let mut house = House::open().await;
     house.commit_events(&["device.online"; 5]);
-    let said = house
-        .ask("PUT", "/api/v1/consumers/puller", &[], "{\"acknowledged\":2}")
-        .await;
+    let said = house.ask("PUT", "/api/v1/consumers/puller", &[], "{\"acknowledged\":2}").await;
     assert_eq!(said.status, 200);
     let (status, printed) = curl(&[], format!("{}/metrics", house.url)).await;
     assert_eq!(status, 200);
     assert!(printed.contains("application/openmetrics-text"), "{printed}");
-    assert!(
-        printed.contains("gatehouse_consumer_lag{consumer=\"puller\"} 3"),
-        "{printed}"
-    );
+    assert!(printed.contains("gatehouse_consumer_lag{consumer=\"puller\"} 3"), "{printed}");
     assert!(printed.trim_end().ends_with("# EOF"));
 }
 
@@ -740,14 +535,8 @@ async fn curl_pulls_acknowledges_and_acts_as_the_manual_says() {
 async fn the_page_needs_nothing_from_elsewhere() {
     let house = House::open().await;
     let page = house.get("/").await;
-    assert_eq!(
-        (page.status, page.header("content-type")),
-        (200, "text/html; charset=utf-8")
-    );
-    assert!(
-        page.header("content-security-policy")
-            .contains("default-src 'none'")
-    );
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(page.header("content-security-policy").contains("default-src 'none'"));
     assert!(
         page.text.contains("name=\"viewport\"")
             && page.text.contains("工单")
@@ -760,15 +549,9 @@ async fn the_page_needs_nothing_from_elsewhere() {
 
 #[tokio::test]
 async fn without_tokens_the_api_is_not_opened_to_others() {
-    let settings = |listen: &str| Settings {
-        listen: listen.parse().unwrap(),
-        tokens: Vec::new(),
-    };
+    let settings = |listen: &str| Settings { listen: listen.parse().unwrap(), tokens: Vec::new() };
     let refused = web::bind(&settings("0.0.0.0:0")).await.unwrap_err().to_string();
-    assert!(
-        refused.contains("0.0.0.0") && refused.contains("[[api.token]]"),
-        "{refused}"
-    );
+    assert!(refused.contains("0.0.0.0") && refused.contains("[[api.token]]"), "{refused}");
     let taken = web::bind(&settings("127.0.0.1:0")).await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let refused = web::bind(&settings(&address)).await.unwrap_err().to_string();

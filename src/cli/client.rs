@@ -41,10 +41,8 @@ impl Client {
             None => None,
         };
         // A proxy is for the world outside; the daemon is named by its own address.
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(TIMEOUT);
+        let http =
+            reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(5)).timeout(TIMEOUT);
         let http = http.build().context(
             "cannot make an HTTP client; without CA certificates install the package ca-certificates",
         )?;
@@ -64,10 +62,7 @@ impl Client {
             request = request.bearer_auth(token);
         }
         let no_answer = || {
-            format!(
-                "no answer from {}; is the daemon running (gatehouse run), and is --url right?",
-                self.url
-            )
+            format!("no answer from {}; is the daemon running (gatehouse run), and is --url right?", self.url)
         };
         let response = request.send().await.with_context(no_answer)?;
         let status = response.status();
@@ -81,9 +76,7 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let request = request
-            .header("content-type", "application/json")
-            .body(body.to_string());
+        let request = request.header("content-type", "application/json").body(body.to_string());
         request.send().await?.error_for_status()?;
         Ok(())
     }
@@ -102,10 +95,8 @@ impl Client {
     }
 
     pub fn refusal(&self, answer: &Answer) -> String {
-        let detail = serde_json::from_str::<Problem>(&answer.text).map_or_else(
-            |_| "this is not gatehouse's API; is --url right?".into(),
-            |problem| problem.detail,
-        );
+        let detail = serde_json::from_str::<Problem>(&answer.text)
+            .map_or_else(|_| "this is not gatehouse's API; is --url right?".into(), |problem| problem.detail);
         let hint = match answer.status {
             StatusCode::UNAUTHORIZED => " (--token-file or $GATEHOUSE_TOKEN_FILE)",
             _ => "",

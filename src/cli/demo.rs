@@ -61,9 +61,7 @@ struct Seen {
 
 pub async fn demo(time: Option<Duration>, listen: SocketAddr) -> anyhow::Result<ExitCode> {
     let dir = Scratch::new()?;
-    let compound = Compound::start(&dir.0)
-        .await
-        .context("starting the simulated compound")?;
+    let compound = Compound::start(&dir.0).await.context("starting the simulated compound")?;
     let house = open(&compound, listen, &dir).await?;
     let api = house.api;
     print(&head(&compound, api))?;
@@ -101,35 +99,20 @@ pub async fn demo(time: Option<Duration>, listen: SocketAddr) -> anyhow::Result<
     let complete = begun.elapsed() >= last_step + SETTLE;
     let (summary, faults) = seen.summary(&compound, complete);
     print(&summary)?;
-    Ok(if whole && faults == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if whole && faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn open(compound: &Compound, listen: SocketAddr, dir: &Scratch) -> anyhow::Result<House> {
     let text = compound.config(listen, &dir.0.join("data"));
     let loaded = config::load_sources(vec![("demo.toml".into(), text)])?;
-    let start = Start {
-        gateway: loaded.gateway,
-        reason: "start",
-        rejected: None,
-        text: None,
-    };
+    let start = Start { gateway: loaded.gateway, reason: "start", rejected: None, text: None };
     match House::build(start).await {
         Ok(house) => Ok(house),
         // The usual port may be taken on a machine that is not ours; the demo needs any.
         Err(_) if listen.port() == super::API_PORT => {
             let text = compound.config(SocketAddr::new(listen.ip(), 0), &dir.0.join("data"));
             let gateway = config::load_sources(vec![("demo.toml".into(), text)])?.gateway;
-            House::build(Start {
-                gateway,
-                reason: "start",
-                rejected: None,
-                text: None,
-            })
-            .await
+            House::build(Start { gateway, reason: "start", rejected: None, text: None }).await
         }
         Err(error) => Err(error),
     }
@@ -137,11 +120,7 @@ async fn open(compound: &Compound, listen: SocketAddr, dir: &Scratch) -> anyhow:
 
 /// A central server: long-polls the journal from its beginning.
 async fn pull(api: SocketAddr, out: mpsc::Sender<(Event, Millis)>, stop: CancellationToken) {
-    let daemon = Daemon {
-        url: format!("http://{api}"),
-        token_file: None,
-        json: true,
-    };
+    let daemon = Daemon { url: format!("http://{api}"), token_file: None, json: true };
     let Ok(client) = Client::new(&daemon) else { return };
     let mut cursor = "0".to_owned();
     let pulling = async {
@@ -156,9 +135,7 @@ async fn pull(api: SocketAddr, out: mpsc::Sender<(Event, Millis)>, stop: Cancell
                         }
                     }
                     // What it has, it says; a miss is made up for by the next.
-                    let _ = client
-                        .put("/api/v1/consumers/central", &json!({ "acknowledged": cursor }))
-                        .await;
+                    let _ = client.put("/api/v1/consumers/central", &json!({ "acknowledged": cursor })).await;
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
             }
@@ -192,19 +169,14 @@ impl Seen {
             _ => {}
         }
         // Its first words keep their times; its state is the last one's.
-        way.ticket = Ticket {
-            opened_at: way.ticket.opened_at,
-            since: way.ticket.since.min(ticket.since),
-            ..ticket
-        };
+        way.ticket =
+            Ticket { opened_at: way.ticket.opened_at, since: way.ticket.since.min(ticket.since), ..ticket };
         Ok(())
     }
 
     fn arrived(&self, compound: &Compound) -> bool {
         let arrivals = compound.crm.arrivals();
-        self.ways
-            .values()
-            .all(|way| arrivals.iter().any(|a| a.id == way.opened_event))
+        self.ways.values().all(|way| arrivals.iter().any(|a| a.id == way.opened_event))
     }
 
     /// The table at the end, and how many faults it shows.
@@ -216,12 +188,7 @@ impl Seen {
         for way in self.ways.values() {
             let t = &way.ticket;
             let at_crm = arrivals.iter().find(|a| a.id == way.opened_event);
-            let subject = t
-                .point
-                .as_ref()
-                .or(t.device.as_ref())
-                .map_or("", |s| s)
-                .to_owned();
+            let subject = t.point.as_ref().or(t.device.as_ref()).map_or("", |s| s).to_owned();
             *by_subject.entry((t.rule.to_string(), subject)).or_default() += 1;
             if way.opened != 1 {
                 faults.push(format!("{} was opened {} times", t.number, way.opened));
@@ -243,18 +210,12 @@ impl Seen {
         let expected = compound.expected();
         for (key, times) in &by_subject {
             if !expected.contains(key) {
-                faults.push(format!(
-                    "a ticket of {} on {} was not in the script",
-                    key.0, key.1
-                ));
+                faults.push(format!("a ticket of {} on {} was not in the script", key.0, key.1));
             } else if *times != 1 {
                 faults.push(format!("{} on {} has {times} tickets", key.0, key.1));
             }
         }
-        for key in expected
-            .iter()
-            .filter(|key| complete && !by_subject.contains_key(key))
-        {
+        for key in expected.iter().filter(|key| complete && !by_subject.contains_key(key)) {
             faults.push(format!("no ticket of {} on {}", key.0, key.1));
         }
         let repeats: u32 = arrivals.iter().map(|a| a.times - 1).sum();
@@ -293,19 +254,11 @@ fn head(compound: &Compound, api: SocketAddr) -> String {
 }
 
 fn clock(begun: Instant) -> String {
-    paint(
-        &format!("{:5.1} s", begun.elapsed().as_secs_f64()),
-        Some(Paint::Dim),
-    )
+    paint(&format!("{:5.1} s", begun.elapsed().as_secs_f64()), Some(Paint::Dim))
 }
 
 fn step_line(begun: Instant, step: &Step) -> String {
-    format!(
-        "{}  {} {}\n",
-        clock(begun),
-        paint("▸", Some(Paint::Dim)),
-        step.what
-    )
+    format!("{}  {} {}\n", clock(begun), paint("▸", Some(Paint::Dim)), step.what)
 }
 
 fn ticket_line(begun: Instant, kind: &str, ticket: &Ticket) -> String {

@@ -75,9 +75,7 @@ pub async fn events(asked: &Events) -> anyhow::Result<ExitCode> {
     loop {
         let page: Page = pull(&client, asked, &after, wait).await?;
         // Only what was there already is cut to the last lines.
-        let skipped = tail
-            .take()
-            .map_or(0, |lines| page.events.len().saturating_sub(lines));
+        let skipped = tail.take().map_or(0, |lines| page.events.len().saturating_sub(lines));
         for event in &page.events[skipped..] {
             print(&line(event.get(), asked.daemon.json)?)?;
         }
@@ -93,22 +91,13 @@ pub async fn events(asked: &Events) -> anyhow::Result<ExitCode> {
 
 async fn pull(client: &Client, asked: &Events, after: &str, wait: u8) -> anyhow::Result<Page> {
     let types = escaped(&asked.types);
-    client
-        .get(&format!(
-            "/api/v1/events?after={}&limit=1000&wait={wait}&types={types}",
-            escaped(after)
-        ))
-        .await
+    client.get(&format!("/api/v1/events?after={}&limit=1000&wait={wait}&types={types}", escaped(after))).await
 }
 
 /// A cursor from which there is one page to the head, or what is kept of it.
 async fn shortly_before_the_end(client: &Client, asked: &Events) -> anyhow::Result<String> {
     let mut path = "/api/v1/events?limit=1&after=0".to_owned();
-    let back = if asked.types.is_empty() {
-        TAIL as u64
-    } else {
-        TAIL_OF_TYPES
-    };
+    let back = if asked.types.is_empty() { TAIL as u64 } else { TAIL_OF_TYPES };
     let mut oldest = None;
     for _ in 0..3 {
         let answer = client.ask(&path).await?;
@@ -124,17 +113,11 @@ async fn shortly_before_the_end(client: &Client, asked: &Events) -> anyhow::Resu
         let page: Page = read(&answer.text)?;
         let mut cursor: Cursor = page.head.parse().map_err(anyhow::Error::msg)?;
         cursor.seq = cursor.seq.saturating_sub(back);
-        let kept = oldest
-            .as_deref()
-            .and_then(|o| o.parse::<Cursor>().ok())
-            .map_or(0, |c| c.seq);
+        let kept = oldest.as_deref().and_then(|o| o.parse::<Cursor>().ok()).map_or(0, |c| c.seq);
         cursor.seq = cursor.seq.max(kept);
         return Ok(cursor.to_string());
     }
-    bail!(
-        "{} lets go of events faster than they can be asked for; say --after",
-        client.url()
-    )
+    bail!("{} lets go of events faster than they can be asked for; say --after", client.url())
 }
 
 fn line(event: &str, json: bool) -> anyhow::Result<String> {
@@ -144,12 +127,7 @@ fn line(event: &str, json: bool) -> anyhow::Result<String> {
     let event: Event = read(event)?;
     let sequence = event.sequence.trim_start_matches('0');
     let kind = event.r#type.strip_prefix("gatehouse.").unwrap_or(&event.r#type);
-    let says = event
-        .data
-        .title
-        .or(event.data.why)
-        .or(event.data.reason)
-        .unwrap_or(event.subject);
+    let says = event.data.title.or(event.data.why).or(event.data.reason).unwrap_or(event.subject);
     let (time, says) = (local(&event.time), harmless(&says));
     Ok(format!("{sequence:>6}  {time}  {kind:<20}  {says}\n"))
 }
@@ -162,9 +140,6 @@ mod tests {
             "time":"2026-11-21T08:00:00.123Z","data":{"title":"水压低\u001b[2J"}}"#;
         let line = super::line(event, false).unwrap();
         assert!(line.starts_with("    42  "), "{line}");
-        assert!(
-            line.contains("ticket.opened") && line.contains("水压低·[2J"),
-            "{line}"
-        );
+        assert!(line.contains("ticket.opened") && line.contains("水压低·[2J"), "{line}");
     }
 }

@@ -62,12 +62,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Config {
     /// A file, or a directory with gatehouse.toml
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "GATEHOUSE_CONFIG",
-        default_value = "/etc/gatehouse"
-    )]
+    #[arg(long, value_name = "PATH", env = "GATEHOUSE_CONFIG", default_value = "/etc/gatehouse")]
     pub config: PathBuf,
 }
 
@@ -120,9 +115,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn wait_for(asked: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(asked);
     // A thread that still asks for a name in the DNS must not hold up the end.
     runtime.shutdown_background();
@@ -144,18 +137,14 @@ fn print(text: &str) -> anyhow::Result<()> {
 /// A time of the API as the clock on the wall here shows it.
 fn local(at: &str) -> String {
     match at.parse::<jiff::Timestamp>() {
-        Ok(at) => at
-            .to_zoned(jiff::tz::TimeZone::system())
-            .strftime("%m-%d %H:%M:%S")
-            .to_string(),
+        Ok(at) => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%m-%d %H:%M:%S").to_string(),
         Err(_) => table::harmless(at),
     }
 }
 
 fn span(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| format!("`{text}` is no time; say 60s or 2m"))?;
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("`{text}` is no time; say 60s or 2m"))?;
     Duration::try_from(span).map_err(|_| "a time cannot be negative".into())
 }
 

@@ -87,14 +87,7 @@ pub async fn status(daemon: &Daemon) -> anyhow::Result<ExitCode> {
     } else {
         let state = degraded.map_or(Ok(()), Err);
         let consumers = read(&consumers)?;
-        print(&page(
-            client.url(),
-            &state,
-            &read(&site)?,
-            &read(&points)?,
-            &read(&tickets)?,
-            &consumers,
-        ))?;
+        print(&page(client.url(), &state, &read(&site)?, &read(&points)?, &read(&tickets)?, &consumers))?;
     }
     match ready.status.is_success() {
         true => Ok(ExitCode::SUCCESS),
@@ -129,21 +122,9 @@ fn sums(site: &Site, points: &Points, tickets: &Tickets) -> Option<Table> {
     let levels = ["urgent", "important", "ordinary"];
     let level = |ticket: &Ticket| levels[usize::from(ticket.level.clamp(1, 3)) - 1];
     let mut table = Table::default();
-    table.row(sum(
-        "devices",
-        site.devices.iter().map(|d| d.state.as_str()),
-        &states,
-    ));
-    table.row(sum(
-        "points",
-        points.points.iter().map(|p| p.quality.as_str()),
-        &qualities,
-    ));
-    table.row(sum(
-        "unclosed tickets",
-        tickets.tickets.iter().map(level),
-        &levels,
-    ));
+    table.row(sum("devices", site.devices.iter().map(|d| d.state.as_str()), &states));
+    table.row(sum("points", points.points.iter().map(|p| p.quality.as_str()), &qualities));
+    table.row(sum("unclosed tickets", tickets.tickets.iter().map(level), &levels));
     Some(table)
 }
 
@@ -191,9 +172,5 @@ fn sum<'a>(what: &str, words: impl Iterator<Item = &'a str>, known: &[&str]) -> 
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    vec![
-        what.into(),
-        words.len().to_string().into(),
-        parts.join(", ").into(),
-    ]
+    vec![what.into(), words.len().to_string().into(), parts.join(", ").into()]
 }

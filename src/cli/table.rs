@@ -24,10 +24,7 @@ pub struct Cell {
 
 impl Cell {
     pub fn painted(text: impl AsRef<str>, paint: Option<Paint>) -> Self {
-        Self {
-            text: harmless(text.as_ref()),
-            paint,
-        }
+        Self { text: harmless(text.as_ref()), paint }
     }
 }
 
@@ -45,10 +42,7 @@ pub struct Table {
 
 impl Table {
     pub fn new(head: &[&str]) -> Self {
-        let head = head
-            .iter()
-            .map(|name| Cell::painted(name, Some(Paint::Dim)))
-            .collect();
+        let head = head.iter().map(|name| Cell::painted(name, Some(Paint::Dim))).collect();
         Self { rows: vec![head] }
     }
 
@@ -58,10 +52,7 @@ impl Table {
 
     /// For the terminal at hand.
     pub fn render(&self) -> String {
-        let columns = std::env::var("COLUMNS")
-            .ok()
-            .and_then(|c| c.parse().ok())
-            .unwrap_or(PAGE);
+        let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(PAGE);
         self.render_for(columns, colours())
     }
 
@@ -69,12 +60,7 @@ impl Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
             .map(|c| {
-                self.rows
-                    .iter()
-                    .filter_map(|row| row.get(c))
-                    .map(|cell| width(&cell.text))
-                    .max()
-                    .unwrap_or(0)
+                self.rows.iter().filter_map(|row| row.get(c)).map(|cell| width(&cell.text)).max().unwrap_or(0)
             })
             .collect();
         let mut text = String::new();
@@ -119,9 +105,7 @@ fn dyed(text: &str, paint: Option<Paint>) -> String {
 
 /// What a device or a person wrote must not steer the terminal.
 pub fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '·' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
 }
 
 /// At most so many columns; what is cut ends in `…`.

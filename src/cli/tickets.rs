@@ -39,11 +39,7 @@ struct Page {
 pub async fn tickets(asked: &Tickets) -> anyhow::Result<ExitCode> {
     let client = Client::new(&asked.daemon)?;
     let unclosed = "open,acknowledged,in_progress,resolved";
-    let states = if asked.all {
-        ""
-    } else {
-        asked.state.as_deref().unwrap_or(unclosed)
-    };
+    let states = if asked.all { "" } else { asked.state.as_deref().unwrap_or(unclosed) };
     let mut path = format!("/api/v1/tickets?limit=1000&state={}", escaped(states));
     if let Some(device) = &asked.device {
         path = format!("{path}&device={}", escaped(device));

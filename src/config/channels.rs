@@ -20,11 +20,8 @@ const MQTT_PORT: u16 = 1883;
 const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
-pub(super) const PARITIES: [(&str, Parity); 3] = [
-    ("none", Parity::None),
-    ("even", Parity::Even),
-    ("odd", Parity::Odd),
-];
+pub(super) const PARITIES: [(&str, Parity); 3] =
+    [("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)];
 
 /// What this version speaks, and what it will.
 const TYPES: [(&str, Option<Type>); 8] = [
@@ -57,10 +54,7 @@ pub(super) struct Channel {
 
 impl Type {
     pub fn word(self) -> &'static str {
-        TYPES
-            .iter()
-            .find(|(_, kind)| *kind == Some(self))
-            .map_or("", |(word, _)| word)
+        TYPES.iter().find(|(_, kind)| *kind == Some(self)).map_or("", |(word, _)| word)
     }
 }
 
@@ -104,9 +98,7 @@ fn kind(section: &mut Section<'_>, wires: &mut Names) -> Option<(Type, Kind)> {
     };
     let Some(kind) = told.value else {
         let cure = "use modbus-tcp, modbus-rtu, modbus-rtu-over-tcp, serial or mqtt, or take the channel out";
-        section
-            .report
-            .mistake(told.spot, "this type of channel is not in this version", cure);
+        section.report.mistake(told.spot, "this type of channel is not in this version", cure);
         section.leave();
         return None;
     };
@@ -116,9 +108,7 @@ fn kind(section: &mut Section<'_>, wires: &mut Names) -> Option<(Type, Kind)> {
 
 fn settings(section: &mut Section<'_>, kind: Type, wires: &mut Names) -> Kind {
     use modbus::Framing::{Rtu, Tcp};
-    let timeout = section
-        .span("timeout", TIMEOUT_MIN..=TIMEOUT_MAX)
-        .map(|told| told.value);
+    let timeout = section.span("timeout", TIMEOUT_MIN..=TIMEOUT_MAX).map(|told| told.value);
     let timeout_or = |default| timeout.unwrap_or(default);
     let master = |wire, framing| {
         Kind::Modbus(modbus::Settings {
@@ -149,11 +139,7 @@ fn settings(section: &mut Section<'_>, kind: Type, wires: &mut Names) -> Kind {
                 }
                 None => port(section, wires),
             };
-            Kind::Serial(serial::Settings {
-                wire,
-                timeout: timeout_or(TIMEOUT_DEFAULT),
-                boards: Vec::new(),
-            })
+            Kind::Serial(serial::Settings { wire, timeout: timeout_or(TIMEOUT_DEFAULT), boards: Vec::new() })
         }
         Type::Mqtt => Kind::Mqtt(broker(section, timeout_or(MQTT_TIMEOUT_DEFAULT))),
     }
@@ -166,9 +152,7 @@ fn tcp(section: &mut Section<'_>, wires: Option<&mut Names>) -> Wire {
     if let (Some(wires), Some(address)) = (wires, &address) {
         wires.once(&address.value.0, address.spot, section.report);
     }
-    Wire::Tcp {
-        address: address.map(|told| told.value.0).unwrap_or_default().into(),
-    }
+    Wire::Tcp { address: address.map(|told| told.value.0).unwrap_or_default().into() }
 }
 
 fn port(section: &mut Section<'_>, wires: &mut Names) -> Wire {
@@ -179,18 +163,13 @@ fn port(section: &mut Section<'_>, wires: &mut Names) -> Wire {
     Wire::Serial(Port {
         path: path.map(|told| told.value.0).unwrap_or_default().into(),
         baud: baud(section),
-        parity: section
-            .word("parity", &PARITIES)
-            .map(|told| told.value)
-            .unwrap_or_default(),
+        parity: section.word("parity", &PARITIES).map(|told| told.value).unwrap_or_default(),
         stop_bits: section.whole("stop_bits", 1..=2).map_or(1, |told| told.value),
     })
 }
 
 pub(super) fn baud(section: &mut Section<'_>) -> u32 {
-    section
-        .whole("baud", 300..=1_000_000)
-        .map_or(BAUD_DEFAULT, |told| told.value)
+    section.whole("baud", 300..=1_000_000).map_or(BAUD_DEFAULT, |told| told.value)
 }
 
 /// A serial port; its path is absolute.
@@ -257,22 +236,10 @@ fn broker(section: &mut Section<'_>, timeout: Duration) -> mqtt::Settings {
     let login = login(section);
     let client_id = section.take::<String>("client_id").map(|told| told.value);
     for key in ["ca", "cert", "key"] {
-        section.later(
-            key,
-            "use `mqtt://` on a network of its own, or to a broker on this machine",
-        );
+        section.later(key, "use `mqtt://` on a network of its own, or to a broker on this machine");
     }
-    let (host, port) = url
-        .map(|told| (told.value.host, told.value.port))
-        .unwrap_or_default();
-    mqtt::Settings {
-        host,
-        port,
-        client_id,
-        login,
-        timeout,
-        devices: Vec::new(),
-    }
+    let (host, port) = url.map(|told| (told.value.host, told.value.port)).unwrap_or_default();
+    mqtt::Settings { host, port, client_id, login, timeout, devices: Vec::new() }
 }
 
 /// Both or none; the name may be plain text, the password never.
@@ -292,9 +259,7 @@ fn login(section: &mut Section<'_>) -> Option<(String, Secret)> {
             );
         }
         (None, Some(spot)) => {
-            section
-                .report
-                .mistake(spot, "`password` without `username`", "add `username = \"…\"`");
+            section.report.mistake(spot, "`password` without `username`", "add `username = \"…\"`");
         }
         _ => {}
     }
@@ -324,14 +289,9 @@ impl Read for Broker {
                 "write `username = \"…\"` and `password = { credential = \"…\" }`",
             ));
         }
-        let rest = text
-            .strip_prefix("mqtt://")
-            .map(|rest| rest.trim_end_matches('/'));
+        let rest = text.strip_prefix("mqtt://").map(|rest| rest.trim_end_matches('/'));
         match rest.and_then(host_and_port) {
-            Some((host, port)) => Ok(Self {
-                host: host.to_owned(),
-                port: port.unwrap_or(MQTT_PORT),
-            }),
+            Some((host, port)) => Ok(Self { host: host.to_owned(), port: port.unwrap_or(MQTT_PORT) }),
             None => Err(wrong(
                 format!("`{text}` is no broker's address"),
                 "write it like `\"mqtt://127.0.0.1:1883\"`",
@@ -350,17 +310,9 @@ pub(super) fn find<'c>(
     if let Some(at) = channels.iter().position(|channel| *channel.id == *told.value) {
         return channels.get_mut(at);
     }
-    let there_is: Vec<&str> = channels
-        .iter()
-        .map(|channel| &*channel.id)
-        .filter(|id| !id.is_empty())
-        .collect();
-    report.unknown(
-        told.spot,
-        &told.value,
-        format!("{who} names channel `{}`", told.value),
-        &there_is,
-    );
+    let there_is: Vec<&str> =
+        channels.iter().map(|channel| &*channel.id).filter(|id| !id.is_empty()).collect();
+    report.unknown(told.spot, &told.value, format!("{who} names channel `{}`", told.value), &there_is);
     None
 }
 
@@ -373,19 +325,9 @@ mod tests {
         assert_eq!(host_and_port("plc.local:502"), Some(("plc.local", Some(502))));
         assert_eq!(host_and_port("[::1]:502"), Some(("::1", Some(502))));
         assert_eq!(host_and_port("192.0.2.1"), Some(("192.0.2.1", None)));
-        for text in [
-            "",
-            ":502",
-            "a:0",
-            "a:65536",
-            "a:b",
-            "::1:502",
-            "[]:1",
-            "a b:1",
-            "http://a:1",
-            "[::1]502",
-            "a:",
-        ] {
+        for text in
+            ["", ":502", "a:0", "a:65536", "a:b", "::1:502", "[]:1", "a b:1", "http://a:1", "[::1]502", "a:"]
+        {
             assert_eq!(host_and_port(text), None, "{text}");
         }
     }

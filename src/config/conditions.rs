@@ -13,19 +13,10 @@ use crate::reading::{Millis, Value};
 use crate::rules::{Condition, Over, Rule};
 
 /// Conditions of this version.
-const CONDITIONS: [&str; 7] = [
-    "above",
-    "below",
-    "outside",
-    "inside",
-    "equals",
-    "not_equals",
-    "silent",
-];
+const CONDITIONS: [&str; 7] = ["above", "below", "outside", "inside", "equals", "not_equals", "silent"];
 /// Those of the contract that are still to come.
-pub(super) const LATER: [&str; 9] = [
-    "rises", "falls", "stuck", "count", "when", "forecast", "runtime", "cycles", "schedule",
-];
+pub(super) const LATER: [&str; 9] =
+    ["rises", "falls", "stuck", "count", "when", "forecast", "runtime", "cycles", "schedule"];
 // ---------------------------------------------------------------------------------------------- condition
 
 /// The one condition, and how it was written.
@@ -39,9 +30,7 @@ pub(super) fn condition(section: &mut Section<'_>) -> (Condition, Json) {
         if let Some(entry) = section.entry_to_come(key) {
             written.push((key, entry.key_spot));
             let what = format!("the condition `{key}` is not in this version");
-            section
-                .report
-                .mistake(entry.key_spot, what, format!("use one of {}", listed(CONDITIONS)));
+            section.report.mistake(entry.key_spot, what, format!("use one of {}", listed(CONDITIONS)));
         }
     }
     written.sort_by_key(|(_, spot)| spot.start);
@@ -53,25 +42,16 @@ pub(super) fn condition(section: &mut Section<'_>) -> (Condition, Json) {
         && let Some((second, spot)) = rest.first()
     {
         let what = format!("{} has two conditions, `{first}` and `{second}`", section.name);
-        section
-            .report
-            .mistake(*spot, what, "keep one, and make a rule of its own of the other");
+        section.report.mistake(*spot, what, "keep one, and make a rule of its own of the other");
     }
     let Some((key, _)) = written.first() else {
         let cure = format!("add one of {}", listed(CONDITIONS));
-        section
-            .report
-            .missing(section.spot(), format!("{} has no condition", section.name), cure);
+        section.report.missing(section.spot(), format!("{} has no condition", section.name), cure);
         return harmless;
     };
-    let limit = section
-        .entry(key)
-        .map_or(Json::Null, |entry| json!({ *key: as_written(&entry.value) }));
+    let limit = section.entry(key).map_or(Json::Null, |entry| json!({ *key: as_written(&entry.value) }));
     // All of them are read, so that a wrong value of the second is found as well.
-    let read: Vec<Option<Condition>> = written
-        .iter()
-        .map(|(key, _)| read_condition(section, key))
-        .collect();
+    let read: Vec<Option<Condition>> = written.iter().map(|(key, _)| read_condition(section, key)).collect();
     match read.into_iter().next().flatten() {
         Some(condition) => (condition, limit),
         None => harmless,
@@ -82,17 +62,13 @@ fn read_condition(section: &mut Section<'_>, key: &'static str) -> Option<Condit
     match key {
         "above" => section.take(key).map(|told| Condition::Above(told.value)),
         "below" => section.take(key).map(|told| Condition::Below(told.value)),
-        "outside" => section
-            .take::<Pair>(key)
-            .map(|told| Condition::Outside(told.value.0, told.value.1)),
-        "inside" => section
-            .take::<Pair>(key)
-            .map(|told| Condition::Inside(told.value.0, told.value.1)),
+        "outside" => section.take::<Pair>(key).map(|told| Condition::Outside(told.value.0, told.value.1)),
+        "inside" => section.take::<Pair>(key).map(|told| Condition::Inside(told.value.0, told.value.1)),
         "equals" => section.take(key).map(|told| Condition::Equals(told.value)),
         "not_equals" => section.take(key).map(|told| Condition::NotEquals(told.value)),
-        "silent" => section
-            .span(key, SILENT_MIN..=DELAY_MAX)
-            .map(|told| Condition::Silent(millis(told.value))),
+        "silent" => {
+            section.span(key, SILENT_MIN..=DELAY_MAX).map(|told| Condition::Silent(millis(told.value)))
+        }
         _ => None,
     }
 }
@@ -119,12 +95,7 @@ impl Read for Value {
             Node::Whole(number) => i64::try_from(*number)
                 .map(Value::Signed)
                 .or_else(|_| u64::try_from(*number).map(Value::Unsigned))
-                .map_err(|_| {
-                    wrong(
-                        format!("{number} cannot be used"),
-                        "no register holds such a number",
-                    )
-                }),
+                .map_err(|_| wrong(format!("{number} cannot be used"), "no register holds such a number")),
             _ => f64::read(value).map(Value::Number),
         }
     }
@@ -194,10 +165,7 @@ fn unsuited(condition: &Condition, shape: &Shape, id: &str) -> Option<(String, S
                 Shape::Text => "text".to_owned(),
                 Shape::Words(words) => listed(words.iter().map(String::as_str)),
             };
-            return Some((
-                format!("`{id}` is {is} and has no limit"),
-                "use `equals` or `not_equals`".into(),
-            ));
+            return Some((format!("`{id}` is {is} and has no limit"), "use `equals` or `not_equals`".into()));
         }
     };
     match (shape, value) {
@@ -205,23 +173,18 @@ fn unsuited(condition: &Condition, shape: &Shape, id: &str) -> Option<(String, S
         (Shape::Words(words), Value::Text(word)) if words.iter().any(|there| **there == **word) => None,
         (Shape::Words(words), value) => {
             let words = words.iter().map(String::as_str);
-            Some((
-                format!("`{id}` is never `{value}`"),
-                did_you_mean(&value.to_string(), words),
-            ))
+            Some((format!("`{id}` is never `{value}`"), did_you_mean(&value.to_string(), words)))
         }
         (Shape::Number, value) if value.number().is_some() => None,
-        (Shape::Number, value) => Some((
-            format!("`{id}` is a number and never `{value}`"),
-            "write a number, without quotes".into(),
-        )),
+        (Shape::Number, value) => {
+            Some((format!("`{id}` is a number and never `{value}`"), "write a number, without quotes".into()))
+        }
         (Shape::Bool, value) => Some((
             format!("`{id}` is true or false and never `{value}`"),
             "write `true` or `false`, without quotes".into(),
         )),
-        (Shape::Text, value) => Some((
-            format!("`{id}` is text and never {value}"),
-            format!("write `\"{value}\"`"),
-        )),
+        (Shape::Text, value) => {
+            Some((format!("`{id}` is text and never {value}"), format!("write `\"{value}\"`")))
+        }
     }
 }

@@ -45,14 +45,7 @@ fn write(text: &mut String, gateway: &Gateway) -> std::fmt::Result {
         writeln!(text)?;
     }
     for rule in &gateway.rules {
-        writeln!(
-            text,
-            "rule {}: {} on {}, level {}",
-            rule.id,
-            rule.limit,
-            standing(rule),
-            rule.level
-        )?;
+        writeln!(text, "rule {}: {} on {}, level {}", rule.id, rule.limit, standing(rule), rule.level)?;
     }
     writeln!(
         text,
@@ -64,19 +57,11 @@ fn write(text: &mut String, gateway: &Gateway) -> std::fmt::Result {
         }
     )?;
     for consumer in &gateway.consumers {
-        let kept = if consumer.required {
-            "events are kept for it"
-        } else {
-            "not required"
-        };
+        let kept = if consumer.required { "events are kept for it" } else { "not required" };
         writeln!(text, "pulled by {}: {kept}", consumer.name)?;
     }
     for target in &gateway.sync {
-        let kinds = if target.kinds.0.is_empty() {
-            "all events".into()
-        } else {
-            target.kinds.0.join(" ")
-        };
+        let kinds = if target.kinds.0.is_empty() { "all events".into() } else { target.kinds.0.join(" ") };
         writeln!(text, "pushed to {}: {}, {kinds}", target.name, target.url)?;
     }
     Ok(())
@@ -84,22 +69,9 @@ fn write(text: &mut String, gateway: &Gateway) -> std::fmt::Result {
 
 fn describe_device(text: &mut String, site: &Site, id: DeviceId, how: &str) -> std::fmt::Result {
     let device = site.device(id);
-    let profile = device
-        .profile
-        .as_deref()
-        .map(|name| format!(", {name}"))
-        .unwrap_or_default();
-    let place = if device.place.is_empty() {
-        String::new()
-    } else {
-        format!(", {}", device.place)
-    };
-    writeln!(
-        text,
-        "  {}: {how}{profile}, {}{place}",
-        device.id,
-        counted(device.points as usize, "point")
-    )
+    let profile = device.profile.as_deref().map(|name| format!(", {name}")).unwrap_or_default();
+    let place = if device.place.is_empty() { String::new() } else { format!(", {}", device.place) };
+    writeln!(text, "  {}: {how}{profile}, {}{place}", device.id, counted(device.points as usize, "point"))
 }
 
 fn wire(channel: &Channel) -> String {
@@ -121,16 +93,8 @@ fn wire(channel: &Channel) -> String {
 fn hung(channel: &Channel) -> Vec<(DeviceId, String)> {
     let unit = |unit, poll| format!("unit {unit} every {}", human(poll));
     match &channel.kind {
-        Kind::Modbus(settings) => settings
-            .devices
-            .iter()
-            .map(|d| (d.id, unit(d.unit, d.poll)))
-            .collect(),
-        Kind::Serial(settings) => settings
-            .boards
-            .iter()
-            .map(|b| (b.id, unit(b.address, b.poll)))
-            .collect(),
+        Kind::Modbus(settings) => settings.devices.iter().map(|d| (d.id, unit(d.unit, d.poll))).collect(),
+        Kind::Serial(settings) => settings.boards.iter().map(|b| (b.id, unit(b.address, b.poll))).collect(),
         Kind::Mqtt(settings) => settings.devices.iter().map(|d| (d.id, d.topic.clone())).collect(),
     }
 }

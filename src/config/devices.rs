@@ -62,12 +62,8 @@ pub(super) fn devices<'a>(
     report: &'a Report<'a>,
 ) -> Installed<'a> {
     let mut names = Names::new("device", "give one of them another id", DEVICES_MAX);
-    let mut installer = Installer {
-        installed: Installed::default(),
-        profiles,
-        units: HashMap::new(),
-        report,
-    };
+    let mut installer =
+        Installer { installed: Installed::default(), profiles, units: HashMap::new(), report };
     for table in tables {
         let mut section = Section::new(table, title("device", table, "id"), report);
         let id = names.claim(&mut section);
@@ -83,12 +79,7 @@ impl<'a> Installer<'a> {
         section.ignored("command");
         let known = self.known(&mut section, &id);
         self.suggest(&mut section, known);
-        let mut draft = Draft {
-            id,
-            place,
-            profile: known.map(|known| &known.profile),
-            points: Vec::new(),
-        };
+        let mut draft = Draft { id, place, profile: known.map(|known| &known.profile), points: Vec::new() };
         let told = section.require::<String>("channel");
         let at = told
             .and_then(|told| channels::find(channels, &told, &section.name, self.report))
@@ -118,16 +109,12 @@ impl<'a> Installer<'a> {
                 let address = self.unit(&mut section, &draft.id, &channel, 32, None);
                 let poll = poll(&mut section);
                 let protocol = lock_board(&mut section);
-                settings
-                    .boards
-                    .push(numbers.board(address, poll, protocol, &draft.points));
+                settings.boards.push(numbers.board(address, poll, protocol, &draft.points));
                 Some(poll)
             }
             Kind::Mqtt(settings) => {
                 let (topic, availability) = topics(&mut section, draft.profile);
-                settings
-                    .devices
-                    .push(numbers.mqtt(topic, availability, &draft.points));
+                settings.devices.push(numbers.mqtt(topic, availability, &draft.points));
                 None
             }
         };
@@ -138,15 +125,7 @@ impl<'a> Installer<'a> {
 
     /// Without a channel that suits it nobody knows which keys it may have; its points are told by what it has.
     fn without_channel(&mut self, mut section: Section<'a>, mut draft: Draft<'a>) {
-        section.know(&[
-            "unit",
-            "poll",
-            "topic",
-            "availability",
-            "cells",
-            "feedback",
-            "first_byte",
-        ]);
+        section.know(&["unit", "poll", "topic", "availability", "cells", "feedback", "first_byte"]);
         let means = match (
             draft.profile.map(|profile| &profile.transport),
             section.peek("topic"),
@@ -189,9 +168,7 @@ impl<'a> Installer<'a> {
         match known {
             Some(known) => {
                 let device = DeviceId(self.installed.devices.len() as u32);
-                self.installed
-                    .suggested
-                    .extend(known.rules.iter().map(|table| (device, *table)));
+                self.installed.suggested.extend(known.rules.iter().map(|table| (device, *table)));
             }
             None if section.entry("profile").is_none() => {
                 let cure = "name a `profile`, or write a `[[rule]]`";
@@ -209,21 +186,12 @@ impl<'a> Installer<'a> {
     fn points(&self, section: &mut Section<'a>, draft: &Draft<'_>, means: Means) -> Vec<Point> {
         let owner = section.name.clone();
         let by_hand = section.tables("point").into_iter();
-        let by_hand = by_hand
-            .filter_map(|table| points::point(table, &owner, means, self.report))
-            .collect();
-        let points = draft
-            .profile
-            .map(|profile| profile.points.clone())
-            .unwrap_or_default();
+        let by_hand = by_hand.filter_map(|table| points::point(table, &owner, means, self.report)).collect();
+        let points = draft.profile.map(|profile| profile.points.clone()).unwrap_or_default();
         let points = points::lay_over(points, by_hand, &owner, self.report);
         if points.is_empty() && !self.installed.unsure.contains(&draft.id) {
             let what = format!("{owner} has no points");
-            self.report.missing(
-                section.spot(),
-                what,
-                "name a `profile`, or add `[[device.point]]`",
-            );
+            self.report.missing(section.spot(), what, "name a `profile`, or add `[[device.point]]`");
         }
         points
     }
@@ -240,16 +208,12 @@ impl<'a> Installer<'a> {
         let Some(told) = section.require::<i128>("unit") else {
             return 0;
         };
-        let unit = u8::try_from(told.value)
-            .ok()
-            .filter(|unit| (1..=max).contains(unit) || also == Some(*unit));
+        let unit =
+            u8::try_from(told.value).ok().filter(|unit| (1..=max).contains(unit) || also == Some(*unit));
         let Some(unit) = unit else {
-            let also = also
-                .map(|unit| format!(", or {unit} for the endpoint itself"))
-                .unwrap_or_default();
+            let also = also.map(|unit| format!(", or {unit} for the endpoint itself")).unwrap_or_default();
             let what = format!("{} has the unit {}", section.name, told.value);
-            self.report
-                .mistake(told.spot, what, format!("write a number from 1 to {max}{also}"));
+            self.report.mistake(told.spot, what, format!("write a number from 1 to {max}{also}"));
             return 0;
         };
         if let Some((other, spot)) = self.units.get(&(channel.clone(), unit)) {
@@ -257,14 +221,10 @@ impl<'a> Installer<'a> {
             self.report.mistake(
                 told.spot,
                 what,
-                format!(
-                    "look at the device's setting; the first is at {}",
-                    self.report.at(*spot)
-                ),
+                format!("look at the device's setting; the first is at {}", self.report.at(*spot)),
             );
         } else {
-            self.units
-                .insert((channel.clone(), unit), (id.clone(), told.spot));
+            self.units.insert((channel.clone(), unit), (id.clone(), told.spot));
         }
         unit
     }

@@ -17,11 +17,7 @@ const FILE_MAX: u64 = 1 << 20;
 
 /// The sources in reading order, and what could not be read.
 pub(super) fn read(path: &Path) -> (Vec<(PathBuf, String)>, Vec<Mistake>) {
-    let first = if path.is_dir() {
-        path.join(FIRST)
-    } else {
-        path.to_owned()
-    };
+    let first = if path.is_dir() { path.join(FIRST) } else { path.to_owned() };
     let mut mistakes = Vec::new();
     let mut sources = Vec::new();
     match read_file(&first) {
@@ -53,11 +49,7 @@ fn included(first: &Path, text: &str, dir: &Path) -> (Vec<PathBuf>, Mistakes) {
             }
         }
         if files.len() > FILES_MAX {
-            report.mistake(
-                spot,
-                format!("more than {FILES_MAX} files"),
-                "name fewer, or put more into each",
-            );
+            report.mistake(spot, format!("more than {FILES_MAX} files"), "name fewer, or put more into each");
             files.clear();
             break;
         }
@@ -69,9 +61,7 @@ fn patterns(root: &tree::Table) -> Vec<(String, Spot)> {
     let Some(Node::Table(gateway)) = root.get("gateway").map(|entry| &entry.value.node) else {
         return Vec::new();
     };
-    let include = gateway
-        .get("include")
-        .and_then(|entry| Texts::read(&entry.value).ok());
+    let include = gateway.get("include").and_then(|entry| Texts::read(&entry.value).ok());
     include.map(|texts| texts.0).unwrap_or_default()
 }
 
@@ -92,11 +82,7 @@ fn matching(pattern: &str, spot: Spot, dir: &Path, report: &Report<'_>) -> Vec<P
             return Vec::new();
         }
     };
-    let files: Vec<PathBuf> = paths
-        .flatten()
-        .filter(|path| path.is_file())
-        .take(FILES_MAX + 1)
-        .collect();
+    let files: Vec<PathBuf> = paths.flatten().filter(|path| path.is_file()).take(FILES_MAX + 1).collect();
     if files.is_empty() && !pattern.contains(['*', '?', '[']) {
         let cure = format!("create it in {}, or take it out of `include`", shown(dir));
         report.mistake(spot, format!("there is no file `{pattern}`"), cure);
@@ -112,16 +98,16 @@ fn read_file(path: &Path) -> Result<String, Mistake> {
         cure: cure.to_owned(),
     };
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| {
+    std::fs::File::open(path).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes)).map_err(
+        |error| {
             let cure = match error.kind() {
                 std::io::ErrorKind::NotFound => "create it, or name another place with `--config`",
                 std::io::ErrorKind::PermissionDenied => "let the user that gatehouse runs as read it",
                 _ => "look at the disk and at the path",
             };
             mistake(format!("cannot be read: {error}"), cure)
-        })?;
+        },
+    )?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(mistake(
             format!("larger than {FILE_MAX} bytes"),
@@ -132,9 +118,5 @@ fn read_file(path: &Path) -> Result<String, Mistake> {
 }
 
 fn shown(dir: &Path) -> String {
-    if dir.as_os_str().is_empty() {
-        "this directory".into()
-    } else {
-        format!("`{}`", dir.display())
-    }
+    if dir.as_os_str().is_empty() { "this directory".into() } else { format!("`{}`", dir.display()) }
 }

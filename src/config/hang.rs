@@ -19,9 +19,7 @@ const POLL_MAX: Duration = Duration::from_secs(24 * 3600);
 // ---------------------------------------------------------------------------------------------- keys of a kind
 
 pub(super) fn poll(section: &mut Section<'_>) -> Duration {
-    section
-        .span("poll", POLL_MIN..=POLL_MAX)
-        .map_or(POLL_DEFAULT, |told| told.value)
+    section.span("poll", POLL_MIN..=POLL_MAX).map_or(POLL_DEFAULT, |told| told.value)
 }
 
 /// Whether the profile speaks over such a channel; says so where the line is set otherwise than the device leaves the factory.
@@ -41,37 +39,19 @@ pub(super) fn fits(section: &mut Section<'_>, profile: Option<&Profile>, kind: T
         (Transport::LockBoard8a { .. }, _) => "`serial`",
         (Transport::Mqtt { .. }, _) => "`mqtt`",
     };
-    let what = format!(
-        "profile `{}` does not go over a channel of type `{}`",
-        profile.name,
-        kind.word()
-    );
-    section.report.mistake(
-        spot,
-        what,
-        format!("name a channel of type {needs}, or another profile"),
-    );
+    let what = format!("profile `{}` does not go over a channel of type `{}`", profile.name, kind.word());
+    section.report.mistake(spot, what, format!("name a channel of type {needs}, or another profile"));
     false
 }
 
 /// A device straight from the factory would not be heard on this line.
 fn factory(section: &Section<'_>, spot: Spot, profile: &Profile, hung: &Kind) {
     let port = match hung {
-        Kind::Modbus(modbus::Settings {
-            wire: Wire::Serial(port),
-            ..
-        })
-        | Kind::Serial(serial::Settings {
-            wire: Wire::Serial(port),
-            ..
-        }) => port,
+        Kind::Modbus(modbus::Settings { wire: Wire::Serial(port), .. })
+        | Kind::Serial(serial::Settings { wire: Wire::Serial(port), .. }) => port,
         _ => return,
     };
-    let line = Line {
-        baud: port.baud,
-        parity: port.parity,
-        stop_bits: port.stop_bits,
-    };
+    let line = Line { baud: port.baud, parity: port.parity, stop_bits: port.stop_bits };
     if let Some(factory) = profile.transport.line().filter(|factory| *factory != line) {
         let what = format!(
             "`{}` leaves the factory with {}, this line has {}",
@@ -106,23 +86,16 @@ pub(super) fn cells(section: &mut Section<'_>, profile: Option<&Profile>) -> Vec
             "take the points out",
         );
     }
-    let Some(Transport::LockBoard8a {
-        cells_default,
-        cells_max,
-        ..
-    }) = profile.map(|profile| &profile.transport)
+    let Some(Transport::LockBoard8a { cells_default, cells_max, .. }) =
+        profile.map(|profile| &profile.transport)
     else {
         if section.entry("profile").is_none() {
-            section.missing(
-                "profile",
-                "write `profile = \"lock-board-8a\"`: it says what the board speaks",
-            );
+            section.missing("profile", "write `profile = \"lock-board-8a\"`: it says what the board speaks");
         }
         return Vec::new();
     };
-    let cells = section
-        .whole::<u8>("cells", 1..=i128::from(*cells_max))
-        .map_or(*cells_default, |told| told.value);
+    let cells =
+        section.whole::<u8>("cells", 1..=i128::from(*cells_max)).map_or(*cells_default, |told| told.value);
     let cell = |n| Point {
         id: format!("cell-{n}").into(),
         unit: None,
@@ -135,20 +108,11 @@ pub(super) fn cells(section: &mut Section<'_>, profile: Option<&Profile>) -> Vec
 }
 
 pub(super) fn lock_board(section: &mut Section<'_>) -> Protocol {
-    let feedback = [
-        ("door-closing", Feedback::DoorClosing),
-        ("door-opening", Feedback::DoorOpening),
-    ];
+    let feedback = [("door-closing", Feedback::DoorClosing), ("door-opening", Feedback::DoorOpening)];
     let first_byte = [("last", FirstByte::Last), ("first", FirstByte::First)];
     Protocol::LockBoard8a {
-        feedback: section
-            .word("feedback", &feedback)
-            .map(|told| told.value)
-            .unwrap_or_default(),
-        first_byte: section
-            .word("first_byte", &first_byte)
-            .map(|told| told.value)
-            .unwrap_or_default(),
+        feedback: section.word("feedback", &feedback).map(|told| told.value).unwrap_or_default(),
+        first_byte: section.word("first_byte", &first_byte).map(|told| told.value).unwrap_or_default(),
     }
 }
 
@@ -171,10 +135,7 @@ pub(super) fn topics(section: &mut Section<'_>, profile: Option<&Profile>) -> (S
             cure,
         );
     }
-    (
-        topic.to_owned(),
-        own.or(suggested).map(|text| text.replace(TOPIC, topic)),
-    )
+    (topic.to_owned(), own.or(suggested).map(|text| text.replace(TOPIC, topic)))
 }
 
 /// In a profile: the device's own topic.
@@ -195,13 +156,7 @@ impl Numbers {
 
     pub fn modbus(&self, unit: u8, poll: Duration, points: &[Point]) -> modbus::Device {
         let one = |(id, point): (PointId, &Point)| match point.source {
-            Source::Register {
-                table,
-                register,
-                kind,
-                order,
-                bit,
-            } => Some(modbus::Point {
+            Source::Register { table, register, kind, order, bit } => Some(modbus::Point {
                 id,
                 table,
                 register,
@@ -212,12 +167,7 @@ impl Numbers {
             }),
             _ => None,
         };
-        modbus::Device {
-            id: self.device,
-            unit,
-            poll,
-            points: self.points(points).filter_map(one).collect(),
-        }
+        modbus::Device { id: self.device, unit, poll, points: self.points(points).filter_map(one).collect() }
     }
 
     pub fn board(&self, address: u8, poll: Duration, protocol: Protocol, points: &[Point]) -> Board {
@@ -241,11 +191,6 @@ impl Numbers {
             _ => None,
         };
         let points = self.points(points).filter_map(one).collect();
-        mqtt::Device {
-            id: self.device,
-            topic,
-            availability,
-            points,
-        }
+        mqtt::Device { id: self.device, topic, availability, points }
     }
 }

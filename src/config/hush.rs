@@ -55,9 +55,7 @@ fn value(line: &[char], key_end: usize) -> Option<Range<usize>> {
     let quote = usize::from(matches!(line.get(key_end), Some('"' | '\'')));
     let gap = run(line, key_end + quote, is_between);
     let start = gap.end;
-    let told = line
-        .get(gap)
-        .is_some_and(|gap| gap.iter().any(|c| !c.is_whitespace()));
+    let told = line.get(gap).is_some_and(|gap| gap.iter().any(|c| !c.is_whitespace()));
     match line.get(start)? {
         '{' => None,
         '"' | '\'' => Some(text(line, start)),
@@ -91,9 +89,8 @@ fn login(line: &[char], at: usize) -> Range<usize> {
         let before = &line[..*end];
         before.ends_with(&['/', '/']) || before.ends_with(&['"']) || before.ends_with(&['\''])
     };
-    let start = (0..=at)
-        .rev()
-        .find(|end| begins(end) || line[..*end].last().is_none_or(|c| c.is_whitespace()));
+    let start =
+        (0..=at).rev().find(|end| begins(end) || line[..*end].last().is_none_or(|c| c.is_whitespace()));
     start.unwrap_or_default()..at
 }
 

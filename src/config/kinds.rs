@@ -41,19 +41,13 @@ impl Read for String {
             return Err(Wrong::Type);
         };
         if text.trim().is_empty() {
-            return Err(wrong(
-                "empty",
-                "write something between the quotes, or leave the key out",
-            ));
+            return Err(wrong("empty", "write something between the quotes, or leave the key out"));
         }
         if text.chars().count() > TEXT_MAX {
             return Err(wrong("too long", format!("write {TEXT_MAX} characters or fewer")));
         }
         if text.chars().any(char::is_control) {
-            return Err(wrong(
-                "a control character inside",
-                "write it in one line, without tabs or escapes",
-            ));
+            return Err(wrong("a control character inside", "write it in one line, without tabs or escapes"));
         }
         Ok(text.clone())
     }
@@ -101,10 +95,9 @@ impl Read for i128 {
             Node::Number(number) if !number.is_finite() => {
                 Err(wrong("beyond every bound", "write a smaller number"))
             }
-            Node::Number(number) => Err(wrong(
-                format!("{number} is not a whole number"),
-                "write it without a fraction",
-            )),
+            Node::Number(number) => {
+                Err(wrong(format!("{number} is not a whole number"), "write it without a fraction"))
+            }
             _ => Err(Wrong::Type),
         }
     }
@@ -181,10 +174,9 @@ impl Read for Duration {
             })?;
         match Duration::try_from(span) {
             Ok(span) if span <= SPAN_MAX => Ok(span),
-            _ => Err(wrong(
-                format!("`{text}` is out of bounds"),
-                "write a span from `\"0s\"` to `\"3660d\"`",
-            )),
+            _ => {
+                Err(wrong(format!("`{text}` is out of bounds"), "write a span from `\"0s\"` to `\"3660d\"`"))
+            }
         }
     }
 }
@@ -197,9 +189,7 @@ impl Read for Size {
         let Node::Text(text) = &value.node else {
             return Err(Wrong::Type);
         };
-        size(text)
-            .map(Self)
-            .ok_or_else(|| wrong("not a size", "write it like `\"2GiB\"` or `\"500MB\"`"))
+        size(text).map(Self).ok_or_else(|| wrong("not a size", "write it like `\"2GiB\"` or `\"500MB\"`"))
     }
 }
 
@@ -209,11 +199,9 @@ impl Read for Texts {
 
     fn read(value: &Value) -> Result<Self, Wrong> {
         match &value.node {
-            Node::List(list) => list
-                .iter()
-                .map(|one| Ok((String::read(one)?, one.spot)))
-                .collect::<Result<_, _>>()
-                .map(Self),
+            Node::List(list) => {
+                list.iter().map(|one| Ok((String::read(one)?, one.spot))).collect::<Result<_, _>>().map(Self)
+            }
             _ => Ok(Self(vec![(String::read(value)?, value.spot)])),
         }
     }
@@ -231,23 +219,13 @@ pub(super) fn millis(span: Duration) -> Millis {
 pub(super) fn human(span: Duration) -> String {
     let mut rest = span.as_millis();
     let mut words = Vec::new();
-    for (unit, length) in [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1000),
-        ("ms", 1),
-    ] {
+    for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
         if rest >= length {
             words.push(format!("{}{unit}", rest / length));
             rest %= length;
         }
     }
-    if words.is_empty() {
-        "0s".into()
-    } else {
-        words.join(" ")
-    }
+    if words.is_empty() { "0s".into() } else { words.join(" ") }
 }
 
 fn size(text: &str) -> Option<u64> {
@@ -272,22 +250,14 @@ mod tests {
     use super::*;
 
     fn span(text: &str) -> Result<Duration, Wrong> {
-        Duration::read(&Value {
-            node: Node::Text(text.into()),
-            spot: Default::default(),
-        })
+        Duration::read(&Value { node: Node::Text(text.into()), spot: Default::default() })
     }
 
     #[test]
     fn a_span_of_time_is_read_as_people_write_it() {
-        for (text, seconds) in [
-            ("10s", 10),
-            ("1h 30m", 5400),
-            ("7d", 604_800),
-            ("2w", 1_209_600),
-            ("0s", 0),
-            ("90d", 7_776_000),
-        ] {
+        for (text, seconds) in
+            [("10s", 10), ("1h 30m", 5400), ("7d", 604_800), ("2w", 1_209_600), ("0s", 0), ("90d", 7_776_000)]
+        {
             assert_eq!(span(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(span("500ms"), Ok(Duration::from_millis(500)));

@@ -31,11 +31,7 @@ pub fn keep(dir: &Path, sources: &[(PathBuf, String)]) -> io::Result<bool> {
 /// The last good one for the configuration at `path`, whose `data_dir` may still be readable; `None` where there is
 /// none, or where it is no longer right (a secret file is gone).
 pub fn recall(path: &Path) -> Option<Gateway> {
-    let first = if path.is_dir() {
-        path.join(FIRST)
-    } else {
-        path.to_owned()
-    };
+    let first = if path.is_dir() { path.join(FIRST) } else { path.to_owned() };
     let present = fs::read_to_string(&first).ok();
     let sources = sources(&data_dir(present.as_deref().unwrap_or_default()))?;
     // Where there is nothing to read, it was perhaps never this one: a mistyped path must not run another gateway.
@@ -73,12 +69,7 @@ fn load(sources: Vec<(PathBuf, String)>) -> Option<Gateway> {
 /// `[gateway] data_dir` of a text that may be broken elsewhere.
 fn data_dir(text: &str) -> PathBuf {
     let (table, _) = toml::de::DeTable::parse_recoverable(text);
-    let gateway = table
-        .get_ref()
-        .get("gateway")
-        .and_then(|gateway| gateway.get_ref().as_table());
-    let dir = gateway
-        .and_then(|gateway| gateway.get("data_dir"))
-        .and_then(|dir| dir.get_ref().as_str());
+    let gateway = table.get_ref().get("gateway").and_then(|gateway| gateway.get_ref().as_table());
+    let dir = gateway.and_then(|gateway| gateway.get("data_dir")).and_then(|dir| dir.get_ref().as_str());
     dir.unwrap_or(DATA_DIR).into()
 }

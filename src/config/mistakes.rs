@@ -138,17 +138,8 @@ impl<'a> Report<'a> {
     }
 
     fn locate(&self, spot: Spot, what: String, cure: String) -> Mistake {
-        let (path, text) = self
-            .sources
-            .get(spot.file)
-            .copied()
-            .unwrap_or((Path::new(""), ""));
-        Mistake {
-            path: path.to_owned(),
-            place: Some(place(text, spot.start, spot.end)),
-            what,
-            cure,
-        }
+        let (path, text) = self.sources.get(spot.file).copied().unwrap_or((Path::new(""), ""));
+        Mistake { path: path.to_owned(), place: Some(place(text, spot.start, spot.end)), what, cure }
     }
 
     /// Mistakes and warnings, each in the order of the files.
@@ -159,10 +150,7 @@ impl<'a> Report<'a> {
             list.dedup();
             list.into_iter().map(|(_, mistake)| mistake).collect::<Vec<_>>()
         };
-        let mistakes = Mistakes {
-            list: sorted(self.mistakes.into_inner()),
-            more: self.more.into_inner(),
-        };
+        let mistakes = Mistakes { list: sorted(self.mistakes.into_inner()), more: self.more.into_inner() };
         (mistakes, sorted(self.warnings.into_inner()))
     }
 }
@@ -259,19 +247,12 @@ impl Place {
     fn window(&self) -> (String, String, String) {
         let chars: Vec<char> = hush::hushed(&self.text).into_iter().map(printable).collect();
         let at = (self.column - 1).min(chars.len());
-        let first = if chars.len() > LINE_MAX {
-            at.saturating_sub(LINE_MAX / 2)
-        } else {
-            0
-        };
+        let first = if chars.len() > LINE_MAX { at.saturating_sub(LINE_MAX / 2) } else { 0 };
         let last = (first + LINE_MAX).min(chars.len());
         let cut = if first > 0 { "…" } else { "" };
         let shown: String = chars[first..last].iter().collect();
-        let pad: String = cut
-            .chars()
-            .map(|_| ' ')
-            .chain(chars[first..at].iter().flat_map(|c| blank(*c)))
-            .collect();
+        let pad: String =
+            cut.chars().map(|_| ' ').chain(chars[first..at].iter().flat_map(|c| blank(*c))).collect();
         let marked = &chars[at..(at + self.length).clamp(at, last)];
         let columns: usize = marked.iter().map(|c| width(*c)).sum();
         let tail = if last < chars.len() { "…" } else { "" };
@@ -323,20 +304,12 @@ pub(super) fn did_you_mean<'n>(word: &str, there_is: impl IntoIterator<Item = &'
     if more > 0 {
         list += &format!(" and {more} more");
     }
-    if list.is_empty() {
-        "there is none".into()
-    } else {
-        format!("there is {list}")
-    }
+    if list.is_empty() { "there is none".into() } else { format!("there is {list}") }
 }
 
 /// `a`, `b`, `c`
 pub(super) fn listed<'n>(words: impl IntoIterator<Item = &'n str>) -> String {
-    words
-        .into_iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -372,10 +345,7 @@ mod tests {
         let text = format!("{}key{}", "x".repeat(1000), "y".repeat(1000));
         let (line, pad, mark) = place(&text, 1000, 1003).window();
         assert_eq!(line.chars().count(), LINE_MAX + 2);
-        assert_eq!(
-            line.chars().skip(pad.chars().count()).take(3).collect::<String>(),
-            "key"
-        );
+        assert_eq!(line.chars().skip(pad.chars().count()).take(3).collect::<String>(), "key");
         assert_eq!(mark, "^^^");
     }
 

@@ -70,11 +70,7 @@ impl Gateway {
     /// The service standard of each level, 1 to 3.
     pub fn standards(&self) -> [Standard; 3] {
         [1, 2, 3].map(|level| {
-            self.levels.get(&level).copied().unwrap_or(Standard {
-                contact: 0,
-                on_site: 0,
-                follow_up: 0,
-            })
+            self.levels.get(&level).copied().unwrap_or(Standard { contact: 0, on_site: 0, follow_up: 0 })
         })
     }
 }
@@ -93,17 +89,11 @@ pub struct Loaded {
 pub fn load(path: &Path) -> Result<Loaded, Mistakes> {
     let (sources, unread) = files::read(path);
     if sources.is_empty() {
-        return Err(Mistakes {
-            list: unread,
-            more: 0,
-        });
+        return Err(Mistakes { list: unread, more: 0 });
     }
     match load_sources(sources) {
         Ok(loaded) if unread.is_empty() => Ok(loaded),
-        Ok(_) => Err(Mistakes {
-            list: unread,
-            more: 0,
-        }),
+        Ok(_) => Err(Mistakes { list: unread, more: 0 }),
         Err(mut mistakes) => {
             mistakes.list.splice(0..0, unread);
             Err(mistakes)
@@ -115,38 +105,17 @@ pub fn load(path: &Path) -> Result<Loaded, Mistakes> {
 pub fn load_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, Mistakes> {
     if sources.is_empty() {
         let cure = "begin with `[gateway]` and `id = \"cp-017\"`".into();
-        let nothing = Mistake {
-            path: PathBuf::new(),
-            place: None,
-            what: "no configuration".into(),
-            cure,
-        };
-        return Err(Mistakes {
-            list: vec![nothing],
-            more: 0,
-        });
+        let nothing = Mistake { path: PathBuf::new(), place: None, what: "no configuration".into(), cure };
+        return Err(Mistakes { list: vec![nothing], more: 0 });
     }
-    let built_in: Vec<PathBuf> = PROFILES
-        .iter()
-        .map(|(name, _)| format!("profiles/{name}.toml (built in)").into())
-        .collect();
+    let built_in: Vec<PathBuf> =
+        PROFILES.iter().map(|(name, _)| format!("profiles/{name}.toml (built in)").into()).collect();
     let own = sources.iter().map(|(path, text)| (path.as_path(), text.as_str()));
-    let more = built_in
-        .iter()
-        .zip(PROFILES)
-        .map(|(path, (_, text))| (path.as_path(), *text));
+    let more = built_in.iter().zip(PROFILES).map(|(path, (_, text))| (path.as_path(), *text));
     let report = Report::new(own.chain(more).collect());
     let gateway = gateway(sources.len(), &report);
     let (mistakes, warnings) = report.finish();
-    if mistakes.list.is_empty() {
-        Ok(Loaded {
-            gateway,
-            warnings,
-            text: sources,
-        })
-    } else {
-        Err(mistakes)
-    }
+    if mistakes.list.is_empty() { Ok(Loaded { gateway, warnings, text: sources }) } else { Err(mistakes) }
 }
 
 /// Walks all tables. The first `own` sources are the gateway's, the others are built in.
@@ -186,12 +155,7 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
         levels: services::levels(section.table("levels").unwrap_or(&nothing), report),
         channels: channels
             .into_iter()
-            .filter_map(|channel| {
-                Some(field::Channel {
-                    id: channel.id,
-                    kind: channel.what?.1,
-                })
-            })
+            .filter_map(|channel| Some(field::Channel { id: channel.id, kind: channel.what?.1 }))
             .collect(),
         site: Arc::new(Site {
             gateway: about.id.into(),
@@ -213,16 +177,8 @@ fn tables(own: usize, report: &Report<'_>) -> (Table, BTreeMap<String, Table>) {
         match profiles::name_of(path) {
             Some(name) => {
                 if profiles.contains_key(name) {
-                    let spot = Spot {
-                        file,
-                        start: 0,
-                        end: 0,
-                    };
-                    report.mistake(
-                        spot,
-                        format!("a second profile `{name}`"),
-                        "rename one of the files",
-                    );
+                    let spot = Spot { file, start: 0, end: 0 };
+                    report.mistake(spot, format!("a second profile `{name}`"), "rename one of the files");
                 }
                 profiles.insert(name.to_owned(), table);
             }
@@ -230,9 +186,7 @@ fn tables(own: usize, report: &Report<'_>) -> (Table, BTreeMap<String, Table>) {
         }
     }
     for (file, (name, _)) in (own..).zip(PROFILES) {
-        profiles
-            .entry((*name).to_owned())
-            .or_insert_with(|| tree::parse(file, report));
+        profiles.entry((*name).to_owned()).or_insert_with(|| tree::parse(file, report));
     }
     (root, profiles)
 }

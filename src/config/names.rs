@@ -20,12 +20,7 @@ pub(super) struct Names {
 
 impl Names {
     pub fn new(what: &'static str, cure: &'static str, max: usize) -> Self {
-        Self {
-            what,
-            cure,
-            max,
-            taken: HashMap::new(),
-        }
+        Self { what, cure, max, taken: HashMap::new() }
     }
 
     /// The `id` of a table; empty where there is none that can be used.

@@ -21,12 +21,8 @@ const TABLES: [(&str, modbus::Table); 4] = [
     ("coil", modbus::Table::Coil),
     ("discrete", modbus::Table::Discrete),
 ];
-const ORDERS: [(&str, Order); 4] = [
-    ("ABCD", Order::Abcd),
-    ("CDAB", Order::Cdab),
-    ("BADC", Order::Badc),
-    ("DCBA", Order::Dcba),
-];
+const ORDERS: [(&str, Order); 4] =
+    [("ABCD", Order::Abcd), ("CDAB", Order::Cdab), ("BADC", Order::Badc), ("DCBA", Order::Dcba)];
 
 /// How the values of a device come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,18 +48,12 @@ pub(super) fn point(table: &Table, owner: &str, means: Means, report: &Report<'_
         unit: section.take::<String>("unit").map(|unit| unit.value.into()),
         range: None,
         deadband: 0.0,
-        transform: Transform {
-            map: map(&mut section),
-            ..Transform::default()
-        },
+        transform: Transform { map: map(&mut section), ..Transform::default() },
         source,
     };
     numeric(&mut section, &mut point);
     section.finish();
-    id.map(|id| Told {
-        value: point,
-        spot: id.spot,
-    })
+    id.map(|id| Told { value: point, spot: id.spot })
 }
 
 // ---------------------------------------------------------------------------------------------- registers
@@ -72,27 +62,17 @@ fn register(section: &mut Section<'_>) -> Source {
     let table = match section.entry("table") {
         Some(_) => section.word("table", &TABLES),
         None => {
-            section.missing(
-                "table",
-                "write `table = \"holding\"`, or `input`, `coil`, `discrete`",
-            );
+            section.missing("table", "write `table = \"holding\"`, or `input`, `coil`, `discrete`");
             None
         }
     };
     let table = table.map_or(modbus::Table::Holding, |table| table.value);
     let bits = matches!(table, modbus::Table::Coil | modbus::Table::Discrete);
     if section.entry("register").is_none() {
-        section.missing(
-            "register",
-            "write the protocol address, zero-based: `register = 0`",
-        );
+        section.missing("register", "write the protocol address, zero-based: `register = 0`");
     }
     let register = section.whole::<u16>("register", 0..=65535);
-    let kind = if bits {
-        bit_type(section)
-    } else {
-        word_type(section)
-    };
+    let kind = if bits { bit_type(section) } else { word_type(section) };
     if let Some(register) = &register {
         reaches(section, register, kind);
     }
@@ -131,10 +111,7 @@ fn reaches(section: &Section<'_>, register: &Told<u16>, kind: Type) {
         section.report.mistake(
             register.spot,
             format!("the value would reach to register {last}"),
-            format!(
-                "it takes {} registers and the last one is 65535",
-                kind.registers()
-            ),
+            format!("it takes {} registers and the last one is 65535", kind.registers()),
         );
     }
 }
@@ -144,18 +121,10 @@ fn order(section: &mut Section<'_>, kind: Type, bits: bool) -> Order {
         return Order::Abcd;
     };
     if bits {
-        section.report.mistake(
-            order.spot,
-            "a coil or discrete input has no `order`",
-            "leave it out",
-        );
+        section.report.mistake(order.spot, "a coil or discrete input has no `order`", "leave it out");
     } else if order.value == Order::Cdab && kind.registers() == 1 {
         let cure = "leave `order` out, or write `BADC` where the bytes are swapped";
-        section.report.mistake(
-            order.spot,
-            "`CDAB` reverses words, and this value has only one",
-            cure,
-        );
+        section.report.mistake(order.spot, "`CDAB` reverses words, and this value has only one", cure);
     }
     order.value
 }
@@ -163,11 +132,7 @@ fn order(section: &mut Section<'_>, kind: Type, bits: bool) -> Order {
 fn bit(section: &mut Section<'_>, kind: Type, bits: bool) -> Option<u8> {
     let bit = section.whole::<u8>("bit", 0..=15)?;
     if bits {
-        section.report.mistake(
-            bit.spot,
-            "a coil or discrete input is one bit already",
-            "leave `bit` out",
-        );
+        section.report.mistake(bit.spot, "a coil or discrete input is one bit already", "leave `bit` out");
     } else if kind != Type::Bool {
         section.report.mistake(
             bit.spot,
@@ -209,22 +174,12 @@ impl Read for Type {
             };
         }
         // As other tools call them.
-        let ours = text
-            .to_lowercase()
-            .replace("uint", "u")
-            .replace("int", "i")
-            .replace("float", "f");
+        let ours = text.to_lowercase().replace("uint", "u").replace("int", "i").replace("float", "f");
         if WORDS.iter().any(|(word, _)| *word == ours) {
-            return Err(wrong(
-                format!("there is no type `{text}`"),
-                format!("did you mean `{ours}`?"),
-            ));
+            return Err(wrong(format!("there is no type `{text}`"), format!("did you mean `{ours}`?")));
         }
         let there_is = WORDS.iter().map(|(word, _)| *word).chain(["string:N"]);
-        Err(wrong(
-            format!("there is no type `{text}`"),
-            did_you_mean(&text, there_is),
-        ))
+        Err(wrong(format!("there is no type `{text}`"), did_you_mean(&text, there_is)))
     }
 }
 
@@ -278,10 +233,7 @@ impl Read for Pointer {
         }
         let mut rest = text.split('~').skip(1);
         if rest.any(|after| !after.starts_with(['0', '1'])) {
-            return Err(wrong(
-                "a `~` alone",
-                "write `~0` for `~` and `~1` for `/` inside a name",
-            ));
+            return Err(wrong("a `~` alone", "write `~0` for `~` and `~1` for `/` inside a name"));
         }
         Ok(Self(text))
     }
@@ -305,11 +257,7 @@ fn map(section: &mut Section<'_>) -> Vec<(String, String)> {
     };
     if table.entries.is_empty() || table.entries.len() > MAP_MAX {
         let cure = format!("write 1 to {MAP_MAX} words, or leave `map` out");
-        section.report.mistake(
-            entry.value.spot,
-            format!("`map` has {} words", table.entries.len()),
-            cure,
-        );
+        section.report.mistake(entry.value.spot, format!("`map` has {} words", table.entries.len()), cure);
     }
     let mut words = Vec::new();
     for entry in &table.entries {
@@ -317,11 +265,7 @@ fn map(section: &mut Section<'_>) -> Vec<(String, String)> {
             Ok(word) => words.push((entry.key.clone(), word)),
             Err(_) => section.report.mistake(
                 entry.value.spot,
-                format!(
-                    "`map`: `{}` becomes {}, it has to become a word",
-                    entry.key,
-                    entry.value.kind()
-                ),
+                format!("`map`: `{}` becomes {}, it has to become a word", entry.key, entry.value.kind()),
                 example,
             ),
         }
@@ -359,9 +303,7 @@ fn numeric(section: &mut Section<'_>, point: &mut Point) {
         );
     }
     if let Some(deadband) = deadband.as_ref().filter(|deadband| deadband.value < 0.0) {
-        section
-            .report
-            .mistake(deadband.spot, "`deadband` is below 0", "write 0 or more");
+        section.report.mistake(deadband.spot, "`deadband` is below 0", "write 0 or more");
     }
     point.transform.scale = scale.map(|told| told.value);
     point.transform.offset = offset.map_or(0.0, |told| told.value);
@@ -380,11 +322,7 @@ pub(super) fn lay_over(
     let mut by_hand: Vec<Arc<str>> = Vec::new();
     for Told { value: point, spot } in more {
         if by_hand.contains(&point.id) {
-            report.mistake(
-                spot,
-                format!("{owner} has a second point `{}`", point.id),
-                "give it another id",
-            );
+            report.mistake(spot, format!("{owner} has a second point `{}`", point.id), "give it another id");
             continue;
         }
         by_hand.push(point.id.clone());

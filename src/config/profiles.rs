@@ -12,24 +12,12 @@ use crate::field::profile::{Line, Point, Profile, Transport};
 
 /// Name and text of every built-in profile.
 pub const BUILT_IN: &[(&str, &str)] = &[
-    (
-        "lock-board-8a",
-        include_str!("../../config/profiles/lock-board-8a.toml"),
-    ),
+    ("lock-board-8a", include_str!("../../config/profiles/lock-board-8a.toml")),
     ("sdm120", include_str!("../../config/profiles/sdm120.toml")),
     ("xy-md02", include_str!("../../config/profiles/xy-md02.toml")),
-    (
-        "zigbee2mqtt-climate",
-        include_str!("../../config/profiles/zigbee2mqtt-climate.toml"),
-    ),
-    (
-        "zigbee2mqtt-contact",
-        include_str!("../../config/profiles/zigbee2mqtt-contact.toml"),
-    ),
-    (
-        "zigbee2mqtt-leak",
-        include_str!("../../config/profiles/zigbee2mqtt-leak.toml"),
-    ),
+    ("zigbee2mqtt-climate", include_str!("../../config/profiles/zigbee2mqtt-climate.toml")),
+    ("zigbee2mqtt-contact", include_str!("../../config/profiles/zigbee2mqtt-contact.toml")),
+    ("zigbee2mqtt-leak", include_str!("../../config/profiles/zigbee2mqtt-leak.toml")),
 ];
 
 /// The most cells of one lock board.
@@ -53,20 +41,13 @@ pub(super) struct Known<'a> {
 /// The profile that a file is, if its directory is named `profiles`: its name is the file's.
 pub(super) fn name_of(path: &Path) -> Option<&str> {
     let dir = path.parent()?.file_name()?;
-    if dir == "profiles" {
-        path.file_stem()?.to_str()
-    } else {
-        None
-    }
+    if dir == "profiles" { path.file_stem()?.to_str() } else { None }
 }
 
 /// One file that is a profile.
 pub(super) fn profile<'a>(name: &str, table: &'a Table, report: &'a Report<'a>) -> Known<'a> {
     let owner = format!("profile `{name}`");
-    let start = Spot {
-        end: table.spot.start,
-        ..table.spot
-    };
+    let start = Spot { end: table.spot.start, ..table.spot };
     if name.is_empty() || name.len() > ID_MAX || name.chars().any(char::is_whitespace) {
         report.mistake(
             start,
@@ -89,9 +70,8 @@ pub(super) fn profile<'a>(name: &str, table: &'a Table, report: &'a Report<'a>) 
     match means {
         Some(means) => {
             let more = section.tables("point").into_iter();
-            let more: Vec<Told<Point>> = more
-                .filter_map(|table| points::point(table, &owner, means, report))
-                .collect();
+            let more: Vec<Told<Point>> =
+                more.filter_map(|table| points::point(table, &owner, means, report)).collect();
             known.points = points::lay_over(Vec::new(), more, &owner, report);
             if known.points.is_empty() && head.is_some() {
                 section.missing("[[point]]", "add `[[point]]` with its keys");
@@ -101,10 +81,7 @@ pub(super) fn profile<'a>(name: &str, table: &'a Table, report: &'a Report<'a>) 
     }
     let rules = section.tables("rule");
     section.finish();
-    Known {
-        profile: known,
-        rules,
-    }
+    Known { profile: known, rules }
 }
 
 fn about(table: &Table, name: &str, report: &Report<'_>) -> Profile {
@@ -114,53 +91,27 @@ fn about(table: &Table, name: &str, report: &Report<'_>) -> Profile {
     let verified = section.take_or("verified", false);
     let line = section.table("line").map(|table| line(table, report));
     let transports = [("modbus", 0), ("lock-board-8a", 1), ("mqtt", 2)];
-    let transport = match section
-        .word("transport", &transports)
-        .map_or(0, |told| told.value)
-    {
+    let transport = match section.word("transport", &transports).map_or(0, |told| told.value) {
         0 => Transport::Modbus { line },
         1 => {
-            let cells_max = section
-                .whole("cells_max", 1..=CELLS_MAX)
-                .map_or(50, |told| told.value);
-            let cells = section
-                .whole("cells", 1..=i128::from(cells_max))
-                .map_or(8, |told| told.value);
-            Transport::LockBoard8a {
-                line,
-                cells_default: cells,
-                cells_max,
-            }
+            let cells_max = section.whole("cells_max", 1..=CELLS_MAX).map_or(50, |told| told.value);
+            let cells = section.whole("cells", 1..=i128::from(cells_max)).map_or(8, |told| told.value);
+            Transport::LockBoard8a { line, cells_default: cells, cells_max }
         }
-        _ => Transport::Mqtt {
-            availability: section.take::<Topic>("availability").map(|told| told.value.0),
-        },
+        _ => Transport::Mqtt { availability: section.take::<Topic>("availability").map(|told| told.value.0) },
     };
     if !table.entries.is_empty() && table.get("transport").is_none() {
-        section.missing(
-            "transport",
-            "write `transport = \"modbus\"`, or `lock-board-8a`, `mqtt`",
-        );
+        section.missing("transport", "write `transport = \"modbus\"`, or `lock-board-8a`, `mqtt`");
     }
     section.finish();
-    Profile {
-        name: name.into(),
-        kind: kind.into(),
-        about,
-        verified,
-        transport,
-        points: Vec::new(),
-    }
+    Profile { name: name.into(), kind: kind.into(), about, verified, transport, points: Vec::new() }
 }
 
 fn line(table: &Table, report: &Report<'_>) -> Line {
     let mut section = Section::new(table, "`[profile.line]`", report);
     let line = Line {
         baud: channels::baud(&mut section),
-        parity: section
-            .word("parity", &PARITIES)
-            .map(|told| told.value)
-            .unwrap_or_default(),
+        parity: section.word("parity", &PARITIES).map(|told| told.value).unwrap_or_default(),
         stop_bits: section.whole("stop_bits", 1..=2).map_or(1, |told| told.value),
     };
     section.finish();

@@ -33,13 +33,7 @@ const LEVEL_DEFAULT: u8 = 3;
 
 const PLACEHOLDERS: [&str; 6] = ["{device}", "{point}", "{place}", "{value}", "{unit}", "{limit}"];
 /// Rules that are built in; of these, this version has the first.
-const BUILT_IN: [&str; 5] = [
-    DEVICE_SILENT,
-    "channel-offline",
-    "storm",
-    "storage-low",
-    "clock-unsynced",
-];
+const BUILT_IN: [&str; 5] = [DEVICE_SILENT, "channel-offline", "storm", "storage-low", "clock-unsynced"];
 
 pub(super) fn rules(tables: &[&Table], installed: &Installed<'_>, report: &Report<'_>) -> Vec<Rule> {
     let mut names = Names::new("rule", "give one of them another id", RULES_MAX);
@@ -84,29 +78,20 @@ fn rule(
     let points = points(&mut section, owner, installed);
     let (condition, limit) = condition(&mut section);
     let mut delay = |key, default: Millis, most| {
-        section
-            .span(key, Duration::ZERO..=most)
-            .map_or(default, |told| millis(told.value))
+        section.span(key, Duration::ZERO..=most).map_or(default, |told| millis(told.value))
     };
     let on_delay = delay("on_delay", 0, DELAY_MAX);
     let off_delay = delay("off_delay", 0, DELAY_MAX);
     let settle = delay("settle", SETTLE_DEFAULT, DELAY_MAX);
     let verify = delay("verify", VERIFY_DEFAULT, DELAY_MAX);
     let reopen = delay("reopen", REOPEN_DEFAULT, REOPEN_MAX);
-    let classes = [
-        ("immediate", Class::Immediate),
-        ("planned", Class::Planned),
-        ("periodic", Class::Periodic),
-    ];
+    let classes =
+        [("immediate", Class::Immediate), ("planned", Class::Planned), ("periodic", Class::Periodic)];
     let rule = Rule {
         id: id.into(),
         deadband: deadband(&mut section, &condition),
-        class: section
-            .word("class", &classes)
-            .map_or(Class::Immediate, |told| told.value),
-        level: section
-            .whole("level", 1..=3)
-            .map_or(LEVEL_DEFAULT, |told| told.value),
+        class: section.word("class", &classes).map_or(Class::Immediate, |told| told.value),
+        level: section.whole("level", 1..=3).map_or(LEVEL_DEFAULT, |told| told.value),
         trade: section.take::<String>("trade").map(|told| told.value.into()),
         title: section.take::<Title>("title").map(|told| told.value.0),
         over: Over::Points(points),
@@ -132,32 +117,21 @@ fn points(section: &mut Section<'_>, owner: Option<&Arc<str>>, installed: &Insta
         return Vec::new();
     }
     if section.entry("point").is_none() {
-        section.missing(
-            "point",
-            "write `point = \"pump-1.pressure\"`; a glob or a list will do as well",
-        );
+        section.missing("point", "write `point = \"pump-1.pressure\"`; a glob or a list will do as well");
     }
     let Some(told) = section.take::<Texts>("point") else {
         return Vec::new();
     };
     if told.value.0.is_empty() || told.value.0.len() > PATTERNS_MAX {
         let cure = format!("name 1 to {PATTERNS_MAX}; globs are allowed: `\"*.humidity\"`");
-        section.report.mistake(
-            told.spot,
-            format!("`point` names {} points", told.value.0.len()),
-            cure,
-        );
+        section.report.mistake(told.spot, format!("`point` names {} points", told.value.0.len()), cure);
     }
     let mut chosen = vec![false; installed.points.len()];
     for (text, spot) in &told.value.0 {
         let text = owner.map_or_else(|| text.clone(), |owner| format!("{owner}.{text}"));
         choose(&text, *spot, section, installed, &mut chosen);
     }
-    (0..)
-        .zip(chosen)
-        .filter(|(_, chosen)| *chosen)
-        .map(|(i, _)| PointId(i))
-        .collect()
+    (0..).zip(chosen).filter(|(_, chosen)| *chosen).map(|(i, _)| PointId(i)).collect()
 }
 
 fn choose(text: &str, spot: Spot, section: &Section<'_>, installed: &Installed<'_>, chosen: &mut [bool]) {
@@ -202,10 +176,7 @@ fn nothing(text: &str, spot: Spot, section: &Section<'_>, installed: &Installed<
     let known: Vec<&str> = match installed.devices.iter().find(|there| *there.id == *device) {
         Some(there) => {
             let first = there.first_point as usize;
-            installed.points[first..first + there.points as usize]
-                .iter()
-                .map(|point| &*point.id)
-                .collect()
+            installed.points[first..first + there.points as usize].iter().map(|point| &*point.id).collect()
         }
         None => installed.points.iter().map(|point| &*point.id).collect(),
     };
@@ -228,10 +199,7 @@ impl Read for Title {
             let end = rest[at..].find('}').map_or(at, |length| at + length);
             let name = &rest[at..=end];
             if name.len() < 2 {
-                return Err(wrong(
-                    "a brace without its partner",
-                    "write placeholders like `{value}`",
-                ));
+                return Err(wrong("a brace without its partner", "write placeholders like `{value}`"));
             }
             if !PLACEHOLDERS.contains(&name) {
                 return Err(wrong(
@@ -262,10 +230,7 @@ pub(super) fn built_in(table: Option<&Table>, installed: &Installed<'_>, report:
             by_span.entry(span).or_default().push(DeviceId(i));
         }
     }
-    by_span
-        .into_iter()
-        .map(|(span, devices)| device_silent(span, devices))
-        .collect()
+    by_span.into_iter().map(|(span, devices)| device_silent(span, devices)).collect()
 }
 
 fn device_silent(span: Millis, devices: Vec<DeviceId>) -> Rule {
@@ -291,12 +256,10 @@ fn device_silent(span: Millis, devices: Vec<DeviceId>) -> Rule {
 fn switches(table: &Table, report: &Report<'_>) -> Option<Millis> {
     let mut section = Section::new(table, "`builtin`", report);
     let silent = match section.entry(DEVICE_SILENT).map(|entry| &entry.value.node) {
-        Some(Node::Text(_)) => section
-            .span(DEVICE_SILENT, SILENT_MIN..=DELAY_MAX)
-            .map(|told| millis(told.value)),
-        _ => section
-            .take_or(DEVICE_SILENT, true)
-            .then_some(DEVICE_SILENT_DEFAULT),
+        Some(Node::Text(_)) => {
+            section.span(DEVICE_SILENT, SILENT_MIN..=DELAY_MAX).map(|told| millis(told.value))
+        }
+        _ => section.take_or(DEVICE_SILENT, true).then_some(DEVICE_SILENT_DEFAULT),
     };
     for key in BUILT_IN.into_iter().skip(1) {
         let told: Option<Told<bool>> = section.take(key);

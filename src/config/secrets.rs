@@ -70,10 +70,7 @@ fn read(table: &Table, base: &Path) -> Result<Secret, Wrong> {
     };
     let text = text.trim();
     if text.is_empty() {
-        return Err(wrong(
-            format!("`{name}` is empty"),
-            "write the secret into it, in one line",
-        ));
+        return Err(wrong(format!("`{name}` is empty"), "write the secret into it, in one line"));
     }
     if text.len() as u64 > SECRET_MAX || text.chars().any(char::is_control) {
         return Err(wrong(

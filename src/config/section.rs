@@ -51,14 +51,7 @@ pub(super) enum Wrong {
 
 impl<'a> Section<'a> {
     pub fn new(table: &'a Table, name: impl Into<String>, report: &'a Report<'a>) -> Self {
-        Self {
-            table,
-            name: name.into(),
-            known: Vec::new(),
-            to_come: Vec::new(),
-            left: false,
-            report,
-        }
+        Self { table, name: name.into(), known: Vec::new(), to_come: Vec::new(), left: false, report }
     }
 
     /// Where the table begins.
@@ -142,8 +135,7 @@ impl<'a> Section<'a> {
         if self.table.entries.iter().any(misspelt) {
             return;
         }
-        self.report
-            .missing(self.table.spot, format!("{} has no `{key}`", self.name), cure);
+        self.report.missing(self.table.spot, format!("{} has no `{key}`", self.name), cure);
     }
 
     /// A whole number within bounds, which the error states.
@@ -156,10 +148,7 @@ impl<'a> Section<'a> {
         if bounds.contains(&told.value)
             && let Ok(value) = T::try_from(told.value)
         {
-            return Some(Told {
-                value,
-                spot: told.spot,
-            });
+            return Some(Told { value, spot: told.spot });
         }
         self.report.mistake(
             told.spot,
@@ -178,11 +167,7 @@ impl<'a> Section<'a> {
         self.report.mistake(
             told.spot,
             format!("`{key}` is {}", human(told.value)),
-            format!(
-                "write a span from `\"{}\"` to `\"{}\"`",
-                human(*bounds.start()),
-                human(*bounds.end())
-            ),
+            format!("write a span from `\"{}\"` to `\"{}\"`", human(*bounds.start()), human(*bounds.end())),
         );
         None
     }
@@ -191,10 +176,7 @@ impl<'a> Section<'a> {
     pub fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<Told<T>> {
         let told = self.take::<String>(key)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == told.value) {
-            return Some(Told {
-                value: *value,
-                spot: told.spot,
-            });
+            return Some(Told { value: *value, spot: told.spot });
         }
         self.report.mistake(
             told.spot,
@@ -238,16 +220,14 @@ impl<'a> Section<'a> {
             return Some(table);
         }
         let cure = format!("write `[{key}]`, with one bracket, and its keys below");
-        self.report
-            .mistake(entry.key_spot, format!("`{key}` is one table"), cure);
+        self.report.mistake(entry.key_spot, format!("`{key}` is one table"), cure);
         None
     }
 
     /// A key that this version knows of and cannot do: a mistake, since what it asks for would not happen.
     pub fn later(&mut self, key: &'static str, instead: &str) {
         if let Some(entry) = self.entry_to_come(key) {
-            self.report
-                .mistake(entry.key_spot, format!("`{key}` is not in this version"), instead);
+            self.report.mistake(entry.key_spot, format!("`{key}` is not in this version"), instead);
         }
     }
 
@@ -262,8 +242,7 @@ impl<'a> Section<'a> {
         };
         for spot in spots {
             let what = format!("`{key}` is not in this version, ignored");
-            self.report
-                .warning(spot, what, "remove it, or leave it for a later version");
+            self.report.warning(spot, what, "remove it, or leave it for a later version");
         }
     }
 
@@ -277,9 +256,7 @@ impl<'a> Section<'a> {
             }
             let what = format!("unknown key `{key}`");
             match nearest(key, self.known.iter().copied()) {
-                Some(near) => self
-                    .report
-                    .mistake(entry.key_spot, what, format!("did you mean `{near}`?")),
+                Some(near) => self.report.mistake(entry.key_spot, what, format!("did you mean `{near}`?")),
                 // Where a table's head was not understood, its keys have come to the table before it.
                 None => self.report.missing(
                     entry.key_spot,

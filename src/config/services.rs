@@ -41,23 +41,16 @@ pub(super) struct About {
 
 pub(super) fn gateway(table: &Table, report: &Report<'_>) -> About {
     let mut section = Section::new(table, "`[gateway]`", report);
-    let id = section
-        .require::<Id>("id")
-        .map(|told| told.value.0)
-        .unwrap_or_default();
+    let id = section.require::<Id>("id").map(|told| told.value.0).unwrap_or_default();
     let about = About {
         name: section.take_or("name", id.clone()),
         id,
-        timezone: section
-            .take::<Zone>("timezone")
-            .map_or_else(|| TIMEZONE.into(), |told| told.value.0),
+        timezone: section.take::<Zone>("timezone").map_or_else(|| TIMEZONE.into(), |told| told.value.0),
         locale: section
             .word("locale", &[("zh-CN", Locale::ZhCn), ("en", Locale::En)])
             .map(|told| told.value)
             .unwrap_or_default(),
-        data_dir: section
-            .take::<Dir>("data_dir")
-            .map_or_else(|| DATA_DIR.into(), |told| told.value.0),
+        data_dir: section.take::<Dir>("data_dir").map_or_else(|| DATA_DIR.into(), |told| told.value.0),
     };
     // The files are read already; here it is known, and of the right type.
     section.take::<Texts>("include");
@@ -67,33 +60,22 @@ pub(super) fn gateway(table: &Table, report: &Report<'_>) -> About {
 
 pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> store::Settings {
     let mut section = Section::new(table, "`[store]`", report);
-    let mut keep = |key, default| {
-        section
-            .span(key, DAY..=3660 * DAY)
-            .map_or(default, |told| told.value)
-    };
+    let mut keep = |key, default| section.span(key, DAY..=3660 * DAY).map_or(default, |told| told.value);
     let events_keep = keep("events_keep", store::EVENTS_KEEP_DEFAULT);
     let readings_keep = keep("readings_keep", store::READINGS_KEEP_DEFAULT);
-    let disk_limit = section
-        .take::<Size>("disk_limit")
-        .map_or(store::DISK_LIMIT_DEFAULT, |told| {
-            if !(DISK_MIN..=DISK_MAX).contains(&told.value.0) {
-                report.mistake(
-                    told.spot,
-                    "`disk_limit` is out of bounds",
-                    "write a size from `\"16MiB\"` to `\"16TiB\"`",
-                );
-            }
-            told.value.0
-        });
+    let disk_limit = section.take::<Size>("disk_limit").map_or(store::DISK_LIMIT_DEFAULT, |told| {
+        if !(DISK_MIN..=DISK_MAX).contains(&told.value.0) {
+            report.mistake(
+                told.spot,
+                "`disk_limit` is out of bounds",
+                "write a size from `\"16MiB\"` to `\"16TiB\"`",
+            );
+        }
+        told.value.0
+    });
     section.ignored("summary");
     section.finish();
-    store::Settings {
-        dir,
-        events_keep,
-        readings_keep,
-        disk_limit,
-    }
+    store::Settings { dir, events_keep, readings_keep, disk_limit }
 }
 
 struct Zone(String);
@@ -107,18 +89,9 @@ impl Read for Zone {
         if jiff::tz::TimeZone::get(&text).is_ok() {
             return Ok(Self(text));
         }
-        const USUAL: [&str; 5] = [
-            "Asia/Shanghai",
-            "Asia/Hong_Kong",
-            "Asia/Urumqi",
-            "Europe/Berlin",
-            "UTC",
-        ];
+        const USUAL: [&str; 5] = ["Asia/Shanghai", "Asia/Hong_Kong", "Asia/Urumqi", "Europe/Berlin", "UTC"];
         if USUAL.contains(&text.as_str()) {
-            return Err(wrong(
-                "this machine knows no time zones",
-                "install the package `tzdata`",
-            ));
+            return Err(wrong("this machine knows no time zones", "install the package `tzdata`"));
         }
         let cure = match super::mistakes::nearest(&text, USUAL) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -156,51 +129,30 @@ pub(super) fn api(table: &Table, report: &Report<'_>) -> web::Settings {
             "`{}` is reachable from outside, and that needs TLS, which is not in this version",
             listen.value
         );
-        let cure = format!(
-            "write `listen = \"127.0.0.1:{}\"` and put a TLS proxy before it",
-            listen.value.port()
-        );
+        let cure =
+            format!("write `listen = \"127.0.0.1:{}\"` and put a TLS proxy before it", listen.value.port());
         report.mistake(listen.spot, what, cure);
     }
-    section.later(
-        "tls",
-        "take it out, listen on 127.0.0.1 and put a TLS proxy before it",
-    );
+    section.later("tls", "take it out, listen on 127.0.0.1 and put a TLS proxy before it");
     let mut names = Names::new("token", "give one of them another name", TOKENS_MAX);
-    let tokens = section
-        .tables("token")
-        .into_iter()
-        .filter_map(|table| token(table, &mut names, report))
-        .collect();
+    let tokens =
+        section.tables("token").into_iter().filter_map(|table| token(table, &mut names, report)).collect();
     section.finish();
-    let default = LISTEN_DEFAULT
-        .parse()
-        .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
-    web::Settings {
-        listen: listen.map_or(default, |told| told.value),
-        tokens,
-    }
+    let default = LISTEN_DEFAULT.parse().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
+    web::Settings { listen: listen.map_or(default, |told| told.value), tokens }
 }
 
 fn token(table: &Table, names: &mut Names, report: &Report<'_>) -> Option<Token> {
     let mut section = Section::new(table, title("api.token", table, "name"), report);
     let name = names.claim_key(&mut section, "name");
-    let roles = [
-        ("central", Role::Central),
-        ("technician", Role::Technician),
-        ("viewer", Role::Viewer),
-    ];
+    let roles = [("central", Role::Central), ("technician", Role::Technician), ("viewer", Role::Viewer)];
     if section.entry("role").is_none() {
         section.missing("role", "write `role = \"central\"`, or `technician`, `viewer`");
     }
     let role = section.word("role", &roles);
     let token = secrets::require(&mut section, "token");
     section.finish();
-    Some(Token {
-        name: name.into(),
-        role: role?.value,
-        token: token?,
-    })
+    Some(Token { name: name.into(), role: role?.value, token: token? })
 }
 
 impl Read for SocketAddr {
@@ -211,10 +163,7 @@ impl Read for SocketAddr {
         let text = String::read(value)?;
         let local = text.replacen("localhost", "127.0.0.1", 1);
         local.parse().map_err(|_| {
-            wrong(
-                format!("`{text}` is no address and port"),
-                "write it like `\"127.0.0.1:8080\"`",
-            )
+            wrong(format!("`{text}` is no address and port"), "write it like `\"127.0.0.1:8080\"`")
         })
     }
 }
@@ -233,18 +182,10 @@ pub(super) fn consumers(
         let mut section = Section::new(table, title("consumer", table, "name"), report);
         let name = names.claim_key(&mut section, "name");
         let required = section.take_or("required", false);
-        if let Some(spot) = section
-            .entry("name")
-            .map(|entry| entry.value.spot)
-            .filter(|_| !name.is_empty())
-        {
+        if let Some(spot) = section.entry("name").map(|entry| entry.value.spot).filter(|_| !name.is_empty()) {
             if sync.iter().any(|target| *target.name == *name) {
                 let cure = "a `[[sync]]` is a consumer already, and always required; take this table out, or name it otherwise";
-                report.mistake(
-                    spot,
-                    format!("consumer `{name}` has the name of a `[[sync]]`"),
-                    cure,
-                );
+                report.mistake(spot, format!("consumer `{name}` has the name of a `[[sync]]`"), cure);
             } else if !tokens.is_empty() && !tokens.contains(&name.as_str()) {
                 report.mistake(
                     spot,
@@ -254,10 +195,7 @@ pub(super) fn consumers(
             }
         }
         section.finish();
-        consumers.push(Consumer {
-            name: name.into(),
-            required,
-        });
+        consumers.push(Consumer { name: name.into(), required });
     }
     consumers
 }
@@ -267,10 +205,7 @@ fn token_names(api: &Table) -> Vec<&str> {
         return Vec::new();
     };
     let name = |value| match value {
-        &Value {
-            node: Node::Table(ref table),
-            ..
-        } => table.text("name"),
+        &Value { node: Node::Table(ref table), .. } => table.text("name"),
         _ => None,
     };
     list.iter().filter_map(name).collect()
@@ -280,47 +215,27 @@ fn token_names(api: &Table) -> Vec<&str> {
 
 pub(super) fn sync(tables: &[&Table], report: &Report<'_>) -> Vec<sync::Target> {
     let mut names = Names::new("sync", "give one of them another name", SYNC_MAX);
-    tables
-        .iter()
-        .map(|table| target(table, &mut names, report))
-        .collect()
+    tables.iter().map(|table| target(table, &mut names, report)).collect()
 }
 
 fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target {
     let mut section = Section::new(table, title("sync", table, "name"), report);
     let name = names.claim_key(&mut section, "name").into();
-    let url = section
-        .require::<Url>("url")
-        .map(|told| told.value.0)
-        .unwrap_or_default();
+    let url = section.require::<Url>("url").map(|told| told.value.0).unwrap_or_default();
     let token = secrets::take(&mut section, "token");
-    let batch = section
-        .whole("batch", 1..=BATCH_MAX)
-        .map_or(sync::BATCH_DEFAULT, |told| told.value);
+    let batch = section.whole("batch", 1..=BATCH_MAX).map_or(sync::BATCH_DEFAULT, |told| told.value);
     let types = section.take::<Texts>("types");
-    if let Some(told) = types
-        .as_ref()
-        .filter(|told| told.value.0.is_empty() || told.value.0.len() > TYPES_MAX)
+    if let Some(told) =
+        types.as_ref().filter(|told| told.value.0.is_empty() || told.value.0.len() > TYPES_MAX)
     {
         let cure = format!("write 1 to {TYPES_MAX}, or leave `types` out to send all");
-        report.mistake(
-            told.spot,
-            format!("`types` names {} types", told.value.0.len()),
-            cure,
-        );
+        report.mistake(told.spot, format!("`types` names {} types", told.value.0.len()), cure);
     }
     let types = types.map(|told| told.value.0).unwrap_or_default();
     for (kind, spot) in &types {
         if !Kinds::speaks_of_any(kind) {
-            let families = [
-                "ticket.*",
-                "access.*",
-                "locker.*",
-                "device.*",
-                "gateway.*",
-                "readings.*",
-                "command.*",
-            ];
+            let families =
+                ["ticket.*", "access.*", "locker.*", "device.*", "gateway.*", "readings.*", "command.*"];
             let cure = match super::mistakes::nearest(kind, event::KINDS.split_whitespace().chain(families)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("there is {}", listed(families)),
@@ -329,13 +244,7 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
         }
     }
     section.finish();
-    sync::Target {
-        name,
-        url,
-        token,
-        batch,
-        kinds: Kinds(types.into_iter().map(|(kind, _)| kind).collect()),
-    }
+    sync::Target { name, url, token, batch, kinds: Kinds(types.into_iter().map(|(kind, _)| kind).collect()) }
 }
 
 struct Url(String);
@@ -354,16 +263,10 @@ impl Read for Url {
             ));
         }
         let url = reqwest::Url::parse(&text).map_err(|_| {
-            wrong(
-                format!("`{text}` is no address"),
-                "write it like `\"https://crm.example.com/events\"`",
-            )
+            wrong(format!("`{text}` is no address"), "write it like `\"https://crm.example.com/events\"`")
         })?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(wrong(
-                format!("`{text}` is no address of the web"),
-                "begin it with `https://`",
-            ));
+            return Err(wrong(format!("`{text}` is no address of the web"), "begin it with `https://`"));
         }
         Ok(Self(text))
     }

@@ -77,11 +77,7 @@ const MENDS_MAX: usize = 32;
 pub(super) fn parse(file: usize, report: &Report<'_>) -> Table {
     let text = report.sources().get(file).map_or("", |(_, text)| text);
     let line_starts = text.match_indices('\n').map(|(i, _)| i + 1).collect();
-    let mut source = Source {
-        file,
-        line_starts,
-        broken: HashSet::new(),
-    };
+    let mut source = Source { file, line_starts, broken: HashSet::new() };
     let mut text = Cow::Borrowed(text);
     for _ in 0..MENDS_MAX {
         let (root, errors) = DeTable::parse_recoverable(&text);
@@ -109,15 +105,8 @@ fn mend(text: &str, errors: &[toml::de::Error]) -> Option<String> {
     let at = error.span()?.start;
     let start = text.get(..at)?.rfind('\n').map_or(0, |i| i + 1);
     let line = text.get(start..)?.lines().next()?.trim_end();
-    let (open, close) = if line.starts_with("[[") {
-        ("[[", "]]")
-    } else {
-        ("[", "]")
-    };
-    let inside = line
-        .len()
-        .checked_sub(open.len() + close.len())
-        .filter(|inside| *inside > 0)?;
+    let (open, close) = if line.starts_with("[[") { ("[[", "]]") } else { ("[", "]") };
+    let inside = line.len().checked_sub(open.len() + close.len()).filter(|inside| *inside > 0)?;
     line.starts_with(open).then(|| {
         let head = format!("{open}{}{close}", "x".repeat(inside));
         format!("{}{head}{}", &text[..start], &text[start + line.len()..])
@@ -160,11 +149,7 @@ struct Source {
 
 impl Source {
     fn spot(&self, span: Range<usize>) -> Spot {
-        Spot {
-            file: self.file,
-            start: span.start,
-            end: span.end,
-        }
+        Spot { file: self.file, start: span.start, end: span.end }
     }
 
     fn line(&self, at: usize) -> usize {
@@ -183,10 +168,7 @@ impl Source {
             })
             .collect();
         entries.sort_by_key(|entry| entry.key_spot.start);
-        Table {
-            entries,
-            spot: self.spot(span),
-        }
+        Table { entries, spot: self.spot(span) }
     }
 
     fn value(&self, from: &Spanned<DeValue<'_>>) -> Value {
@@ -200,10 +182,7 @@ impl Source {
             DeValue::Array(list) => Node::List(list.iter().map(|value| self.value(value)).collect()),
             DeValue::Table(inner) => Node::Table(self.table(inner, from.span())),
         };
-        Value {
-            node,
-            spot: self.spot(from.span()),
-        }
+        Value { node, spot: self.spot(from.span()) }
     }
 }
 
@@ -221,16 +200,9 @@ fn words(message: &str, marked: &str) -> (String, String) {
     let message = message.lines().next().unwrap_or_default();
     if message.starts_with("string values must be quoted") {
         return if marked.trim().is_empty() {
-            (
-                "a key without a value".into(),
-                "write the value behind the `=`".into(),
-            )
+            ("a key without a value".into(), "write the value behind the `=`".into())
         } else {
-            let bare: String = marked
-                .trim_matches(['“', '”', '‘', '’', ' '])
-                .chars()
-                .take(40)
-                .collect();
+            let bare: String = marked.trim_matches(['“', '”', '‘', '’', ' ']).chars().take(40).collect();
             ("text without quotes".into(), format!("write `\"{bare}\"`"))
         };
     }
@@ -241,23 +213,16 @@ fn words(message: &str, marked: &str) -> (String, String) {
         );
     }
     if message.starts_with("unexpected leading zero") {
-        return (
-            "a number with a 0 in front".into(),
-            "write it without the 0".into(),
-        );
+        return ("a number with a 0 in front".into(), "write it without the 0".into());
     }
     match message.split_once(", expected ") {
-        Some(("invalid basic string" | "invalid literal string", expected)) => (
-            "a text that does not end on its line".into(),
-            format!("close it with {expected}"),
-        ),
+        Some(("invalid basic string" | "invalid literal string", expected)) => {
+            ("a text that does not end on its line".into(), format!("close it with {expected}"))
+        }
         Some((what, expected)) => (what.to_owned(), format!("expected {expected}")),
         None if message == "duplicate key" => {
             ("the same name a second time".into(), "keep one of the two".into())
         }
-        None => (
-            message.to_owned(),
-            "see https://toml.io for how TOML is written".into(),
-        ),
+        None => (message.to_owned(), "see https://toml.io for how TOML is written".into()),
     }
 }

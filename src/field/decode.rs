@@ -207,9 +207,7 @@ const DECIMALS_MOST: i32 = 15;
 
 /// How many decimals a number is written with.
 fn decimals(v: f64) -> i32 {
-    (0..DECIMALS_MOST)
-        .find(|&places| rounded(v, places) == v)
-        .unwrap_or(DECIMALS_MOST)
+    (0..DECIMALS_MOST).find(|&places| rounded(v, places) == v).unwrap_or(DECIMALS_MOST)
 }
 
 /// 305 × 0.1 is 30.500000000000004 to a float, and 30.5 to everyone else.
@@ -242,9 +240,7 @@ mod tests {
                 Order::Cdab => bytes[(last - i) ^ 1],
             }
         };
-        (0..bytes.len() / 2)
-            .map(|w| u16::from_be_bytes([at(2 * w), at(2 * w + 1)]))
-            .collect()
+        (0..bytes.len() / 2).map(|w| u16::from_be_bytes([at(2 * w), at(2 * w + 1)])).collect()
     }
 
     #[test]
@@ -252,37 +248,13 @@ mod tests {
         let cases: Vec<(Type, Vec<u8>, Value)> = vec![
             (Type::U16, 0xFEDCu16.to_be_bytes().into(), Value::Unsigned(0xFEDC)),
             (Type::I16, (-205i16).to_be_bytes().into(), Value::Signed(-205)),
-            (
-                Type::U32,
-                0xFEDC_BA98u32.to_be_bytes().into(),
-                Value::Unsigned(0xFEDC_BA98),
-            ),
-            (
-                Type::I32,
-                (-70_000i32).to_be_bytes().into(),
-                Value::Signed(-70_000),
-            ),
-            (
-                Type::U64,
-                u64::MAX.to_be_bytes().into(),
-                Value::Unsigned(u64::MAX),
-            ),
-            (
-                Type::I64,
-                (i64::MIN + 5).to_be_bytes().into(),
-                Value::Signed(i64::MIN + 5),
-            ),
+            (Type::U32, 0xFEDC_BA98u32.to_be_bytes().into(), Value::Unsigned(0xFEDC_BA98)),
+            (Type::I32, (-70_000i32).to_be_bytes().into(), Value::Signed(-70_000)),
+            (Type::U64, u64::MAX.to_be_bytes().into(), Value::Unsigned(u64::MAX)),
+            (Type::I64, (i64::MIN + 5).to_be_bytes().into(), Value::Signed(i64::MIN + 5)),
             (Type::F32, 230.2f32.to_be_bytes().into(), Value::Number(230.2)),
-            (
-                Type::F64,
-                (-1.0e-7f64).to_be_bytes().into(),
-                Value::Number(-1.0e-7),
-            ),
-            (
-                Type::Bits,
-                0x8001u16.to_be_bytes().into(),
-                Value::Unsigned(0x8001),
-            ),
+            (Type::F64, (-1.0e-7f64).to_be_bytes().into(), Value::Number(-1.0e-7)),
+            (Type::Bits, 0x8001u16.to_be_bytes().into(), Value::Unsigned(0x8001)),
             (Type::Text(3), b"AB-12\0".to_vec(), Value::Text("AB-12".into())),
         ];
         for (kind, bytes, expected) in cases {
@@ -305,36 +277,22 @@ mod tests {
         assert_eq!(bit(Some(15), 0x8000), Some(Value::Bool(true)));
         assert_eq!(bit(Some(16), 0xFFFF), None);
         assert_eq!(bit(None, 0xFF00), Some(Value::Bool(true)));
-        assert_eq!(
-            decode_words(Type::Bool, Order::Badc, Some(0), &[0x0100]),
-            Some(Value::Bool(true))
-        );
+        assert_eq!(decode_words(Type::Bool, Order::Badc, Some(0), &[0x0100]), Some(Value::Bool(true)));
     }
 
     #[test]
     fn flags_are_their_numbers_or_names() {
         let map = vec![("0".into(), "leak".into()), ("1".into(), "break".into())];
-        let named = Transform {
-            map,
-            ..Transform::default()
-        };
+        let named = Transform { map, ..Transform::default() };
         let bits = |t: &Transform, word| value(Type::Bits, Order::Abcd, None, t, &[word]);
-        assert_eq!(
-            bits(&Transform::default(), 0b1001),
-            Some(Value::Text("0,3".into()))
-        );
+        assert_eq!(bits(&Transform::default(), 0b1001), Some(Value::Text("0,3".into())));
         assert_eq!(bits(&Transform::default(), 0), Some(Value::Text("none".into())));
         assert_eq!(bits(&named, 0b1011), Some(Value::Text("leak,break,3".into())));
     }
 
     fn scaled(scale: f64, offset: f64, raw: Value) -> Option<Value> {
         let scale = Some(scale);
-        Transform {
-            scale,
-            offset,
-            map: vec![],
-        }
-        .apply(raw)
+        Transform { scale, offset, map: vec![] }.apply(raw)
     }
 
     #[test]
@@ -354,18 +312,9 @@ mod tests {
     #[test]
     fn whole_numbers_stay_exact() {
         let plain = Transform::default();
-        assert_eq!(
-            plain.apply(Value::Unsigned(1 << 53)),
-            Some(Value::Number((1u64 << 53) as f64))
-        );
-        assert_eq!(
-            plain.apply(Value::Unsigned((1 << 53) + 1)),
-            Some(Value::Unsigned((1 << 53) + 1))
-        );
-        assert_eq!(
-            plain.apply(Value::Signed(i64::MIN)),
-            Some(Value::Signed(i64::MIN))
-        );
+        assert_eq!(plain.apply(Value::Unsigned(1 << 53)), Some(Value::Number((1u64 << 53) as f64)));
+        assert_eq!(plain.apply(Value::Unsigned((1 << 53) + 1)), Some(Value::Unsigned((1 << 53) + 1)));
+        assert_eq!(plain.apply(Value::Signed(i64::MIN)), Some(Value::Signed(i64::MIN)));
         assert_eq!(plain.apply(Value::Signed(-7)), Some(Value::Number(-7.0)));
     }
 
@@ -373,10 +322,7 @@ mod tests {
     fn what_is_no_value_is_none() {
         let f32_words = |v: f32| stored(&v.to_be_bytes(), Order::Abcd);
         for v in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_eq!(
-                value(Type::F32, Order::Abcd, None, &Transform::default(), &f32_words(v)),
-                None
-            );
+            assert_eq!(value(Type::F32, Order::Abcd, None, &Transform::default(), &f32_words(v)), None);
         }
         assert_eq!(Transform::default().apply(Value::Number(f64::NAN)), None);
         assert_eq!(scaled(1e300, 0.0, Value::Number(1e300)), None);
@@ -389,10 +335,7 @@ mod tests {
     fn a_map_names_raw_values_and_knows_no_others() {
         let map = [("true", "closed"), ("false", "open"), ("1", "running")];
         let map = map.map(|(raw, name)| (raw.into(), name.into())).to_vec();
-        let t = Transform {
-            map,
-            ..Transform::default()
-        };
+        let t = Transform { map, ..Transform::default() };
         assert_eq!(t.apply(Value::Bool(true)), Some(Value::Text("closed".into())));
         assert_eq!(t.apply(Value::Unsigned(1)), Some(Value::Text("running".into())));
         assert_eq!(t.apply(Value::Number(1.0)), Some(Value::Text("running".into())));

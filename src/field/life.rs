@@ -28,12 +28,7 @@ impl Turns {
     /// sleep once costs a small machine less than to sleep between any two of them.
     pub fn new(poll: Duration, start: Instant) -> Self {
         let poll = poll.max(Duration::from_millis(1));
-        Self {
-            poll,
-            due: start,
-            failures: 0,
-            backoff: Backoff::new(poll * 2, PAUSE_MOST.max(poll)),
-        }
+        Self { poll, due: start, failures: 0, backoff: Backoff::new(poll * 2, PAUSE_MOST.max(poll)) }
     }
 
     pub fn due(&self) -> Instant {
@@ -64,10 +59,7 @@ impl Turns {
     /// third poll after a fault is the one that has to be right, so what it can wait, it waits.
     pub fn leave_alone(&mut self, now: Instant, until: Instant) {
         self.next(now);
-        self.due = self
-            .due
-            .max(until)
-            .max(now + (self.poll * 17 / 10).min(ALONE_MOST));
+        self.due = self.due.max(until).max(now + (self.poll * 17 / 10).min(ALONE_MOST));
     }
 
     /// Turns that were missed entirely are skipped.
@@ -130,10 +122,6 @@ mod tests {
         };
         assert_eq!(due(SECOND, SECOND / 2), SECOND * 17 / 10);
         assert_eq!(due(SECOND, SECOND * 5 / 2), SECOND * 5 / 2);
-        assert_eq!(
-            due(SECOND * 3600, SECOND),
-            SECOND * 3600,
-            "no more than its own turn"
-        );
+        assert_eq!(due(SECOND * 3600, SECOND), SECOND * 3600, "no more than its own turn");
     }
 }

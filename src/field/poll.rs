@@ -131,11 +131,7 @@ pub async fn run(
     context: Context,
 ) {
     let start = Instant::now();
-    let unit = |device: Device| Unit {
-        turns: Turns::new(device.every, start),
-        device,
-        first: 0,
-    };
+    let unit = |device: Device| Unit { turns: Turns::new(device.every, start), device, first: 0 };
     let mut poll = Poll {
         counters: Counters::new(&context.metrics, &id),
         id,
@@ -377,10 +373,7 @@ impl Counters {
     fn new(metrics: &Metrics, channel: &str) -> Self {
         let counter = |outcome| {
             let channel = channel.to_owned();
-            metrics
-                .requests
-                .get_or_create(&Request { channel, outcome })
-                .clone()
+            metrics.requests.get_or_create(&Request { channel, outcome }).clone()
         };
         Self {
             ok: counter("ok"),

@@ -59,17 +59,8 @@ pub struct Point {
 /// Where a point's value comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
-    Register {
-        table: Table,
-        register: u16,
-        kind: Type,
-        order: Order,
-        bit: Option<u8>,
-    },
-    Message {
-        topic: Option<String>,
-        json: Option<String>,
-    },
+    Register { table: Table, register: u16, kind: Type, order: Order, bit: Option<u8> },
+    Message { topic: Option<String>, json: Option<String> },
     Cell,
 }
 
@@ -92,10 +83,7 @@ impl Point {
         }
         match &self.source {
             Source::Register { kind: Type::Bool, .. } => Shape::Bool,
-            Source::Register {
-                kind: Type::Bits | Type::Text(_),
-                ..
-            } => Shape::Text,
+            Source::Register { kind: Type::Bits | Type::Text(_), .. } => Shape::Text,
             Source::Register { .. } => Shape::Number,
             Source::Message { .. } => Shape::Any,
             Source::Cell => Shape::Words(vec!["open".into(), "closed".into()]),

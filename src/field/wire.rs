@@ -71,10 +71,7 @@ impl Wire {
         };
         let name = self.name();
         match stream {
-            Ok(stream) => Ok(Link {
-                name: name.clone(),
-                stream,
-            }),
+            Ok(stream) => Ok(Link { name: name.clone(), stream }),
             Err(e) => Err(named(name, "cannot be opened", &e)),
         }
     }
@@ -208,10 +205,7 @@ fn named(name: &str, what: &str, e: &io::Error) -> io::Error {
 impl Link {
     /// The near end of a pseudo-terminal.
     pub(crate) fn of(stream: SerialStream) -> Self {
-        Self {
-            name: "pty".into(),
-            stream: Stream::Serial(stream),
-        }
+        Self { name: "pty".into(), stream: Stream::Serial(stream) }
     }
 }
 
@@ -224,9 +218,7 @@ mod tests {
     async fn tcp_pair() -> (Link, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let wire = Wire::Tcp {
-            address: address.into(),
-        };
+        let wire = Wire::Tcp { address: address.into() };
         let link = wire.open().await.unwrap();
         (link, listener.accept().await.unwrap().0)
     }
@@ -273,12 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wire_that_is_not_there_is_an_error_that_names_it() {
-        let port = Port {
-            path: "/dev/no-such-port".into(),
-            baud: 9600,
-            parity: Parity::Even,
-            stop_bits: 1,
-        };
+        let port = Port { path: "/dev/no-such-port".into(), baud: 9600, parity: Parity::Even, stop_bits: 1 };
         let error = Wire::Serial(port).open().await.unwrap_err().to_string();
         assert!(error.starts_with("/dev/no-such-port cannot be opened"), "{error}");
     }
@@ -286,13 +273,7 @@ mod tests {
     #[test]
     fn silence_is_three_and_a_half_characters_but_never_below_timers() {
         let at = |baud| {
-            Wire::Serial(Port {
-                path: "x".into(),
-                baud,
-                parity: Parity::None,
-                stop_bits: 1,
-            })
-            .silence()
+            Wire::Serial(Port { path: "x".into(), baud, parity: Parity::None, stop_bits: 1 }).silence()
         };
         assert_eq!(at(2400).as_micros(), 16_041);
         assert_eq!(at(115_200).as_micros(), 1750);

@@ -37,11 +37,7 @@ mod tests {
             (number(100.1), point(None, range), Some(Reason::OutOfRange)),
             (text("1,5"), point(None, range), Some(Reason::Unreadable)),
             (text("5 kPa"), point(Some("kPa"), None), Some(Reason::Unreadable)),
-            (
-                Value::Bool(true),
-                point(Some("kPa"), None),
-                Some(Reason::Unreadable),
-            ),
+            (Value::Bool(true), point(Some("kPa"), None), Some(Reason::Unreadable)),
             (text("open"), point(None, None), None),
         ];
         for (value, point, reason) in cases {

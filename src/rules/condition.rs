@@ -81,46 +81,14 @@ mod tests {
         type Case<'a> = (Condition, f64, &'a [(f64, Verdict)]);
         let cases: &[Case] = &[
             (Condition::Above(10.0), 0.0, &[(10.0, Gone), (10.1, Holds)]),
-            (
-                Condition::Above(10.0),
-                2.0,
-                &[(8.0, Gone), (8.1, Between), (10.0, Between), (10.1, Holds)],
-            ),
-            (
-                Condition::Below(10.0),
-                2.0,
-                &[(12.0, Gone), (11.9, Between), (10.0, Between), (9.9, Holds)],
-            ),
-            (
-                Condition::Outside(0.0, 10.0),
-                0.0,
-                &[(0.0, Gone), (10.0, Gone), (-0.1, Holds), (10.1, Holds)],
-            ),
-            (
-                Condition::Outside(0.0, 10.0),
-                1.0,
-                &[(0.5, Between), (1.0, Gone), (9.5, Between)],
-            ),
-            (
-                Condition::Inside(0.0, 10.0),
-                0.0,
-                &[(0.0, Holds), (10.0, Holds), (10.1, Gone), (-0.1, Gone)],
-            ),
-            (
-                Condition::Inside(0.0, 10.0),
-                1.0,
-                &[(10.5, Between), (11.0, Gone), (-1.0, Gone)],
-            ),
-            (
-                Condition::Equals(Value::Signed(3)),
-                0.0,
-                &[(3.0, Holds), (3.1, Gone)],
-            ),
-            (
-                Condition::NotEquals(Value::Number(3.0)),
-                0.0,
-                &[(3.0, Gone), (3.1, Holds)],
-            ),
+            (Condition::Above(10.0), 2.0, &[(8.0, Gone), (8.1, Between), (10.0, Between), (10.1, Holds)]),
+            (Condition::Below(10.0), 2.0, &[(12.0, Gone), (11.9, Between), (10.0, Between), (9.9, Holds)]),
+            (Condition::Outside(0.0, 10.0), 0.0, &[(0.0, Gone), (10.0, Gone), (-0.1, Holds), (10.1, Holds)]),
+            (Condition::Outside(0.0, 10.0), 1.0, &[(0.5, Between), (1.0, Gone), (9.5, Between)]),
+            (Condition::Inside(0.0, 10.0), 0.0, &[(0.0, Holds), (10.0, Holds), (10.1, Gone), (-0.1, Gone)]),
+            (Condition::Inside(0.0, 10.0), 1.0, &[(10.5, Between), (11.0, Gone), (-1.0, Gone)]),
+            (Condition::Equals(Value::Signed(3)), 0.0, &[(3.0, Holds), (3.1, Gone)]),
+            (Condition::NotEquals(Value::Number(3.0)), 0.0, &[(3.0, Gone), (3.1, Holds)]),
         ];
         for (condition, deadband, points) in cases {
             for (value, verdict) in *points {
@@ -128,14 +96,8 @@ mod tests {
                 assert_eq!(judged, Some(*verdict), "{condition:?} ± {deadband} at {value}");
             }
         }
-        assert_eq!(
-            Condition::Equals(text("open")).judge(&text("open"), 0.0),
-            Some(Holds)
-        );
-        assert_eq!(
-            Condition::Equals(text("open")).judge(&text("closed"), 0.0),
-            Some(Gone)
-        );
+        assert_eq!(Condition::Equals(text("open")).judge(&text("open"), 0.0), Some(Holds));
+        assert_eq!(Condition::Equals(text("open")).judge(&text("closed"), 0.0), Some(Gone));
         assert_eq!(Condition::Above(1.0).judge(&text("open"), 0.0), None);
     }
 }

@@ -69,26 +69,15 @@ type Step = (Millis, fn(&mut Escalated));
 impl Case {
     /// A ticket that has just been opened.
     pub fn open(ticket: Ticket, changes: &mut Vec<Change>) -> Self {
-        let life = Life {
-            episode: ticket.revision,
-            ..Life::default()
-        };
-        changes.push(Change {
-            kind: "ticket.opened",
-            at: ticket.opened_at,
-            ticket: ticket.clone(),
-        });
+        let life = Life { episode: ticket.revision, ..Life::default() };
+        changes.push(Change { kind: "ticket.opened", at: ticket.opened_at, ticket: ticket.clone() });
         Self { ticket, life }
     }
 
     /// One more revision, one more event.
     fn change(&mut self, kind: &'static str, at: Millis, changes: &mut Vec<Change>) {
         self.ticket.revision += 1;
-        changes.push(Change {
-            kind,
-            at,
-            ticket: self.ticket.clone(),
-        });
+        changes.push(Change { kind, at, ticket: self.ticket.clone() });
     }
 
     fn said_by(&mut self, by: &str, note: Option<String>) {
@@ -121,10 +110,7 @@ impl Case {
         ticket.deadlines = deadlines(at, standard);
         self.said_by_nobody();
         self.change("ticket.reopened", at, changes);
-        self.life = Life {
-            episode: self.ticket.revision,
-            ..Life::default()
-        };
+        self.life = Life { episode: self.ticket.revision, ..Life::default() };
     }
 
     /// The condition is gone; from now on the readings have to stay well.
@@ -144,26 +130,14 @@ impl Case {
 
     /// The next instant at which time alone changes this ticket.
     pub fn due(&self, rule: &Rule, synced: bool) -> Option<Millis> {
-        let steps = self
-            .steps()
-            .into_iter()
-            .filter(|_| synced)
-            .flatten()
-            .map(|(at, _)| at)
-            .min();
-        [self.settles(rule), self.verified(rule), steps]
-            .into_iter()
-            .flatten()
-            .min()
+        let steps = self.steps().into_iter().filter(|_| synced).flatten().map(|(at, _)| at).min();
+        [self.settles(rule), self.verified(rule), steps].into_iter().flatten().min()
     }
 
     /// When a resolved ticket whose condition has not gone is taken up again.
     fn settles(&self, rule: &Rule) -> Option<Millis> {
         let unsettled = self.ticket.state == State::Resolved && self.ticket.cleared_at.is_none();
-        self.ticket
-            .resolved_at
-            .filter(|_| unsettled)
-            .map(|at| at + rule.settle)
+        self.ticket.resolved_at.filter(|_| unsettled).map(|at| at + rule.settle)
     }
 
     /// When the readings will have been well for long enough, and nobody has it in hand any more.
@@ -206,11 +180,8 @@ impl Case {
             // What is closed at the very instant of a deadline has met it.
             if self.verified(rule) == Some(at) {
                 self.close_verified(at, changes);
-            } else if let Some((_, tell)) = self
-                .steps()
-                .into_iter()
-                .flatten()
-                .find(|(by, _)| synced && *by == at)
+            } else if let Some((_, tell)) =
+                self.steps().into_iter().flatten().find(|(by, _)| synced && *by == at)
             {
                 tell(&mut self.life.escalated);
                 self.said_by_nobody();
@@ -336,11 +307,7 @@ impl Case {
             self.said_by_nobody();
             self.change("ticket.updated", at, changes);
         }
-        Refusal::Stale {
-            number: self.ticket.number.clone(),
-            spoken,
-            reopened,
-        }
+        Refusal::Stale { number: self.ticket.number.clone(), spoken, reopened }
     }
 }
 

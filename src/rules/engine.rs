@@ -65,12 +65,6 @@ pub struct Outcome {
     pub number: u64,
 }
 
-impl Outcome {
-    pub fn is_empty(&self) -> bool {
-        self.told.is_empty() && self.tickets.is_empty() && self.episodes.is_empty()
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subject {
     Point(PointId),
@@ -166,10 +160,7 @@ impl Engine {
             .map(|index| ((self.rule_of(index).id.clone(), self.subject_id(index)), index))
             .collect();
         for saved in memory.episodes {
-            let phase = saved
-                .state
-                .as_deref()
-                .and_then(|state| serde_json::from_str::<Phase>(state).ok());
+            let phase = saved.state.as_deref().and_then(|state| serde_json::from_str::<Phase>(state).ok());
             match (keys.get(&(saved.rule.clone(), saved.subject.clone())), phase) {
                 (Some(&index), Some(mut phase)) => {
                     phase.pause(memory.last_trace);
@@ -182,12 +173,7 @@ impl Engine {
         }
         // Ids are in order of time: of several tickets of one subject the last one stays on the desk.
         memory.tickets.sort_by(|a, b| a.ticket.id.cmp(&b.ticket.id));
-        for SavedTicket {
-            ticket,
-            subject,
-            life,
-        } in memory.tickets
-        {
+        for SavedTicket { ticket, subject, life } in memory.tickets {
             let life: Life = serde_json::from_str(&life).unwrap_or_default();
             let mut case = Case { ticket, life };
             match keys.get(&(case.ticket.rule.clone(), subject.clone())) {
@@ -284,9 +270,7 @@ impl Engine {
         watch.at = good.max(watch.at);
         let rule = &self.plan.rules[watch.rule as usize];
         let before = watch.phase;
-        let edge = watch
-            .phase
-            .judge(Verdict::Gone, Quality::Good, good, rule.delays());
+        let edge = watch.phase.judge(Verdict::Gone, Quality::Good, good, rule.delays());
         if watch.phase != before {
             self.touched.insert(index);
         }
@@ -335,10 +319,8 @@ impl Engine {
     /// What a person or the centre asks of a ticket. What it changed is in the next [`Engine::take`], also where it
     /// is refused.
     pub fn act(&mut self, action: &Action, now: Millis) -> Result<Ticket, Refusal> {
-        let index = *self
-            .by_ticket
-            .get(&action.ticket)
-            .ok_or_else(|| Refusal::Unknown(action.ticket.clone()))?;
+        let index =
+            *self.by_ticket.get(&action.ticket).ok_or_else(|| Refusal::Unknown(action.ticket.clone()))?;
         self.bring_forward(index, now);
         let watch = &mut self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
@@ -363,15 +345,10 @@ impl Engine {
         for index in std::mem::take(&mut self.touched) {
             let watch = &self.watches[index as usize];
             let subject = self.subject_id(index);
-            let state = (watch.phase != Phase::Idle)
-                .then(|| serde_json::to_string(&watch.phase).ok())
-                .flatten();
+            let state =
+                (watch.phase != Phase::Idle).then(|| serde_json::to_string(&watch.phase).ok()).flatten();
             let rule = self.rule_of(index).id.clone();
-            outcome.episodes.push(SavedEpisode {
-                rule,
-                subject: subject.clone(),
-                state,
-            });
+            outcome.episodes.push(SavedEpisode { rule, subject: subject.clone(), state });
             if let Some(case) = &watch.case {
                 outcome.tickets.push(saved_ticket(case, subject, now));
             }
@@ -401,10 +378,7 @@ impl Engine {
     /// Before the end, and now and then: every clock that runs is saved as it stands.
     pub fn rest(&mut self) {
         for (index, watch) in self.watches.iter().enumerate() {
-            let runs = watch
-                .case
-                .as_ref()
-                .is_some_and(|case| case.ticket.state != State::Closed);
+            let runs = watch.case.as_ref().is_some_and(|case| case.ticket.state != State::Closed);
             if runs || watch.phase.ends(Delays { on: 0, off: 0 }).is_some() {
                 self.touched.insert(index as u32);
             }
@@ -413,11 +387,7 @@ impl Engine {
 
     /// Tickets not yet closed.
     pub fn unclosed(&self) -> usize {
-        let open = |w: &&Watch| {
-            w.case
-                .as_ref()
-                .is_some_and(|case| case.ticket.state != State::Closed)
-        };
+        let open = |w: &&Watch| w.case.as_ref().is_some_and(|case| case.ticket.state != State::Closed);
         self.watches.iter().filter(open).count()
     }
 
@@ -437,10 +407,7 @@ impl Engine {
         let watch = &self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let case = watch.case.as_ref().and_then(|case| case.due(rule, self.synced));
-        [watch.silence_ends(rule), watch.phase.ends(rule.delays()), case]
-            .into_iter()
-            .flatten()
-            .min()
+        [watch.silence_ends(rule), watch.phase.ends(rule.delays()), case].into_iter().flatten().min()
     }
 
     fn arm(&mut self, index: u32) {
@@ -462,9 +429,7 @@ impl Engine {
                 if let Some(case) = &mut watch.case {
                     case.read(false, due);
                 }
-                watch
-                    .phase
-                    .judge(Verdict::Holds, Quality::Good, due, rule.delays())
+                watch.phase.judge(Verdict::Holds, Quality::Good, due, rule.delays())
             } else {
                 watch.phase.advance(due, rule.delays())
             };
@@ -564,11 +529,7 @@ impl Engine {
             resolved_at: None,
             closed_at: None,
             deadlines: deadlines(at, self.plan.standard(rule)),
-            evidence: watch
-                .evidence
-                .iter()
-                .map(|(at, value)| Evidence(*at, value.clone()))
-                .collect(),
+            evidence: watch.evidence.iter().map(|(at, value)| Evidence(*at, value.clone())).collect(),
         }
     }
 }
@@ -595,11 +556,7 @@ impl Watch {
 
     /// Keeps what the sensor said before a breach. A value that has not changed is no news.
     fn witness(&mut self, at: Millis, value: Option<&Value>) {
-        if self
-            .evidence
-            .back()
-            .is_some_and(|(_, last)| last.as_ref() == value)
-        {
+        if self.evidence.back().is_some_and(|(_, last)| last.as_ref() == value) {
             return;
         }
         if self.evidence.len() == EVIDENCE_MAX {
@@ -611,11 +568,7 @@ impl Watch {
 
 fn saved_ticket(case: &Case, subject: Arc<str>, now: Millis) -> SavedTicket {
     let life = serde_json::to_string(&case.life.at_rest(now)).unwrap_or_default();
-    SavedTicket {
-        ticket: case.ticket.clone(),
-        subject,
-        life,
-    }
+    SavedTicket { ticket: case.ticket.clone(), subject, life }
 }
 
 /// A UUIDv7 that is the same whenever the same ticket is opened again from the same journal.

@@ -17,10 +17,7 @@ pub struct Clock {
 
 impl Clock {
     pub fn started(at: Millis) -> Self {
-        Self {
-            ran: 0,
-            from: Some(at),
-        }
+        Self { ran: 0, from: Some(at) }
     }
 
     pub fn stop(&mut self, at: Millis) {
@@ -105,19 +102,12 @@ impl Phase {
         let sure = quality == Quality::Good;
         match (&mut *self, verdict) {
             (Phase::Idle, Verdict::Holds) => {
-                *self = Phase::Pending {
-                    since: at,
-                    clock: Clock::started(at),
-                };
+                *self = Phase::Pending { since: at, clock: Clock::started(at) };
             }
             (Phase::Pending { .. }, Verdict::Gone) if sure => *self = Phase::Idle,
             (Phase::Pending { clock, .. }, Verdict::Gone) => clock.stop(at),
             (Phase::Pending { clock, .. }, _) => clock.go_on(at),
-            (Phase::Active, Verdict::Gone) if sure => {
-                *self = Phase::Clearing {
-                    clock: Clock::started(at),
-                }
-            }
+            (Phase::Active, Verdict::Gone) if sure => *self = Phase::Clearing { clock: Clock::started(at) },
             (Phase::Clearing { .. }, Verdict::Holds) => *self = Phase::Active,
             (Phase::Clearing { clock }, _) if sure => clock.go_on(at),
             (Phase::Clearing { clock }, _) => clock.stop(at),
@@ -142,9 +132,7 @@ mod tests {
     const DELAYS: Delays = Delays { on: 10, off: 30 };
 
     fn good(phase: &mut Phase, verdict: Verdict, at: Millis) -> Option<Edge> {
-        phase
-            .advance(at, DELAYS)
-            .or_else(|| phase.judge(verdict, Quality::Good, at, DELAYS))
+        phase.advance(at, DELAYS).or_else(|| phase.judge(verdict, Quality::Good, at, DELAYS))
     }
 
     #[test]
@@ -152,10 +140,7 @@ mod tests {
         let mut phase = Phase::Idle;
         assert_eq!(good(&mut phase, Verdict::Holds, 100), None);
         assert_eq!(phase.advance(109, DELAYS), None);
-        assert_eq!(
-            phase.advance(500, DELAYS),
-            Some(Edge::Opened { since: 100, at: 110 })
-        );
+        assert_eq!(phase.advance(500, DELAYS), Some(Edge::Opened { since: 100, at: 110 }));
         assert_eq!(good(&mut phase, Verdict::Gone, 600), None);
         assert_eq!(phase.advance(630, DELAYS), Some(Edge::Cleared { at: 630 }));
     }
@@ -166,10 +151,7 @@ mod tests {
         let mut phase = Phase::Idle;
         let edge = phase.judge(Verdict::Holds, Quality::Good, 5, none);
         assert_eq!(edge, Some(Edge::Opened { since: 5, at: 5 }));
-        assert_eq!(
-            phase.judge(Verdict::Gone, Quality::Good, 6, none),
-            Some(Edge::Cleared { at: 6 })
-        );
+        assert_eq!(phase.judge(Verdict::Gone, Quality::Good, 6, none), Some(Edge::Cleared { at: 6 }));
     }
 
     #[test]
@@ -179,13 +161,7 @@ mod tests {
         phase.pause(104);
         assert_eq!(phase.advance(10_000, DELAYS), None);
         good(&mut phase, Verdict::Holds, 10_000);
-        assert_eq!(
-            phase.advance(10_006, DELAYS),
-            Some(Edge::Opened {
-                since: 100,
-                at: 10_006
-            })
-        );
+        assert_eq!(phase.advance(10_006, DELAYS), Some(Edge::Opened { since: 100, at: 10_006 }));
         phase.pause(10_007);
         assert_eq!(phase, Phase::Active);
     }
@@ -194,10 +170,7 @@ mod tests {
     fn inside_the_deadband_a_pending_condition_goes_on() {
         let mut phase = Phase::Idle;
         good(&mut phase, Verdict::Holds, 100);
-        assert_eq!(
-            good(&mut phase, Verdict::Between, 110),
-            Some(Edge::Opened { since: 100, at: 110 })
-        );
+        assert_eq!(good(&mut phase, Verdict::Between, 110), Some(Edge::Opened { since: 100, at: 110 }));
         good(&mut phase, Verdict::Gone, 120);
         assert!(matches!(phase, Phase::Clearing { .. }));
         good(&mut phase, Verdict::Holds, 130);

@@ -80,9 +80,6 @@ pub const DEVICE_SILENT_DEFAULT: Millis = 10 * 60 * 1000;
 
 impl Rule {
     fn delays(&self) -> episode::Delays {
-        episode::Delays {
-            on: self.on_delay,
-            off: self.off_delay,
-        }
+        episode::Delays { on: self.on_delay, off: self.off_delay }
     }
 }

@@ -36,24 +36,11 @@ fn fill(template: &str, rule: &Rule, facts: &Facts) -> String {
 
 fn default(rule: &Rule, locale: Locale, facts: &Facts) -> String {
     let zh = locale == Locale::ZhCn;
-    let place = if facts.place.is_empty() {
-        facts.device
-    } else {
-        facts.place
-    };
-    let short = facts
-        .point
-        .rsplit_once('.')
-        .map_or(facts.point, |(_, short)| short);
-    let what = if zh {
-        point_zh(short)
-    } else {
-        short.replace('-', " ")
-    };
+    let place = if facts.place.is_empty() { facts.device } else { facts.place };
+    let short = facts.point.rsplit_once('.').map_or(facts.point, |(_, short)| short);
+    let what = if zh { point_zh(short) } else { short.replace('-', " ") };
     let value = match facts.value {
-        Some(value) => format!("{} {}", word(value, zh), facts.unit)
-            .trim_end()
-            .to_owned(),
+        Some(value) => format!("{} {}", word(value, zh), facts.unit).trim_end().to_owned(),
         None => String::new(),
     };
     let limit = limit(&rule.condition);

@@ -41,10 +41,7 @@ impl Broker {
     pub async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let stop = CancellationToken::new();
-        let broker = Self {
-            address: listener.local_addr()?,
-            _running: stop.clone().drop_guard(),
-        };
+        let broker = Self { address: listener.local_addr()?, _running: stop.clone().drop_guard() };
         let hub = Hub::default();
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -105,10 +102,7 @@ impl Tables {
             self.retained.insert(name.to_owned(), message.clone());
         }
         for client in self.clients.values() {
-            let wanted = client
-                .filters
-                .iter()
-                .filter(|(filter, _)| topic::matches(filter, name));
+            let wanted = client.filters.iter().filter(|(filter, _)| topic::matches(filter, name));
             if let Some(qos) = wanted.map(|(_, qos)| *qos).max_by_key(|qos| *qos as u8) {
                 let _ = client.outbox.try_send(copy(message, qos, false));
             }
@@ -129,11 +123,7 @@ impl Tables {
             client.filters.retain(|(filter, _)| *filter != wanted.path);
             client.filters.push((wanted.path.clone(), qos));
             codes.push(SubscribeReasonCode::Success(qos));
-            for (_, message) in self
-                .retained
-                .iter()
-                .filter(|(name, _)| topic::matches(&wanted.path, name))
-            {
+            for (_, message) in self.retained.iter().filter(|(name, _)| topic::matches(&wanted.path, name)) {
                 let _ = client.outbox.try_send(copy(message, qos, true));
             }
         }
@@ -142,11 +132,7 @@ impl Tables {
 
     /// Forgets a client, unless a newer connection goes by its name.
     fn leave(&mut self, client: &str, connection: u64) {
-        if self
-            .clients
-            .get(client)
-            .is_some_and(|now| now.connection == connection)
-        {
+        if self.clients.get(client).is_some_and(|now| now.connection == connection) {
             self.clients.remove(client);
         }
     }
@@ -157,13 +143,7 @@ fn lower(a: QoS, b: QoS) -> QoS {
 }
 
 fn copy(message: &Publish, qos: QoS, retain: bool) -> Publish {
-    Publish {
-        qos: lower(message.qos, qos),
-        retain,
-        dup: false,
-        pkid: 0,
-        ..message.clone()
-    }
+    Publish { qos: lower(message.qos, qos), retain, dup: false, pkid: 0, ..message.clone() }
 }
 
 // --- one connection ---
@@ -189,51 +169,28 @@ impl Connection {
         else {
             return None;
         };
-        let Connect {
-            keep_alive,
-            client_id,
-            last_will,
-            ..
-        } = connect;
+        let Connect { keep_alive, client_id, last_will, .. } = connect;
         let (sender, outbox) = mpsc::channel(QUEUE);
         let (number, client) = {
             let mut tables = hub.lock();
             tables.connections += 1;
             let number = tables.connections;
-            let client = if client_id.is_empty() {
-                format!("client-{number}")
-            } else {
-                client_id
-            };
+            let client = if client_id.is_empty() { format!("client-{number}") } else { client_id };
             if tables.clients.len() >= CLIENTS_MAX && !tables.clients.contains_key(&client) {
                 return None;
             }
             // A connection of the same name loses its outbox, and ends by that.
-            tables.clients.insert(
-                client.clone(),
-                Client {
-                    connection: number,
-                    filters: Vec::new(),
-                    outbox: sender,
-                },
-            );
+            tables
+                .clients
+                .insert(client.clone(), Client { connection: number, filters: Vec::new(), outbox: sender });
             (number, client)
         };
         let silence = match keep_alive {
             0 => Duration::from_secs(u64::from(u16::MAX)),
             seconds => Duration::from_secs(u64::from(seconds)) * 3 / 2,
         };
-        let mut connection = Self {
-            hub,
-            socket,
-            received,
-            client,
-            number,
-            outbox,
-            will: last_will,
-            silence,
-            packet_id: 0,
-        };
+        let mut connection =
+            Self { hub, socket, received, client, number, outbox, will: last_will, silence, packet_id: 0 };
         let greeting = Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false));
         connection.send(&greeting).await.ok()?;
         Some(connection)
@@ -277,14 +234,11 @@ impl Connection {
             }
             Packet::Subscribe(request) => {
                 let codes = self.hub.lock().subscribe(&self.client, &request);
-                self.send(&Packet::SubAck(SubAck::new(request.pkid, codes)))
-                    .await?;
+                self.send(&Packet::SubAck(SubAck::new(request.pkid, codes))).await?;
             }
             Packet::Unsubscribe(request) => {
                 if let Some(client) = self.hub.lock().clients.get_mut(&self.client) {
-                    client
-                        .filters
-                        .retain(|(filter, _)| !request.topics.contains(filter));
+                    client.filters.retain(|(filter, _)| !request.topics.contains(filter));
                 }
                 self.send(&Packet::UnsubAck(UnsubAck::new(request.pkid))).await?;
             }
@@ -304,9 +258,7 @@ impl Connection {
     async fn send(&mut self, packet: &Packet) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         packet.write(&mut bytes, PACKET_MAX).map_err(io::Error::other)?;
-        timeout(PATIENCE, self.socket.write_all(&bytes))
-            .await
-            .map_err(|_| ErrorKind::TimedOut)?
+        timeout(PATIENCE, self.socket.write_all(&bytes)).await.map_err(|_| ErrorKind::TimedOut)?
     }
 }
 

@@ -70,10 +70,7 @@ impl Crm {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let desk = Desk::default();
-        let listener = Cuttable {
-            inner: listener,
-            cut: desk.cut.clone(),
-        };
+        let listener = Cuttable { inner: listener, cut: desk.cut.clone() };
         let router = Router::new()
             .route("/events", post(take))
             .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -83,11 +80,7 @@ impl Crm {
         tokio::spawn(stop.run_until_cancelled_owned(async move {
             let _ = axum::serve(listener, router).await;
         }));
-        Ok(Self {
-            address,
-            desk,
-            _running: running,
-        })
+        Ok(Self { address, desk, _running: running })
     }
 
     /// Where to push to.
@@ -142,9 +135,7 @@ async fn take(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Resp
     let mut books = desk.lock();
     match books.mood {
         Mood::Refuses(status) => {
-            return StatusCode::from_u16(status)
-                .unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
-                .into_response();
+            return StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE).into_response();
         }
         Mood::Portal => return Html("<html><body>Welcome to the hotel</body></html>").into_response(),
         Mood::Accepts | Mood::Cuts => {}
@@ -165,13 +156,7 @@ async fn take(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Resp
 impl Books {
     /// Remembers an event; a ticket that it opens gets a work order, the same one however often it is told.
     fn enter(&mut self, event: &Json) -> Option<Json> {
-        let text = |key| {
-            event
-                .get(key)
-                .and_then(Json::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let text = |key| event.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
         let id = text("id");
         if let Some(&known) = self.index.get(&id) {
             self.arrivals[known].times += 1;
@@ -179,33 +164,20 @@ impl Books {
             self.index.insert(id.clone(), self.arrivals.len());
             let (kind, subject) = (text("type"), text("subject"));
             let data = event.get("data").cloned().unwrap_or_default();
-            self.arrivals.push(Arrival {
-                id: id.clone(),
-                kind,
-                subject,
-                data,
-                at: now(),
-                times: 1,
-            });
+            self.arrivals.push(Arrival { id: id.clone(), kind, subject, data, at: now(), times: 1 });
         }
         let arrival = &self.arrivals[*self.index.get(&id)?];
         if arrival.kind != "gatehouse.ticket.opened" {
             return None;
         }
-        let (ticket, revision) = (
-            arrival.data.get("id")?.clone(),
-            arrival.data.get("revision")?.clone(),
-        );
+        let (ticket, revision) = (arrival.data.get("id")?.clone(), arrival.data.get("revision")?.clone());
         let order = self.order(&id);
         Some(json!({ "id": ticket, "revision": revision, "external_id": order, "state": "acknowledged" }))
     }
 
     /// The nth ticket that was opened is work order n.
     fn order(&self, event: &str) -> String {
-        let opened = self
-            .arrivals
-            .iter()
-            .filter(|arrival| arrival.kind == "gatehouse.ticket.opened");
+        let opened = self.arrivals.iter().filter(|arrival| arrival.kind == "gatehouse.ticket.opened");
         let nth = opened.take_while(|arrival| arrival.id != event).count() + 1;
         format!("WO-{nth:06}")
     }
@@ -225,13 +197,7 @@ impl Listener for Cuttable<TcpListener> {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let (inner, from) = Listener::accept(&mut self.inner).await;
-        (
-            Cuttable {
-                inner,
-                cut: self.cut.clone(),
-            },
-            from,
-        )
+        (Cuttable { inner, cut: self.cut.clone() }, from)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {

@@ -43,10 +43,7 @@ impl Line {
         let (orders, taken) = mpsc::channel(8);
         let plug = Plug::new(path, &far).await?;
         tokio::spawn(run(path.to_owned(), plug, far, taken));
-        Ok(Self {
-            path: path.to_owned(),
-            orders,
-        })
+        Ok(Self { path: path.to_owned(), orders })
     }
 
     pub fn path(&self) -> &Path {
@@ -83,12 +80,7 @@ impl Plug {
         let name = near.name().ok_or(ErrorKind::Unsupported)?;
         let _ = std::fs::remove_file(path);
         std::os::unix::fs::symlink(name, path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            terminal,
-            _near: near,
-            far: connect().await?,
-        })
+        Ok(Self { path: path.to_owned(), terminal, _near: near, far: connect().await? })
     }
 
     /// Carries bytes both ways until one end breaks.

@@ -55,12 +55,8 @@ const BANK_2: u8 = 2;
 impl Compound {
     /// Starts everything, well and quiet. Ports have their paths in `dir`.
     pub async fn start(dir: &Path) -> io::Result<Self> {
-        let (plant, basement, lifts, lockers) = (
-            Units::default(),
-            Units::default(),
-            Units::default(),
-            Boards::default(),
-        );
+        let (plant, basement, lifts, lockers) =
+            (Units::default(), Units::default(), Units::default(), Boards::default());
         lockers.add(BANK_1);
         lockers.add(BANK_2);
         let broker = Broker::start().await?;
@@ -91,14 +87,7 @@ impl Compound {
         self.basement.set_input(CLIMATE, 1, 312); // 0.1 °C
         self.basement.set_input(CLIMATE, 2, 584); // 0.1 %
         // As an SDM120 has them: V, A, W, power factor, Hz, kWh.
-        let meter = [
-            (0, 229.8),
-            (6, 3.42),
-            (12, 741.0),
-            (30, 0.94),
-            (70, 50.0),
-            (342, 18_204.5),
-        ];
+        let meter = [(0, 229.8), (6, 3.42), (12, 741.0), (30, 0.94), (70, 50.0), (342, 18_204.5)];
         for (register, value) in meter {
             self.basement.set_input_f32(METER, register, value);
         }
@@ -112,9 +101,7 @@ impl Compound {
         }
         self.zigbee.set("b3-door", json!({ "contact": true })).await;
         self.zigbee.set("b3-leak", json!({ "water_leak": false })).await;
-        self.zigbee
-            .set("hall-climate", json!({ "temperature": 22.6, "humidity": 51.0 }))
-            .await;
+        self.zigbee.set("hall-climate", json!({ "temperature": 22.6, "humidity": 51.0 })).await;
     }
 
     /// What there is, in words.
@@ -136,9 +123,7 @@ impl Compound {
             ("@broker@", self.broker.address.to_string()),
         ];
         for line in include_str!("compound.toml").lines() {
-            let filled = fill
-                .iter()
-                .fold(line.to_owned(), |line, (mark, value)| line.replace(mark, value));
+            let filled = fill.iter().fold(line.to_owned(), |line, (mark, value)| line.replace(mark, value));
             // Writing into a String cannot fail.
             let _ = writeln!(toml, "{filled}");
         }

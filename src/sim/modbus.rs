@@ -118,9 +118,7 @@ impl Unit {
 
 fn read<T: Copy>(table: &BTreeMap<u16, T>, at: u16, count: u16) -> Result<Vec<T>, ExceptionCode> {
     let end = at.checked_add(count).ok_or(ExceptionCode::IllegalDataAddress)?;
-    (at..end)
-        .map(|n| table.get(&n).copied().ok_or(ExceptionCode::IllegalDataAddress))
-        .collect()
+    (at..end).map(|n| table.get(&n).copied().ok_or(ExceptionCode::IllegalDataAddress)).collect()
 }
 
 impl Service for Units {
@@ -161,9 +159,7 @@ impl Server {
                         rtu_over_tcp::accept_tcp_connection(stream, from, move |_| Ok(Some(units.clone())))
                     }
                 };
-                let _ = rtu_over_tcp::Server::new(listener)
-                    .serve(&connected, |_| {})
-                    .await;
+                let _ = rtu_over_tcp::Server::new(listener).serve(&connected, |_| {}).await;
             }),
         );
         Ok(server)
@@ -172,10 +168,7 @@ impl Server {
     async fn bind() -> io::Result<(Self, TcpListener, CancellationToken)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let stop = CancellationToken::new();
-        let server = Self {
-            address: listener.local_addr()?,
-            _running: stop.clone().drop_guard(),
-        };
+        let server = Self { address: listener.local_addr()?, _running: stop.clone().drop_guard() };
         Ok((server, listener, stop))
     }
 }

@@ -43,60 +43,28 @@ const fn step(at: u64, what: &'static str, act: Act) -> Step {
 
 /// In the order of time.
 pub const STEPS: &[Step] = &[
-    step(
-        3,
-        "pump-1: the water pressure falls to 150 kPa",
-        Act::Pressure(1_500),
-    ),
-    step(
-        4,
-        "rs485-1: a burst of noise, which must open nothing",
-        Act::Noise,
-    ),
-    step(
-        5,
-        "b3-climate: the machine room heats up to 46.5 °C",
-        Act::Temperature(465),
-    ),
+    step(3, "pump-1: the water pressure falls to 150 kPa", Act::Pressure(1_500)),
+    step(4, "rs485-1: a burst of noise, which must open nothing", Act::Noise),
+    step(5, "b3-climate: the machine room heats up to 46.5 °C", Act::Temperature(465)),
     step(6, "b3-leak: the floor is wet", Act::Leak(true)),
     step(7, "pump-1: the pressure is back", Act::Pressure(3_200)),
     step(8, "b3-meter: falls silent", Act::MeterSilent(true)),
     step(9, "crm: answers 503", Act::Crm(CrmMood::Refuses(503))),
     step(10, "bank-1: cell 5 is left open", Act::Cell5Open(true)),
     step(11, "b3-leak: the floor is dry", Act::Leak(false)),
-    step(
-        12,
-        "pump-1: the pressure falls again, so that its ticket reopens",
-        Act::Pressure(1_600),
-    ),
+    step(12, "pump-1: the pressure falls again, so that its ticket reopens", Act::Pressure(1_600)),
     step(13, "rs485-1: noise again", Act::Noise),
     step(14, "crm: is back", Act::Crm(CrmMood::Accepts)),
     step(15, "b3-meter: answers again", Act::MeterSilent(false)),
-    step(
-        16,
-        "lockers: the adapter is pulled out",
-        Act::LockersUnplugged(true),
-    ),
-    step(
-        17,
-        "crm: takes a batch, but cuts its answer",
-        Act::Crm(CrmMood::Cuts),
-    ),
-    step(
-        18,
-        "lockers: the adapter is plugged in again",
-        Act::LockersUnplugged(false),
-    ),
+    step(16, "lockers: the adapter is pulled out", Act::LockersUnplugged(true)),
+    step(17, "crm: takes a batch, but cuts its answer", Act::Crm(CrmMood::Cuts)),
+    step(18, "lockers: the adapter is plugged in again", Act::LockersUnplugged(false)),
     step(19, "pump-1: the pressure is back", Act::Pressure(3_180)),
     step(20, "lift-1: reports a fault", Act::LiftFault(true)),
     step(21, "crm: is well again", Act::Crm(CrmMood::Accepts)),
     step(21, "b3-door: stands open", Act::DoorOpen(true)),
     step(22, "bank-1: cell 5 is shut", Act::Cell5Open(false)),
-    step(
-        23,
-        "b3-climate: the machine room has cooled down",
-        Act::Temperature(312),
-    ),
+    step(23, "b3-climate: the machine room has cooled down", Act::Temperature(312)),
     step(24, "lift-1: runs again", Act::LiftFault(false)),
     step(25, "b3-door: is shut", Act::DoorOpen(false)),
 ];
@@ -129,10 +97,7 @@ impl Compound {
 
     /// The tickets that the script must bring, as rule and point (or device), exactly once each; no others.
     pub fn expected(&self) -> Vec<(String, String)> {
-        EXPECTED
-            .iter()
-            .map(|&(rule, subject)| (rule.to_owned(), subject.to_owned()))
-            .collect()
+        EXPECTED.iter().map(|&(rule, subject)| (rule.to_owned(), subject.to_owned())).collect()
     }
 
     async fn act(&self, act: Act) {

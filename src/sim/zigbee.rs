@@ -27,29 +27,15 @@ const AGAIN: Duration = Duration::from_secs(2);
 impl Bridge {
     pub fn start(broker: SocketAddr) -> Self {
         let mut options = MqttOptions::new("zigbee2mqtt", (broker.ip().to_string(), broker.port()));
-        let will = LastWill::new(
-            format!("{BASE}/bridge/state"),
-            r#"{"state":"offline"}"#,
-            QoS::AtLeastOnce,
-            true,
-        );
+        let will =
+            LastWill::new(format!("{BASE}/bridge/state"), r#"{"state":"offline"}"#, QoS::AtLeastOnce, true);
         options.set_keep_alive(10).set_last_will(will);
         let (client, events) = AsyncClient::builder(options).capacity(64).build();
         let states = Arc::new(Mutex::new(BTreeMap::new()));
         let stop = CancellationToken::new();
-        tokio::spawn(
-            stop.clone()
-                .run_until_cancelled_owned(speak(client.clone(), states.clone())),
-        );
-        tokio::spawn(
-            stop.clone()
-                .run_until_cancelled_owned(carry(client.clone(), events)),
-        );
-        Self {
-            client,
-            states,
-            _running: stop.drop_guard(),
-        }
+        tokio::spawn(stop.clone().run_until_cancelled_owned(speak(client.clone(), states.clone())));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(carry(client.clone(), events)));
+        Self { client, states, _running: stop.drop_guard() }
     }
 
     /// Merges `change` into the state of a device and tells it at once.
@@ -84,10 +70,8 @@ async fn speak(client: AsyncClient, states: Arc<Mutex<BTreeMap<String, Json>>>) 
     let mut again = interval(AGAIN);
     loop {
         again.tick().await;
-        let all: Vec<_> = lock(&states)
-            .iter()
-            .map(|(device, state)| (device.clone(), state.to_string()))
-            .collect();
+        let all: Vec<_> =
+            lock(&states).iter().map(|(device, state)| (device.clone(), state.to_string())).collect();
         for (device, state) in all {
             tell(&client, &format!("{BASE}/{device}"), state, false).await;
         }

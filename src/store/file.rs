@@ -98,16 +98,8 @@ pub enum Durable {
 /// Held as long as the journal is; a second daemon on the same directory would number events twice.
 pub fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
-    let at = |source| Error::Directory {
-        path: path.clone(),
-        source,
-    };
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(at)?;
+    let at = |source| Error::Directory { path: path.clone(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
@@ -120,9 +112,8 @@ pub fn journal(dir: &Path) -> Result<Connection, Error> {
     let path = dir.join(JOURNAL);
     let mut db = writer(&path, Durable::Full)?;
     migrate(&mut db, &path, &JOURNAL_FORMATS)?;
-    let verdict: String = db
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|e| damaged(&path, e))?;
+    let verdict: String =
+        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| damaged(&path, e))?;
     if verdict != "ok" {
         return Err(Error::Damaged { path, what: verdict });
     }
@@ -143,8 +134,7 @@ pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     tune(&db).map_err(|e| damaged(path, e))?;
-    db.pragma_update(None, "journal_mode", "wal")
-        .map_err(|e| damaged(path, e))?;
+    db.pragma_update(None, "journal_mode", "wal").map_err(|e| damaged(path, e))?;
     // After a checkpoint the WAL is cut back to this, so that one long read does not cost the disk for ever.
     db.pragma_update(None, "journal_size_limit", 4 << 20)?;
     let word = match durable {
@@ -174,15 +164,10 @@ fn tune(db: &Connection) -> rusqlite::Result<()> {
 /// Applies what the file has not been through, each format in a transaction of its own.
 fn migrate(db: &mut Connection, path: &Path, formats: &[&str]) -> Result<(), Error> {
     let ours = formats.len() as i64;
-    let theirs: i64 = db
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(|e| damaged(path, e))?;
+    let theirs: i64 =
+        db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|e| damaged(path, e))?;
     if theirs > ours || theirs < 0 {
-        return Err(Error::Newer {
-            path: path.to_owned(),
-            theirs,
-            ours,
-        });
+        return Err(Error::Newer { path: path.to_owned(), theirs, ours });
     }
     for (n, format) in formats.iter().enumerate().skip(theirs as usize) {
         let step = db.transaction()?;
@@ -196,10 +181,7 @@ fn migrate(db: &mut Connection, path: &Path, formats: &[&str]) -> Result<(), Err
 /// SQLite's word on a file that is none, told with its name and the cure.
 fn damaged(path: &Path, error: rusqlite::Error) -> Error {
     if is_damage(&error) {
-        return Error::Damaged {
-            path: path.to_owned(),
-            what: error.to_string(),
-        };
+        return Error::Damaged { path: path.to_owned(), what: error.to_string() };
     }
     Error::Sql(error)
 }
@@ -246,25 +228,19 @@ mod tests {
         let path = dir.path().join(HISTORY);
         let mut db = writer(&path, Durable::Normal).unwrap();
         migrate(&mut db, &path, &HISTORY_FORMATS[..1]).unwrap();
-        db.execute("INSERT INTO flush(first, last) VALUES (1, 2)", [])
-            .unwrap();
+        db.execute("INSERT INTO flush(first, last) VALUES (1, 2)", []).unwrap();
         drop(db);
         let db = history(dir.path()).unwrap();
-        let last: i64 = db
-            .query_row("SELECT last FROM flush INDEXED BY flush_span", [], |row| {
-                row.get(0)
-            })
-            .unwrap();
+        let last: i64 =
+            db.query_row("SELECT last FROM flush INDEXED BY flush_span", [], |row| row.get(0)).unwrap();
         assert_eq!(last, 2);
     }
 
     #[test]
     fn a_commit_of_the_journal_is_synced_and_one_of_the_others_may_be_lost() {
         let dir = tempfile::tempdir().unwrap();
-        let pragma = |db: &Connection, name| {
-            db.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
-                .unwrap()
-        };
+        let pragma =
+            |db: &Connection, name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
         let journal = journal(dir.path()).unwrap();
         let outbox = writer(&dir.path().join(JOURNAL), Durable::Normal).unwrap();
         let history = history(dir.path()).unwrap();
@@ -272,9 +248,7 @@ mod tests {
         assert_eq!(synchronous, [2, 1, 1], "2 is FULL, 1 is NORMAL");
         for db in [&journal, &outbox, &history] {
             assert_eq!(pragma(db, "cache_size"), -512);
-            let mode: String = db
-                .pragma_query_value(None, "journal_mode", |row| row.get(0))
-                .unwrap();
+            let mode: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
             assert_eq!(mode, "wal");
         }
     }

@@ -136,11 +136,7 @@ impl History {
         let mut samples = Vec::new();
         series::between(&db, point, since, Millis::MAX, |sample| {
             samples.push(sample);
-            if samples.len() < SAMPLES_MAX {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
+            if samples.len() < SAMPLES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         Ok(samples)
     }
@@ -240,10 +236,7 @@ mod tests {
                 "{buffers} + {table} + {under_way} + {numbers} bytes"
             );
         }
-        assert!(
-            history.desk.under_way() > GATHERED_ENOUGH,
-            "something was under way"
-        );
+        assert!(history.desk.under_way() > GATHERED_ENOUGH, "something was under way");
         assert!(history.left_out > 0, "the memory was full");
         drop(disk);
     }

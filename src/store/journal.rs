@@ -92,14 +92,7 @@ impl Journal {
         let path = dir.join(file::JOURNAL);
         let epoch = epoch_for(&db, &path, gateway)?;
         let head = file::head(&db)?;
-        Ok(Self {
-            db,
-            gateway: gateway.into(),
-            epoch: epoch.into(),
-            head,
-            flushed,
-            _lock: lock,
-        })
+        Ok(Self { db, gateway: gateway.into(), epoch: epoch.into(), head, flushed, _lock: lock })
     }
 
     /// This journal's life: a short text without dots, made with the file.
@@ -114,10 +107,9 @@ impl Journal {
 
     pub fn recall(&self) -> Result<Memory, Error> {
         let (number, committed): (u64, Millis) =
-            self.db
-                .query_row("SELECT number, committed FROM gateway", [], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
-                })?;
+            self.db.query_row("SELECT number, committed FROM gateway", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
         let last_trace = committed.max(self.flushed);
         Ok(Memory {
             tickets: self.recall_tickets(last_trace.saturating_sub(CLOSED_REMEMBERED))?,
@@ -131,9 +123,7 @@ impl Journal {
     /// One transaction, synced to the disk when it returns; the events get the next numbers.
     /// Returns the new head. On an error nothing happened, and no number is used up.
     pub fn commit(&mut self, page: &Page) -> Result<u64, Error> {
-        let step = self
-            .db
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // From the file, not from memory: it is right even after a commit whose outcome was unsure.
         let before = file::head(&step)?;
         let mut seq = before;
@@ -159,9 +149,7 @@ impl Journal {
 
     /// Writes down whom the configuration names. Others keep their cursor, but nothing waits for them any more.
     pub fn keep_consumers(&mut self, consumers: &[(Arc<str>, Kind, bool)]) -> Result<(), Error> {
-        let step = self
-            .db
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         step.execute("UPDATE consumer SET configured = 0, required = 0", [])?;
         for (name, kind, required) in consumers {
             step.execute(
@@ -179,13 +167,9 @@ impl Journal {
     /// any more. At most 1000 events a call; returns how many. Only with a clock that can be believed.
     pub fn retire(&mut self, now: Millis, keep: Duration) -> Result<u64, Error> {
         let cut = now.saturating_sub(keep.as_millis().try_into().unwrap_or(Millis::MAX));
-        let step = self
-            .db
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let end = retirable_end(&step, cut)?;
-        let deleted = step
-            .prepare_cached("DELETE FROM event WHERE seq < ?1")?
-            .execute([end])?;
+        let deleted = step.prepare_cached("DELETE FROM event WHERE seq < ?1")?.execute([end])?;
         step.prepare_cached(
             "DELETE FROM ticket WHERE id IN
                 (SELECT id FROM ticket WHERE state = 'closed' AND closed_at < ?1 AND last_seq < ?2 LIMIT 100)",
@@ -220,25 +204,16 @@ impl Journal {
     fn recall_episodes(&self) -> Result<Vec<EpisodeRow>, Error> {
         let mut query = self.db.prepare("SELECT rule, subject, state FROM episode")?;
         let rows = query.query_map([], |row| {
-            Ok(EpisodeRow {
-                rule: row.get(0)?,
-                subject: row.get(1)?,
-                state: row.get(2)?,
-            })
+            Ok(EpisodeRow { rule: row.get(0)?, subject: row.get(1)?, state: row.get(2)? })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// What was last known of the devices.
-    pub fn devices(&self) -> Result<Vec<DeviceRow>, Error> {
+    fn devices(&self) -> Result<Vec<DeviceRow>, Error> {
         let mut query = self.db.prepare("SELECT id, online, since, why FROM device")?;
         let rows = query.query_map([], |row| {
-            Ok(DeviceRow {
-                device: row.get(0)?,
-                online: row.get(1)?,
-                since: row.get(2)?,
-                why: row.get(3)?,
-            })
+            Ok(DeviceRow { device: row.get(0)?, online: row.get(1)?, since: row.get(2)?, why: row.get(3)? })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -254,18 +229,13 @@ fn ticket_row(row: &Row<'_>) -> Result<TicketRow, Box<dyn std::error::Error>> {
 
 /// The epoch of this gateway's journal, made where the file is new.
 fn epoch_for(db: &Connection, path: &Path, gateway: &str) -> Result<String, Error> {
-    let known: Option<(String, String)> = db
-        .query_row("SELECT id, epoch FROM gateway", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
+    let known: Option<(String, String)> =
+        db.query_row("SELECT id, epoch FROM gateway", [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     match known {
         Some((id, epoch)) if id == gateway => Ok(epoch),
-        Some((theirs, _)) => Err(Error::OtherGateway {
-            path: path.to_owned(),
-            theirs,
-            ours: gateway.to_owned(),
-        }),
+        Some((theirs, _)) => {
+            Err(Error::OtherGateway { path: path.to_owned(), theirs, ours: gateway.to_owned() })
+        }
         None => {
             let epoch = uuid::Uuid::now_v7().simple().to_string();
             db.execute(
@@ -291,10 +261,8 @@ fn write_tickets(step: &Transaction<'_>, page: &Page, before: u64) -> Result<(),
     )?;
     for row in &page.tickets {
         let ticket = &row.ticket;
-        let json = serde_json::to_string(ticket).map_err(|source| Error::Ticket {
-            id: ticket.id.to_string(),
-            source,
-        })?;
+        let json = serde_json::to_string(ticket)
+            .map_err(|source| Error::Ticket { id: ticket.id.to_string(), source })?;
         let spoken = page
             .events
             .iter()
@@ -343,11 +311,8 @@ fn retirable_end(step: &Transaction<'_>, cut: Millis) -> Result<u64, Error> {
     let head = file::head(step)?;
     let oldest = file::oldest(step)?;
     let bite_end = (oldest + BITE).min(head);
-    let acknowledged: Option<u64> = step.query_row(
-        "SELECT min(acknowledged) FROM consumer WHERE required",
-        [],
-        |row| row.get(0),
-    )?;
+    let acknowledged: Option<u64> =
+        step.query_row("SELECT min(acknowledged) FROM consumer WHERE required", [], |row| row.get(0))?;
     let aside: Option<u64> = step.query_row("SELECT min(seq) FROM aside", [], |row| row.get(0))?;
     let first_to_stay: Option<u64> = step
         .prepare_cached(
@@ -357,12 +322,8 @@ fn retirable_end(step: &Transaction<'_>, cut: Millis) -> Result<u64, Error> {
         )?
         .query_row(params![bite_end, cut], |row| row.get(0))
         .optional()?;
-    Ok([
-        acknowledged.map(|seq| seq.saturating_add(1)),
-        aside,
-        first_to_stay,
-    ]
-    .into_iter()
-    .flatten()
-    .fold(bite_end, u64::min))
+    Ok([acknowledged.map(|seq| seq.saturating_add(1)), aside, first_to_stay]
+        .into_iter()
+        .flatten()
+        .fold(bite_end, u64::min))
 }

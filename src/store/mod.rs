@@ -89,11 +89,7 @@ pub enum Error {
     #[error(
         "{path} holds the data of gateway `{theirs}`, not of `{ours}`; set gateway.id back, or give this gateway a data_dir of its own"
     )]
-    OtherGateway {
-        path: PathBuf,
-        theirs: String,
-        ours: String,
-    },
+    OtherGateway { path: PathBuf, theirs: String, ours: String },
     #[error(
         "{path} was written by a newer gatehouse (format {theirs}, this one knows {ours}); install that one again"
     )]
@@ -122,20 +118,12 @@ pub enum Error {
 /// Refuses the data of another gateway.
 pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     let dir = &settings.dir;
-    let directory = |source| Error::Directory {
-        path: dir.clone(),
-        source,
-    };
+    let directory = |source| Error::Directory { path: dir.clone(), source };
     fs::create_dir_all(dir).map_err(directory)?;
     let lock = file::lock(dir)?;
     let history = History::open(dir);
     let journal = Journal::open(dir, gateway, lock, history.last_flush())?;
     let outbox = Outbox::open(dir)?;
     let view = View::open(dir, journal.epoch().clone())?;
-    Ok(Ends {
-        journal,
-        outbox,
-        view,
-        history,
-    })
+    Ok(Ends { journal, outbox, view, history })
 }

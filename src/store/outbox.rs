@@ -34,9 +34,7 @@ const WORDS_BYTES_MAX: usize = 500;
 impl Outbox {
     pub(super) fn open(dir: &Path) -> Result<Self, Error> {
         let db = file::writer(&dir.join(file::JOURNAL), Durable::Normal)?;
-        Ok(Self {
-            db: Arc::new(Mutex::new(db)),
-        })
+        Ok(Self { db: Arc::new(Mutex::new(db)) })
     }
 
     /// The next events of a consumer, in order, without what was set aside for it.
@@ -102,11 +100,7 @@ impl Outbox {
     pub fn forget(&self, consumer: &str) -> Result<bool, Error> {
         self.write(|step| {
             let configured: Option<bool> = step
-                .query_row(
-                    "SELECT configured FROM consumer WHERE name = ?1",
-                    [consumer],
-                    |row| row.get(0),
-                )
+                .query_row("SELECT configured FROM consumer WHERE name = ?1", [consumer], |row| row.get(0))
                 .optional()?;
             if configured == Some(true) {
                 return Err(Error::Configured(consumer.to_owned()));

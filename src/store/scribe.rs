@@ -201,10 +201,7 @@ impl Scribe {
             }
             if handed.left_out > 0 {
                 let left_out = handed.left_out;
-                warn!(
-                    left_out,
-                    "Readings were left out of the history: there was no memory for more."
-                );
+                warn!(left_out, "Readings were left out of the history: there was no memory for more.");
             }
         }
     }
@@ -278,10 +275,8 @@ impl Scribe {
                 return Ok(false);
             }
             let step = db.transaction()?;
-            step.prepare_cached("DELETE FROM block WHERE flush = ?1")?
-                .execute([id])?;
-            step.prepare_cached("DELETE FROM flush WHERE id = ?1")?
-                .execute([id])?;
+            step.prepare_cached("DELETE FROM block WHERE flush = ?1")?.execute([id])?;
+            step.prepare_cached("DELETE FROM flush WHERE id = ?1")?.execute([id])?;
             step.commit()?;
         }
         Ok(true)
@@ -296,11 +291,8 @@ fn used(db: &Connection) -> Result<u64, Error> {
 }
 
 fn number_of(db: &Connection, name: &str) -> Result<i64, Error> {
-    db.prepare_cached("INSERT INTO name(id) VALUES (?1) ON CONFLICT(id) DO NOTHING")?
-        .execute([name])?;
-    Ok(db
-        .prepare_cached("SELECT point FROM name WHERE id = ?1")?
-        .query_row([name], |row| row.get(0))?)
+    db.prepare_cached("INSERT INTO name(id) VALUES (?1) ON CONFLICT(id) DO NOTHING")?.execute([name])?;
+    Ok(db.prepare_cached("SELECT point FROM name WHERE id = ?1")?.query_row([name], |row| row.get(0))?)
 }
 
 fn open(dir: &Path) -> Result<Connection, Error> {
@@ -325,10 +317,7 @@ fn is_of_no_use(error: &Error) -> bool {
 /// Renames the broken file to `.broken-<time>`, in place of the one before, and makes a new one.
 fn begin_anew(dir: &Path) -> Result<Connection, Error> {
     let path = dir.join(file::HISTORY);
-    let at = |source| Error::Directory {
-        path: path.clone(),
-        source,
-    };
+    let at = |source| Error::Directory { path: path.clone(), source };
     let prefix = format!("{}.broken-", file::HISTORY);
     for entry in fs::read_dir(dir).map_err(at)?.flatten() {
         if entry.file_name().to_string_lossy().starts_with(&prefix) {

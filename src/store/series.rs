@@ -70,11 +70,7 @@ impl Encoder {
             None => BAD,
             Some(value) => self.push_value(value),
         };
-        let doubt = if reading.quality == Quality::Uncertain {
-            UNCERTAIN
-        } else {
-            0
-        };
+        let doubt = if reading.quality == Quality::Uncertain { UNCERTAIN } else { 0 };
         self.data[start] = kind | doubt;
         self.data.len() - start
     }
@@ -143,11 +139,7 @@ impl Encoder {
         }
         push_varint(&mut self.data, cut.len() as u64);
         self.data.extend_from_slice(cut.as_bytes());
-        self.before.text = Some(if cut.len() == text.len() {
-            text.clone()
-        } else {
-            cut.into()
-        });
+        self.before.text = Some(if cut.len() == text.len() { text.clone() } else { cut.into() });
         TEXT
     }
 }
@@ -190,11 +182,7 @@ pub struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     pub fn new(data: &'a [u8]) -> Self {
-        Self {
-            rest: data,
-            before: Before::default(),
-            first: true,
-        }
+        Self { rest: data, before: Before::default(), first: true }
     }
 
     fn sample(&mut self) -> Option<Sample> {
@@ -397,15 +385,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let db = super::super::file::history(dir.path()).unwrap();
         let mut query = db.prepare(&format!("EXPLAIN QUERY PLAN {BETWEEN}")).unwrap();
-        let rows = query
-            .query_map(params!["p.v", 0, 1], |row| row.get::<_, String>(3))
-            .unwrap();
+        let rows = query.query_map(params!["p.v", 0, 1], |row| row.get::<_, String>(3)).unwrap();
         let plan: Vec<String> = rows.map(Result::unwrap).collect();
         let plan = plan.join("; ");
-        assert!(
-            plan.contains("flush USING COVERING INDEX flush_span (last>?)"),
-            "{plan}"
-        );
+        assert!(plan.contains("flush USING COVERING INDEX flush_span (last>?)"), "{plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
 

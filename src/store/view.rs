@@ -93,11 +93,7 @@ impl View {
     /// Each ticket's id and its JSON, in the order of the ids.
     pub fn tickets(&self, filter: &Filter) -> Result<Vec<(String, String)>, Error> {
         // `,open,closed,`
-        let states: String = filter
-            .states
-            .iter()
-            .flat_map(|state| [",", state.word(), ","])
-            .collect();
+        let states: String = filter.states.iter().flat_map(|state| [",", state.word(), ","]).collect();
         // Said in this way, the unclosed ones are found by their own index however many are closed.
         let unclosed = if states.is_empty() || filter.states.contains(&State::Closed) {
             ""
@@ -112,9 +108,8 @@ impl View {
         ))?;
         let after = filter.after.as_deref().unwrap_or_default();
         let limit = filter.limit.min(TICKETS_MAX) as i64;
-        let rows = query.query_map(params![after, filter.device, states, limit], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
+        let rows = query
+            .query_map(params![after, filter.device, states, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -199,11 +194,7 @@ pub(super) fn slice(
     kinds: &Kinds,
     without: &[u64],
 ) -> rusqlite::Result<Slice> {
-    let mut slice = Slice {
-        events: Vec::new(),
-        next: after,
-        head: file::head(db)?,
-    };
+    let mut slice = Slice { events: Vec::new(), next: after, head: file::head(db)? };
     let mut query =
         db.prepare_cached("SELECT seq, kind, json FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
     let mut rows = query.query(params![after.min(i64::MAX as u64), SCANNED_MAX as i64])?;
@@ -219,11 +210,7 @@ pub(super) fn slice(
             if bytes > SLICE_BYTES_MAX && !slice.events.is_empty() {
                 break;
             }
-            slice.events.push(Stored {
-                seq,
-                kind: kind.to_owned(),
-                json: json.to_owned(),
-            });
+            slice.events.push(Stored { seq, kind: kind.to_owned(), json: json.to_owned() });
         }
         slice.next = seq;
     }

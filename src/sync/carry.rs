@@ -165,11 +165,7 @@ impl Courier {
                 })
                 .await?;
             self.show_lag(slice.head, acknowledged);
-            self.load = Load {
-                take: slice.events.len(),
-                events: slice.events,
-                next: slice.next,
-            };
+            self.load = Load { take: slice.events.len(), events: slice.events, next: slice.next };
             if !self.load.events.is_empty() {
                 return Ok(true);
             }
@@ -214,11 +210,7 @@ impl Courier {
         for action in words {
             let (answer, done) = oneshot::channel();
             let action = action.clone();
-            self.context
-                .asks
-                .send(Ask { action, answer })
-                .await
-                .map_err(|_| Gone)?;
+            self.context.asks.send(Ask { action, answer }).await.map_err(|_| Gone)?;
             under_way.push(done);
         }
         for (word, done) in words.iter().zip(under_way) {
@@ -232,11 +224,7 @@ impl Courier {
     async fn settle(&mut self) -> Result<(), store::Error> {
         let whole = self.load.take == self.load.events.len();
         let last = self.load.events[..self.load.take].last().map(|event| event.seq);
-        let to = if whole {
-            self.load.next
-        } else {
-            last.unwrap_or(self.load.next)
-        };
+        let to = if whole { self.load.next } else { last.unwrap_or(self.load.next) };
         self.move_to(to).await?;
         self.load.events.drain(..self.load.take);
         self.load.take = (2 * self.load.take).min(self.load.events.len());
@@ -254,9 +242,7 @@ impl Courier {
 
     async fn move_to(&self, seq: u64) -> Result<(), store::Error> {
         let name = self.target.name.clone();
-        let settled = self
-            .outbox(move |outbox| outbox.settle(&name, seq, time::now()))
-            .await?;
+        let settled = self.outbox(move |outbox| outbox.settle(&name, seq, time::now())).await?;
         self.show_lag(settled.head, settled.acknowledged);
         Ok(())
     }
@@ -267,8 +253,7 @@ impl Courier {
         };
         warn!(consumer = %self.target.name, seq, answer = %why, "The centre does not like an event; it is set aside and the rest goes on.");
         let name = self.target.name.clone();
-        self.outbox(move |outbox| outbox.set_aside(&name, seq, &why, time::now()))
-            .await?;
+        self.outbox(move |outbox| outbox.set_aside(&name, seq, &why, time::now())).await?;
         self.load.events.remove(0);
         // On with one, and twice as many after each success: where one is bad the next ones often are, too.
         self.load.take = self.load.events.len().min(1);
@@ -286,9 +271,7 @@ impl Courier {
         }
         self.trouble = Some(words.to_owned());
         let (name, words) = (self.target.name.clone(), words.to_owned());
-        let noted = self
-            .outbox(move |outbox| outbox.note(&name, Some(&words), time::now()))
-            .await;
+        let noted = self.outbox(move |outbox| outbox.note(&name, Some(&words), time::now())).await;
         if let Err(error) = noted {
             warn!(consumer = %self.target.name, %error, "What the centre suffers from could not be noted.");
         }
@@ -308,21 +291,13 @@ impl Courier {
 
     fn count(&self, outcome: &'static str) {
         let consumer = self.target.name.to_string();
-        self.context
-            .metrics
-            .pushes
-            .get_or_create(&Push { consumer, outcome })
-            .inc();
+        self.context.metrics.pushes.get_or_create(&Push { consumer, outcome }).inc();
     }
 
     fn show_lag(&self, head: u64, acknowledged: u64) {
         let consumer = self.target.name.to_string();
         let lag = head.saturating_sub(acknowledged);
-        self.context
-            .metrics
-            .lag
-            .get_or_create(&Consumer { consumer })
-            .set(lag.cast_signed());
+        self.context.metrics.lag.get_or_create(&Consumer { consumer }).set(lag.cast_signed());
     }
 }
 

@@ -88,12 +88,7 @@ fn joined(batch: &[Stored]) -> String {
 /// Reads an answer to its end, or as far as one is read.
 async fn read(mut response: Response) -> Answer {
     let status = response.status();
-    let header = |name| {
-        response
-            .headers()
-            .get(name)
-            .and_then(|v: &HeaderValue| v.to_str().ok())
-    };
+    let header = |name| response.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     let content_type = header(CONTENT_TYPE).map(str::to_owned);
     let retry_after = header(RETRY_AFTER).and_then(|text| plan::retry_after(text, time::now()));
     let mut body = Vec::new();
@@ -124,11 +119,7 @@ fn broken(error: reqwest::Error) -> Answer {
         words = format!("{words}: {deeper}");
         cause = deeper.source();
     }
-    Answer {
-        outcome: Outcome::Broken,
-        body: Vec::new(),
-        words,
-    }
+    Answer { outcome: Outcome::Broken, body: Vec::new(), words }
 }
 
 /// `422 Unprocessable Entity: {"detail": …`
@@ -151,19 +142,12 @@ mod tests {
 
     #[test]
     fn a_centre_on_this_machine_is_told_from_others() {
-        for here in [
-            "http://127.0.0.1:8080/events",
-            "https://localhost/",
-            "http://[::1]:9/x",
-        ] {
+        for here in ["http://127.0.0.1:8080/events", "https://localhost/", "http://[::1]:9/x"] {
             assert!(is_loopback(here), "{here}");
         }
-        for elsewhere in [
-            "http://192.0.2.1/",
-            "https://crm.example.com/127.0.0.1",
-            "http://localhost.example.com",
-            "",
-        ] {
+        for elsewhere in
+            ["http://192.0.2.1/", "https://crm.example.com/127.0.0.1", "http://localhost.example.com", ""]
+        {
             assert!(!is_loopback(elsewhere), "{elsewhere}");
         }
     }

@@ -46,12 +46,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// What is to be done with a batch of so many events.
 pub fn decide(outcome: &Outcome, batch: usize) -> Decision {
-    let Outcome::Answered {
-        status,
-        body,
-        retry_after,
-    } = outcome
-    else {
+    let Outcome::Answered { status, body, retry_after } = outcome else {
         return Decision::Again { after: None };
     };
     match (status, body) {
@@ -73,11 +68,7 @@ pub fn body_kind(content_type: Option<&str>, body: &[u8]) -> Body {
     let page =
         content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"));
     let json = || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-    if body.len() <= BODY_BYTES_MAX && !page && json() {
-        Body::Json
-    } else {
-        Body::Other
-    }
+    if body.len() <= BODY_BYTES_MAX && !page && json() { Body::Json } else { Body::Other }
 }
 
 /// `Retry-After` in seconds or as a date, at most an hour; `None` where it makes no sense.
@@ -86,9 +77,7 @@ pub fn retry_after(text: &str, now: Millis) -> Option<Duration> {
     let asked = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let date = jiff::fmt::rfc2822::DateTimeParser::new()
-                .parse_timestamp(text)
-                .ok()?;
+            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
             let wait = date.as_millisecond().saturating_sub(now);
             Duration::from_millis(wait.max(0).cast_unsigned())
         }
@@ -143,16 +132,8 @@ mod tests {
     #[test]
     fn every_answer_has_the_meaning_that_the_contract_gives_it() {
         for (status, body, batch, meaning) in TABLE {
-            let outcome = Outcome::Answered {
-                status: *status,
-                body: *body,
-                retry_after: None,
-            };
-            assert_eq!(
-                decide(&outcome, *batch),
-                *meaning,
-                "{status} with {body:?}, {batch} events"
-            );
+            let outcome = Outcome::Answered { status: *status, body: *body, retry_after: None };
+            assert_eq!(decide(&outcome, *batch), *meaning, "{status} with {body:?}, {batch} events");
         }
         for batch in [1, MANY] {
             assert_eq!(decide(&Outcome::Broken, batch), Decision::Again { after: None });
@@ -178,19 +159,10 @@ mod tests {
     fn a_body_is_what_its_bytes_are_unless_it_says_that_it_is_a_page() {
         assert_eq!(body_kind(None, b""), Body::Empty);
         assert_eq!(body_kind(Some("text/html"), b" \r\n"), Body::Empty);
-        assert_eq!(
-            body_kind(Some("application/json"), b"{\"tickets\":[]}"),
-            Body::Json
-        );
+        assert_eq!(body_kind(Some("application/json"), b"{\"tickets\":[]}"), Body::Json);
         assert_eq!(body_kind(Some("text/plain"), b"null"), Body::Json);
-        assert_eq!(
-            body_kind(Some("application/json"), b"{\"tickets\":["),
-            Body::Other
-        );
-        assert_eq!(
-            body_kind(Some("application/json"), b"<html>log in</html>"),
-            Body::Other
-        );
+        assert_eq!(body_kind(Some("application/json"), b"{\"tickets\":["), Body::Other);
+        assert_eq!(body_kind(Some("application/json"), b"<html>log in</html>"), Body::Other);
         assert_eq!(body_kind(Some("Text/HTML; charset=utf-8"), b"1"), Body::Other);
         assert_eq!(body_kind(None, b"OK"), Body::Other);
         let long = format!("\"{}\"", "x".repeat(BODY_BYTES_MAX));
@@ -201,14 +173,8 @@ mod tests {
     fn retry_after_is_seconds_or_a_date_and_at_most_an_hour() {
         let now = 1_445_412_450_000; // 2015-10-21 07:27:30
         assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(
-            retry_after("Wed, 21 Oct 2015 07:28:00 GMT", now),
-            Some(Duration::from_secs(30))
-        );
-        assert_eq!(
-            retry_after("Wed, 21 Oct 2015 07:00:00 GMT", now),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT", now), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:00:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("99999999", now), Some(Duration::from_secs(3600)));
         assert_eq!(retry_after("soon", now), None);
         assert_eq!(retry_after("-1", now), None);

@@ -107,22 +107,12 @@ mod tests {
         let [action] = &actions[..] else {
             panic!("{actions:?}");
         };
-        assert_eq!(
-            (&*action.ticket, action.external_id.as_deref()),
-            ("b", Some("42"))
-        );
+        assert_eq!((&*action.ticket, action.external_id.as_deref()), ("b", Some("42")));
     }
 
     #[test]
     fn other_json_says_nothing_of_tickets() {
-        for body in [
-            "{}",
-            "[]",
-            "null",
-            "\"ok\"",
-            r#"{"tickets":5}"#,
-            r#"{"accepted":12}"#,
-        ] {
+        for body in ["{}", "[]", "null", "\"ok\"", r#"{"tickets":5}"#, r#"{"accepted":12}"#] {
             assert_eq!(words(body.as_bytes()), (vec![], 0), "{body}");
         }
     }

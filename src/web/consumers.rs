@@ -22,14 +22,8 @@ const NAME_MAX: usize = 64;
 
 /// `GET /api/v1/consumers`
 pub async fn list(State(desk): State<Arc<Desk>>) -> Result<Json<Value>, Problem> {
-    let rows = desk
-        .look(|desk| {
-            Ok(consumers(desk)?
-                .iter()
-                .map(|c| shown(desk, c))
-                .collect::<Vec<_>>())
-        })
-        .await?;
+    let rows =
+        desk.look(|desk| Ok(consumers(desk)?.iter().map(|c| shown(desk, c)).collect::<Vec<_>>())).await?;
     Ok(Json(json!({ "consumers": rows })))
 }
 
@@ -55,9 +49,7 @@ pub async fn acknowledge(
 ) -> Result<Json<Value>, Problem> {
     own_name(&caller, &name)?;
     let said: Acknowledged = serde_json::from_slice(&body).map_err(|error| {
-        Problem::bad_request(format!(
-            "the body does not read as {{\"acknowledged\": CURSOR}}: {error}"
-        ))
+        Problem::bad_request(format!("the body does not read as {{\"acknowledged\": CURSOR}}: {error}"))
     })?;
     let seq = match said.acknowledged {
         Place::Cursor(cursor) => desk.seq(&cursor)?,
@@ -86,10 +78,7 @@ pub async fn forget(
         let known = desk.rooms.outbox.forget(&name);
         match known.map_err(|e| Problem::of_store(&e, |seq| desk.cursor(seq)))? {
             true => {
-                desk.rooms
-                    .metrics
-                    .lag
-                    .remove(&metrics::Consumer { consumer: name });
+                desk.rooms.metrics.lag.remove(&metrics::Consumer { consumer: name });
                 Ok(StatusCode::NO_CONTENT)
             }
             false => Err(Problem::not_found(format!(

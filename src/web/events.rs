@@ -35,11 +35,7 @@ pub struct Asked {
 pub async fn events(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked>) -> Result<Response, Problem> {
     let limit = limit(asked.limit, LIMIT_DEFAULT)?;
     let deadline = Instant::now() + wait(asked.wait)?;
-    let kinds: Kinds = asked
-        .types
-        .unwrap_or_default()
-        .parse()
-        .map_err(Problem::bad_request)?;
+    let kinds: Kinds = asked.types.unwrap_or_default().parse().map_err(Problem::bad_request)?;
     let mut after = desk.seq(asked.after.as_deref().unwrap_or("0"))?;
     let mut head = desk.rooms.head.clone();
     let mut seat = None;
@@ -74,9 +70,7 @@ pub async fn events(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked>) -
 pub fn limit(asked: Option<usize>, default: usize) -> Result<usize, Problem> {
     match asked.unwrap_or(default) {
         limit @ 1..=LIMIT_MAX => Ok(limit),
-        limit => Err(Problem::bad_request(format!(
-            "limit={limit} is out of bounds; say 1 to {LIMIT_MAX}"
-        ))),
+        limit => Err(Problem::bad_request(format!("limit={limit} is out of bounds; say 1 to {LIMIT_MAX}"))),
     }
 }
 
@@ -85,9 +79,7 @@ fn wait(asked: Option<f64>) -> Result<Duration, Problem> {
     if (0.0..=WAIT_MAX).contains(&seconds) {
         return Ok(Duration::from_secs_f64(seconds));
     }
-    Err(Problem::bad_request(format!(
-        "wait={seconds} is out of bounds; say 0 to {WAIT_MAX} seconds"
-    )))
+    Err(Problem::bad_request(format!("wait={seconds} is out of bounds; say 0 to {WAIT_MAX} seconds")))
 }
 
 /// What the journal has after a cursor.

@@ -28,28 +28,19 @@ pub async fn gate(
     let tokens = &desk.settings.tokens;
     let caller = if tokens.is_empty() {
         of_this_machine(&request)?;
-        Caller {
-            name: None,
-            role: Role::Technician,
-        }
+        Caller { name: None, role: Role::Technician }
     } else if is_guarded(request.uri().path()) {
         let caller = known(tokens, request.headers())?;
         may(&caller, request.method())?;
         caller
     } else {
-        Caller {
-            name: None,
-            role: Role::Viewer,
-        }
+        Caller { name: None, role: Role::Viewer }
     };
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }
 
@@ -103,10 +94,7 @@ fn known(tokens: &[Token], headers: &HeaderMap) -> Result<Caller, Problem> {
     let mut found = None;
     for token in tokens {
         if same(token.token.reveal().as_bytes(), shown) {
-            found = Some(Caller {
-                name: Some(token.name.clone()),
-                role: token.role,
-            });
+            found = Some(Caller { name: Some(token.name.clone()), role: token.role });
         }
     }
     match found {
@@ -117,9 +105,7 @@ fn known(tokens: &[Token], headers: &HeaderMap) -> Result<Caller, Problem> {
 
 fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = value.as_bytes().split_at_checked(7)?;
-    scheme
-        .eq_ignore_ascii_case(b"bearer ")
-        .then_some(token.trim_ascii())
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
 }
 
 fn may(caller: &Caller, method: &Method) -> Result<(), Problem> {
@@ -156,14 +142,9 @@ mod tests {
         for host in ["localhost", "LOCALHOST:1", "127.0.0.1:8080", "[::1]", "[::1]:80"] {
             assert!(is_local(host), "{host}");
         }
-        for host in [
-            "",
-            "evil.example",
-            "localhost.evil.example",
-            "127.0.0.1.nip.io:80",
-            "::1",
-            "127.0.0.1:x",
-        ] {
+        for host in
+            ["", "evil.example", "localhost.evil.example", "127.0.0.1.nip.io:80", "::1", "127.0.0.1:x"]
+        {
             assert!(!is_local(host), "{host}");
         }
     }

@@ -35,9 +35,7 @@ pub async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
         return Json(json!({ "ready": true, "degraded": degraded })).into_response();
     }
     let detail = degraded.unwrap_or_else(|| "the gateway is starting or closing; ask again".into());
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail)
-        .with("ready", false)
-        .into_response()
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).with("ready", false).into_response()
 }
 
 /// `GET /metrics`

@@ -60,9 +60,7 @@ fn instant(name: &str, text: Option<&str>) -> Result<Option<Millis>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let parsed = time::parse(&text.replace(' ', "+"));
     parsed.map(Some).map_err(|_| {
-        Problem::bad_request(format!(
-            "{name}=`{text}` is no time; write it like 2026-11-21T08:00:00Z"
-        ))
+        Problem::bad_request(format!("{name}=`{text}` is no time; write it like 2026-11-21T08:00:00Z"))
     })
 }
 

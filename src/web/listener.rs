@@ -29,11 +29,7 @@ pub struct Bounded {
 impl Bounded {
     pub fn new(listener: TcpListener) -> Self {
         let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Self {
-            listener,
-            seats,
-            idle_max: IDLE_MAX,
-        }
+        Self { listener, seats, idle_max: IDLE_MAX }
     }
 }
 
@@ -47,12 +43,8 @@ impl Listener for Bounded {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         // Answers are written in one go; waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
-        let guest = Guest {
-            stream,
-            idle_max: self.idle_max,
-            idle: Box::pin(sleep(self.idle_max)),
-            _seat: seat,
-        };
+        let guest =
+            Guest { stream, idle_max: self.idle_max, idle: Box::pin(sleep(self.idle_max)), _seat: seat };
         (guest, address)
     }
 

@@ -152,10 +152,7 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/consumers", get(consumers::list))
-        .route(
-            "/api/v1/consumers/{name}",
-            put(consumers::acknowledge).delete(consumers::forget),
-        )
+        .route("/api/v1/consumers/{name}", put(consumers::acknowledge).delete(consumers::forget))
         .route("/api/v1/devices", get(site::devices))
         .route("/api/v1/points", get(site::points))
         .route("/api/v1/points/{point}/history", get(history::history))
@@ -163,10 +160,8 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route("/api/v1/tickets/{id}", get(tickets::one));
     for (word, verb) in tickets::VERBS {
         let path = format!("/api/v1/tickets/{{id}}/{word}");
-        router = router.route(
-            &path,
-            post(move |desk, caller, id, body| tickets::act(verb, desk, caller, id, body)),
-        );
+        router = router
+            .route(&path, post(move |desk, caller, id, body| tickets::act(verb, desk, caller, id, body)));
     }
     let rooms = router
         .fallback(problem::nothing_here)
@@ -174,9 +169,7 @@ fn router(desk: &Arc<Desk>) -> Router {
         .layer(middleware::from_fn_with_state(desk.clone(), gate::gate))
         .with_state(desk.clone());
     // Around the whole: what a wrong method may use instead is added outside of a router's own layers.
-    Router::new()
-        .fallback_service(rooms)
-        .layer(middleware::from_fn(problem::dress))
+    Router::new().fallback_service(rooms).layer(middleware::from_fn(problem::dress))
 }
 
 /// What every request finds here.
@@ -196,12 +189,7 @@ impl Desk {
         F: FnOnce(&Desk) -> Result<T, Problem> + Send + 'static,
     {
         let gone = |_| Problem::internal("a look into the store broke off; try again, and read the log");
-        let turn = self
-            .looks
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| Problem::closing())?;
+        let turn = self.looks.clone().acquire_owned().await.map_err(|_| Problem::closing())?;
         let desk = self.clone();
         tokio::task::spawn_blocking(move || {
             // Held by the thread, not by the request, which its client may give up.

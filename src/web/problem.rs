@@ -29,13 +29,7 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(status: StatusCode, word: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status,
-            word,
-            detail: detail.into(),
-            more: Map::new(),
-            retry_after: None,
-        }
+        Self { status, word, detail: detail.into(), more: Map::new(), retry_after: None }
     }
 
     pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -60,10 +54,7 @@ impl Problem {
 
     /// For the moment; the client should come again after some seconds.
     pub fn busy(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            retry_after: Some(5),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
-        }
+        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
     }
 
     pub fn closing() -> Self {
@@ -114,10 +105,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Problem");
         let mut document = Map::new();
-        document.insert(
-            "type".into(),
-            format!("urn:gatehouse:problem:{}", self.word).into(),
-        );
+        document.insert("type".into(), format!("urn:gatehouse:problem:{}", self.word).into());
         document.insert("title".into(), title.into());
         document.insert("status".into(), self.status.as_u16().into());
         document.insert("detail".into(), self.detail.into());
@@ -148,18 +136,13 @@ pub async fn dress(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
     let status = response.status();
-    let dressed = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|t| t == MEDIA_TYPE);
+    let dressed = response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t == MEDIA_TYPE);
     if dressed || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let (parts, body) = response.into_parts();
     let allow = parts.headers.get(header::ALLOW).cloned();
-    let mut response = undressed(status, &method, &path, allow.as_ref(), body)
-        .await
-        .into_response();
+    let mut response = undressed(status, &method, &path, allow.as_ref(), body).await.into_response();
     if let Some(allow) = allow {
         response.headers_mut().insert(header::ALLOW, allow);
     }
@@ -180,19 +163,12 @@ async fn undressed(
             Problem::new(status, "method-not-allowed", detail)
         }
         StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = format!(
-                "the body is longer than {} KiB; say less at a time",
-                super::BODY_MAX >> 10
-            );
+            let detail = format!("the body is longer than {} KiB; say less at a time", super::BODY_MAX >> 10);
             Problem::new(status, "body-too-large", detail)
         }
         _ => {
             let text = to_bytes(body, DETAIL_MAX).await.unwrap_or_default();
-            let word = if status.is_client_error() {
-                "bad-request"
-            } else {
-                "internal"
-            };
+            let word = if status.is_client_error() { "bad-request" } else { "internal" };
             Problem::new(status, word, String::from_utf8_lossy(&text).into_owned())
         }
     }

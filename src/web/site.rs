@@ -40,12 +40,7 @@ pub async fn devices(State(desk): State<Arc<Desk>>) -> Json<Devices> {
     Json(Devices {
         gateway: site.gateway.clone(),
         name: site.name.clone(),
-        devices: site
-            .devices
-            .iter()
-            .zip(now)
-            .map(|(device, now)| device_row(device, now))
-            .collect(),
+        devices: site.devices.iter().zip(now).map(|(device, now)| device_row(device, now)).collect(),
     })
 }
 
@@ -86,10 +81,7 @@ pub async fn points(State(desk): State<Arc<Desk>>) -> Json<Points> {
         let live = desk.rooms.live.lock();
         ids.map(|id| (id, live.point(id).clone())).collect()
     };
-    let points = now
-        .into_iter()
-        .map(|(id, now)| point_row(&desk, id, now))
-        .collect();
+    let points = now.into_iter().map(|(id, now)| point_row(&desk, id, now)).collect();
     Json(Points { points })
 }
 

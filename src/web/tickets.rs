@@ -119,15 +119,12 @@ pub async fn act(
         revision: said.revision,
     };
     let (answer, answered) = oneshot::channel();
-    desk.rooms
-        .asks
-        .try_send(Ask { action, answer })
-        .map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                Problem::busy("more actions wait than can be written now; try again")
-            }
-            mpsc::error::TrySendError::Closed(_) => Problem::closing(),
-        })?;
+    desk.rooms.asks.try_send(Ask { action, answer }).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => {
+            Problem::busy("more actions wait than can be written now; try again")
+        }
+        mpsc::error::TrySendError::Closed(_) => Problem::closing(),
+    })?;
     match tokio::time::timeout(ANSWER_MAX, answered).await {
         Ok(Ok(Ok(ticket))) => Ok(Json(ticket)),
         Ok(Ok(Err(refusal))) => Err(refused(&refusal)),
@@ -144,19 +141,13 @@ fn said(body: &[u8]) -> Result<Said, Problem> {
         return Ok(Said::default());
     }
     let said: Said = serde_json::from_slice(body).map_err(|error| {
-        Problem::bad_request(format!(
-            "the body does not read as {{\"by\": \"…\", \"note\": \"…\"}}: {error}"
-        ))
+        Problem::bad_request(format!("the body does not read as {{\"by\": \"…\", \"note\": \"…\"}}: {error}"))
     })?;
-    for (what, text, most) in [
-        ("by", &said.by, BY_MAX),
-        ("note", &said.note, NOTE_MAX),
-        ("external_id", &said.external_id, BY_MAX),
-    ] {
+    for (what, text, most) in
+        [("by", &said.by, BY_MAX), ("note", &said.note, NOTE_MAX), ("external_id", &said.external_id, BY_MAX)]
+    {
         if text.as_ref().is_some_and(|t| t.chars().count() > most) {
-            return Err(Problem::bad_request(format!(
-                "`{what}` may have up to {most} characters"
-            )));
+            return Err(Problem::bad_request(format!("`{what}` may have up to {most} characters")));
         }
     }
     Ok(said)
@@ -183,7 +174,5 @@ fn refused(refusal: &Refusal) -> Problem {
 }
 
 fn unknown(id: &str) -> Problem {
-    Problem::not_found(format!(
-        "there is no ticket `{id}`; GET /api/v1/tickets lists them"
-    ))
+    Problem::not_found(format!("there is no ticket `{id}`; GET /api/v1/tickets lists them"))
 }

@@ -78,33 +78,14 @@ impl Gateway {
     /// Runs a command that ends by itself.
     pub fn ran(&self, word: &str) -> Output {
         let mut command = self.command(word);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Ended(command.spawn().unwrap());
         // What it says is far less than a pipe holds.
         child.wait(PATIENCE);
-        let mut output = Output {
-            status: child.0.wait().unwrap(),
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-        };
+        let mut output = Output { status: child.0.wait().unwrap(), stdout: Vec::new(), stderr: Vec::new() };
         use std::io::Read as _;
-        child
-            .0
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_end(&mut output.stdout)
-            .unwrap();
-        child
-            .0
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_end(&mut output.stderr)
-            .unwrap();
+        child.0.stdout.take().unwrap().read_to_end(&mut output.stdout).unwrap();
+        child.0.stderr.take().unwrap().read_to_end(&mut output.stderr).unwrap();
         output
     }
 
@@ -113,14 +94,7 @@ impl Gateway {
         assert!(self.child.is_none(), "it runs already");
         let log = fs::File::create(self.dir().join("log")).unwrap();
         let mut command = self.command("run");
-        self.child = Some(
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log)
-                .spawn()
-                .unwrap(),
-        );
+        self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
     /// Starts it, and waits until its API says that it is ready.
@@ -130,9 +104,7 @@ impl Gateway {
     }
 
     pub fn wait_ready(&self) {
-        self.until("the daemon is ready", || {
-            self.get("/readyz")?["ready"].as_bool().filter(|r| *r)
-        });
+        self.until("the daemon is ready", || self.get("/readyz")?["ready"].as_bool().filter(|r| *r));
     }
 
     pub fn pid(&self) -> u32 {
@@ -140,10 +112,7 @@ impl Gateway {
     }
 
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.pid().to_string())
-            .status();
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
         assert!(sent.unwrap().success());
     }
 
@@ -152,9 +121,7 @@ impl Gateway {
         let built = || self.log().matches("gatehouse runs").count();
         let before = built();
         self.signal("HUP");
-        self.until("the daemon runs with the new configuration", || {
-            (built() > before).then_some(())
-        });
+        self.until("the daemon runs with the new configuration", || (built() > before).then_some(()));
         self.wait_ready();
     }
 
@@ -168,9 +135,7 @@ impl Gateway {
     }
 
     pub fn is_running(&mut self) -> bool {
-        self.child
-            .as_mut()
-            .is_some_and(|child| child.try_wait().unwrap().is_none())
+        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     pub fn log(&self) -> String {
@@ -205,17 +170,13 @@ impl Gateway {
 
     pub fn post(&self, path: &str, body: &Json) -> (u16, Json) {
         let body = body.to_string();
-        self.curl(&["-H", "Content-Type: application/json", "-d", &body], path)
-            .expect("the API answers")
+        self.curl(&["-H", "Content-Type: application/json", "-d", &body], path).expect("the API answers")
     }
 
     /// What a person asks of a ticket.
     pub fn act(&self, ticket: &Json, verb: &str) -> (u16, Json) {
         let id = ticket["id"].as_str().unwrap();
-        self.post(
-            &format!("/api/v1/tickets/{id}/{verb}"),
-            &json!({ "by": "Wang", "note": verb }),
-        )
+        self.post(&format!("/api/v1/tickets/{id}/{verb}"), &json!({ "by": "Wang", "note": verb }))
     }
 
     pub fn tickets(&self) -> Vec<Json> {
@@ -224,8 +185,7 @@ impl Gateway {
     }
 
     pub fn ticket(&self, id: &Json) -> Json {
-        self.get(&format!("/api/v1/tickets/{}", id.as_str().unwrap()))
-            .expect("the API answers")
+        self.get(&format!("/api/v1/tickets/{}", id.as_str().unwrap())).expect("the API answers")
     }
 
     /// The journal from its beginning, as the API tells it.
@@ -238,18 +198,10 @@ impl Gateway {
     pub fn journal(&self) -> Vec<Json> {
         let ends = self.store();
         let slice = ends.view.events(0, 100_000, &Kinds::default()).unwrap();
-        let events: Vec<Json> = slice
-            .events
-            .iter()
-            .map(|e| serde_json::from_str(&e.json).unwrap())
-            .collect();
+        let events: Vec<Json> = slice.events.iter().map(|e| serde_json::from_str(&e.json).unwrap()).collect();
         for (n, event) in events.iter().enumerate() {
             let id = event["id"].as_str().unwrap();
-            assert!(
-                id.ends_with(&format!("/{}", n + 1)),
-                "event {} is {id}: a gap",
-                n + 1
-            );
+            assert!(id.ends_with(&format!("/{}", n + 1)), "event {} is {id}: a gap", n + 1);
         }
         events
     }

@@ -58,11 +58,7 @@ pub async fn peer(port: SerialStream, mut script: impl FnMut(&Question) -> Vec<A
             register: u16::from_be_bytes([bytes[2], bytes[3]]),
             nth: asked[usize::from(unit)],
         };
-        assert_eq!(
-            bytes[..6],
-            [unit, 4, bytes[2], bytes[3], 0, 1],
-            "one input register is asked for"
-        );
+        assert_eq!(bytes[..6], [unit, 4, bytes[2], bytes[3], 0, 1], "one input register is asked for");
         let acts = script(&question);
         let say = say.clone();
         tokio::spawn(async move {
@@ -83,10 +79,7 @@ impl Socat {
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let end = |name: &str| format!("pty,raw,echo=0,link={}", dir.path().join(name).display());
-        let child = Command::new("socat")
-            .args(["near", "far"].map(end))
-            .spawn()
-            .expect("socat runs");
+        let child = Command::new("socat").args(["near", "far"].map(end)).spawn().expect("socat runs");
         while !(dir.path().join("near").exists() && dir.path().join("far").exists()) {
             sleep(Duration::from_millis(5)).await;
         }

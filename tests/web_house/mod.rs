@@ -56,10 +56,7 @@ impl Answer {
         let document = self.json();
         assert_eq!(document["status"], status);
         for member in ["type", "title", "detail"] {
-            assert!(
-                document[member].as_str().is_some_and(|t| !t.is_empty()),
-                "{member} of {document}"
-            );
+            assert!(document[member].as_str().is_some_and(|t| !t.is_empty()), "{member} of {document}");
         }
         document
     }
@@ -77,10 +74,7 @@ impl House {
         let site = Arc::new(site());
         let live = Arc::new(Live::new(&site));
         let (head, head_seen) = watch::channel(0);
-        let (ready, ready_seen) = watch::channel(Readiness {
-            ready: true,
-            degraded: None,
-        });
+        let (ready, ready_seen) = watch::channel(Readiness { ready: true, degraded: None });
         let (asks, asked) = mpsc::channel(8);
         tokio::spawn(intake(asked));
         let rooms = Rooms {
@@ -99,10 +93,7 @@ impl House {
             role: *role,
             token: Secret::new(&format!("{name}-secret")),
         });
-        let settings = Settings {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            tokens: tokens.collect(),
-        };
+        let settings = Settings { listen: "127.0.0.1:0".parse().unwrap(), tokens: tokens.collect() };
         let listener = web::bind(&settings).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
@@ -130,11 +121,7 @@ impl House {
     }
 
     pub fn commit_events(&mut self, kinds: &[&'static str]) -> u64 {
-        self.commit(&Page {
-            at: AT,
-            events: kinds.iter().map(|k| draft(k)).collect(),
-            ..Page::default()
-        })
+        self.commit(&Page { at: AT, events: kinds.iter().map(|k| draft(k)).collect(), ..Page::default() })
     }
 
     pub fn commit_tickets(&mut self, tickets: Vec<Ticket>) {
@@ -143,11 +130,7 @@ impl House {
             life: "{}".into(),
             ticket,
         });
-        self.commit(&Page {
-            at: AT,
-            tickets: rows.collect(),
-            ..Page::default()
-        });
+        self.commit(&Page { at: AT, tickets: rows.collect(), ..Page::default() });
     }
 
     pub fn cursor(&self, seq: u64) -> String {
@@ -197,9 +180,7 @@ pub async fn ask(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Answer {
-    let mut request = http
-        .request(method.parse().unwrap(), url)
-        .timeout(Duration::from_secs(20));
+    let mut request = http.request(method.parse().unwrap(), url).timeout(Duration::from_secs(20));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -261,12 +242,7 @@ pub fn site() -> Site {
 }
 
 pub fn draft(kind: &'static str) -> Draft {
-    Draft::new(
-        kind,
-        "devices/pump-1".into(),
-        AT,
-        &json!({ "why": "水压 <&> \"quoted\"" }),
-    )
+    Draft::new(kind, "devices/pump-1".into(), AT, &json!({ "why": "水压 <&> \"quoted\"" }))
 }
 
 pub fn ticket(id: &str, state: State, device: &str) -> Ticket {

@@ -30,11 +30,7 @@ pub fn coalesce(points: &[Point]) -> Vec<Read> {
 impl Read {
     fn of(index: usize, point: &Point) -> Self {
         Self {
-            request: Request {
-                table: point.table,
-                register: point.register,
-                count: point.kind.registers(),
-            },
+            request: Request { table: point.table, register: point.register, count: point.kind.registers() },
             points: vec![(index, 0)],
         }
     }
@@ -44,16 +40,9 @@ impl Read {
         if point.table != self.request.table {
             return false;
         }
-        let most = if point.table.is_bits() {
-            BITS_MOST
-        } else {
-            REGISTERS_MOST
-        };
+        let most = if point.table.is_bits() { BITS_MOST } else { REGISTERS_MOST };
         let place = point.register - self.request.register;
-        let count = self
-            .request
-            .count
-            .max(place.saturating_add(point.kind.registers()));
+        let count = self.request.count.max(place.saturating_add(point.kind.registers()));
         let fits = place <= self.request.count && count <= most;
         if fits {
             self.request.count = count;
@@ -102,21 +91,14 @@ mod tests {
         ];
         assert_eq!(
             plan(&points),
-            [
-                (Holding, 0, 2, vec![(1, 0), (2, 1)]),
-                (Holding, 4, 6, vec![(0, 0), (3, 2)])
-            ]
+            [(Holding, 0, 2, vec![(1, 0), (2, 1)]), (Holding, 4, 6, vec![(0, 0), (3, 2)])]
         );
     }
 
     #[test]
     fn points_may_share_registers() {
         use Table::Input;
-        let points = [
-            point(Input, 3, Type::Bool),
-            point(Input, 3, Type::Bits),
-            point(Input, 2, Type::U32),
-        ];
+        let points = [point(Input, 3, Type::Bool), point(Input, 3, Type::Bits), point(Input, 2, Type::U32)];
         assert_eq!(plan(&points), [(Input, 2, 2, vec![(2, 0), (0, 1), (1, 1)])]);
     }
 
@@ -143,10 +125,7 @@ mod tests {
 
     #[test]
     fn the_last_register_is_no_trap() {
-        let points = [
-            point(Table::Holding, 65535, Type::U64),
-            point(Table::Holding, 0, Type::U16),
-        ];
+        let points = [point(Table::Holding, 65535, Type::U64), point(Table::Holding, 0, Type::U16)];
         assert_eq!(plan(&points).len(), 2);
     }
 }

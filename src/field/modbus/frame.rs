@@ -117,12 +117,7 @@ pub fn read_mbap(stream: &[u8]) -> Mbap<'_> {
     let length = MBAP_HEAD - 1 + after_length;
     match stream.get(MBAP_HEAD..length) {
         None => Mbap::Part,
-        Some(pdu) => Mbap::Frame {
-            id: u16::from_be_bytes([id_high, id_low]),
-            unit,
-            pdu,
-            length,
-        },
+        Some(pdu) => Mbap::Frame { id: u16::from_be_bytes([id_high, id_low]), unit, pdu, length },
     }
 }
 
@@ -134,11 +129,7 @@ mod tests {
     use super::*;
 
     fn input(register: u16, count: u16) -> Request {
-        Request {
-            table: Table::Input,
-            register,
-            count,
-        }
+        Request { table: Table::Input, register, count }
     }
 
     fn rtu(unit: u8, pdu: &[u8]) -> Vec<u8> {
@@ -187,16 +178,9 @@ mod tests {
             1, 4, 0x14, 0x08, 0xD1, 0, 0x6C, 0, 0, 0, 0xF4, 0, 0, 0, 0x26, 0, 0, 1, 0xF4, 0, 0x64, 0, 0,
             0x51, 0x34,
         ];
-        assert_eq!(
-            find(&pzem, 1, &input(0, 10), false),
-            Heard::Answer(Answer::Data(&pzem[3..23]))
-        );
+        assert_eq!(find(&pzem, 1, &input(0, 10), false), Heard::Answer(Answer::Data(&pzem[3..23])));
 
-        let inputs = Request {
-            table: Table::Discrete,
-            register: 0,
-            count: 8,
-        };
+        let inputs = Request { table: Table::Discrete, register: 0, count: 8 };
         assert_eq!(sent(1, &inputs), [1, 2, 0, 0, 0, 8, 0x79, 0xCC]);
         assert_eq!(
             find(&[1, 2, 1, 0x81, 0x61, 0xE8], 1, &inputs, false),
@@ -209,10 +193,7 @@ mod tests {
         let request = input(0x2000, 2);
         let mut heard = sent(7, &request);
         heard.extend(rtu(7, &[4, 4, 1, 2, 3, 4]));
-        assert_eq!(
-            find(&heard, 7, &request, false),
-            Heard::Answer(Answer::Data(&[1, 2, 3, 4]))
-        );
+        assert_eq!(find(&heard, 7, &request, false), Heard::Answer(Answer::Data(&[1, 2, 3, 4])));
     }
 
     #[test]
@@ -223,11 +204,7 @@ mod tests {
         data.push(0);
         let outer = rtu(9, &data);
         for end in 0..=outer.len() {
-            assert_eq!(
-                find(&outer[..end], 1, &input(0, 1), false),
-                Heard::Nothing,
-                "{end}"
-            );
+            assert_eq!(find(&outer[..end], 1, &input(0, 1), false), Heard::Nothing, "{end}");
         }
         assert_eq!(find(&outer, 1, &input(0, 1), true), Heard::Nothing);
     }
@@ -237,10 +214,7 @@ mod tests {
         let mut heard = vec![9, 4, 200];
         heard.extend(rtu(1, &[4, 2, 0, 5]));
         assert_eq!(find(&heard, 1, &input(0, 1), false), Heard::Nothing);
-        assert_eq!(
-            find(&heard, 1, &input(0, 1), true),
-            Heard::Answer(Answer::Data(&[0, 5]))
-        );
+        assert_eq!(find(&heard, 1, &input(0, 1), true), Heard::Answer(Answer::Data(&[0, 5])));
     }
 
     #[test]
@@ -250,15 +224,9 @@ mod tests {
         heard.extend(rtu(2, &[4, 2, 0, 8])); // another unit
         assert_eq!(find(&heard, 1, &input(0, 1), true), Heard::Nothing);
         heard.extend(rtu(1, &[4, 2, 0, 5]));
-        assert_eq!(
-            find(&heard, 1, &input(0, 1), false),
-            Heard::Answer(Answer::Data(&[0, 5]))
-        );
+        assert_eq!(find(&heard, 1, &input(0, 1), false), Heard::Answer(Answer::Data(&[0, 5])));
         let exception = rtu(1, &[0x84, 2]);
-        assert_eq!(
-            find(&exception, 1, &input(0, 1), false),
-            Heard::Answer(Answer::Exception(2))
-        );
+        assert_eq!(find(&exception, 1, &input(0, 1), false), Heard::Answer(Answer::Exception(2)));
     }
 
     #[test]
@@ -273,12 +241,7 @@ mod tests {
         }
         assert_eq!(
             read_mbap(&answer),
-            Mbap::Frame {
-                id: 0x1234,
-                unit: 7,
-                pdu: &[4, 4, 1, 2, 3, 4],
-                length: 13
-            }
+            Mbap::Frame { id: 0x1234, unit: 7, pdu: &[4, 4, 1, 2, 3, 4], length: 13 }
         );
         assert_eq!(read_mbap(&[0, 1, 0, 9, 0, 6, 1, 4]), Mbap::Malformed);
         assert_eq!(read_mbap(b"HTTP"), Mbap::Malformed);

@@ -49,13 +49,7 @@ impl Request {
     pub fn bytes(&self) -> [u8; REQUEST_BYTES] {
         let [register_high, register_low] = self.register.to_be_bytes();
         let [count_high, count_low] = self.count.to_be_bytes();
-        [
-            self.table.function(),
-            register_high,
-            register_low,
-            count_high,
-            count_low,
-        ]
+        [self.table.function(), register_high, register_low, count_high, count_low]
     }
 
     /// How many bytes of data answer it.
@@ -98,12 +92,7 @@ pub fn words(request: &Request, data: &[u8], into: &mut Vec<u16>) {
         let bit = |i: usize| data.get(i / 8).map_or(0, |byte| byte >> (i % 8) & 1);
         into.extend((0..usize::from(request.count)).map(|i| u16::from(bit(i))));
     } else {
-        into.extend(
-            data.as_chunks::<2>()
-                .0
-                .iter()
-                .map(|word| u16::from_be_bytes(*word)),
-        );
+        into.extend(data.as_chunks::<2>().0.iter().map(|word| u16::from_be_bytes(*word)));
     }
 }
 
@@ -112,11 +101,7 @@ mod tests {
     use super::*;
 
     fn request(table: Table, register: u16, count: u16) -> Request {
-        Request {
-            table,
-            register,
-            count,
-        }
+        Request { table, register, count }
     }
 
     #[test]
@@ -130,10 +115,7 @@ mod tests {
     #[test]
     fn only_the_asked_function_and_length_is_an_answer() {
         let two = request(Table::Input, 1, 2);
-        assert_eq!(
-            two.answer(&[4, 4, 1, 0x31, 2, 0x22]),
-            Some(Answer::Data(&[1, 0x31, 2, 0x22]))
-        );
+        assert_eq!(two.answer(&[4, 4, 1, 0x31, 2, 0x22]), Some(Answer::Data(&[1, 0x31, 2, 0x22])));
         assert_eq!(two.answer(&[0x84, 2]), Some(Answer::Exception(2)));
         for wrong in [
             &[3, 4, 1, 0x31, 2, 0x22][..], // another function

@@ -21,12 +21,7 @@ pub struct Tcp {
 
 impl Tcp {
     pub fn new(timeout: Duration) -> Self {
-        Self {
-            timeout,
-            id: 0,
-            sent: Vec::new(),
-            stream: Vec::new(),
-        }
+        Self { timeout, id: 0, sent: Vec::new(), stream: Vec::new() }
     }
 
     /// A new connection begins with a new stream.
@@ -44,9 +39,7 @@ impl Tcp {
         self.id = self.id.wrapping_add(1);
         frame::write_mbap(self.id, unit, request, &mut self.sent);
         link.send(&self.sent).await?;
-        timeout(self.timeout, self.hear(link, unit, request, words))
-            .await
-            .unwrap_or(Err(Failure::Silent))
+        timeout(self.timeout, self.hear(link, unit, request, words)).await.unwrap_or(Err(Failure::Silent))
     }
 
     /// Answers to earlier questions, come too late, are skipped by their id.
@@ -65,12 +58,7 @@ impl Tcp {
                 }
                 Mbap::Malformed => return Err(malformed(link)),
                 Mbap::Frame { id, length, .. } if id != self.id => (None, length),
-                Mbap::Frame {
-                    unit: from,
-                    pdu,
-                    length,
-                    ..
-                } => {
+                Mbap::Frame { unit: from, pdu, length, .. } => {
                     let answer = request.answer(pdu).filter(|_| from == unit);
                     let outcome = answer.map(|a| Outcome::of(a, request, words));
                     (Some(outcome.ok_or(Failure::Wrong)), length)

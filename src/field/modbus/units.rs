@@ -29,15 +29,9 @@ const GATEWAY_NO_RESPONSE: u8 = 0x0B;
 impl Units {
     pub fn new(settings: Settings) -> Self {
         let master = Master::new(&settings);
-        let units = settings.devices.into_iter().map(|device| Unit {
-            reads: coalesce(&device.points),
-            device,
-        });
-        Self {
-            master,
-            units: units.filter(|unit| !unit.reads.is_empty()).collect(),
-            words: Vec::new(),
-        }
+        let units =
+            settings.devices.into_iter().map(|device| Unit { reads: coalesce(&device.points), device });
+        Self { master, units: units.filter(|unit| !unit.reads.is_empty()).collect(), words: Vec::new() }
     }
 
     /// As they are polled.
@@ -66,9 +60,7 @@ impl Ask for Units {
     ) -> Result<Answer, Failure> {
         let unit = &self.units[device];
         let read = &unit.reads[question];
-        let asked = self
-            .master
-            .ask(link, unit.device.unit, &read.request, &mut self.words);
+        let asked = self.master.ask(link, unit.device.unit, &read.request, &mut self.words);
         match asked.await? {
             Outcome::Words => {
                 unit.read(read, &self.words, readings);

@@ -34,30 +34,16 @@ pub struct Message<'a> {
 
 impl Inbox {
     pub fn new(devices: Vec<Device>) -> Self {
-        Self {
-            devices,
-            sources: HashMap::new(),
-        }
+        Self { devices, sources: HashMap::new() }
     }
 
     /// Every filter to subscribe to, each once.
     pub fn filters(&self) -> BTreeSet<&str> {
-        let of_devices = self
-            .devices
-            .iter()
-            .filter(|d| d.points.iter().any(|p| p.topic.is_none()))
-            .map(|d| &d.topic);
-        let of_points = self
-            .devices
-            .iter()
-            .flat_map(|d| &d.points)
-            .filter_map(|p| p.topic.as_ref());
+        let of_devices =
+            self.devices.iter().filter(|d| d.points.iter().any(|p| p.topic.is_none())).map(|d| &d.topic);
+        let of_points = self.devices.iter().flat_map(|d| &d.points).filter_map(|p| p.topic.as_ref());
         let of_life = self.devices.iter().filter_map(|d| d.availability.as_ref());
-        of_devices
-            .chain(of_points)
-            .chain(of_life)
-            .map(String::as_str)
-            .collect()
+        of_devices.chain(of_points).chain(of_life).map(String::as_str).collect()
     }
 
     /// One batch for each device that the message concerns.
@@ -68,18 +54,12 @@ impl Inbox {
         }
         let mut payload = Payload::new(message.payload);
         let Self { devices, sources } = self;
-        devices
-            .iter()
-            .filter_map(|device| heard(device, sources, message, &mut payload, at))
-            .collect()
+        devices.iter().filter_map(|device| heard(device, sources, message, &mut payload, at)).collect()
     }
 
     /// The connection to the broker is gone, and with it all that is known of its devices.
     pub fn lost(&self, why: &str, at: Millis) -> Vec<Batch> {
-        self.devices
-            .iter()
-            .map(|device| gone(device, Reason::WireDown, why.to_owned(), at))
-            .collect()
+        self.devices.iter().map(|device| gone(device, Reason::WireDown, why.to_owned(), at)).collect()
     }
 }
 
@@ -90,30 +70,16 @@ fn heard(
     payload: &mut Payload<'_>,
     at: Millis,
 ) -> Option<Batch> {
-    let of_life = device
-        .availability
-        .as_deref()
-        .is_some_and(|filter| topic::matches(filter, message.topic));
+    let of_life = device.availability.as_deref().is_some_and(|filter| topic::matches(filter, message.topic));
     // What says whether the device is there is a value only of a point that asks for that very topic.
-    let points = device
-        .points
-        .iter()
-        .filter(|point| !of_life || point.topic.is_some());
-    let readings: Vec<_> = points
-        .filter_map(|point| reading(device, point, sources, message, payload, at))
-        .collect();
+    let points = device.points.iter().filter(|point| !of_life || point.topic.is_some());
+    let readings: Vec<_> =
+        points.filter_map(|point| reading(device, point, sources, message, payload, at)).collect();
     let life = match of_life {
         true => match payload.is_online() {
             Some(false) => {
-                let mut batch = gone(
-                    device,
-                    Reason::Offline,
-                    format!("{} says offline", message.topic),
-                    at,
-                );
-                batch
-                    .readings
-                    .retain(|bad| readings.iter().all(|said| said.point != bad.point));
+                let mut batch = gone(device, Reason::Offline, format!("{} says offline", message.topic), at);
+                batch.readings.retain(|bad| readings.iter().all(|said| said.point != bad.point));
                 batch.readings.extend(readings);
                 return Some(batch);
             }
@@ -124,12 +90,7 @@ fn heard(
         false if readings.is_empty() && !topic::matches(&device.topic, message.topic) => None,
         false => Some(Life::Online),
     };
-    (life.is_some() || !readings.is_empty()).then_some(Batch {
-        device: device.id,
-        at,
-        readings,
-        life,
-    })
+    (life.is_some() || !readings.is_empty()).then_some(Batch { device: device.id, at, readings, life })
 }
 
 fn reading(
@@ -147,9 +108,7 @@ fn reading(
     if said == Said::Nothing {
         return None;
     }
-    let source = sources
-        .entry(point.id)
-        .or_insert_with(|| Source::One(message.topic.into()));
+    let source = sources.entry(point.id).or_insert_with(|| Source::One(message.topic.into()));
     if matches!(source, Source::One(first) if **first != *message.topic) {
         *source = Source::Several;
     }
@@ -171,10 +130,7 @@ fn reading(
 fn value(point: &Point, raw: Value) -> Option<Value> {
     let Transform { scale, offset, map } = &point.transform;
     let wants_number = map.is_empty() && (scale.is_some() || *offset != 0.0);
-    point
-        .transform
-        .apply(raw)
-        .filter(|value| !wants_number || value.number().is_some())
+    point.transform.apply(raw).filter(|value| !wants_number || value.number().is_some())
 }
 
 /// Every point bad, the device offline.
@@ -182,11 +138,7 @@ fn gone(device: &Device, reason: Reason, why: String, at: Millis) -> Batch {
     Batch {
         device: device.id,
         at,
-        readings: device
-            .points
-            .iter()
-            .map(|point| Reading::bad(point.id, at, reason))
-            .collect(),
+        readings: device.points.iter().map(|point| Reading::bad(point.id, at, reason)).collect(),
         life: Some(Life::Offline { why }),
     }
 }
@@ -197,12 +149,7 @@ mod tests {
     use crate::reading::{DeviceId, Quality};
 
     fn point(id: u32, json: Option<&str>) -> Point {
-        Point {
-            id: PointId(id),
-            topic: None,
-            json: json.map(Into::into),
-            transform: Transform::default(),
-        }
+        Point { id: PointId(id), topic: None, json: json.map(Into::into), transform: Transform::default() }
     }
 
     fn inbox(topic: &str) -> Inbox {
@@ -215,14 +162,7 @@ mod tests {
     }
 
     fn say(inbox: &mut Inbox, topic: &str, payload: &str, retained: bool) -> Vec<Batch> {
-        inbox.take(
-            Message {
-                topic,
-                payload: payload.as_bytes(),
-                retained,
-            },
-            7,
-        )
+        inbox.take(Message { topic, payload: payload.as_bytes(), retained }, 7)
     }
 
     #[test]
@@ -233,10 +173,7 @@ mod tests {
         assert_eq!(both[0].readings.len(), 2);
         assert_eq!(both[0].life, Some(Life::Online));
         let part = say(&mut inbox, "z/door", r#"{"h":45.5}"#, false);
-        assert_eq!(
-            part[0].readings,
-            [Reading::good(PointId(1), 7, Value::Number(45.5))]
-        );
+        assert_eq!(part[0].readings, [Reading::good(PointId(1), 7, Value::Number(45.5))]);
     }
 
     #[test]
@@ -262,35 +199,20 @@ mod tests {
     #[test]
     fn a_point_may_ask_for_the_availability_itself() {
         let mut inbox = inbox("z/door");
-        let own = Point {
-            topic: Some("z/door/availability".into()),
-            ..point(2, None)
-        };
+        let own = Point { topic: Some("z/door/availability".into()), ..point(2, None) };
         inbox.devices[0].points.push(own);
         let off = say(&mut inbox, "z/door/availability", "offline", false).remove(0);
         assert_eq!(off.readings.len(), 3);
-        assert_eq!(
-            off.readings[2],
-            Reading::good(PointId(2), 7, Value::Text("offline".into()))
-        );
+        assert_eq!(off.readings[2], Reading::good(PointId(2), 7, Value::Text("offline".into())));
         let on = say(&mut inbox, "z/door/availability", "online", false).remove(0);
-        assert_eq!(
-            on.readings,
-            [Reading::good(PointId(2), 7, Value::Text("online".into()))]
-        );
+        assert_eq!(on.readings, [Reading::good(PointId(2), 7, Value::Text("online".into()))]);
     }
 
     #[test]
     fn a_second_source_makes_a_point_ambiguous_for_both() {
         let mut inbox = inbox("z/+");
-        assert_eq!(
-            say(&mut inbox, "z/a", r#"{"t":1}"#, false)[0].readings[0].quality,
-            Quality::Good
-        );
-        assert_eq!(
-            say(&mut inbox, "z/b", r#"{"h":1}"#, false)[0].readings[0].quality,
-            Quality::Good
-        );
+        assert_eq!(say(&mut inbox, "z/a", r#"{"t":1}"#, false)[0].readings[0].quality, Quality::Good);
+        assert_eq!(say(&mut inbox, "z/b", r#"{"h":1}"#, false)[0].readings[0].quality, Quality::Good);
         for topic in ["z/b", "z/a"] {
             let batch = say(&mut inbox, topic, r#"{"t":2}"#, false).remove(0);
             assert_eq!(batch.readings, [Reading::bad(PointId(0), 7, Reason::Ambiguous)]);
@@ -301,12 +223,7 @@ mod tests {
     fn what_cannot_be_read_is_bad_and_what_concerns_nobody_is_nothing() {
         let mut inbox = inbox("z/door");
         let batch = say(&mut inbox, "z/door", "<html>", false).remove(0);
-        assert!(
-            batch
-                .readings
-                .iter()
-                .all(|r| r.reason == Some(Reason::Unreadable))
-        );
+        assert!(batch.readings.iter().all(|r| r.reason == Some(Reason::Unreadable)));
         assert!(say(&mut inbox, "z/window", "{}", false).is_empty());
         assert!(say(&mut inbox, "z/door", "", false).is_empty());
         assert_eq!(
@@ -319,9 +236,6 @@ mod tests {
     fn each_filter_is_subscribed_once() {
         let mut inbox = inbox("z/door");
         inbox.devices.push(inbox.devices[0].clone());
-        assert_eq!(
-            inbox.filters().into_iter().collect::<Vec<_>>(),
-            ["z/door", "z/door/availability"]
-        );
+        assert_eq!(inbox.filters().into_iter().collect::<Vec<_>>(), ["z/door", "z/door/availability"]);
     }
 }

@@ -99,15 +99,7 @@ impl Link {
         let broker = format!("{}:{}", settings.host, settings.port);
         let (client, events) = connection(&channel, &settings, &context);
         let inbox = Inbox::new(settings.devices);
-        Self {
-            channel,
-            broker,
-            timeout: settings.timeout,
-            client,
-            events,
-            inbox,
-            context,
-        }
+        Self { channel, broker, timeout: settings.timeout, client, events, inbox, context }
     }
 
     /// `None`: it has to stop.
@@ -133,11 +125,7 @@ impl Link {
             self.count("broken");
             if !logged {
                 logged = true;
-                tracing::warn!(
-                    channel = &*self.channel,
-                    why,
-                    "the broker is gone, its devices are offline"
-                );
+                tracing::warn!(channel = &*self.channel, why, "the broker is gone, its devices are offline");
             }
             if !told {
                 told = true;
@@ -156,26 +144,15 @@ impl Link {
             Ok(Err(error)) => return Err(error.to_string()),
             Err(_) => return Err(format!("no connection within {:?}", self.timeout)),
         }
-        let filters = self
-            .inbox
-            .filters()
-            .into_iter()
-            .filter(|filter| topic::is_filter(filter));
-        let filters: Vec<_> = filters
-            .map(|f| rumqttc::SubscribeFilter::new(f.to_owned(), QoS::AtLeastOnce))
-            .collect();
+        let filters = self.inbox.filters().into_iter().filter(|filter| topic::is_filter(filter));
+        let filters: Vec<_> =
+            filters.map(|f| rumqttc::SubscribeFilter::new(f.to_owned(), QoS::AtLeastOnce)).collect();
         if filters.is_empty() {
             return Ok(());
         }
         // Never the waiting form: the one who would make room in the queue is this task.
-        self.client
-            .try_subscribe_many(filters)
-            .map_err(|error| error.to_string())?;
-        tracing::info!(
-            channel = &*self.channel,
-            broker = self.broker,
-            "connected to the broker"
-        );
+        self.client.try_subscribe_many(filters).map_err(|error| error.to_string())?;
+        tracing::info!(channel = &*self.channel, broker = self.broker, "connected to the broker");
         Ok(())
     }
 
@@ -224,11 +201,7 @@ impl Link {
         let Ok(topic) = std::str::from_utf8(&message.topic) else {
             return Vec::new();
         };
-        let message = Message {
-            topic,
-            payload: &message.payload,
-            retained: message.retain,
-        };
+        let message = Message { topic, payload: &message.payload, retained: message.retain };
         self.inbox.take(message, now())
     }
 
@@ -280,10 +253,7 @@ impl Link {
     }
 
     fn count(&self, outcome: &'static str) {
-        let request = Request {
-            channel: self.channel.to_string(),
-            outcome,
-        };
+        let request = Request { channel: self.channel.to_string(), outcome };
         self.context.metrics.requests.get_or_create(&request).inc();
     }
 }
@@ -319,9 +289,7 @@ fn connection(channel: &str, settings: &Settings, context: &Context) -> (AsyncCl
     let room = READ_AT_ONCE + 2;
     let (client, mut events) = AsyncClient::builder(options).capacity(room).build();
     let mut network = NetworkOptions::new();
-    network
-        .set_connection_timeout(settings.timeout.as_secs().max(1))
-        .set_tcp_nodelay(true);
+    network.set_connection_timeout(settings.timeout.as_secs().max(1)).set_tcp_nodelay(true);
     events.set_network_options(network);
     (client, events)
 }

@@ -35,20 +35,13 @@ impl<'a> Payload<'a> {
                 Some(json) => json.pointer(pointer).map_or(Said::Nothing, of_json),
                 None => Said::Unreadable,
             },
-            None => self
-                .text()
-                .and_then(of_text)
-                .map_or(Said::Unreadable, Said::Value),
+            None => self.text().and_then(of_text).map_or(Said::Unreadable, Said::Value),
         }
     }
 
     /// `online` / `offline` in any case, plain or as `{"state":"online"}`; `None` where it says neither.
     pub fn is_online(&mut self) -> Option<bool> {
-        let stated = self
-            .json()
-            .and_then(|json| json.get("state"))
-            .and_then(Json::as_str)
-            .map(str::to_owned);
+        let stated = self.json().and_then(|json| json.get("state")).and_then(Json::as_str).map(str::to_owned);
         let word = stated.or_else(|| self.text().map(str::to_owned))?;
         match word.to_ascii_lowercase().as_str() {
             "online" => Some(true),
@@ -62,9 +55,7 @@ impl<'a> Payload<'a> {
     }
 
     fn json(&mut self) -> Option<&Json> {
-        self.json
-            .get_or_insert_with(|| serde_json::from_slice(self.bytes).ok())
-            .as_ref()
+        self.json.get_or_insert_with(|| serde_json::from_slice(self.bytes).ok()).as_ref()
     }
 }
 
@@ -126,10 +117,7 @@ mod tests {
     #[test]
     fn a_plain_payload_is_a_number_a_bool_or_a_text() {
         assert_eq!(said(" 23.5\n", None), Said::Value(Value::Number(23.5)));
-        assert_eq!(
-            said("18446744073709551615", None),
-            Said::Value(Value::Unsigned(u64::MAX))
-        );
+        assert_eq!(said("18446744073709551615", None), Said::Value(Value::Unsigned(u64::MAX)));
         assert_eq!(said("-4", None), Said::Value(Value::Signed(-4)));
         assert_eq!(said("false", None), Said::Value(Value::Bool(false)));
         assert_eq!(said("OPEN", None), Said::Value(Value::Text("OPEN".into())));

@@ -33,17 +33,11 @@ struct Texts {
 
 impl Boards {
     pub fn new(settings: Settings) -> Self {
-        let boards = settings.boards.into_iter().map(|board| Asked {
-            board,
-            in_doubt: false,
-        });
+        let boards = settings.boards.into_iter().map(|board| Asked { board, in_doubt: false });
         Self {
             boards: boards.collect(),
             line: Line::new(&settings.wire, settings.timeout),
-            texts: Texts {
-                open: "open".into(),
-                closed: "closed".into(),
-            },
+            texts: Texts { open: "open".into(), closed: "closed".into() },
         }
     }
 
@@ -69,10 +63,7 @@ impl Ask for Boards {
         readings: &mut Vec<Reading>,
     ) -> Result<Answer, Failure> {
         let Asked { board, in_doubt } = &mut self.boards[device];
-        let asked = self
-            .line
-            .ask(link, board.address, board.cells.len(), *in_doubt)
-            .await;
+        let asked = self.line.ask(link, board.address, board.cells.len(), *in_doubt).await;
         match asked {
             Ok(_) => *in_doubt = false,
             Err(Failure::Silent | Failure::Wrong) => *in_doubt = true,
@@ -86,13 +77,11 @@ impl Ask for Boards {
 fn cells(board: &Board, status: &Status, texts: &Texts, at: Millis) -> impl Iterator<Item = Reading> {
     let Protocol::LockBoard8a { feedback, first_byte } = board.protocol;
     let cells = board.cells.iter().enumerate();
-    cells.map(
-        move |(cell, &point)| match status.is_open(cell, feedback, first_byte) {
-            Some(open) => {
-                let text = if open { &texts.open } else { &texts.closed };
-                Reading::good(point, at, Value::Text(text.clone()))
-            }
-            None => Reading::bad(point, at, Reason::Unreadable),
-        },
-    )
+    cells.map(move |(cell, &point)| match status.is_open(cell, feedback, first_byte) {
+        Some(open) => {
+            let text = if open { &texts.open } else { &texts.closed };
+            Reading::good(point, at, Value::Text(text.clone()))
+        }
+        None => Reading::bad(point, at, Reason::Unreadable),
+    })
 }

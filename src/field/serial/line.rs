@@ -25,10 +25,7 @@ pub struct Line {
 
 impl Line {
     pub fn new(wire: &Wire, timeout: Duration) -> Self {
-        Self {
-            timeout,
-            quiet: QUIET.max(wire.silence()),
-        }
+        Self { timeout, quiet: QUIET.max(wire.silence()) }
     }
 
     /// The state of all cells of one board. `in_doubt`: its last question got no answer in time, or something else;

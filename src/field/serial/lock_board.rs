@@ -27,9 +27,7 @@ pub fn request(address: u8) -> [u8; 5] {
 /// right in length, address and check byte, or where two contradict each other.
 pub fn reply(bytes: &[u8], address: u8, cells: usize) -> Option<Status> {
     let statuses = if cells <= CELLS_SMALL { 3 } else { 7 };
-    let mut frames = bytes
-        .windows(statuses + 4)
-        .filter_map(|frame| status(frame, address));
+    let mut frames = bytes.windows(statuses + 4).filter_map(|frame| status(frame, address));
     let first = frames.next()?;
     frames.all(|other| other == first).then(|| Status(first.to_vec()))
 }
@@ -83,17 +81,11 @@ mod tests {
         let channel_1 = [0x80, 0x01, 0x00, 0x00, 0x01, 0x33, 0xB3];
         assert_eq!(open_cells(&channel_1, 24, FirstByte::Last), [1]);
         assert_eq!(open_cells(&channel_1, 24, FirstByte::First), [17]);
-        assert_eq!(
-            open_cells(&[0x80, 0x01, 0x00, 0x00, 0x02, 0x33, 0xB0], 24, FirstByte::Last),
-            [2]
-        );
+        assert_eq!(open_cells(&[0x80, 0x01, 0x00, 0x00, 0x02, 0x33, 0xB0], 24, FirstByte::Last), [2]);
         let nothing = [0x80, 0x01, 0x00, 0x00, 0x00, 0x33, 0xB2];
         assert!(open_cells(&nothing, 8, FirstByte::Last).is_empty());
         let status = reply(&nothing, 1, 8).unwrap();
-        assert_eq!(
-            status.is_open(0, Feedback::DoorClosing, FirstByte::Last),
-            Some(true)
-        );
+        assert_eq!(status.is_open(0, Feedback::DoorClosing, FirstByte::Last), Some(true));
         assert_eq!(status.is_open(24, Feedback::DoorClosing, FirstByte::Last), None);
     }
 
@@ -111,18 +103,10 @@ mod tests {
         assert!(reply(&[&[0xFA, 0xFD, 0x99, 0x99][..], &good, &[0x00]].concat(), 1, 8).is_some());
         assert_eq!(reply(&good, 2, 8), None, "another board's");
         assert_eq!(reply(&good[..6], 1, 8), None, "cut");
-        assert_eq!(
-            reply(&[0x80, 0x01, 0x00, 0x00, 0x01, 0x33, 0xB2], 1, 8),
-            None,
-            "wrong check byte"
-        );
+        assert_eq!(reply(&[0x80, 0x01, 0x00, 0x00, 0x01, 0x33, 0xB2], 1, 8), None, "wrong check byte");
         assert_eq!(reply(&request(1), 1, 8), None, "our own echo");
         let other = [0x80, 0x01, 0x00, 0x00, 0x02, 0x33, 0xB0];
-        assert_eq!(
-            reply(&[good, other].concat(), 1, 8),
-            None,
-            "two that contradict each other"
-        );
+        assert_eq!(reply(&[good, other].concat(), 1, 8), None, "two that contradict each other");
         assert!(reply(&[good, good].concat(), 1, 8).is_some());
     }
 }

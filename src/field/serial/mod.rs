@@ -31,10 +31,7 @@ pub struct Board {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// The "485 lock board" family 8A/80/82, XOR check byte.
-    LockBoard8a {
-        feedback: Feedback,
-        first_byte: FirstByte,
-    },
+    LockBoard8a { feedback: Feedback, first_byte: FirstByte },
 }
 
 /// What a set bit (0x11, "contact closed") means; it depends on how the lock's feedback is wired.
