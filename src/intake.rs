@@ -322,7 +322,10 @@ impl Corridor {
             outcome.told.iter().filter(|c| c.kind == "ticket.opened").map(|c| c.at).collect();
         self.fill(outcome);
         if !is_blank(&self.page) {
-            self.write(doors, now, tries).await;
+            if !self.write(doors, now, tries).await {
+                // Page and answers stay for a last try; what is not on the disk is told to nobody.
+                return;
+            }
             let durable = time::now();
             for at in opened {
                 self.intake.metrics.ticket_durable.observe((durable - at).max(0) as f64 / 1000.0);
@@ -380,7 +383,8 @@ impl Corridor {
         }
     }
 
-    async fn write(&mut self, doors: &Doors, now: Millis, tries: Option<u32>) {
+    /// Whether the page is on the disk.
+    async fn write(&mut self, doors: &Doors, now: Millis, tries: Option<u32>) -> bool {
         self.page.at = now;
         self.page.synced = self.synced;
         let mut tried = 0;
@@ -395,7 +399,8 @@ impl Corridor {
                         tracing::info!(tried, "the journal can be written again");
                         doors.trouble.send_replace(None);
                     }
-                    break;
+                    self.page = Page::default();
+                    return true;
                 }
                 Err(error) => {
                     if tried == 0 {
@@ -408,14 +413,13 @@ impl Corridor {
                     if tries.is_some_and(|tries| tried >= tries) {
                         let events = self.page.events.len();
                         tracing::error!(%error, events, "stopping without having written the last events");
-                        break;
+                        return false;
                     }
                     doors.pulse.send_modify(|pulse| *pulse = pulse.wrapping_add(1));
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }
         }
-        self.page = Page::default();
     }
 
     /// What can wait: metrics, handing over to the history, old events and readings.

@@ -19,6 +19,7 @@ use super::table::{Paint, Table, paint, width};
 use super::{Daemon, print};
 use crate::app::{House, Start};
 use crate::reading::Millis;
+use crate::sim::crm::Arrival;
 use crate::sim::{Compound, STEPS, Step};
 use crate::ticket::Ticket;
 use crate::{config, time};
@@ -176,55 +177,18 @@ impl Seen {
 
     fn arrived(&self, compound: &Compound) -> bool {
         let arrivals = compound.crm.arrivals();
-        self.ways.values().all(|way| arrivals.iter().any(|a| a.id == way.opened_event))
+        self.ways.values().all(|way| way.at_crm(&arrivals).is_some())
     }
 
-    /// The table at the end, and how many faults it shows.
+    /// What is to be read at the end, and how many faults it shows.
     fn summary(&self, compound: &Compound, complete: bool) -> (String, usize) {
         let arrivals = compound.crm.arrivals();
-        let mut faults = Vec::new();
-        let mut table = Table::new(&["NUMBER", "DELAY", "PULLED", "AT CRM", "GONE", "CRM'S ID", "TITLE"]);
-        let mut by_subject = BTreeMap::<(String, String), u32>::new();
-        for way in self.ways.values() {
-            let t = &way.ticket;
-            let at_crm = arrivals.iter().find(|a| a.id == way.opened_event);
-            let subject = t.point.as_ref().or(t.device.as_ref()).map_or("", |s| s).to_owned();
-            *by_subject.entry((t.rule.to_string(), subject)).or_default() += 1;
-            if way.opened != 1 {
-                faults.push(format!("{} was opened {} times", t.number, way.opened));
-            }
-            if at_crm.is_none() {
-                faults.push(format!("{} did not arrive at the CRM", t.number));
-            }
-            let after = |at: Millis| format!("+{} ms", at - t.opened_at);
-            table.row(vec![
-                (&t.number).into(),
-                format!("{:.1} s", (t.opened_at - t.since) as f64 / 1000.0).into(),
-                after(way.pulled_at).into(),
-                at_crm.map_or("never".into(), |a| after(a.at)).into(),
-                format!("{}×", way.cleared).into(),
-                t.external_id.clone().unwrap_or_default().into(),
-                (&t.title).into(),
-            ]);
-        }
-        let expected = compound.expected();
-        for (key, times) in &by_subject {
-            if !expected.contains(key) {
-                faults.push(format!("a ticket of {} on {} was not in the script", key.0, key.1));
-            } else if *times != 1 {
-                faults.push(format!("{} on {} has {times} tickets", key.0, key.1));
-            }
-        }
-        for key in expected.iter().filter(|key| complete && !by_subject.contains_key(key)) {
-            faults.push(format!("no ticket of {} on {}", key.0, key.1));
-        }
+        let faults = self.faults(&arrivals, &compound.expected(), complete);
         let repeats: u32 = arrivals.iter().map(|a| a.times - 1).sum();
         let mut text = format!(
-            "\n{}\nDELAY: from the crossing to the opening, as the rule asks. PULLED, AT CRM: from then on.\n",
-            table.render()
-        );
-        text += &format!(
-            "{} tickets, {} events at the CRM, {repeats} sent again after a cut answer and known by their id\n",
+            "\n{}\nDELAY: from the crossing to the opening, as the rule asks. PULLED, AT CRM: from then on.\n\
+             {} tickets, {} events at the CRM, {repeats} sent again after a cut answer and known by their id\n",
+            self.table(&arrivals).render(),
             self.ways.len(),
             arrivals.len(),
         );
@@ -236,12 +200,62 @@ impl Seen {
             text += &format!("{} {fault}\n", paint("✗", Some(Paint::Red)));
         }
         if faults.is_empty() {
-            text += &format!(
-                "{} every ticket was opened, pulled and pushed once\n",
-                paint("✓", Some(Paint::Green))
-            );
+            let tick = paint("✓", Some(Paint::Green));
+            text += &format!("{tick} every ticket was opened, pulled and pushed once\n");
         }
         (text, faults.len())
+    }
+
+    fn table(&self, arrivals: &[Arrival]) -> Table {
+        let mut table = Table::new(&["NUMBER", "DELAY", "PULLED", "AT CRM", "GONE", "CRM'S ID", "TITLE"]);
+        for way in self.ways.values() {
+            let t = &way.ticket;
+            let after = |at: Millis| format!("+{} ms", at - t.opened_at);
+            table.row(vec![
+                (&t.number).into(),
+                format!("{:.1} s", (t.opened_at - t.since) as f64 / 1000.0).into(),
+                after(way.pulled_at).into(),
+                way.at_crm(arrivals).map_or("never".into(), |a| after(a.at)).into(),
+                format!("{}×", way.cleared).into(),
+                t.external_id.clone().unwrap_or_default().into(),
+                (&t.title).into(),
+            ]);
+        }
+        table
+    }
+
+    /// Whatever is not as the script says: each of its tickets once, with the puller and the CRM, and no other.
+    fn faults(&self, arrivals: &[Arrival], expected: &[(String, String)], complete: bool) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut by_subject = BTreeMap::<(String, String), u32>::new();
+        for way in self.ways.values() {
+            let t = &way.ticket;
+            let subject = t.point.as_ref().or(t.device.as_ref()).map_or("", |s| s).to_owned();
+            *by_subject.entry((t.rule.to_string(), subject)).or_default() += 1;
+            if way.opened != 1 {
+                faults.push(format!("{} was opened {} times", t.number, way.opened));
+            }
+            if way.at_crm(arrivals).is_none() {
+                faults.push(format!("{} did not arrive at the CRM", t.number));
+            }
+        }
+        for (key, times) in &by_subject {
+            if !expected.contains(key) {
+                faults.push(format!("a ticket of {} on {} was not in the script", key.0, key.1));
+            } else if *times != 1 {
+                faults.push(format!("{} on {} has {times} tickets", key.0, key.1));
+            }
+        }
+        for key in expected.iter().filter(|key| complete && !by_subject.contains_key(key)) {
+            faults.push(format!("no ticket of {} on {}", key.0, key.1));
+        }
+        faults
+    }
+}
+
+impl Way {
+    fn at_crm<'a>(&self, arrivals: &'a [Arrival]) -> Option<&'a Arrival> {
+        arrivals.iter().find(|a| a.id == self.opened_event)
     }
 }
 
