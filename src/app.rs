@@ -236,13 +236,18 @@ impl House {
         tracing::info!(%api, "the API listens");
 
         let mut wires = Group::default();
-        let context =
-            field::Context { site: site.clone(), out: batch_in.clone(), stop: wires.stop.clone(), metrics };
         for channel in gateway.channels {
-            let context = context.clone();
+            let (_lane_in, lane) = mpsc::channel(field::ERRANDS_MAX);
+            let context = field::Context {
+                site: site.clone(),
+                out: batch_in.clone(),
+                stop: wires.stop.clone(),
+                metrics: metrics.clone(),
+                lane: Arc::new(tokio::sync::Mutex::new(lane)),
+                pseudonyms: gateway.pseudonyms.clone(),
+            };
             wires.keep(channel.id.clone(), move || field::run(channel.clone(), context.clone()));
         }
-        drop(context);
         tokio::spawn(feed_watchdog(pulse));
         tokio::spawn(show_trouble(trouble, ready.clone()));
         ready.send_modify(|ready| ready.ready = true);

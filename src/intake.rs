@@ -193,8 +193,8 @@ impl Intake {
         let mut remembered = vec![None; self.site.devices.len()];
         for row in std::mem::take(&mut self.devices) {
             if let Some(id) = self.site.device_named(&row.device) {
-                let state = if row.online { DeviceState::Online } else { DeviceState::Offline };
-                remembered[id.0 as usize] = Some(DeviceNow { state, since: Some(row.since), error: row.why });
+                remembered[id.0 as usize] =
+                    Some(DeviceNow { state: row.state, since: Some(row.since), error: row.why });
             }
         }
         remembered
@@ -276,6 +276,7 @@ impl Corridor {
     fn device(&mut self, id: DeviceId, life: Life, at: Millis) {
         let (state, why) = match life {
             Life::Online => (DeviceState::Online, None),
+            Life::Degraded { why } => (DeviceState::Degraded, Some(why)),
             Life::Offline { why } => (DeviceState::Offline, Some(why)),
         };
         let mut live = self.intake.live.lock();
@@ -287,14 +288,17 @@ impl Corridor {
             *now = before;
             return;
         }
-        let online = state == DeviceState::Online;
         *now = DeviceNow { state, since: Some(at), error: why.clone() };
         drop(live);
         let device = self.intake.site.device(id);
         let data = json!({ "device": device.id, "since": time::format(at), "why": why });
-        let kind = if online { "device.online" } else { "device.offline" };
+        let kind = match state {
+            DeviceState::Offline | DeviceState::Unknown => "device.offline",
+            DeviceState::Online => "device.online",
+            DeviceState::Degraded => "device.degraded",
+        };
         self.page.events.push(Draft::new(kind, format!("devices/{}", device.id), at, &data));
-        self.page.devices.push(DeviceRow { device: device.id.clone(), online, since: at, why });
+        self.page.devices.push(DeviceRow { device: device.id.clone(), state, since: at, why });
     }
 
     fn act(&mut self, ask: Ask) {
@@ -432,7 +436,8 @@ impl Corridor {
         for (quality, count) in self.qualities.drain() {
             self.intake.metrics.readings.get_or_create(&QualityLabel { quality }).inc_by(count);
         }
-        for state in [DeviceState::Online, DeviceState::Offline, DeviceState::Unknown] {
+        for state in [DeviceState::Online, DeviceState::Degraded, DeviceState::Offline, DeviceState::Unknown]
+        {
             let live = self.intake.live.lock();
             let devices = 0..self.intake.site.devices.len() as u32;
             let count = devices.filter(|d| live.device(DeviceId(*d)).state == state).count();

@@ -47,19 +47,24 @@
 // Reading order: nouns and tools first, then the way of a reading, then who puts it together.
 pub mod backoff;
 pub mod event;
+pub mod happening;
 pub mod live;
 pub mod logging;
 pub mod metrics;
+pub mod order;
+pub mod pseudonym;
 pub mod reading;
 pub mod secret;
 pub mod ticket;
 pub mod time;
 
+pub mod access;
 pub mod field;
 pub mod refine;
 pub mod rules;
 pub mod store;
 
+pub mod command;
 pub mod intake;
 pub mod sync;
 pub mod web;

@@ -20,6 +20,8 @@ pub enum DeviceState {
     #[default]
     Unknown,
     Online,
+    /// It answers, but not everything or not always.
+    Degraded,
     Offline,
 }
 
@@ -28,6 +30,7 @@ impl DeviceState {
         match self {
             DeviceState::Unknown => "unknown",
             DeviceState::Online => "online",
+            DeviceState::Degraded => "degraded",
             DeviceState::Offline => "offline",
         }
     }

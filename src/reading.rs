@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::happening::Happening;
+use crate::order::Done;
+
 /// Milliseconds since 1970, UTC.
 pub type Millis = i64;
 
@@ -18,6 +21,10 @@ pub struct PointId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceId(pub u32);
 
+/// Index into [`Site::doors`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DoorId(pub u32);
+
 /// What is installed in this compound. Facts about the place, shared read-only by every room.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Site {
@@ -25,6 +32,7 @@ pub struct Site {
     pub name: Arc<str>,
     pub devices: Vec<Device>,
     pub points: Vec<Point>,
+    pub doors: Vec<Door>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +47,18 @@ pub struct Device {
     /// The points of this device are `first_point .. first_point + points`.
     pub first_point: u32,
     pub points: u32,
+    /// The momentary point `<device>.access` or `<device>.locker`: the last word of its events. It stands behind the
+    /// points of all devices, outside of `first_point ..`.
+    pub words: Option<PointId>,
+}
+
+/// What belongs together: a contact, readers, an exit button. What happens at it is told under `doors/<id>`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Door {
+    pub id: Arc<str>,
+    pub place: Arc<str>,
+    /// The momentary point `<door>.access`; its device is the contact's.
+    pub words: PointId,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -161,6 +181,8 @@ pub enum Reason {
     Ambiguous,
     /// A retained MQTT message has no age.
     Retained,
+    /// The device's own word for it: its sensor is broken or not connected.
+    SensorFault,
     /// An answer came, but no value could be made of it (wrong JSON, an unmapped word, not a number).
     Unreadable,
 }
@@ -176,6 +198,7 @@ impl Reason {
             Reason::Offline => "offline",
             Reason::Ambiguous => "ambiguous",
             Reason::Retained => "retained",
+            Reason::SensorFault => "sensor-fault",
             Reason::Unreadable => "unreadable",
         }
     }
@@ -190,19 +213,21 @@ pub struct Reading {
     pub value: Option<Value>,
     pub quality: Quality,
     pub reason: Option<Reason>,
+    /// Where the device itself says its unit; else it is the point's.
+    pub unit: Option<Arc<str>>,
 }
 
 impl Reading {
     pub fn good(point: PointId, at: Millis, value: Value) -> Self {
-        Self { point, at, value: Some(value), quality: Quality::Good, reason: None }
+        Self { point, at, value: Some(value), quality: Quality::Good, reason: None, unit: None }
     }
 
     pub fn uncertain(point: PointId, at: Millis, value: Value, reason: Reason) -> Self {
-        Self { point, at, value: Some(value), quality: Quality::Uncertain, reason: Some(reason) }
+        Self { point, at, value: Some(value), quality: Quality::Uncertain, reason: Some(reason), unit: None }
     }
 
     pub fn bad(point: PointId, at: Millis, reason: Reason) -> Self {
-        Self { point, at, value: None, quality: Quality::Bad, reason: Some(reason) }
+        Self { point, at, value: None, quality: Quality::Bad, reason: Some(reason), unit: None }
     }
 }
 
@@ -214,12 +239,27 @@ pub struct Batch {
     pub readings: Vec<Reading>,
     /// What this shows of the device itself; `None` where it shows nothing (a retained message).
     pub life: Option<Life>,
+    /// What was done at doors and lockers, in the order in which the device tells it. Each is kept.
+    pub happenings: Vec<Happening>,
+    /// What came of an order.
+    pub done: Option<Done>,
+}
+
+impl Batch {
+    pub fn new(device: DeviceId, at: Millis, readings: Vec<Reading>, life: Option<Life>) -> Self {
+        Self { device, at, readings, life, happenings: Vec::new(), done: None }
+    }
 }
 
 /// Whether a device is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Life {
     Online,
+    /// It answers, but not everything or not always, and is asked more rarely for it.
+    Degraded {
+        /// For people: `registers 40–43 are refused (exception 2)`.
+        why: String,
+    },
     Offline {
         /// For people: `no answer within 500 ms`.
         why: String,

@@ -6,8 +6,22 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. Nouns and tools may import each other; elsewhere rooms on one floor may not.
 const FLOORS: &[&[&str]] = &[
-    &["backoff", "event", "live", "logging", "metrics", "reading", "secret", "supervise", "ticket", "time"],
-    &["field", "refine", "rules", "store"],
+    &[
+        "backoff",
+        "event",
+        "happening",
+        "live",
+        "logging",
+        "metrics",
+        "order",
+        "pseudonym",
+        "reading",
+        "secret",
+        "supervise",
+        "ticket",
+        "time",
+    ],
+    &["access", "field", "refine", "rules", "store"],
     &["command", "intake", "sync", "web"],
     &["config"],
     &["app"],

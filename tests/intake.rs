@@ -35,6 +35,7 @@ fn site() -> Arc<Site> {
         polled: true,
         first_point: 0,
         points: 1,
+        words: None,
     };
     let point =
         Point { id: "pump-1.pressure".into(), device: DeviceId(0), unit: None, range: None, deadband: 0.0 };
@@ -43,6 +44,7 @@ fn site() -> Arc<Site> {
         name: "锦绣花园".into(),
         devices: vec![device],
         points: vec![point],
+        doors: vec![],
     })
 }
 
@@ -112,7 +114,7 @@ impl Bench {
     /// The ticket that a low reading opens, once it is in the journal.
     async fn opened(&mut self) -> Ticket {
         let reading = Reading::good(PointId(0), time::now(), Value::Number(100.0));
-        let batch = Batch { device: DeviceId(0), at: reading.at, readings: vec![reading], life: None };
+        let batch = Batch::new(DeviceId(0), reading.at, vec![reading], None);
         self.batches.send(batch).await.unwrap();
         self.head.wait_for(|head| *head > 0).await.unwrap();
         let tickets = self.view.tickets(&store::Filter { limit: 1, ..store::Filter::default() }).unwrap();

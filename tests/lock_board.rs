@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatehouse::field::Context;
-use gatehouse::field::serial::{self, Board, Feedback, FirstByte, Protocol, Settings};
+use gatehouse::field::serial::{self, Board, Feedback, FirstByte, Kind, Locker, Protocol, Settings};
 use gatehouse::field::wire::{Parity, Port, Wire};
 use gatehouse::metrics::Metrics;
 use gatehouse::reading::{Batch, DeviceId, Life, PointId, Reason, Site, Value};
@@ -34,8 +34,7 @@ impl Line {
         let port = Port { path: path.into(), baud: 9600, parity: Parity::None, stop_bits: 1 };
         let (out, batches) = mpsc::channel(16);
         let stop = CancellationToken::new();
-        let context =
-            Context { site: Arc::new(Site::default()), out, stop: stop.clone(), metrics: Metrics::new() };
+        let context = Context::new(Arc::new(Site::default()), out, stop.clone(), Metrics::new());
         let settings = Settings { wire: Wire::Serial(port), timeout: TIMEOUT, boards };
         tokio::spawn(serial::run("lockers".into(), settings, context));
         Self { far, _near: near, batches, stop }
@@ -80,10 +79,14 @@ fn cells(batch: &Batch) -> Vec<String> {
 fn board(id: u32, address: u8, cells: u32) -> Board {
     Board {
         id: DeviceId(id),
-        address,
         poll: POLL,
-        protocol: Protocol::LockBoard8a { feedback: Feedback::DoorClosing, first_byte: FirstByte::Last },
-        cells: (0..cells).map(|cell| PointId(id * 100 + cell)).collect(),
+        kind: Kind::Locker(Locker {
+            address,
+            protocol: Protocol::LockBoard8a { feedback: Feedback::DoorClosing, first_byte: FirstByte::Last },
+            cells: (0..cells).map(|cell| PointId(id * 100 + cell)).collect(),
+            items: vec![],
+            commands: vec![],
+        }),
     }
 }
 
@@ -110,8 +113,10 @@ async fn captured_frames_become_cells() {
 #[tokio::test]
 async fn polarity_and_byte_order_are_the_boards_own() {
     let mut mirrored = board(0, 1, 24);
-    mirrored.protocol =
-        Protocol::LockBoard8a { feedback: Feedback::DoorOpening, first_byte: FirstByte::First };
+    let protocol = Protocol::LockBoard8a { feedback: Feedback::DoorOpening, first_byte: FirstByte::First };
+    if let Kind::Locker(locker) = &mut mirrored.kind {
+        locker.protocol = protocol;
+    }
     let mut line = Line::start(vec![mirrored]);
     line.asked(1).await;
     line.say(&CHANNEL_1).await;
@@ -237,8 +242,7 @@ async fn a_wire_that_breaks_is_told_once_and_taken_up_again() {
     let (far, near) = plug(&path);
     let port = Port { path: path.to_str().unwrap().into(), baud: 9600, parity: Parity::None, stop_bits: 1 };
     let (out, batches) = mpsc::channel(16);
-    let context =
-        Context { site: Arc::new(Site::default()), out, stop: line.stop.clone(), metrics: Metrics::new() };
+    let context = Context::new(Arc::new(Site::default()), out, line.stop.clone(), Metrics::new());
     let settings =
         Settings { wire: Wire::Serial(port), timeout: TIMEOUT, boards: vec![board(0, 1, 2), board(1, 2, 2)] };
     tokio::spawn(serial::run("lockers".into(), settings, context));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatehouse::field::decode::{Order, Transform, Type};
-use gatehouse::field::modbus::{self, Device, Framing, Point, Settings, Table};
+use gatehouse::field::modbus::{self, By, Device, Framing, Point, Settings, Table};
 use gatehouse::field::wire::{Parity, Port, Wire};
 use gatehouse::field::{Context, TIMEOUT_DEFAULT};
 use gatehouse::metrics::Metrics;
@@ -113,6 +113,8 @@ impl Plan {
             order,
             bit,
             transform: Transform::default(),
+            poll: None,
+            by: By::default(),
         });
         self.expected.push(value);
     }
@@ -121,20 +123,8 @@ impl Plan {
 /// One register, read as the device's only point.
 fn device(unit: u8, poll: Duration) -> Device {
     let transform = Transform { scale: Some(0.1), ..Transform::default() };
-    Device {
-        id: DeviceId(unit.into()),
-        unit,
-        poll,
-        points: vec![Point {
-            id: PointId(unit.into()),
-            table: Table::Holding,
-            register: 1,
-            kind: Type::I16,
-            order: Order::Abcd,
-            bit: None,
-            transform,
-        }],
-    }
+    let point = Point { transform, ..Point::new(PointId(unit.into()), Table::Holding, 1, Type::I16) };
+    Device::new(DeviceId(unit.into()), unit, poll, vec![point])
 }
 
 struct Running {
@@ -146,9 +136,8 @@ impl Running {
     fn new(wire: Wire, framing: Framing, timeout: Duration, devices: Vec<Device>) -> Self {
         let (out, batches) = mpsc::channel(64);
         let stop = CancellationToken::new();
-        let settings = Settings { wire, framing, timeout, devices };
-        let context =
-            Context { site: Arc::new(Site::default()), out, stop: stop.clone(), metrics: Metrics::new() };
+        let settings = Settings::new(wire, framing, timeout, devices);
+        let context = Context::new(Arc::new(Site::default()), out, stop.clone(), Metrics::new());
         tokio::spawn(modbus::run("plant".into(), settings, context));
         Self { batches, stop }
     }
@@ -182,7 +171,7 @@ fn is_bad(batch: &Batch, reason: Reason) -> bool {
 
 async fn reads_every_type_in_every_order(wire: Wire, framing: Framing) {
     let plan = Plan::every_type_and_order();
-    let device = Device { id: DeviceId(0), unit: 7, poll: Duration::from_secs(1), points: plan.points };
+    let device = Device::new(DeviceId(0), 7, Duration::from_secs(1), plan.points);
     let mut running = Running::new(wire, framing, TIMEOUT_DEFAULT, vec![device]);
     let batch = running.until(is_good).await;
     assert_eq!(batch.life, Some(Life::Online));

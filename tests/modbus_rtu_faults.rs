@@ -44,22 +44,14 @@ const POINTS: [(u8, u16); 3] = [(1, 100), (1, 200), (2, 100)];
 
 fn device(unit: u8) -> Device {
     let points = POINTS.iter().enumerate().filter(|(_, (u, _))| *u == unit);
-    Device {
-        id: DeviceId(unit.into()),
+    Device::new(
+        DeviceId(unit.into()),
         unit,
-        poll: POLL,
-        points: points
-            .map(|(i, &(_, register))| Point {
-                id: PointId(i as u32),
-                table: Table::Input,
-                register,
-                kind: Type::U16,
-                order: Order::Abcd,
-                bit: None,
-                transform: Transform::default(),
-            })
+        POLL,
+        points
+            .map(|(i, &(_, register))| Point::new(PointId(i as u32), Table::Input, register, Type::U16))
             .collect(),
-    }
+    )
 }
 
 /// What came out of a run: all of it true.
@@ -88,13 +80,8 @@ impl Run {
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
         let port = Port { path: socat.end("near").into(), baud: 115_200, parity: Parity::None, stop_bits: 1 };
-        let settings = Settings {
-            wire: Wire::Serial(port),
-            framing: Framing::Rtu,
-            timeout: TIMEOUT,
-            devices: vec![device(1), device(2)],
-        };
-        let context = Context { site: Arc::new(Site::default()), out, stop, metrics: Metrics::new() };
+        let settings = Settings::new(Wire::Serial(port), Framing::Rtu, TIMEOUT, vec![device(1), device(2)]);
+        let context = Context::new(Arc::new(Site::default()), out, stop, Metrics::new());
         tokio::spawn(modbus::run("rs485-1".into(), settings, context));
 
         let mut batches = Vec::new();

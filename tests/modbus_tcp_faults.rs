@@ -110,33 +110,34 @@ struct Running {
 impl Running {
     fn on(peer: &Peer) -> Self {
         let points = |unit: u8| [100, 200].map(|register| (unit, register));
-        let devices = [1, 2].map(|unit| Device {
-            id: DeviceId(unit.into()),
-            unit,
-            poll: POLL,
-            points: points(unit)
-                .map(|(unit, register)| Point {
-                    id: PointId(truth(unit, register).into()),
-                    table: Table::Holding,
-                    register,
-                    kind: Type::U16,
-                    order: Order::Abcd,
-                    bit: None,
-                    transform: Transform::default(),
-                })
-                .into(),
+        let devices = [1, 2].map(|unit| {
+            Device::new(
+                DeviceId(unit.into()),
+                unit,
+                POLL,
+                points(unit)
+                    .map(|(unit, register)| Point {
+                        id: PointId(truth(unit, register).into()),
+                        table: Table::Holding,
+                        register,
+                        kind: Type::U16,
+                        order: Order::Abcd,
+                        bit: None,
+                        transform: Transform::default(),
+                    })
+                    .into(),
+            )
         });
         let (out, batches) = mpsc::channel(16);
         let stop = CancellationToken::new();
         let metrics = Metrics::new();
-        let settings = Settings {
-            wire: Wire::Tcp { address: peer.address.as_str().into() },
-            framing: Framing::Tcp,
-            timeout: Duration::from_millis(150),
-            devices: devices.into(),
-        };
-        let context =
-            Context { site: Arc::new(Site::default()), out, stop: stop.clone(), metrics: metrics.clone() };
+        let settings = Settings::new(
+            Wire::Tcp { address: peer.address.as_str().into() },
+            Framing::Tcp,
+            Duration::from_millis(150),
+            devices.into(),
+        );
+        let context = Context::new(Arc::new(Site::default()), out, stop.clone(), metrics.clone());
         tokio::spawn(modbus::run("plant".into(), settings, context));
         Self { batches, metrics, _stop: stop.drop_guard() }
     }

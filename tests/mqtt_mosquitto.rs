@@ -145,13 +145,15 @@ impl Channel {
         let stop = CancellationToken::new();
         let metrics = Metrics::new();
         let site = Arc::new(Site { gateway: "cp-017".into(), ..Site::default() });
-        let context = Context { site, out, stop: stop.clone(), metrics: metrics.clone() };
+        let context = Context::new(site, out, stop.clone(), metrics.clone());
         let settings = Settings {
             host: "127.0.0.1".into(),
             port: broker.port,
             client_id: None,
             login: None,
             timeout: Duration::from_secs(2),
+            version: Default::default(),
+            tls: None,
             devices,
         };
         let task = tokio::spawn(mqtt::run("broker".into(), settings, context));
@@ -211,7 +213,14 @@ fn of(batch: &Batch, point: u32) -> Option<&Reading> {
 }
 
 fn device(id: u32, topic: &str, points: Vec<Point>) -> Device {
-    Device { id: DeviceId(id), topic: topic.into(), availability: None, points }
+    Device {
+        id: DeviceId(id),
+        topic: topic.into(),
+        availability: None,
+        dialect: Default::default(),
+        points,
+        commands: vec![],
+    }
 }
 
 fn point(id: u32, json: Option<&str>) -> Point {

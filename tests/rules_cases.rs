@@ -412,7 +412,7 @@ impl<'a> Bench<'a> {
             };
             refine(&mut reading, site.point(point));
             let device = site.point(point).device;
-            let batch = batch.get_or_insert(Batch { device, at: self.now, readings: Vec::new(), life: None });
+            let batch = batch.get_or_insert(Batch::new(device, self.now, Vec::new(), None));
             if batch.device != device {
                 return Err("one answer is of one device".into());
             }

@@ -35,6 +35,7 @@ fn site() -> Arc<Site> {
         name: "锦绣花园".into(),
         devices: vec![device("a", 0), device("b", 1)],
         points: vec![point("a.p", 0), point("b.p", 1)],
+        doors: vec![],
     })
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatehouse::field::Context;
-use gatehouse::field::serial::{self, Board, Feedback, FirstByte, Protocol, Settings};
+use gatehouse::field::serial::{self, Board, Feedback, FirstByte, Kind, Locker, Protocol, Settings};
 use gatehouse::field::wire::{Parity, Port, Wire};
 use gatehouse::metrics::Metrics;
 use gatehouse::reading::{Batch, DeviceId, PointId, Site};
@@ -222,17 +222,20 @@ async fn the_lockers_are_read_by_the_gateways_own_channel_and_survive_being_unpl
     let port = Port { path: path.to_str().unwrap().into(), baud: 9600, parity: Parity::None, stop_bits: 1 };
     let board = Board {
         id: DeviceId(0),
-        address: 1,
         poll: Duration::from_millis(50),
-        protocol: Protocol::LockBoard8a { feedback: Feedback::DoorClosing, first_byte: FirstByte::Last },
-        cells: (0..12).map(PointId).collect(),
+        kind: Kind::Locker(Locker {
+            address: 1,
+            protocol: Protocol::LockBoard8a { feedback: Feedback::DoorClosing, first_byte: FirstByte::Last },
+            cells: (0..12).map(PointId).collect(),
+            items: vec![],
+            commands: vec![],
+        }),
     };
     let settings =
         Settings { wire: Wire::Serial(port), timeout: Duration::from_millis(200), boards: vec![board] };
     let (out, mut batches) = mpsc::channel::<Batch>(4);
     let stop = CancellationToken::new();
-    let context =
-        Context { site: Arc::new(Site::default()), out, stop: stop.clone(), metrics: Metrics::new() };
+    let context = Context::new(Arc::new(Site::default()), out, stop.clone(), Metrics::new());
     tokio::spawn(serial::run("lockers".into(), settings, context));
 
     let mut next = async |wanted: &str| {

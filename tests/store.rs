@@ -10,6 +10,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use gatehouse::event::{Draft, Kinds};
+use gatehouse::live::DeviceState;
 use gatehouse::reading::{Millis, Value};
 use gatehouse::store::{self, DeviceRow, Ends, EpisodeRow, Error, Filter, Kind, Page, Settings, TicketRow};
 use gatehouse::ticket::{Class, Deadlines, Evidence, State, Ticket};
@@ -135,7 +136,12 @@ fn a_commit_that_fails_leaves_nothing_behind_and_uses_no_number() {
         )
         .unwrap();
     let mut page = about("t1", State::Open, T0);
-    page.devices.push(DeviceRow { device: "pump-1".into(), online: true, since: T0, why: None });
+    page.devices.push(DeviceRow {
+        device: "pump-1".into(),
+        state: DeviceState::Online,
+        since: T0,
+        why: None,
+    });
     page.number = Some(1);
     let error = ends.journal.commit(&page).unwrap_err();
     assert!(error.to_string().contains("no room"), "{error}");
@@ -161,7 +167,7 @@ fn reopening_recalls_everything_as_it_was() {
     };
     let device = DeviceRow {
         device: "pump-1".into(),
-        online: false,
+        state: DeviceState::Offline,
         since: T0,
         why: Some("no answer within 500 ms".into()),
     };

@@ -115,6 +115,7 @@ fn settings(section: &mut Section<'_>, kind: Type, wires: &mut Names) -> Kind {
             wire,
             framing,
             timeout: timeout_or(TIMEOUT_DEFAULT),
+            pace: modbus::Pace::default(),
             devices: Vec::new(),
         })
     };
@@ -239,7 +240,16 @@ fn broker(section: &mut Section<'_>, timeout: Duration) -> mqtt::Settings {
         section.later(key, "use `mqtt://` on a network of its own, or to a broker on this machine");
     }
     let (host, port) = url.map(|told| (told.value.host, told.value.port)).unwrap_or_default();
-    mqtt::Settings { host, port, client_id, login, timeout, devices: Vec::new() }
+    mqtt::Settings {
+        host,
+        port,
+        client_id,
+        login,
+        timeout,
+        version: Default::default(),
+        tls: None,
+        devices: Vec::new(),
+    }
 }
 
 /// Both or none; the name may be plain text, the password never.

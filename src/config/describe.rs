@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Gateway;
 use super::kinds::human;
 use crate::field::wire::Wire;
-use crate::field::{Channel, Kind, modbus};
+use crate::field::{Channel, Kind, modbus, serial};
 use crate::reading::{DeviceId, Site};
 use crate::rules::{Over, Rule};
 
@@ -77,6 +77,10 @@ fn describe_device(text: &mut String, site: &Site, id: DeviceId, how: &str) -> s
 fn wire(channel: &Channel) -> String {
     let (name, wire) = match &channel.kind {
         Kind::Mqtt(settings) => return format!("MQTT broker {}:{}", settings.host, settings.port),
+        Kind::Uhppote(settings) => {
+            return format!("UHPPOTE controllers at {}, events on {}", settings.address, settings.listen);
+        }
+        Kind::Osdp(settings) => ("OSDP readers", &settings.wire),
         Kind::Serial(settings) => ("boards", &settings.wire),
         Kind::Modbus(settings) => match (settings.framing, &settings.wire) {
             (modbus::Framing::Tcp, wire) => ("Modbus TCP", wire),
@@ -94,7 +98,15 @@ fn hung(channel: &Channel) -> Vec<(DeviceId, String)> {
     let unit = |unit, poll| format!("unit {unit} every {}", human(poll));
     match &channel.kind {
         Kind::Modbus(settings) => settings.devices.iter().map(|d| (d.id, unit(d.unit, d.poll))).collect(),
-        Kind::Serial(settings) => settings.boards.iter().map(|b| (b.id, unit(b.address, b.poll))).collect(),
+        Kind::Serial(settings) => settings
+            .boards
+            .iter()
+            .map(|b| (b.id, format!("{} every {}", board(&b.kind), human(b.poll))))
+            .collect(),
+        Kind::Osdp(settings) => settings.readers.iter().map(|r| (r.id, unit(r.address, r.poll))).collect(),
+        Kind::Uhppote(settings) => {
+            settings.controllers.iter().map(|c| (c.id, format!("controller {}", c.serial))).collect()
+        }
         Kind::Mqtt(settings) => settings.devices.iter().map(|d| (d.id, d.topic.clone())).collect(),
     }
 }
@@ -108,4 +120,19 @@ fn standing(rule: &Rule) -> String {
 
 fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn board(kind: &serial::Kind) -> String {
+    match kind {
+        serial::Kind::Locker(locker) => format!("unit {}", locker.address),
+        serial::Kind::Meter(meter) => match &meter.protocol {
+            serial::Metering::Dlt645 { address, .. } | serial::Metering::Cjt188 { address, .. } => {
+                match address {
+                    Some(address) => format!("meter {address}"),
+                    None => "the only meter".into(),
+                }
+            }
+            serial::Metering::Mbus { address } => format!("unit {address}"),
+        },
+    }
 }

@@ -112,6 +112,7 @@ impl<'a> Installer<'a> {
                 settings.boards.push(numbers.board(address, poll, protocol, &draft.points));
                 Some(poll)
             }
+            Kind::Osdp(_) | Kind::Uhppote(_) => None,
             Kind::Mqtt(settings) => {
                 let (topic, availability) = topics(&mut section, draft.profile);
                 settings.devices.push(numbers.mqtt(topic, availability, &draft.points));
@@ -241,6 +242,7 @@ impl<'a> Installer<'a> {
             polled: poll.is_some(),
             first_point,
             points: draft.points.len() as u32,
+            words: None,
         });
         self.installed.polls.push(poll);
         for point in draft.points {

@@ -30,13 +30,16 @@ pub(super) fn fits(section: &mut Section<'_>, profile: Option<&Profile>, kind: T
     };
     let needs = match (&profile.transport, kind) {
         (Transport::Modbus { .. }, Type::ModbusTcp | Type::ModbusRtu | Type::ModbusRtuOverTcp)
-        | (Transport::LockBoard8a { .. }, Type::Serial)
+        | (Transport::Locker { .. }, Type::Serial)
         | (Transport::Mqtt { .. }, Type::Mqtt) => {
             factory(section, spot, profile, hung);
             return true;
         }
         (Transport::Modbus { .. }, _) => "`modbus-rtu`, `modbus-tcp` or `modbus-rtu-over-tcp`",
-        (Transport::LockBoard8a { .. }, _) => "`serial`",
+        (Transport::Locker { .. }, _) => "`serial`",
+        (Transport::Meter { .. }, _) => "`serial`",
+        (Transport::Osdp { .. }, _) => "`osdp`",
+        (Transport::Uhppote, _) => "`uhppote`",
         (Transport::Mqtt { .. }, _) => "`mqtt`",
     };
     let what = format!("profile `{}` does not go over a channel of type `{}`", profile.name, kind.word());
@@ -86,8 +89,7 @@ pub(super) fn cells(section: &mut Section<'_>, profile: Option<&Profile>) -> Vec
             "take the points out",
         );
     }
-    let Some(Transport::LockBoard8a { cells_default, cells_max, .. }) =
-        profile.map(|profile| &profile.transport)
+    let Some(Transport::Locker { cells_default, cells_max, .. }) = profile.map(|profile| &profile.transport)
     else {
         if section.entry("profile").is_none() {
             section.missing("profile", "write `profile = \"lock-board-8a\"`: it says what the board speaks");
@@ -121,7 +123,7 @@ pub(super) fn topics(section: &mut Section<'_>, profile: Option<&Profile>) -> (S
     let told: Option<Told<Topic>> = section.require("topic");
     let own = section.take::<Topic>("availability").map(|told| told.value.0);
     let suggested = match profile.map(|profile| &profile.transport) {
-        Some(Transport::Mqtt { availability }) => availability.clone(),
+        Some(Transport::Mqtt { availability, .. }) => availability.clone(),
         _ => None,
     };
     let topic = told.as_ref().map_or("", |told| told.value.0.as_str());
@@ -155,8 +157,8 @@ impl Numbers {
     }
 
     pub fn modbus(&self, unit: u8, poll: Duration, points: &[Point]) -> modbus::Device {
-        let one = |(id, point): (PointId, &Point)| match point.source {
-            Source::Register { table, register, kind, order, bit } => Some(modbus::Point {
+        let one = |(id, point): (PointId, &Point)| match &point.source {
+            &Source::Register { table, register, kind, order, bit, poll, ref by } => Some(modbus::Point {
                 id,
                 table,
                 register,
@@ -164,20 +166,26 @@ impl Numbers {
                 order,
                 bit,
                 transform: point.transform.clone(),
+                poll,
+                by: by.clone(),
             }),
             _ => None,
         };
-        modbus::Device { id: self.device, unit, poll, points: self.points(points).filter_map(one).collect() }
+        modbus::Device {
+            id: self.device,
+            unit,
+            poll,
+            turnaround: Duration::ZERO,
+            merge: modbus::Merge::default(),
+            points: self.points(points).filter_map(one).collect(),
+            commands: Vec::new(),
+        }
     }
 
     pub fn board(&self, address: u8, poll: Duration, protocol: Protocol, points: &[Point]) -> Board {
-        Board {
-            id: self.device,
-            address,
-            poll,
-            protocol,
-            cells: self.points(points).map(|(id, _)| id).collect(),
-        }
+        let cells = self.points(points).map(|(id, _)| id).collect();
+        let locker = serial::Locker { address, protocol, cells, items: Vec::new(), commands: Vec::new() };
+        Board { id: self.device, poll, kind: serial::Kind::Locker(locker) }
     }
 
     pub fn mqtt(&self, topic: String, availability: Option<String>, points: &[Point]) -> mqtt::Device {
@@ -191,6 +199,13 @@ impl Numbers {
             _ => None,
         };
         let points = self.points(points).filter_map(one).collect();
-        mqtt::Device { id: self.device, topic, availability, points }
+        mqtt::Device {
+            id: self.device,
+            topic,
+            availability,
+            dialect: Default::default(),
+            points,
+            commands: Vec::new(),
+        }
     }
 }

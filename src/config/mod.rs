@@ -35,10 +35,11 @@ pub use describe::describe;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use profiles::BUILT_IN as PROFILES;
 
+use crate::pseudonym::Pseudonyms;
 use crate::reading::Site;
 use crate::rules::{Locale, Rule};
 use crate::ticket::Standard;
-use crate::{field, store, sync, web};
+use crate::{access, command, field, store, sync, web};
 use mistakes::{Report, Spot};
 use section::Section;
 use tree::Table;
@@ -56,6 +57,11 @@ pub struct Gateway {
     pub sync: Vec<sync::Target>,
     pub channels: Vec<field::Channel>,
     pub rules: Vec<Rule>,
+    pub access: access::Plan,
+    /// What may be ordered of devices.
+    pub commands: Vec<command::Allowed>,
+    /// Makes pseudonyms of cards and people, where there is a key.
+    pub pseudonyms: Option<Pseudonyms>,
     /// By level, 1 to 3.
     pub levels: BTreeMap<u8, Standard>,
 }
@@ -151,6 +157,9 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
         web: services::api(api, report),
         consumers: services::consumers(&section.tables("consumer"), api, &sync, report),
         sync,
+        access: access::Plan::default(),
+        commands: Vec::new(),
+        pseudonyms: None,
         rules,
         levels: services::levels(section.table("levels").unwrap_or(&nothing), report),
         channels: channels
@@ -162,6 +171,7 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
             name: about.name.into(),
             devices: installed.devices,
             points: installed.points,
+            doors: Vec::new(),
         }),
     };
     section.finish();

@@ -82,6 +82,8 @@ fn register(section: &mut Section<'_>) -> Source {
         kind,
         order: order(section, kind, bits),
         bit: bit(section, kind, bits),
+        poll: None,
+        by: modbus::By::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::mistakes::{Report, Spot};
 use super::points::{self, Means, Topic};
 use super::section::{Section, Told};
 use super::tree::Table;
-use crate::field::profile::{Line, Point, Profile, Transport};
+use crate::field::profile::{Board, Line, Point, Profile, Transport};
 
 /// Name and text of every built-in profile.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -65,7 +65,7 @@ pub(super) fn profile<'a>(name: &str, table: &'a Table, report: &'a Report<'a>) 
     let means = match known.transport {
         Transport::Modbus { .. } => Some(Means::Registers),
         Transport::Mqtt { .. } => Some(Means::Messages),
-        Transport::LockBoard8a { .. } => None,
+        _ => None,
     };
     match means {
         Some(means) => {
@@ -92,13 +92,22 @@ fn about(table: &Table, name: &str, report: &Report<'_>) -> Profile {
     let line = section.table("line").map(|table| line(table, report));
     let transports = [("modbus", 0), ("lock-board-8a", 1), ("mqtt", 2)];
     let transport = match section.word("transport", &transports).map_or(0, |told| told.value) {
-        0 => Transport::Modbus { line },
+        0 => Transport::Modbus { line, merge: Default::default(), turnaround: std::time::Duration::ZERO },
         1 => {
             let cells_max = section.whole("cells_max", 1..=CELLS_MAX).map_or(50, |told| told.value);
             let cells = section.whole("cells", 1..=i128::from(cells_max)).map_or(8, |told| told.value);
-            Transport::LockBoard8a { line, cells_default: cells, cells_max }
+            Transport::Locker {
+                line,
+                board: Board::LockBoard8a,
+                cells_default: cells,
+                cells_max,
+                items: false,
+            }
         }
-        _ => Transport::Mqtt { availability: section.take::<Topic>("availability").map(|told| told.value.0) },
+        _ => Transport::Mqtt {
+            availability: section.take::<Topic>("availability").map(|told| told.value.0),
+            face_terminal: false,
+        },
     };
     if !table.entries.is_empty() && table.get("transport").is_none() {
         section.missing("transport", "write `transport = \"modbus\"`, or `lock-board-8a`, `mqtt`");

@@ -22,6 +22,14 @@ pub enum Type {
     F64,
     /// 16 flags of one register; the value is the text of the set bits (`0,3`), or their names by `map`.
     Bits,
+    /// Four decimal digits of one register, eight of two; a digit above 9 is no value.
+    Bcd16,
+    Bcd32,
+    /// So many bits of one register, from this one (0 the lowest): a number.
+    Field {
+        from: u8,
+        width: u8,
+    },
     /// ASCII, two characters a register, over so many registers.
     Text(u16),
 }
@@ -30,8 +38,8 @@ impl Type {
     /// How many registers it takes.
     pub fn registers(self) -> u16 {
         match self {
-            Type::Bool | Type::U16 | Type::I16 | Type::Bits => 1,
-            Type::U32 | Type::I32 | Type::F32 => 2,
+            Type::Bool | Type::U16 | Type::I16 | Type::Bits | Type::Bcd16 | Type::Field { .. } => 1,
+            Type::U32 | Type::I32 | Type::F32 | Type::Bcd32 => 2,
             Type::U64 | Type::I64 | Type::F64 => 4,
             Type::Text(n) => n,
         }
@@ -60,6 +68,8 @@ pub struct Transform {
     /// Raw word → text: `[("true", "closed"), ("false", "open")]`. A value not named here is unreadable.
     /// Empty: no map.
     pub map: Vec<(String, String)>,
+    /// Raw values by which the device says that its sensor is broken: `7FFF`. Compared as the unsigned word or words.
+    pub faults: Vec<u64>,
 }
 
 /// Beyond this a float no longer holds every whole number.
@@ -102,6 +112,11 @@ pub fn decode_words(kind: Type, order: Order, bit: Option<u8>, words: &[u16]) ->
         Type::I64 => Value::Signed(joined(words, order) as i64),
         Type::F32 => Value::Number(as_written(f32::from_bits(joined(words, order) as u32))?),
         Type::F64 => Value::Number(f64::from_bits(joined(words, order))),
+        Type::Bcd16 | Type::Bcd32 => Value::Unsigned(bcd(joined(words, order))?),
+        Type::Field { from, width } => {
+            let mask = (1u32 << width.min(16)) - 1;
+            Value::Unsigned((u32::from(word(words, order)) >> from.min(15) & mask).into())
+        }
         Type::Text(_) => text(words, order)?,
     })
 }
@@ -126,6 +141,21 @@ fn word(words: &[u16], order: Order) -> u16 {
 
 fn joined(words: &[u16], order: Order) -> u64 {
     ordered(words, order).fold(0, |all, word| all << 16 | u64::from(word))
+}
+
+/// Decimal digits, four bits each.
+fn bcd(mut digits: u64) -> Option<u64> {
+    let (mut value, mut place) = (0, 1);
+    while digits > 0 {
+        let digit = digits & 0xF;
+        if digit > 9 {
+            return None;
+        }
+        value += digit * place;
+        place *= 10;
+        digits >>= 4;
+    }
+    Some(value)
 }
 
 /// The shortest decimal that reads back as this f32: a meter that says 230.2 is not told as 230.1999969.
@@ -292,7 +322,7 @@ mod tests {
 
     fn scaled(scale: f64, offset: f64, raw: Value) -> Option<Value> {
         let scale = Some(scale);
-        Transform { scale, offset, map: vec![] }.apply(raw)
+        Transform { scale, offset, ..Transform::default() }.apply(raw)
     }
 
     #[test]
@@ -356,7 +386,7 @@ mod tests {
 
         #[test]
         fn any_words_decode_without_panic(words: Vec<u16>, bit: Option<u8>, n in 0u16..20, scale: f64) {
-            let t = Transform { scale: Some(scale), offset: 0.1, map: vec![] };
+            let t = Transform { scale: Some(scale), offset: 0.1, ..Transform::default() };
             for kind in [Type::Bool, Type::U16, Type::I32, Type::U64, Type::F32, Type::F64, Type::Bits, Type::Text(n)] {
                 for order in ORDERS {
                     if let Some(Value::Number(v)) = value(kind, order, bit, &t, &words) {

@@ -11,18 +11,79 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::Context;
 use super::life::Turns;
 use super::wire::{Link, Wire};
+use super::{Context, Exchange};
 use crate::backoff::Backoff;
 use crate::metrics::{Metrics, Request};
+use crate::order::Outcome;
 use crate::reading::{Batch, DeviceId, Life, PointId, Reading, Reason};
 use crate::time::now;
 
-/// A protocol, which knows its devices and their questions by number.
+/// A protocol, which knows its devices, their questions and their commands by number.
 pub trait Ask {
     /// The wire was opened anew.
     fn opened(&mut self) {}
+
+    /// Whether devices of this protocol speak without being asked.
+    fn listens(&self) -> bool {
+        false
+    }
+
+    /// What came while nobody was asked: which devices spoke, and what they said.
+    fn overheard(&mut self, _bytes: &[u8]) -> Vec<(usize, Vec<Reading>)> {
+        Vec::new()
+    }
+
+    /// So many questions may be under way at one time.
+    fn together(&self) -> usize {
+        1
+    }
+
+    /// Puts several questions (device, question) at once; what was read of each is appended to its own `readings`.
+    async fn ask_together(
+        &mut self,
+        link: &mut Link,
+        asked: &[(usize, usize)],
+        readings: &mut [Vec<Reading>],
+    ) -> Vec<Result<Answer, Failure>> {
+        let mut outcomes = Vec::with_capacity(asked.len());
+        for (&(device, question), readings) in asked.iter().zip(readings) {
+            outcomes.push(self.ask(link, device, question, readings).await);
+        }
+        outcomes
+    }
+
+    /// Does what was ordered; what was read in doing so (a read-back) is appended to `readings`.
+    async fn act(
+        &mut self,
+        _link: &mut Link,
+        _device: usize,
+        _nth: usize,
+        _readings: &mut Vec<Reading>,
+    ) -> Result<Outcome, Failure> {
+        Ok(Outcome::Failed { why: "nothing can be ordered on this wire".into() })
+    }
+
+    /// Asks a device (or one point of it) in full view.
+    async fn look(
+        &mut self,
+        _link: &mut Link,
+        _device: usize,
+        _point: Option<PointId>,
+    ) -> Result<Vec<Exchange>, Failure> {
+        Ok(Vec::new())
+    }
+
+    /// Whether anyone answers at this address, and how it shows, for people.
+    async fn seek(
+        &mut self,
+        _link: &mut Link,
+        _address: u8,
+        _timeout: Duration,
+    ) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
 
     /// Puts one question to one device; what was read is appended to `readings`.
     async fn ask(
@@ -281,12 +342,8 @@ impl<P: Ask> Poll<P> {
     }
 
     async fn hand_on(&self, index: usize, readings: Vec<Reading>, life: Option<Life>) -> Result<(), Closed> {
-        let batch = Batch {
-            device: self.units[index].device.id,
-            at: readings.iter().map(|r| r.at).max().unwrap_or_else(now),
-            readings,
-            life,
-        };
+        let at = readings.iter().map(|r| r.at).max().unwrap_or_else(now);
+        let batch = Batch::new(self.units[index].device.id, at, readings, life);
         self.out.send(batch).await.map_err(|_| Closed)
     }
 

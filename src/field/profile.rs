@@ -1,9 +1,11 @@
 //! A device type as data: what it is, how it is spoken to, and its points. Where it comes from is not known here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::decode::{Order, Transform, Type};
-use super::modbus::Table;
+use super::modbus::{By, Merge, Table};
+use super::serial::Item;
 use super::wire::Parity;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -23,17 +25,46 @@ pub struct Profile {
 pub enum Transport {
     Modbus {
         line: Option<Line>,
+        merge: Merge,
+        turnaround: Duration,
     },
-    /// The lock boards of the 8A family; the points are its cells.
-    LockBoard8a {
+    /// A locker's board; the points are its cells, and items where it sees them.
+    Locker {
         line: Option<Line>,
+        board: Board,
         cells_default: u8,
         cells_max: u8,
+        items: bool,
     },
+    /// A meter with a protocol of its own.
+    Meter {
+        line: Option<Line>,
+        meter: Meter,
+    },
+    Osdp {
+        line: Option<Line>,
+    },
+    Uhppote,
     Mqtt {
         /// A topic of its own that says whether the device is there; `{topic}` is the device's.
         availability: Option<String>,
+        face_terminal: bool,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Board {
+    LockBoard8a,
+    KrCu16,
+    KrCu48,
+    Winnsen16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meter {
+    Dlt645,
+    Cjt188,
+    Mbus,
 }
 
 /// How a serial device leaves the factory.
@@ -59,9 +90,23 @@ pub struct Point {
 /// Where a point's value comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
-    Register { table: Table, register: u16, kind: Type, order: Order, bit: Option<u8> },
-    Message { topic: Option<String>, json: Option<String> },
+    Register {
+        table: Table,
+        register: u16,
+        kind: Type,
+        order: Order,
+        bit: Option<u8>,
+        poll: Option<Duration>,
+        by: By,
+    },
+    Message {
+        topic: Option<String>,
+        json: Option<String>,
+    },
     Cell,
+    Item(Item),
+    /// A state that the wire's room knows by the point's own name: `tamper`, `power`, `input-2`, `door-1`, `item-3`. Its words.
+    State(&'static [&'static str]),
 }
 
 /// What values of a point look like.
@@ -86,7 +131,11 @@ impl Point {
             Source::Register { kind: Type::Bits | Type::Text(_), .. } => Shape::Text,
             Source::Register { .. } => Shape::Number,
             Source::Message { .. } => Shape::Any,
-            Source::Cell => Shape::Words(vec!["open".into(), "closed".into()]),
+            Source::Cell => words(&["open", "closed"]),
+            Source::State(known) => words(known),
+            Source::Item(Item::Valve) => words(&["open", "closed", "fault"]),
+            Source::Item(Item::BatteryLow) => words(&["yes", "no"]),
+            Source::Item(_) => Shape::Number,
         }
     }
 }
@@ -94,8 +143,15 @@ impl Point {
 impl Transport {
     pub fn line(&self) -> Option<Line> {
         match self {
-            Transport::Modbus { line } | Transport::LockBoard8a { line, .. } => *line,
-            Transport::Mqtt { .. } => None,
+            Transport::Modbus { line, .. }
+            | Transport::Locker { line, .. }
+            | Transport::Meter { line, .. }
+            | Transport::Osdp { line } => *line,
+            Transport::Uhppote | Transport::Mqtt { .. } => None,
         }
     }
+}
+
+fn words(known: &[&str]) -> Shape {
+    Shape::Words(known.iter().map(|word| (*word).to_owned()).collect())
 }

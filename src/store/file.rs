@@ -47,7 +47,7 @@ CREATE TABLE episode(
 ) WITHOUT ROWID;
 CREATE TABLE device(
     id TEXT PRIMARY KEY,
-    online INTEGER NOT NULL,
+    online INTEGER NOT NULL,            -- 0 offline, 1 online, 2 degraded
     since INTEGER NOT NULL,
     why TEXT
 ) WITHOUT ROWID;

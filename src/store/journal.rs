@@ -10,6 +10,7 @@ use tracing::error;
 
 use super::{Error, Kind, file};
 use crate::event;
+use crate::live::DeviceState;
 use crate::reading::Millis;
 use crate::ticket::{State, Ticket};
 
@@ -61,7 +62,7 @@ pub struct EpisodeRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceRow {
     pub device: Arc<str>,
-    pub online: bool,
+    pub state: DeviceState,
     pub since: Millis,
     pub why: Option<String>,
 }
@@ -213,7 +214,12 @@ impl Journal {
     fn devices(&self) -> Result<Vec<DeviceRow>, Error> {
         let mut query = self.db.prepare("SELECT id, online, since, why FROM device")?;
         let rows = query.query_map([], |row| {
-            Ok(DeviceRow { device: row.get(0)?, online: row.get(1)?, since: row.get(2)?, why: row.get(3)? })
+            let state = match row.get(1)? {
+                0 => DeviceState::Offline,
+                2 => DeviceState::Degraded,
+                _ => DeviceState::Online,
+            };
+            Ok(DeviceRow { device: row.get(0)?, state, since: row.get(2)?, why: row.get(3)? })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -301,7 +307,12 @@ fn write_devices(step: &Transaction<'_>, devices: &[DeviceRow]) -> Result<(), Er
     let mut write =
         step.prepare_cached("INSERT OR REPLACE INTO device(id, online, since, why) VALUES (?1, ?2, ?3, ?4)")?;
     for row in devices {
-        write.execute(params![row.device, row.online, row.since, row.why])?;
+        let state = match row.state {
+            DeviceState::Offline | DeviceState::Unknown => 0,
+            DeviceState::Online => 1,
+            DeviceState::Degraded => 2,
+        };
+        write.execute(params![row.device, state, row.since, row.why])?;
     }
     Ok(())
 }

@@ -236,8 +236,10 @@ pub fn site() -> Site {
             polled: true,
             first_point: 0,
             points: 2,
+            words: None,
         }],
         points: vec![point("pump-1.pressure", Some("kPa")), point("pump-1.state", None)],
+        doors: vec![],
     }
 }
 

@@ -68,6 +68,8 @@ mod tests {
             order: Order::Abcd,
             bit: None,
             transform: Transform::default(),
+            poll: None,
+            by: super::super::By::default(),
         }
     }
 

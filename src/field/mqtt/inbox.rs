@@ -90,7 +90,7 @@ fn heard(
         false if readings.is_empty() && !topic::matches(&device.topic, message.topic) => None,
         false => Some(Life::Online),
     };
-    (life.is_some() || !readings.is_empty()).then_some(Batch { device: device.id, at, readings, life })
+    (life.is_some() || !readings.is_empty()).then(|| Batch::new(device.id, at, readings, life))
 }
 
 fn reading(
@@ -128,19 +128,15 @@ fn reading(
 
 /// A point with a scale is a number: where its sensor says a word instead ("error"), that is no value of it.
 fn value(point: &Point, raw: Value) -> Option<Value> {
-    let Transform { scale, offset, map } = &point.transform;
+    let Transform { scale, offset, map, .. } = &point.transform;
     let wants_number = map.is_empty() && (scale.is_some() || *offset != 0.0);
     point.transform.apply(raw).filter(|value| !wants_number || value.number().is_some())
 }
 
 /// Every point bad, the device offline.
 fn gone(device: &Device, reason: Reason, why: String, at: Millis) -> Batch {
-    Batch {
-        device: device.id,
-        at,
-        readings: device.points.iter().map(|point| Reading::bad(point.id, at, reason)).collect(),
-        life: Some(Life::Offline { why }),
-    }
+    let readings = device.points.iter().map(|point| Reading::bad(point.id, at, reason)).collect();
+    Batch::new(device.id, at, readings, Some(Life::Offline { why }))
 }
 
 #[cfg(test)]
@@ -157,6 +153,8 @@ mod tests {
             id: DeviceId(0),
             topic: topic.into(),
             availability: Some("z/door/availability".into()),
+            dialect: Default::default(),
+            commands: Vec::new(),
             points: vec![point(0, Some("/t")), point(1, Some("/h"))],
         }])
     }

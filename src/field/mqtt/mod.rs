@@ -53,7 +53,27 @@ pub struct Settings {
     pub login: Option<(String, Secret)>,
     /// How long connecting may take.
     pub timeout: Duration,
+    pub version: Version,
+    /// `None`: in clear.
+    pub tls: Option<Tls>,
     pub devices: Vec<Device>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    /// MQTT 3.1.1
+    #[default]
+    V311,
+    V5,
+}
+
+/// PEM texts, read by the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Who may sign the broker's certificate; `None`: those whom the system trusts.
+    pub ca: Option<Arc<str>>,
+    /// Our own certificate and its key.
+    pub identity: Option<(Arc<str>, Secret)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +84,29 @@ pub struct Device {
     /// Where the device (or its bridge) says whether it is there, retained: `online` / `offline` or
     /// `{"state":"online"}`. Its last will says `offline`.
     pub availability: Option<String>,
+    pub dialect: Dialect,
     pub points: Vec<Point>,
+    pub commands: Vec<Command>,
+}
+
+/// What messages of a device are.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Dialect {
+    /// Values of its points.
+    #[default]
+    Points,
+    /// A face terminal (`mqtt/face/<id>`): what happens at its door, not values. The device's topic is `mqtt/face/<id>`.
+    FaceTerminal {
+        /// The zone of its clock.
+        timezone: String,
+    },
+}
+
+/// What can be ordered: one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    pub topic: String,
+    pub payload: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -1,13 +1,14 @@
 //! The boards of one line: what they are asked, and what their answers amount to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::line::Line;
 use super::lock_board::Status;
-use super::{Board, Protocol, Settings};
+use super::{Kind, Locker, Protocol, Settings};
 use crate::field::poll::{self, Answer, Ask, Failure};
 use crate::field::wire::Link;
-use crate::reading::{Millis, Reading, Reason, Value};
+use crate::reading::{DeviceId, Millis, Reading, Reason, Value};
 use crate::time::now;
 
 #[derive(Debug)]
@@ -19,7 +20,9 @@ pub struct Boards {
 
 #[derive(Debug)]
 struct Asked {
-    board: Board,
+    id: DeviceId,
+    poll: Duration,
+    board: Locker,
     /// An answer to an older question may still come.
     in_doubt: bool,
 }
@@ -33,7 +36,12 @@ struct Texts {
 
 impl Boards {
     pub fn new(settings: Settings) -> Self {
-        let boards = settings.boards.into_iter().map(|board| Asked { board, in_doubt: false });
+        let boards = settings.boards.into_iter().filter_map(|board| match board.kind {
+            Kind::Locker(locker) => {
+                Some(Asked { id: board.id, poll: board.poll, board: locker, in_doubt: false })
+            }
+            Kind::Meter(_) => None,
+        });
         Self {
             boards: boards.collect(),
             line: Line::new(&settings.wire, settings.timeout),
@@ -43,9 +51,9 @@ impl Boards {
 
     /// As they are polled.
     pub fn devices(&self) -> Vec<poll::Device> {
-        let polled = |Asked { board, .. }: &Asked| poll::Device {
-            id: board.id,
-            every: board.poll,
+        let polled = |Asked { id, poll, board, .. }: &Asked| poll::Device {
+            id: *id,
+            every: *poll,
             points: board.cells.clone(),
             questions: 1,
         };
@@ -62,7 +70,7 @@ impl Ask for Boards {
         _question: usize,
         readings: &mut Vec<Reading>,
     ) -> Result<Answer, Failure> {
-        let Asked { board, in_doubt } = &mut self.boards[device];
+        let Asked { board, in_doubt, .. } = &mut self.boards[device];
         let asked = self.line.ask(link, board.address, board.cells.len(), *in_doubt).await;
         match asked {
             Ok(_) => *in_doubt = false,
@@ -74,8 +82,11 @@ impl Ask for Boards {
     }
 }
 
-fn cells(board: &Board, status: &Status, texts: &Texts, at: Millis) -> impl Iterator<Item = Reading> {
-    let Protocol::LockBoard8a { feedback, first_byte } = board.protocol;
+fn cells(board: &Locker, status: &Status, texts: &Texts, at: Millis) -> impl Iterator<Item = Reading> {
+    let (feedback, first_byte) = match board.protocol {
+        Protocol::LockBoard8a { feedback, first_byte } => (feedback, first_byte),
+        _ => Default::default(),
+    };
     let cells = board.cells.iter().enumerate();
     cells.map(move |(cell, &point)| match status.is_open(cell, feedback, first_byte) {
         Some(open) => {

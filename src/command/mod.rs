@@ -1,0 +1,28 @@
+//! What may be ordered of devices, and whether an order is one of it. Pure.
+//!
+//! An order comes in at the API, is judged here, written down by intake before the wire is told and again when the wire
+//! has answered.
+
+use std::sync::Arc;
+
+use crate::reading::{DeviceId, DoorId, PointId};
+
+/// One line of the allow-list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    pub device: DeviceId,
+    pub action: Arc<str>,
+    pub target: Arc<str>,
+    /// Which of the commands that the wire knows of this device.
+    pub nth: usize,
+    /// What it moves, so that what happens then is understood.
+    pub moves: Option<Moves>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moves {
+    /// A locker's cell.
+    Cell(PointId),
+    /// It lets this door open, like a grant.
+    Door(DoorId),
+}
