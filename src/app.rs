@@ -1,5 +1,6 @@
 //! Wiring, and the order of draining. Read [`House::build`] to see who holds what.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use anyhow::Context as _;
 use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::backoff::Backoff;
 use crate::config::{self, Gateway, Loaded, Mistakes};
 use crate::event::Draft;
+use crate::field::{Errand, Lane};
 use crate::intake::{self, Doors, Intake};
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -169,6 +171,7 @@ impl House {
         let (batch_in, batches) = mpsc::channel(intake::BATCHES_MAX);
         let (ask_in, asks) = mpsc::channel(intake::ASKS_MAX);
         let (tell_in, tells) = mpsc::channel(intake::TELLS_MAX);
+        let (lanes, mut far_lanes) = lanes(&gateway);
         let (head_in, head) = watch::channel(first_head);
         let (pulse_in, pulse) = watch::channel(0);
         let (trouble_in, trouble) = watch::channel(None);
@@ -224,6 +227,7 @@ impl House {
             metrics: metrics.clone(),
             head,
             asks: ask_in.clone(),
+            lanes,
             ready: ready_seen,
             named: named.into_iter().map(|(name, ..)| name).collect(),
         };
@@ -237,13 +241,13 @@ impl House {
 
         let mut wires = Group::default();
         for channel in gateway.channels {
-            let (_lane_in, lane) = mpsc::channel(field::ERRANDS_MAX);
+            let Some(lane) = far_lanes.remove(&channel.id) else { continue };
             let context = field::Context {
                 site: site.clone(),
                 out: batch_in.clone(),
                 stop: wires.stop.clone(),
                 metrics: metrics.clone(),
-                lane: Arc::new(tokio::sync::Mutex::new(lane)),
+                lane,
                 pseudonyms: gateway.pseudonyms.clone(),
             };
             wires.keep(channel.id.clone(), move || field::run(channel.clone(), context.clone()));
@@ -374,6 +378,15 @@ fn rejected(gateway: &str, mistakes: &str) -> Draft {
     let reason: String = mistakes.chars().take(2000).collect();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": reason });
     Draft::new("gateway.config-rejected", format!("gateways/{gateway}"), time::now(), &data)
+}
+
+/// A lane to every wire: its near end, and the far one for the wire's task.
+fn lanes(gateway: &Gateway) -> (HashMap<Arc<str>, mpsc::Sender<Errand>>, HashMap<Arc<str>, Lane>) {
+    let lane = |channel: &field::Channel| {
+        let (near, far) = mpsc::channel(field::ERRANDS_MAX);
+        ((channel.id.clone(), near), (channel.id.clone(), Arc::new(Mutex::new(far))))
+    };
+    gateway.channels.iter().map(lane).unzip()
 }
 
 fn consumers(gateway: &Gateway) -> Vec<(Arc<str>, store::Kind, bool)> {

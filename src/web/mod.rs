@@ -10,11 +10,13 @@ mod gate;
 mod health;
 mod history;
 mod listener;
+pub mod look;
 mod page;
 mod problem;
 mod site;
 mod tickets;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Cursor;
+use crate::field::Errand;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::reading::Site;
@@ -78,6 +81,8 @@ pub struct Rooms {
     pub head: watch::Receiver<u64>,
     /// People's actions, answered by intake.
     pub asks: mpsc::Sender<Ask>,
+    /// By channel: what a technician wants to see of it now.
+    pub lanes: HashMap<Arc<str>, mpsc::Sender<Errand>>,
     pub ready: watch::Receiver<Readiness>,
     /// Consumers that the configuration names; they cannot be forgotten by a call.
     pub named: Vec<Arc<str>>,
@@ -154,6 +159,8 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route("/api/v1/consumers", get(consumers::list))
         .route("/api/v1/consumers/{name}", put(consumers::acknowledge).delete(consumers::forget))
         .route("/api/v1/devices", get(site::devices))
+        .route("/api/v1/devices/{id}/read", post(look::read))
+        .route("/api/v1/channels/{id}/scan", post(look::scan))
         .route("/api/v1/points", get(site::points))
         .route("/api/v1/points/{point}/history", get(history::history))
         .route("/api/v1/tickets", get(tickets::list))

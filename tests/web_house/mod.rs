@@ -85,6 +85,7 @@ impl House {
             metrics: Metrics::new(),
             head: head_seen,
             asks,
+            lanes: Default::default(),
             ready: ready_seen,
             named: vec!["central".into()],
         };
