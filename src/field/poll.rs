@@ -95,13 +95,22 @@ pub trait Ask {
     ) -> Result<Answer, Failure>;
 }
 
-/// A device as it is polled: all its questions make one poll.
+/// A device as it is polled.
 #[derive(Debug)]
 pub struct Device {
     pub id: DeviceId,
+    /// None for a device that is never asked by itself, only ordered.
+    pub rounds: Vec<Round>,
+}
+
+/// Questions of one period: asked together and handed on as one batch, since readings of one instant belong together.
+#[derive(Debug)]
+pub struct Round {
     pub every: Duration,
+    /// The protocol's numbers of them, for [`Ask::ask`].
+    pub questions: Vec<usize>,
+    /// What they read.
     pub points: Vec<PointId>,
-    pub questions: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +150,9 @@ struct Poll<P> {
 
 #[derive(Debug)]
 struct Unit {
-    device: Device,
+    id: DeviceId,
+    device: usize,
+    round: Round,
     turns: Turns,
     /// Which question a poll begins with: the one after the last that failed, so that none is shut out by another.
     first: usize,
@@ -192,7 +203,15 @@ pub async fn run(
     context: Context,
 ) {
     let start = Instant::now();
-    let unit = |device: Device| Unit { turns: Turns::new(device.every, start), device, first: 0 };
+    let units = devices.into_iter().enumerate().flat_map(|(device, Device { id, rounds })| {
+        rounds.into_iter().map(move |round| Unit {
+            turns: Turns::new(round.every, start),
+            id,
+            device,
+            round,
+            first: 0,
+        })
+    });
     let mut poll = Poll {
         counters: Counters::new(&context.metrics, &id),
         id,
@@ -200,7 +219,7 @@ pub async fn run(
         link: None,
         timeout,
         protocol,
-        units: devices.into_iter().map(unit).collect(),
+        units: units.collect(),
         out: context.out,
         health: Health::new(),
     };
@@ -230,9 +249,9 @@ impl<P: Ask> Poll<P> {
     // --- one poll ---
 
     async fn poll(&mut self, index: usize) -> Result<(), Closed> {
-        let Unit { device, first, .. } = &self.units[index];
-        let (first, questions) = (*first, device.questions);
-        let mut readings = Vec::with_capacity(device.points.len());
+        let Unit { round, first, .. } = &self.units[index];
+        let (first, questions) = (*first, round.questions.len());
+        let mut readings = Vec::with_capacity(round.points.len());
         for nth in (0..questions).map(|n| (first + n) % questions) {
             if let Err(failure) = self.read(index, nth, &mut readings).await {
                 self.units[index].first = (nth + 1) % questions;
@@ -261,7 +280,8 @@ impl<P: Ask> Poll<P> {
         let Some(link) = &mut self.link else {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         };
-        let outcome = self.protocol.ask(link, index, nth, readings).await;
+        let Unit { device, round, .. } = &self.units[index];
+        let outcome = self.protocol.ask(link, *device, round.questions[nth], readings).await;
         self.counters.count(&outcome);
         if let Err(Failure::Broken(_)) = outcome {
             self.link = None;
@@ -272,7 +292,7 @@ impl<P: Ask> Poll<P> {
     /// A poll ended early, with these readings.
     async fn failed(&mut self, index: usize, failure: Failure, readings: Vec<Reading>) -> Result<(), Closed> {
         let why = self.why(&failure);
-        debug!(channel = %self.id, device = ?self.units[index].device.id, why, "A poll failed.");
+        debug!(channel = %self.id, device = ?self.units[index].id, why, "A poll failed.");
         let broken = match failure {
             Failure::Doubt { until } => {
                 self.health.answer(&self.id);
@@ -323,7 +343,7 @@ impl<P: Ask> Poll<P> {
 
     /// The points that got no answer are bad; the device is offline when this happens again and again.
     async fn miss(&mut self, index: usize, why: String, mut readings: Vec<Reading>) -> Result<(), Closed> {
-        let Unit { device, turns, .. } = &mut self.units[index];
+        let Unit { round, turns, .. } = &mut self.units[index];
         let life = if readings.is_empty() {
             turns.failed(Instant::now());
             turns.is_offline().then_some(Life::Offline { why })
@@ -332,7 +352,7 @@ impl<P: Ask> Poll<P> {
             Some(Life::Online)
         };
         let at = now();
-        let missed = device.points.iter().copied();
+        let missed = round.points.iter().copied();
         let missed: Vec<_> = missed
             .filter(|point| readings.iter().all(|r| r.point != *point))
             .map(|point| Reading::bad(point, at, Reason::NoAnswer))
@@ -343,7 +363,7 @@ impl<P: Ask> Poll<P> {
 
     async fn hand_on(&self, index: usize, readings: Vec<Reading>, life: Option<Life>) -> Result<(), Closed> {
         let at = readings.iter().map(|r| r.at).max().unwrap_or_else(now);
-        let batch = Batch::new(self.units[index].device.id, at, readings, life);
+        let batch = Batch::new(self.units[index].id, at, readings, life);
         self.out.send(batch).await.map_err(|_| Closed)
     }
 
@@ -387,7 +407,7 @@ impl<P: Ask> Poll<P> {
         warn!(channel = %self.id, error = %e, "The wire is down; it is tried again until it is back.");
         for index in 0..self.units.len() {
             let at = now();
-            let points = self.units[index].device.points.iter();
+            let points = self.units[index].round.points.iter();
             let readings = points.map(|&p| Reading::bad(p, at, Reason::WireDown)).collect();
             let why = e.to_string();
             self.hand_on(index, readings, Some(Life::Offline { why })).await?;
