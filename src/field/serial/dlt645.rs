@@ -234,8 +234,20 @@ mod tests {
 
     fn captured() -> [(u32, u8, bool, Vec<u8>, i64); 6] {
         [
-            (0, 8, true, heard(0x91, &[0x08, 0x33, 0x33, 0x33, 0x33, 0x83, 0x83, 0x33, 0x33, 0xD7, 0x16]), 5050),
-            (0x0201_0100, 4, false, heard(0x91, &[0x06, 0x33, 0x34, 0x34, 0x35, 0x45, 0x56, 0x08, 0x16]), 2312),
+            (
+                0,
+                8,
+                true,
+                heard(0x91, &[0x08, 0x33, 0x33, 0x33, 0x33, 0x83, 0x83, 0x33, 0x33, 0xD7, 0x16]),
+                5050,
+            ),
+            (
+                0x0201_0100,
+                4,
+                false,
+                heard(0x91, &[0x06, 0x33, 0x34, 0x34, 0x35, 0x45, 0x56, 0x08, 0x16]),
+                2312,
+            ),
             (
                 0x0202_0100,
                 6,
@@ -251,7 +263,13 @@ mod tests {
                 11837,
             ),
             (0x0206_0000, 4, true, heard(0x91, &[0x06, 0x33, 0x33, 0x39, 0x35, 0xBA, 0x3C, 0x67, 0x16]), 987),
-            (0x0280_0002, 4, false, heard(0x91, &[0x06, 0x35, 0x33, 0xB3, 0x35, 0xCB, 0x7C, 0x34, 0x16]), 4998),
+            (
+                0x0280_0002,
+                4,
+                false,
+                heard(0x91, &[0x06, 0x35, 0x33, 0xB3, 0x35, 0xCB, 0x7C, 0x34, 0x16]),
+                4998,
+            ),
         ]
     }
 
@@ -304,16 +322,16 @@ mod tests {
     fn what_follows_names_its_place() {
         let di = 0x0000_FF00;
         let first = frame(&METER, 0xB1, &[0x00, 0xFF, 0x00, 0x00, 0x11, 0x22]);
-        assert_eq!(
-            answer(&first, &METER, di),
-            Some(Answer::Data { data: vec![0x11, 0x22], more: true })
-        );
+        assert_eq!(answer(&first, &METER, di), Some(Answer::Data { data: vec![0x11, 0x22], more: true }));
         let second = frame(&METER, 0x92, &[0x00, 0xFF, 0x00, 0x00, 0x33, 0x01]);
         let rest = Answer::Data { data: vec![0x33], more: false };
         assert_eq!(followed_up(&second, &METER, di, 1), Some(rest));
         assert_eq!(followed_up(&second, &METER, di, 2), None);
         assert_eq!(followed_up(&first, &METER, di, 1), None);
-        assert_eq!(follow_up(&METER, di, 1)[12..], frame(&METER, 0x12, &[0x00, 0xFF, 0x00, 0x00, 0x01])[12..]);
+        assert_eq!(
+            follow_up(&METER, di, 1)[12..],
+            frame(&METER, 0x12, &[0x00, 0xFF, 0x00, 0x00, 0x01])[12..]
+        );
     }
 
     #[test]

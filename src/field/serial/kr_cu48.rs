@@ -107,7 +107,7 @@ mod tests {
         let frames = [answered(0, &[1, 2, 3, 4, 5, 6]), answered(5, &[])];
         let mut chance = fuzz::Chance::new(48);
         for _ in 0..2000 {
-            let (bytes, which) = fuzz::stream(&frames, &[0x02, 0x03, 0x75, 0x00], &mut chance);
+            let (bytes, which) = fuzz::stream(&frames, &[0x02, 0x35, 0x00, 0xFA], &mut chance);
             assert_eq!(answer(&bytes, 0).is_some(), which.contains(&0), "{bytes:02X?}");
             assert_eq!(opened(&bytes, 0, 5), which.contains(&1), "{bytes:02X?}");
         }

@@ -33,6 +33,15 @@ pub struct Change {
     pub contact_closed: bool,
 }
 
+/// What boards said by themselves, in order: before the last answer to read-all, and after it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Spoken {
+    pub before: Vec<Change>,
+    pub after: Vec<Change>,
+    /// So many bytes at the end may be the beginning of more.
+    pub rest: usize,
+}
+
 /// `80 AA 00 33 X`
 pub fn read_all(board: u8) -> [u8; SHORT] {
     with_check([READ, board, ALL, READ_MARK])
@@ -69,20 +78,23 @@ pub fn opened(bytes: &[u8], board: u8, cell: u8) -> bool {
     bytes.windows(SHORT).any(opened)
 }
 
-/// What boards said by themselves, in order, and how many bytes from the end may be the beginning of more.
-pub fn changes(bytes: &[u8]) -> (Vec<Change>, usize) {
-    let (mut changes, mut at) = (Vec::new(), 0);
+/// What boards say by themselves in these bytes.
+pub fn changes(bytes: &[u8]) -> Spoken {
+    let (mut spoken, mut at) = (Spoken::default(), 0);
     while bytes.len() - at >= SHORT {
         let rest = &bytes[at..];
-        at += match change(&rest[..SHORT]) {
-            Some(change) => {
-                changes.push(change);
-                SHORT
-            }
-            None => another_frame(rest).unwrap_or(1),
+        at += if let Some(change) = change(&rest[..SHORT]) {
+            spoken.after.push(change);
+            SHORT
+        } else if let Some(length) = answer_bytes(rest) {
+            spoken.before.append(&mut spoken.after);
+            length
+        } else {
+            1
         };
     }
-    (changes, bytes.len() - at)
+    spoken.rest = bytes.len() - at;
+    spoken
 }
 
 /// A contact is a door by how the lock's feedback is wired.
@@ -92,7 +104,9 @@ pub fn is_open(contact_closed: bool, feedback: Feedback) -> bool {
 
 fn change(frame: &[u8]) -> Option<Change> {
     match *frame {
-        [CHANGED, board, cell @ 1.., contact @ (CONTACT_CLOSED | CONTACT_OPEN), _] if is_right(frame) => {
+        [CHANGED, board, cell @ 1..=0xFF, contact @ (CONTACT_CLOSED | CONTACT_OPEN), _]
+            if is_right(frame) =>
+        {
             Some(Change { board, cell: cell - 1, contact_closed: contact == CONTACT_CLOSED })
         }
         _ => None,
@@ -100,10 +114,10 @@ fn change(frame: &[u8]) -> Option<Change> {
 }
 
 /// The length of an answer that begins here: what stands inside of it is no word of a board's own.
-fn another_frame(bytes: &[u8]) -> Option<usize> {
+fn answer_bytes(bytes: &[u8]) -> Option<usize> {
     let board = *bytes.get(1)?;
-    let all = |cells| bytes.get(..all_bytes(cells)).and_then(|frame| statuses(frame, board)).map(|s| s.len() + 4);
-    all(CELLS_SMALL + 1).or_else(|| all(CELLS_SMALL))
+    let lengths = [all_bytes(CELLS_SMALL + 1), all_bytes(CELLS_SMALL)];
+    lengths.into_iter().find(|n| bytes.get(..*n).is_some_and(|frame| statuses(frame, board).is_some()))
 }
 
 fn statuses(frame: &[u8], address: u8) -> Option<&[u8]> {
@@ -191,12 +205,13 @@ mod tests {
     fn a_boards_own_word_is_found_but_not_inside_of_an_answer() {
         let word = [0x82, 0x01, 0x02, 0x11, 0x90];
         let second = Change { board: 1, cell: 1, contact_closed: true };
-        assert_eq!(changes(&[&word[..], &CHANNEL_1, &word, &[0x82, 0x01]].concat()), (vec![second; 2], 2));
-        assert_eq!(changes(&[0x82, 0x01, 0x02, 0x11, 0x91]).0, [], "wrong check byte");
-        assert_eq!(changes(&[0x82, 0x01, 0x00, 0x22, 0xA1]).0, [], "the question for the firmware");
+        let spoken = changes(&[&[0x99], &word[..], &CHANNEL_1, &word, &word, &[0x82, 0x01]].concat());
+        assert_eq!(spoken, Spoken { before: vec![second], after: vec![second; 2], rest: 2 });
+        assert!(changes(&[0x82, 0x01, 0x02, 0x11, 0x91]).after.is_empty(), "wrong check byte");
+        assert!(changes(&[0x82, 0x01, 0x00, 0x22, 0xA1]).after.is_empty(), "the question for the firmware");
         let mut answer = vec![0x80, 0x01, 0x82, 0x01, 0x02, 0x11, 0x90, 0, 0, 0x33];
         answer.push(answer.iter().fold(0, |x, b| x ^ b));
-        assert_eq!(changes(&answer), (vec![], 0), "cells that happen to read like a word");
+        assert_eq!(changes(&answer), Spoken::default(), "cells that happen to read like a word");
     }
 
     #[test]
@@ -210,8 +225,8 @@ mod tests {
                 }
             }
             opened(bytes, 1, 0);
-            let (changes, rest) = changes(bytes);
-            assert!(changes.len() * SHORT + rest <= bytes.len() && rest < SHORT);
+            let Spoken { before, after, rest } = changes(bytes);
+            assert!((before.len() + after.len()) * SHORT + rest <= bytes.len() && rest < SHORT);
         });
     }
 
@@ -221,7 +236,7 @@ mod tests {
         let mut chance = fuzz::Chance::new(7);
         for _ in 0..2000 {
             let (bytes, which) = fuzz::stream(&words, &[0xFA, 0xFD, 0x99, 0x00, 0x11], &mut chance);
-            let boards: Vec<_> = changes(&bytes).0.iter().map(|c| usize::from(c.board) - 1).collect();
+            let boards: Vec<_> = changes(&bytes).after.iter().map(|c| usize::from(c.board) - 1).collect();
             assert_eq!(boards, which, "{bytes:02X?}");
         }
     }
