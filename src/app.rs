@@ -1,5 +1,6 @@
 //! Wiring, and the order of draining. Read [`House::build`] to see who holds what.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -168,6 +169,7 @@ impl House {
 
         let (batch_in, batches) = mpsc::channel(intake::BATCHES_MAX);
         let (ask_in, asks) = mpsc::channel(intake::ASKS_MAX);
+        let (wish_in, wishes) = mpsc::channel(intake::WISHES_MAX);
         let (tell_in, tells) = mpsc::channel(intake::TELLS_MAX);
         let (head_in, head) = watch::channel(first_head);
         let (pulse_in, pulse) = watch::channel(0);
@@ -181,6 +183,9 @@ impl House {
             epoch: epoch.clone(),
         };
         let devices = std::mem::take(&mut remembered.devices);
+        let orders = std::mem::take(&mut remembered.orders);
+        let saved = std::mem::take(&mut remembered.access);
+        let (lanes, mut far_ends) = lanes(&gateway.channels);
         let engine = Engine::new(plan, site.clone(), memory(remembered), time::now());
         let intake = Intake {
             site: site.clone(),
@@ -191,13 +196,19 @@ impl House {
             live: live.clone(),
             metrics: metrics.clone(),
             devices,
+            access: gateway.access.clone(),
+            saved,
+            commands: gateway.commands.clone(),
+            orders,
+            lanes: lanes.clone(),
             keep: intake::Keep {
                 events: gateway.store.events_keep,
                 readings: gateway.store.readings_keep,
                 disk_limit: gateway.store.disk_limit,
             },
         };
-        let doors = Doors { batches, asks, tells, head: head_in, trouble: trouble_in, pulse: pulse_in };
+        let doors =
+            Doors { batches, asks, wishes, tells, head: head_in, trouble: trouble_in, pulse: pulse_in };
         let (farewell, farewell_reason) = oneshot::channel();
         let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason)?;
 
@@ -224,6 +235,8 @@ impl House {
             metrics: metrics.clone(),
             head,
             asks: ask_in.clone(),
+            wishes: wish_in,
+            lanes,
             ready: ready_seen,
             named: named.into_iter().map(|(name, ..)| name).collect(),
         };
@@ -237,13 +250,15 @@ impl House {
 
         let mut wires = Group::default();
         for channel in gateway.channels {
-            let (_lane_in, lane) = mpsc::channel(field::ERRANDS_MAX);
+            let Some(lane) = far_ends.remove(&channel.id) else {
+                continue;
+            };
             let context = field::Context {
                 site: site.clone(),
                 out: batch_in.clone(),
                 stop: wires.stop.clone(),
                 metrics: metrics.clone(),
-                lane: Arc::new(tokio::sync::Mutex::new(lane)),
+                lane,
                 pseudonyms: gateway.pseudonyms.clone(),
             };
             wires.keep(channel.id.clone(), move || field::run(channel.clone(), context.clone()));
@@ -327,6 +342,17 @@ impl House {
         whole
     }
 }
+
+/// A lane to each wire: the near ends for whoever wants something of it, the far ends for the wires.
+fn lanes(channels: &[field::Channel]) -> (NearEnds, HashMap<Arc<str>, field::Lane>) {
+    let ends = channels.iter().map(|channel| {
+        let (near, far) = mpsc::channel(field::ERRANDS_MAX);
+        ((channel.id.clone(), near), (channel.id.clone(), Arc::new(tokio::sync::Mutex::new(far))))
+    });
+    ends.unzip()
+}
+
+type NearEnds = HashMap<Arc<str>, mpsc::Sender<field::Errand>>;
 
 /// Tasks that end together.
 #[derive(Debug, Default)]

@@ -161,7 +161,8 @@ impl Watched {
             Kind::Opened | Kind::Closed | Kind::Held => false,
         };
         if tell {
-            let mut told = Told::new(super::kind(happening.kind), self.subject(), at, Some(self.words));
+            let words = (!happening.late).then_some(self.words);
+            let mut told = Told::new(super::kind(happening.kind), self.subject(), at, words);
             let mut data = data.clone();
             data.insert("door".into(), (*self.id).into());
             told.data = Json::Object(data);

@@ -84,7 +84,9 @@ impl Watch {
             data.insert("door".into(), (**only.id()).into());
         }
         let subject = format!("devices/{}", device.id);
-        let mut told = Told::new(kind(happening.kind), subject, happening.at, device.words);
+        // What is long past is no occurrence of now.
+        let words = device.words.filter(|_| !happening.late);
+        let mut told = Told::new(kind(happening.kind), subject, happening.at, words);
         told.data = Json::Object(data.clone());
         self.told.push(told);
         for door in self.doors.iter_mut().filter(|door| door.concerns(happening)) {

@@ -1,9 +1,10 @@
 //! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
 //!
-//! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `site` (devices and points),
-//! `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
+//! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
+//! `site` (devices and points), `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
 //! and behind them `problem` (what every refusal looks like).
 
+mod commands;
 mod consumers;
 mod events;
 mod gate;
@@ -15,6 +16,7 @@ mod problem;
 mod site;
 mod tickets;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,8 +31,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Cursor;
+use crate::field::Errand;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::order::Wish;
 use crate::reading::Site;
 use crate::secret::Secret;
 use crate::store::{Outbox, View};
@@ -78,6 +82,10 @@ pub struct Rooms {
     pub head: watch::Receiver<u64>,
     /// People's actions, answered by intake.
     pub asks: mpsc::Sender<Ask>,
+    /// People's orders to devices, answered by intake.
+    pub wishes: mpsc::Sender<Wish>,
+    /// The near ends of the wires' lanes, by channel.
+    pub lanes: HashMap<Arc<str>, mpsc::Sender<Errand>>,
     pub ready: watch::Receiver<Readiness>,
     /// Consumers that the configuration names; they cannot be forgotten by a call.
     pub named: Vec<Arc<str>>,
@@ -154,6 +162,7 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route("/api/v1/consumers", get(consumers::list))
         .route("/api/v1/consumers/{name}", put(consumers::acknowledge).delete(consumers::forget))
         .route("/api/v1/devices", get(site::devices))
+        .route("/api/v1/devices/{id}/commands", post(commands::command))
         .route("/api/v1/points", get(site::points))
         .route("/api/v1/points/{point}/history", get(history::history))
         .route("/api/v1/tickets", get(tickets::list))
