@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::backoff::Backoff;
 use crate::config::{self, Gateway, Loaded, Mistakes};
 use crate::event::Draft;
+use crate::field::{Errand, Lane};
 use crate::intake::{self, Doors, Intake};
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -171,6 +172,7 @@ impl House {
         let (ask_in, asks) = mpsc::channel(intake::ASKS_MAX);
         let (wish_in, wishes) = mpsc::channel(intake::WISHES_MAX);
         let (tell_in, tells) = mpsc::channel(intake::TELLS_MAX);
+        let (lanes, mut far_lanes) = lanes(&gateway);
         let (head_in, head) = watch::channel(first_head);
         let (pulse_in, pulse) = watch::channel(0);
         let (trouble_in, trouble) = watch::channel(None);
@@ -185,7 +187,6 @@ impl House {
         let devices = std::mem::take(&mut remembered.devices);
         let orders = std::mem::take(&mut remembered.orders);
         let saved = std::mem::take(&mut remembered.access);
-        let (lanes, mut far_ends) = lanes(&gateway.channels);
         let engine = Engine::new(plan, site.clone(), memory(remembered), time::now());
         let intake = Intake {
             site: site.clone(),
@@ -250,9 +251,7 @@ impl House {
 
         let mut wires = Group::default();
         for channel in gateway.channels {
-            let Some(lane) = far_ends.remove(&channel.id) else {
-                continue;
-            };
+            let Some(lane) = far_lanes.remove(&channel.id) else { continue };
             let context = field::Context {
                 site: site.clone(),
                 out: batch_in.clone(),
@@ -343,17 +342,6 @@ impl House {
     }
 }
 
-/// A lane to each wire: the near ends for whoever wants something of it, the far ends for the wires.
-fn lanes(channels: &[field::Channel]) -> (NearEnds, HashMap<Arc<str>, field::Lane>) {
-    let ends = channels.iter().map(|channel| {
-        let (near, far) = mpsc::channel(field::ERRANDS_MAX);
-        ((channel.id.clone(), near), (channel.id.clone(), Arc::new(tokio::sync::Mutex::new(far))))
-    });
-    ends.unzip()
-}
-
-type NearEnds = HashMap<Arc<str>, mpsc::Sender<field::Errand>>;
-
 /// Tasks that end together.
 #[derive(Debug, Default)]
 struct Group {
@@ -400,6 +388,15 @@ fn rejected(gateway: &str, mistakes: &str) -> Draft {
     let reason: String = mistakes.chars().take(2000).collect();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": reason });
     Draft::new("gateway.config-rejected", format!("gateways/{gateway}"), time::now(), &data)
+}
+
+/// A lane to every wire: its near end, and the far one for the wire's task.
+fn lanes(gateway: &Gateway) -> (HashMap<Arc<str>, mpsc::Sender<Errand>>, HashMap<Arc<str>, Lane>) {
+    let lane = |channel: &field::Channel| {
+        let (near, far) = mpsc::channel(field::ERRANDS_MAX);
+        ((channel.id.clone(), near), (channel.id.clone(), Arc::new(Mutex::new(far))))
+    };
+    gateway.channels.iter().map(lane).unzip()
 }
 
 fn consumers(gateway: &Gateway) -> Vec<(Arc<str>, store::Kind, bool)> {

@@ -81,6 +81,38 @@ impl Client {
         Ok(())
     }
 
+    /// Each line of the answer as it comes; a refusal is an error in the daemon's own words.
+    pub async fn lines(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+        within: Duration,
+        mut each: impl FnMut(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut request = self.http.post(format!("{}{path}", self.url)).timeout(within);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        let mut response = request.send().await.with_context(|| format!("no answer from {}", self.url))?;
+        let status = response.status();
+        let mut text = Vec::new();
+        while let Some(chunk) = response.chunk().await.context("the daemon broke off")? {
+            text.extend(chunk);
+            while status.is_success()
+                && let Some(end) = text.iter().position(|byte| *byte == b'\n')
+            {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                each(String::from_utf8_lossy(&line).trim())?;
+            }
+        }
+        let text = String::from_utf8_lossy(&text).into_owned();
+        if !status.is_success() {
+            bail!(self.refusal(&Answer { status, text }))
+        }
+        if text.trim().is_empty() { Ok(()) } else { each(text.trim()) }
+    }
+
     /// The text of a good answer; a refusal is an error in the daemon's own words.
     pub async fn text(&self, path: &str) -> anyhow::Result<String> {
         let answer = self.ask(path).await?;

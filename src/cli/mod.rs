@@ -6,9 +6,12 @@ mod demo;
 mod events;
 mod history;
 mod profiles;
+mod read;
+mod scan;
 mod status;
 mod table;
 mod tickets;
+mod wire;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -33,7 +36,7 @@ impl Cli {
     /// What is logged where the environment does not say: the demo speaks for itself.
     pub fn log_level(&self) -> LevelFilter {
         match self.command {
-            Command::Demo(_) => LevelFilter::ERROR,
+            Command::Demo(_) | Command::Read(_) | Command::Scan(_) => LevelFilter::ERROR,
             _ => LevelFilter::INFO,
         }
     }
@@ -47,6 +50,10 @@ pub enum Command {
     Demo(Demo),
     /// Validates the configuration; prints what would run, or all mistakes
     Check(Config),
+    /// Asks one device itself, now: raw bytes and decoded values, or what went wrong on the wire
+    Read(read::Read),
+    /// Finds who answers on a channel: Modbus units, serial boards, MQTT topics
+    Scan(scan::Scan),
     /// How a running daemon is: devices, points, tickets, consumers
     Status(Daemon),
     /// Tickets of a running daemon; without --state or --all those not yet closed
@@ -101,6 +108,8 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
         Command::Run(config) => wait_for(app::run(&config.config)),
         Command::Check(config) => check::check(&config.config),
+        Command::Read(asked) => wait_for(read::read(&asked)),
+        Command::Scan(asked) => wait_for(scan::scan(&asked)),
         Command::Demo(asked) => wait_for(demo::demo(asked.time, asked.listen)),
         Command::Status(daemon) => wait_for(status::status(&daemon)),
         Command::Tickets(tickets) => wait_for(tickets::tickets(&tickets)),

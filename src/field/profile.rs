@@ -1,5 +1,7 @@
 //! A device type as data: what it is, how it is spoken to, and its points. Where it comes from is not known here.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +75,40 @@ pub struct Line {
     pub baud: u32,
     pub parity: Parity,
     pub stop_bits: u8,
+}
+
+impl fmt::Display for Line {
+    /// `9600 8N1`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parity = match self.parity {
+            Parity::None => 'N',
+            Parity::Even => 'E',
+            Parity::Odd => 'O',
+        };
+        write!(f, "{} 8{parity}{}", self.baud, self.stop_bits)
+    }
+}
+
+impl FromStr for Line {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = || {
+            let (baud, rest) = text.trim().split_once(' ')?;
+            let (parity, stop_bits) = match rest.trim().to_ascii_uppercase().as_str() {
+                "8N1" => (Parity::None, 1),
+                "8N2" => (Parity::None, 2),
+                "8E1" => (Parity::Even, 1),
+                "8E2" => (Parity::Even, 2),
+                "8O1" => (Parity::Odd, 1),
+                "8O2" => (Parity::Odd, 2),
+                _ => return None,
+            };
+            let baud = baud.parse().ok().filter(|baud| (300..=1_000_000).contains(baud))?;
+            Some(Line { baud, parity, stop_bits })
+        };
+        read().ok_or_else(|| format!("`{text}` is no setting of a line; write it like `9600 8N1`"))
+    }
 }
 
 /// A point before it belongs to a device.

@@ -15,7 +15,7 @@ mod series;
 mod view;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::event::Stored;
@@ -114,6 +114,11 @@ pub enum Error {
     Interrupted(String),
     #[error("the data directory cannot be used now: {0}")]
     Sql(#[from] rusqlite::Error),
+}
+
+/// Whether a daemon has this data directory open now.
+pub fn in_use(dir: &Path) -> bool {
+    dir.join("lock").exists() && matches!(file::lock(dir), Err(Error::InUse(_)))
 }
 
 /// Opens the data directory, or makes it; brings an older format up to date and checks the journal.

@@ -11,6 +11,7 @@ mod gate;
 mod health;
 mod history;
 mod listener;
+pub mod look;
 mod page;
 mod problem;
 mod site;
@@ -84,7 +85,7 @@ pub struct Rooms {
     pub asks: mpsc::Sender<Ask>,
     /// People's orders to devices, answered by intake.
     pub wishes: mpsc::Sender<Wish>,
-    /// The near ends of the wires' lanes, by channel.
+    /// By channel: what a technician wants to see of it now.
     pub lanes: HashMap<Arc<str>, mpsc::Sender<Errand>>,
     pub ready: watch::Receiver<Readiness>,
     /// Consumers that the configuration names; they cannot be forgotten by a call.
@@ -163,6 +164,8 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route("/api/v1/consumers/{name}", put(consumers::acknowledge).delete(consumers::forget))
         .route("/api/v1/devices", get(site::devices))
         .route("/api/v1/devices/{id}/commands", post(commands::command))
+        .route("/api/v1/devices/{id}/read", post(look::read))
+        .route("/api/v1/channels/{id}/scan", post(look::scan))
         .route("/api/v1/points", get(site::points))
         .route("/api/v1/points/{point}/history", get(history::history))
         .route("/api/v1/tickets", get(tickets::list))

@@ -1,0 +1,128 @@
+//! The way to a wire for `read` and `scan`: through the daemon where it runs, or by taking the wire for a moment where
+//! none does. Never both: two masters on one line answer each other's questions.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::client::Client;
+use super::{Config, Daemon};
+use crate::config::{self, Gateway};
+use crate::field::{self, Channel, Errand, Kind};
+use crate::metrics::Metrics;
+use crate::reading::DeviceId;
+use crate::store;
+
+/// So long that nothing is polled while one looks.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Debug, Args)]
+pub struct Reach {
+    #[command(flatten)]
+    pub config: Config,
+    /// Where the running daemon's API is; without it, where the configuration says
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// A file with the token, where the API asks for one
+    #[arg(long, value_name = "FILE", env = "GATEHOUSE_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// For machines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How the wire is reached.
+pub enum Way {
+    Daemon(Client),
+    Own(Own),
+}
+
+/// A channel of our own, which ends when this is dropped.
+pub struct Own {
+    pub lane: mpsc::Sender<Errand>,
+    _stop: DropGuard,
+}
+
+impl Reach {
+    /// The configuration, or all that is wrong with it.
+    pub fn load(&self) -> anyhow::Result<Gateway> {
+        match config::load(&self.config.config) {
+            Ok(loaded) => Ok(loaded.gateway),
+            Err(mistakes) => {
+                bail!("the configuration is not right; `gatehouse check` says the same:\n{mistakes}")
+            }
+        }
+    }
+
+    /// To `channel`, of which only `device` is of interest, or all.
+    pub fn way(&self, gateway: &Gateway, channel: &str, device: Option<DeviceId>) -> anyhow::Result<Way> {
+        if self.url.is_some() || store::in_use(&gateway.store.dir) {
+            let url = self.url.clone().unwrap_or_else(|| format!("http://{}", local(gateway.web.listen)));
+            let (token_file, json) = (self.token_file.clone(), self.json);
+            return Client::new(&Daemon { url, token_file, json }).map(Way::Daemon);
+        }
+        let Some(found) = gateway.channels.iter().find(|c| *c.id == *channel) else {
+            bail!("there is no channel `{channel}`; {}", channels(gateway));
+        };
+        let mut found = found.clone();
+        quiet(&mut found, device);
+        Ok(Way::Own(own(found, gateway)))
+    }
+}
+
+/// `there is plant, rs485-1`
+pub fn channels(gateway: &Gateway) -> String {
+    let names: Vec<&str> = gateway.channels.iter().map(|channel| &*channel.id).collect();
+    format!("there is {}", names.join(", "))
+}
+
+/// What is open to all is reached here by the loopback.
+fn local(listen: SocketAddr) -> SocketAddr {
+    match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, listen.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, listen.port()).into(),
+        _ => listen,
+    }
+}
+
+fn own(channel: Channel, gateway: &Gateway) -> Own {
+    let (lane, far) = mpsc::channel(field::ERRANDS_MAX);
+    let (out, mut batches) = mpsc::channel(64);
+    let stop = CancellationToken::new();
+    let context = field::Context {
+        lane: Arc::new(Mutex::new(far)),
+        pseudonyms: gateway.pseudonyms.clone(),
+        ..field::Context::new(gateway.site.clone(), out, stop.clone(), Metrics::new())
+    };
+    tokio::spawn(field::run(channel, context));
+    // What devices say by the way is of no interest here.
+    tokio::spawn(async move { while batches.recv().await.is_some() {} });
+    Own { lane, _stop: stop.drop_guard() }
+}
+
+/// Leaves the one device, and lets nobody be polled.
+fn quiet(channel: &mut Channel, device: Option<DeviceId>) {
+    let keep = |id: DeviceId| device.is_none_or(|device| device == id);
+    match &mut channel.kind {
+        Kind::Modbus(settings) => {
+            settings.devices.retain(|d| keep(d.id));
+            for device in &mut settings.devices {
+                device.poll = NEVER;
+                device.points.iter_mut().for_each(|point| point.poll = None);
+            }
+        }
+        Kind::Serial(settings) => {
+            settings.boards.retain(|b| keep(b.id));
+            settings.boards.iter_mut().for_each(|board| board.poll = NEVER);
+        }
+        Kind::Osdp(settings) => settings.readers.retain(|r| keep(r.id)),
+        Kind::Uhppote(settings) => settings.controllers.retain(|c| keep(c.id)),
+        Kind::Mqtt(_) => {}
+    }
+}
