@@ -3,6 +3,8 @@
 //! A script is `seconds what …; seconds what …`; what comes of it is written in the same way: `seconds thing word`.
 #![allow(dead_code)]
 
+pub mod bench;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
