@@ -259,6 +259,7 @@ impl Corridor {
         for reading in &batch.readings {
             self.watch.reading(reading);
         }
+        self.tell_of_access();
         if let Some(done) = batch.done {
             self.done(done, now);
         }

@@ -22,6 +22,7 @@ impl Corridor {
         self.watch.advance(now);
         self.orders_advance(now);
         self.tell_of_access();
+        self.save_access();
         self.intake.engine.advance(now, self.synced);
         let outcome = self.intake.engine.take(now);
         let opened: Vec<Millis> =

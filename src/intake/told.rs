@@ -34,6 +34,10 @@ impl Corridor {
             self.word(&told);
             self.page.events.push(Draft::new(told.kind, told.subject, told.at, &told.data));
         }
+    }
+
+    /// What doors and lockers go on from, with the events that it comes from.
+    pub(super) fn save_access(&mut self) {
         let changed = self.watch.changed().into_iter();
         self.page
             .access
