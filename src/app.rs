@@ -170,6 +170,7 @@ impl House {
 
         let (batch_in, batches) = mpsc::channel(intake::BATCHES_MAX);
         let (ask_in, asks) = mpsc::channel(intake::ASKS_MAX);
+        let (wish_in, wishes) = mpsc::channel(intake::WISHES_MAX);
         let (tell_in, tells) = mpsc::channel(intake::TELLS_MAX);
         let (lanes, mut far_lanes) = lanes(&gateway);
         let (head_in, head) = watch::channel(first_head);
@@ -184,6 +185,8 @@ impl House {
             epoch: epoch.clone(),
         };
         let devices = std::mem::take(&mut remembered.devices);
+        let orders = std::mem::take(&mut remembered.orders);
+        let saved = std::mem::take(&mut remembered.access);
         let engine = Engine::new(plan, site.clone(), memory(remembered), time::now());
         let intake = Intake {
             site: site.clone(),
@@ -194,13 +197,19 @@ impl House {
             live: live.clone(),
             metrics: metrics.clone(),
             devices,
+            access: gateway.access.clone(),
+            saved,
+            commands: gateway.commands.clone(),
+            orders,
+            lanes: lanes.clone(),
             keep: intake::Keep {
                 events: gateway.store.events_keep,
                 readings: gateway.store.readings_keep,
                 disk_limit: gateway.store.disk_limit,
             },
         };
-        let doors = Doors { batches, asks, tells, head: head_in, trouble: trouble_in, pulse: pulse_in };
+        let doors =
+            Doors { batches, asks, wishes, tells, head: head_in, trouble: trouble_in, pulse: pulse_in };
         let (farewell, farewell_reason) = oneshot::channel();
         let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason)?;
 
@@ -227,6 +236,7 @@ impl House {
             metrics: metrics.clone(),
             head,
             asks: ask_in.clone(),
+            wishes: wish_in,
             lanes,
             ready: ready_seen,
             named: named.into_iter().map(|(name, ..)| name).collect(),

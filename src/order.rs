@@ -28,6 +28,8 @@ pub struct Order {
 #[derive(Debug)]
 pub struct Wish {
     pub order: Order,
+    /// Told once it is written down, before the wire is told.
+    pub begun: oneshot::Sender<()>,
     pub answer: oneshot::Sender<Result<Outcome, Refused>>,
 }
 
@@ -61,6 +63,26 @@ pub enum Outcome {
     Failed { why: String },
     /// It may have happened: the device did not answer.
     Unsure { why: String },
+}
+
+impl Outcome {
+    /// Its word, and what is to be said of it.
+    pub fn words(&self) -> (&'static str, &str) {
+        match self {
+            Outcome::Executed { what } => ("executed", what),
+            Outcome::Failed { why } => ("failed", why),
+            Outcome::Unsure { why } => ("unsure", why),
+        }
+    }
+
+    /// From its word; an unknown one says nothing for sure.
+    pub fn of(word: &str, detail: String) -> Self {
+        match word {
+            "executed" => Outcome::Executed { what: detail },
+            "failed" => Outcome::Failed { why: detail },
+            _ => Outcome::Unsure { why: detail },
+        }
+    }
 }
 
 /// Why it was not even tried.

@@ -1,10 +1,12 @@
 //! Nobody is told what is not on the disk: an action whose page cannot be written is not answered as done.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatehouse::access;
 use gatehouse::intake::{Doors, Intake, Keep};
 use gatehouse::live::Live;
 use gatehouse::metrics::Metrics;
@@ -98,10 +100,16 @@ impl Bench {
                 disk_limit: settings.disk_limit,
             },
             devices: Vec::new(),
+            access: access::Plan::default(),
+            saved: Vec::new(),
+            commands: Vec::new(),
+            orders: Vec::new(),
+            lanes: HashMap::new(),
         };
         let doors = Doors {
             batches: batches_out,
             asks: asks_out,
+            wishes: mpsc::channel(1).1,
             tells,
             head: head_in,
             trouble: watch::channel(None).0,

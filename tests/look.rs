@@ -7,8 +7,8 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use crc::{CRC_16_MODBUS, Crc};
-use gateway::Gateway;
 use gatehouse::sim::modbus::{Server, Units};
+use gateway::Gateway;
 use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_serial::{Parity, SerialPort, SerialStream};
@@ -57,7 +57,10 @@ async fn read_shows_bytes_and_values_and_explains_a_wrong_word_order() {
     let read = ran(&gateway, &["read", "meter"]).await;
     let page = text(&read.stdout);
     assert!(read.status.success(), "{page}{}", text(&read.stderr));
-    assert!(page.contains("00 03 33 33 43 66 01 31") || page.contains("33 33 43 66 01 31"), "raw bytes: {page}");
+    assert!(
+        page.contains("00 03 33 33 43 66 01 31") || page.contains("33 33 43 66 01 31"),
+        "raw bytes: {page}"
+    );
     assert!(page.contains("30.5 °C"), "{page}");
     assert!(page.contains("3333 4366"), "the words: {page}");
     assert!(page.contains("CDAB 230.2"), "how it reads otherwise: {page}");
@@ -65,7 +68,8 @@ async fn read_shows_bytes_and_values_and_explains_a_wrong_word_order() {
     let one = text(&ran(&gateway, &["read", "meter.temperature"]).await.stdout);
     assert!(one.contains("30.5 °C") && !one.contains("voltage"), "{one}");
     let json: Json =
-        serde_json::from_slice(&ran(&gateway, &["read", "meter.temperature", "--json"]).await.stdout).unwrap();
+        serde_json::from_slice(&ran(&gateway, &["read", "meter.temperature", "--json"]).await.stdout)
+            .unwrap();
     assert_eq!(json["exchanges"][0]["values"][0]["words"][0], "0131");
     assert_eq!(json["exchanges"][0]["values"][0]["value"], 30.5);
 

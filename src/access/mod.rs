@@ -4,10 +4,20 @@
 //! the window before, it was *forced*; open too long, it is *held*. A locker's cell that opens without an order is
 //! *unexpected*; one that was ordered to open and did not is *jammed*. An acknowledgement is never taken for a door that
 //! opened.
+//!
+//! Readings, happenings and orders go in, each with its own time; [`Watch`] hands out what they amount to. How they are
+//! cut into batches changes nothing. A bad reading never is an event: what was open before it and is open after it was
+//! open all the time.
 
-use std::sync::Arc;
+mod bank;
+mod door;
+mod sense;
+mod watch;
 
+use crate::happening::Kind;
 use crate::reading::{DeviceId, DoorId, Millis, PointId};
+
+pub use watch::Watch;
 
 /// What there is to watch.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,7 +80,60 @@ pub struct Told {
     pub subject: String,
     pub at: Millis,
     pub data: serde_json::Value,
-    /// The momentary point, and the word it reads.
-    pub point: PointId,
-    pub word: Arc<str>,
+    /// The momentary point, where there is one, and the word it reads.
+    pub point: Option<PointId>,
+    pub word: &'static str,
+}
+
+impl Told {
+    /// `kind` is one of `event::KINDS`; its last word is the momentary point's.
+    fn new(kind: &'static str, subject: String, at: Millis, point: Option<PointId>) -> Self {
+        let word = kind.rsplit_once('.').map_or(kind, |(_, word)| word);
+        Self { kind, subject, at, data: serde_json::Value::Null, point, word }
+    }
+}
+
+/// What an order moves, as far as doors and lockers understand it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ordered {
+    Cell(PointId),
+    /// It lets this door open, like a grant.
+    Door(DoorId),
+}
+
+/// How an order ended, as far as it matters here. That a device took it does not mean that anything moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Taken,
+    /// It did not happen.
+    Not,
+    /// It may have happened.
+    Unsure,
+}
+
+/// What a restart goes on from: the state of one door (`doors/<id>`) or bank (`devices/<id>`), private JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    pub subject: String,
+    pub state: String,
+}
+
+/// Contacts are asked once a second and events come over other wires: what explains an opening may arrive this much
+/// after it, and an opening may be seen this much after it happened. So long, nothing is called forced or unexpected.
+pub const GRACE: Millis = 2_000;
+
+/// The event of a happening.
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Card => "access.card",
+        Kind::Keypad => "access.keypad",
+        Kind::Granted => "access.granted",
+        Kind::Denied => "access.denied",
+        Kind::Opened => "access.opened",
+        Kind::Closed => "access.closed",
+        Kind::Forced => "access.forced",
+        Kind::Held => "access.held",
+        Kind::Exit => "access.exit",
+        Kind::Tamper => "access.tamper",
+    }
 }

@@ -3,9 +3,16 @@
 //! An order comes in at the API, is judged here, written down by intake before the wire is told and again when the wire
 //! has answered.
 
+mod desk;
+mod refusals;
+
 use std::sync::Arc;
 
+use crate::access::Ordered;
 use crate::reading::{DeviceId, DoorId, PointId};
+
+pub use desk::{BEGIN_WITHIN, Desk, END_WITHIN, Running, UNDER_WAY_MAX, Verdict};
+pub use refusals::{REFUSALS_TOLD_MAX, Refusals, word};
 
 /// One line of the allow-list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,4 +32,13 @@ pub enum Moves {
     Cell(PointId),
     /// It lets this door open, like a grant.
     Door(DoorId),
+}
+
+impl From<Moves> for Ordered {
+    fn from(moves: Moves) -> Self {
+        match moves {
+            Moves::Cell(point) => Ordered::Cell(point),
+            Moves::Door(door) => Ordered::Door(door),
+        }
+    }
 }

@@ -216,6 +216,14 @@ impl Engine {
         }
     }
 
+    /// An occurrence at a momentary point. It is told of the device, not by it, and so no sign of its life.
+    pub fn word(&mut self, reading: &Reading) {
+        for i in 0..self.by_point[reading.point.0 as usize].len() {
+            let index = self.by_point[reading.point.0 as usize][i];
+            self.reading(index, reading);
+        }
+    }
+
     fn reading(&mut self, index: u32, reading: &Reading) {
         let watch = &mut self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];

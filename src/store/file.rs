@@ -12,7 +12,8 @@ pub const JOURNAL: &str = "journal.db";
 pub const HISTORY: &str = "history.db";
 
 /// The journal's formats; `user_version` says how many of these a file has been through.
-const JOURNAL_FORMATS: [&str; 1] = ["
+const JOURNAL_FORMATS: [&str; 2] = [
+    "
 CREATE TABLE gateway(
     one INTEGER PRIMARY KEY CHECK (one = 1),
     id TEXT NOT NULL,
@@ -67,7 +68,28 @@ CREATE TABLE aside(
     why TEXT NOT NULL,
     PRIMARY KEY (consumer, seq)
 ) WITHOUT ROWID;
-"];
+",
+    "
+CREATE TABLE command(
+    key TEXT PRIMARY KEY,
+    device TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    reason TEXT,
+    by TEXT NOT NULL,
+    begun_at INTEGER NOT NULL,
+    ended_at INTEGER,                   -- NULL: under way
+    outcome TEXT,                       -- executed, failed, unsure
+    detail TEXT
+) WITHOUT ROWID;
+CREATE INDEX command_under_way ON command(begun_at) WHERE ended_at IS NULL;
+CREATE INDEX command_ended ON command(ended_at) WHERE ended_at IS NOT NULL;
+CREATE TABLE access(
+    subject TEXT PRIMARY KEY,           -- doors/<id>, devices/<id>
+    state TEXT NOT NULL
+) WITHOUT ROWID;
+",
+];
 
 /// The history's formats. A block is one point's readings of one flush: rows come in the order of the key,
 /// so that a flush writes whole pages one after the other, which is what flash likes.
@@ -234,6 +256,24 @@ mod tests {
         let last: i64 =
             db.query_row("SELECT last FROM flush INDEXED BY flush_span", [], |row| row.get(0)).unwrap();
         assert_eq!(last, 2);
+    }
+
+    #[test]
+    fn a_journal_of_the_first_format_is_brought_up_to_date_with_all_that_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(JOURNAL);
+        let mut db = writer(&path, Durable::Full).unwrap();
+        migrate(&mut db, &path, &JOURNAL_FORMATS[..1]).unwrap();
+        db.execute("INSERT INTO event VALUES (7, 1, 'device.online', NULL, '{}')", []).unwrap();
+        drop(db);
+        let db = journal(dir.path()).unwrap();
+        assert_eq!(head(&db).unwrap(), 7);
+        for table in ["command", "access"] {
+            let rows = db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
+            assert_eq!(rows.unwrap(), 0, "{table}");
+        }
+        let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, 2);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tracing::error;
 
+use super::orders::{self, AccessRow, OrderRow};
 use super::{Error, Kind, file};
 use crate::event;
 use crate::live::DeviceState;
@@ -37,6 +38,9 @@ pub struct Page {
     pub tickets: Vec<TicketRow>,
     pub episodes: Vec<EpisodeRow>,
     pub devices: Vec<DeviceRow>,
+    pub orders: Vec<OrderRow>,
+    /// What doors and lockers go on from, by subject.
+    pub access: Vec<AccessRow>,
     /// The last ticket number used, where it changed.
     pub number: Option<u64>,
 }
@@ -74,6 +78,9 @@ pub struct Memory {
     pub tickets: Vec<TicketRow>,
     pub episodes: Vec<EpisodeRow>,
     pub devices: Vec<DeviceRow>,
+    /// Those that were under way.
+    pub orders: Vec<OrderRow>,
+    pub access: Vec<AccessRow>,
     /// The last ticket number used.
     pub number: u64,
     /// Time of the last commit or history flush, 0 if there was none.
@@ -116,6 +123,8 @@ impl Journal {
             tickets: self.recall_tickets(last_trace.saturating_sub(CLOSED_REMEMBERED))?,
             episodes: self.recall_episodes()?,
             devices: self.devices()?,
+            orders: orders::under_way(&self.db)?,
+            access: orders::access(&self.db)?,
             number,
             last_trace,
         })
@@ -141,6 +150,8 @@ impl Journal {
         write_tickets(&step, page, before)?;
         write_episodes(&step, &page.episodes)?;
         write_devices(&step, &page.devices)?;
+        orders::write(&step, &page.orders)?;
+        orders::write_access(&step, &page.access)?;
         step.prepare_cached("UPDATE gateway SET number = coalesce(?1, number), committed = ?2")?
             .execute(params![page.number, page.at])?;
         step.commit()?;
@@ -178,6 +189,22 @@ impl Journal {
         .execute(params![cut.min(now.saturating_sub(CLOSED_REMEMBERED)), end])?;
         step.commit()?;
         Ok(deleted as u64)
+    }
+
+    /// The order under this key, where one is kept.
+    pub fn order(&self, key: &str) -> Result<Option<OrderRow>, Error> {
+        Ok(orders::named(&self.db, key)?)
+    }
+
+    /// Deletes orders that ended before `cut`, and the oldest beyond [`ORDERS_MAX`]; at most 1000 a call. Returns how
+    /// many. From then on their keys are free.
+    pub fn retire_orders(&mut self, cut: Millis) -> Result<u64, Error> {
+        Ok(orders::retire(&self.db, cut)?)
+    }
+
+    /// The last events of doors and readers that carry a record of their device, oldest first, as they were told.
+    pub fn records(&self) -> Result<Vec<String>, Error> {
+        Ok(orders::records(&self.db)?)
     }
 
     fn recall_tickets(&self, closed_since: Millis) -> Result<Vec<TicketRow>, Error> {

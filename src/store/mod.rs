@@ -1,13 +1,14 @@
 //! The only SQL. Opens into ends: [`Journal`] (write), [`Outbox`] (read by cursor, settle), [`View`] (read only),
 //! [`History`] (readings, disposable).
 //!
-//! Two files, because they fail differently. `journal.db` holds events, tickets, the state of the rules and the
-//! cursors of the consumers; a commit is on the disk when it returns. `history.db` holds readings; it may lose its
+//! Two files, because they fail differently. `journal.db` holds events, tickets, orders, the state of the rules and of the
+//! doors, and the cursors of the consumers; a commit is on the disk when it returns. `history.db` holds readings; it may lose its
 //! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
 mod file;
 mod history;
 mod journal;
+mod orders;
 mod outbox;
 mod scribe;
 mod series;
@@ -21,6 +22,7 @@ use crate::event::Stored;
 
 pub use history::{History, SAMPLES_MAX};
 pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
+pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
 pub use outbox::{Outbox, Settled};
 pub use series::Sample;
 pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, Readings, TICKETS_MAX, View};

@@ -1,9 +1,10 @@
 //! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
 //!
-//! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `site` (devices and points),
-//! `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
+//! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
+//! `site` (devices and points), `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
 //! and behind them `problem` (what every refusal looks like).
 
+mod commands;
 mod consumers;
 mod events;
 mod gate;
@@ -34,6 +35,7 @@ use crate::event::Cursor;
 use crate::field::Errand;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::order::Wish;
 use crate::reading::Site;
 use crate::secret::Secret;
 use crate::store::{Outbox, View};
@@ -81,6 +83,8 @@ pub struct Rooms {
     pub head: watch::Receiver<u64>,
     /// People's actions, answered by intake.
     pub asks: mpsc::Sender<Ask>,
+    /// People's orders to devices, answered by intake.
+    pub wishes: mpsc::Sender<Wish>,
     /// By channel: what a technician wants to see of it now.
     pub lanes: HashMap<Arc<str>, mpsc::Sender<Errand>>,
     pub ready: watch::Receiver<Readiness>,
@@ -159,6 +163,7 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route("/api/v1/consumers", get(consumers::list))
         .route("/api/v1/consumers/{name}", put(consumers::acknowledge).delete(consumers::forget))
         .route("/api/v1/devices", get(site::devices))
+        .route("/api/v1/devices/{id}/commands", post(commands::command))
         .route("/api/v1/devices/{id}/read", post(look::read))
         .route("/api/v1/channels/{id}/scan", post(look::scan))
         .route("/api/v1/points", get(site::points))

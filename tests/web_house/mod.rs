@@ -1,12 +1,14 @@
 //! A web room on a free port, with all that stands around it. Each test uses a part of it.
 #![allow(dead_code)]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatehouse::event::Draft;
 use gatehouse::live::Live;
 use gatehouse::metrics::Metrics;
+use gatehouse::order::{Outcome, Refused, Wish};
 use gatehouse::reading::{Device, DeviceId, Point, Site, Value};
 use gatehouse::secret::Secret;
 use gatehouse::store::{self, Journal, Page, TicketRow};
@@ -77,6 +79,8 @@ impl House {
         let (ready, ready_seen) = watch::channel(Readiness { ready: true, degraded: None });
         let (asks, asked) = mpsc::channel(8);
         tokio::spawn(intake(asked));
+        let (wishes, wished) = mpsc::channel(8);
+        tokio::spawn(orders(wished));
         let rooms = Rooms {
             view: ends.view.clone(),
             outbox: ends.outbox,
@@ -85,7 +89,8 @@ impl House {
             metrics: Metrics::new(),
             head: head_seen,
             asks,
-            lanes: Default::default(),
+            wishes,
+            lanes: HashMap::new(),
             ready: ready_seen,
             named: vec!["central".into()],
         };
@@ -299,6 +304,34 @@ pub async fn intake(mut asked: mpsc::Receiver<Ask>) {
             // Dropped unanswered, as by an intake that ends.
             ("t-stuck", _) => continue,
             (_, _) => Err(Refusal::Unknown(action.ticket)),
+        };
+        let _ = answer.send(reply);
+    }
+}
+
+/// Answers by the action; `wait` for as long as the asker does, `stuck` never, not even that it was begun.
+pub async fn orders(mut wished: mpsc::Receiver<Wish>) {
+    let mut kept = Vec::new();
+    while let Some(Wish { order, begun, answer }) = wished.recv().await {
+        let why = format!("{} {} by {}", order.action, order.target, order.by);
+        let reply = match order.action.as_str() {
+            "open" => Ok(Outcome::Executed { what: why }),
+            "fail" => Ok(Outcome::Failed { why }),
+            "hang" => Ok(Outcome::Unsure { why }),
+            "forbidden" => Err(Refused::NotAllowed(why)),
+            "expired" => Err(Refused::Expired("2026-11-21T08:00:00.000Z".into())),
+            "taken" => Err(Refused::KeyTaken(order.key)),
+            "busy" => Err(Refused::Busy(why)),
+            "wait" => {
+                begun.send(()).unwrap();
+                kept.push((None, answer));
+                continue;
+            }
+            "stuck" => {
+                kept.push((Some(begun), answer));
+                continue;
+            }
+            _ => continue,
         };
         let _ = answer.send(reply);
     }

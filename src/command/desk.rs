@@ -1,0 +1,162 @@
+//! Judges orders and keeps those that are under way. Pure: no clock, no I/O, `now` is an argument.
+
+use std::sync::Arc;
+
+use super::{Allowed, Moves};
+use crate::order::{Deed, Order, Outcome, Refused};
+use crate::reading::{DeviceId, Millis, Site};
+use crate::time;
+
+/// Orders that are under way at one time; the next is refused for the moment.
+pub const UNDER_WAY_MAX: usize = 64;
+/// An order that its wire has not begun by then is not begun any more: nobody stands at the door by now.
+pub const BEGIN_WITHIN: Millis = 30_000;
+/// A wire that has said nothing for so long after that will not say anything.
+pub const END_WITHIN: Millis = 30_000;
+/// Allowed orders that are named to who asks for another.
+const NAMED_MAX: usize = 20;
+
+#[derive(Debug)]
+pub struct Desk {
+    site: Arc<Site>,
+    allowed: Vec<Allowed>,
+    under_way: Vec<Running>,
+    /// Of this run.
+    last_number: u64,
+}
+
+/// An order that the wire has, or is about to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    pub number: u64,
+    pub order: Order,
+    pub device: DeviceId,
+    pub moves: Option<Moves>,
+    pub begun_at: Millis,
+    /// Nobody waits for it any longer than this.
+    pub give_up: Millis,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The `n`th of what is allowed.
+    Do(usize),
+    /// It is under way already, under this number.
+    Wait(u64),
+    /// It was done before, and this is what came of it.
+    Before(Outcome),
+    Refuse(Refused),
+}
+
+impl Desk {
+    pub fn new(site: Arc<Site>, allowed: Vec<Allowed>) -> Self {
+        Self { site, allowed, under_way: Vec::new(), last_number: 0 }
+    }
+
+    /// `before`: what the journal knows under this key, with its outcome.
+    ///
+    /// An order that was given once has one answer for ever, even where it would not be allowed any more. An expiry is
+    /// judged by the clock as it is: one that is not set yet runs behind, and then the asker, who waits for the
+    /// answer, is the only one to say whether it is too late.
+    pub fn judge(&self, order: &Order, now: Millis, before: Option<(&Order, Option<&Outcome>)>) -> Verdict {
+        if let Some(running) = self.under_way.iter().find(|running| running.order.key == order.key) {
+            return match same(&running.order, order) {
+                true => Verdict::Wait(running.number),
+                false => Verdict::Refuse(Refused::KeyTaken(order.key.clone())),
+            };
+        }
+        if let Some((known, outcome)) = before {
+            let unsure = || Outcome::Unsure { why: "nothing is known of its end".to_owned() };
+            return match same(known, order) {
+                true => Verdict::Before(outcome.cloned().unwrap_or_else(unsure)),
+                false => Verdict::Refuse(Refused::KeyTaken(order.key.clone())),
+            };
+        }
+        let Some(device) = self.site.device_named(&order.device) else {
+            return Verdict::Refuse(Refused::Unknown(order.device.clone()));
+        };
+        let Some(n) = self.named(device, order) else {
+            return Verdict::Refuse(Refused::NotAllowed(self.not_allowed(device, order)));
+        };
+        if let Some(expired) = order.expires_at.filter(|at| *at <= now) {
+            return Verdict::Refuse(Refused::Expired(time::format(expired)));
+        }
+        if self.under_way.len() >= UNDER_WAY_MAX {
+            let why = format!("{UNDER_WAY_MAX} orders are under way; try again when some of them have ended");
+            return Verdict::Refuse(Refused::Busy(why));
+        }
+        Verdict::Do(n)
+    }
+
+    /// Takes it on; what the wire is to be told.
+    pub fn begin(&mut self, order: Order, n: usize, now: Millis) -> Option<(Deed, Running)> {
+        let allowed = self.allowed.get(n)?;
+        self.last_number += 1;
+        let until = order.expires_at.unwrap_or(Millis::MAX).min(now + BEGIN_WITHIN);
+        let running = Running {
+            number: self.last_number,
+            device: allowed.device,
+            moves: allowed.moves,
+            begun_at: now,
+            give_up: until + END_WITHIN,
+            order,
+        };
+        let deed =
+            Deed { number: self.last_number, device: allowed.device, nth: allowed.nth, until: Some(until) };
+        self.under_way.push(running.clone());
+        Some((deed, running))
+    }
+
+    /// The wire says that it has ended; `None`: it is not known, or was given up.
+    pub fn end(&mut self, number: u64) -> Option<Running> {
+        let index = self.under_way.iter().position(|running| running.number == number)?;
+        Some(self.under_way.remove(index))
+    }
+
+    /// Those that are given up.
+    pub fn overdue(&mut self, now: Millis) -> Vec<Running> {
+        self.under_way.extract_if(.., |running| running.give_up <= now).collect()
+    }
+
+    pub fn next_due(&self) -> Option<Millis> {
+        self.under_way.iter().map(|running| running.give_up).min()
+    }
+
+    /// The wall clock was stepped; as much time has passed as before.
+    pub fn stepped(&mut self, by: Millis) {
+        self.under_way.iter_mut().for_each(|running| running.give_up += by);
+    }
+
+    /// What an order of an earlier run moves.
+    pub fn moves(&self, order: &Order) -> Option<Moves> {
+        let n = self.named(self.site.device_named(&order.device)?, order)?;
+        self.allowed[n].moves
+    }
+
+    fn named(&self, device: DeviceId, order: &Order) -> Option<usize> {
+        let same =
+            |a: &Allowed| a.device == device && *a.action == *order.action && *a.target == *order.target;
+        self.allowed.iter().position(same)
+    }
+
+    fn not_allowed(&self, device: DeviceId, order: &Order) -> String {
+        let of = self.allowed.iter().filter(|allowed| allowed.device == device);
+        let all: Vec<String> =
+            of.map(|allowed| spoken(&allowed.action, &allowed.target)).take(NAMED_MAX).collect();
+        let asked = spoken(&order.action, &order.target);
+        match all.as_slice() {
+            [] => format!("nothing may be ordered of {}; allow it with [[device.command]]", order.device),
+            all => format!("{asked} is not allowed of {}; allowed are {}", order.device, all.join(", ")),
+        }
+    }
+}
+
+/// `open cell-3`
+fn spoken(action: &str, target: &str) -> String {
+    format!("`{}`", format!("{action} {target}").trim())
+}
+
+/// Whether the same is to happen; who asks, why and how long it is valid may differ between two tries.
+fn same(a: &Order, b: &Order) -> bool {
+    (&a.device, &a.action, &a.target) == (&b.device, &b.action, &b.target)
+}

@@ -1,0 +1,65 @@
+//! What can wait: metrics, handing over to the history, and what is old enough to go.
+
+use super::Corridor;
+use crate::live::DeviceState;
+use crate::metrics::{Quality as QualityLabel, State as StateLabel};
+use crate::reading::{DeviceId, Millis};
+use crate::store::ORDERS_KEPT;
+
+/// Metrics are brought up to date, and the history looked after, this often.
+const HOUSE_EVERY: Millis = 5000;
+const RETIRE_EVERY: Millis = 3_600_000;
+
+impl Corridor {
+    /// What can wait: metrics, handing over to the history, old events and readings.
+    pub(super) fn keep_house(&mut self, now: Millis) {
+        // A clock that was set back must not stop the housekeeping for as long.
+        if now < self.house_at && self.house_at - now <= HOUSE_EVERY {
+            return;
+        }
+        self.house_at = now + HOUSE_EVERY;
+        for (quality, count) in self.qualities.drain() {
+            self.intake.metrics.readings.get_or_create(&QualityLabel { quality }).inc_by(count);
+        }
+        for state in [DeviceState::Online, DeviceState::Degraded, DeviceState::Offline, DeviceState::Unknown]
+        {
+            let live = self.intake.live.lock();
+            let devices = 0..self.intake.site.devices.len() as u32;
+            let count = devices.filter(|d| live.device(DeviceId(*d)).state == state).count();
+            let label = StateLabel { state: state.word() };
+            self.intake.metrics.devices.get_or_create(&label).set(count as i64);
+        }
+        if self.intake.history.due(now) {
+            self.intake.history.flush(now);
+        }
+        if now >= self.retire_at || self.retire_at - now > RETIRE_EVERY {
+            self.retire_at = now + RETIRE_EVERY;
+            self.retire(now);
+            // A power cut may cost an hour of the time for which a repair has held, not all of it.
+            self.intake.engine.rest();
+        }
+    }
+
+    /// Old events and readings go; by age only while the clock can be believed, or a wrong one would take them all.
+    fn retire(&mut self, now: Millis) {
+        let keep = self.intake.keep;
+        let believed = if self.synced { now } else { Millis::MIN };
+        self.intake.history.retire(believed, keep.readings, keep.disk_limit);
+        // By number in any case: a clock that is never set must not let them pile up.
+        let cut = believed.saturating_sub(ORDERS_KEPT);
+        match self.intake.journal.retire_orders(cut) {
+            Ok(1..) => self.retire_at = now + HOUSE_EVERY,
+            Ok(0) => {}
+            Err(error) => tracing::warn!(%error, "old orders could not be removed"),
+        }
+        if !self.synced {
+            return;
+        }
+        match self.intake.journal.retire(now, keep.events) {
+            // A bite at a time, so that no ticket waits for it; there may be more.
+            Ok(1..) => self.retire_at = now + HOUSE_EVERY,
+            Ok(0) => {}
+            Err(error) => tracing::warn!(%error, "old events could not be removed"),
+        }
+    }
+}

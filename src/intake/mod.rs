@@ -1,0 +1,267 @@
+//! The corridor: receives readings and people's actions, refines, asks the rules and the doors, writes what they caused
+//! in one transaction. The only writer of the journal.
+//!
+//! One file a subject: `page` (filled, written, told), `told` (doors and lockers), `orders`, `acts` (words on tickets),
+//! `show` (present values, history, life of devices), `clocks`, `house` (what can wait), `records` (what came before).
+//!
+//! It runs on a thread of its own, since a disk sync blocks: the wires go on while it writes, and what they bring
+//! meanwhile goes into the next transaction. Nobody is told of a ticket before it is synced to disk.
+
+mod acts;
+mod clocks;
+mod house;
+mod orders;
+mod page;
+mod records;
+mod show;
+mod told;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::access::{self, Watch};
+use crate::command::Allowed;
+use crate::event::Draft;
+use crate::field::Errand;
+use crate::live::{DeviceNow, Live};
+use crate::metrics::Metrics;
+use crate::order::Wish;
+use crate::reading::{Batch, Millis, PointId, Reason, Site, Value};
+use crate::refine::refine;
+use crate::rules::Engine;
+use crate::store::{AccessRow, DeviceRow, History, Journal, OrderRow, Page, View};
+use crate::ticket::{Ask, Refusal, Ticket};
+use crate::time;
+
+use clocks::Seen;
+use orders::Orders;
+use page::LAST_TRIES;
+use records::Records;
+
+/// Batches that may wait while a transaction is synced; when they are that many, the wires wait.
+pub const BATCHES_MAX: usize = 1024;
+/// Actions that may wait; when they are that many, who asks waits.
+pub const ASKS_MAX: usize = 64;
+
+/// Orders that may wait; when they are that many, who asks is sent away for the moment.
+pub const WISHES_MAX: usize = 16;
+/// What the daemon has to say of itself.
+pub const TELLS_MAX: usize = 16;
+
+/// How much is taken into one transaction at the most.
+const BATCHES_AT_ONCE: usize = 256;
+/// How long it waits for the rest of a burst.
+const GATHER: Duration = Duration::from_micros(500);
+/// It comes by at least this often, to show that it lives and to look at the clock.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// What intake is given.
+#[derive(Debug)]
+pub struct Doors {
+    pub batches: mpsc::Receiver<Batch>,
+    pub asks: mpsc::Receiver<Ask>,
+    pub wishes: mpsc::Receiver<Wish>,
+    /// Events of the gateway itself.
+    pub tells: mpsc::Receiver<Draft>,
+    /// The journal's last number, told after each transaction.
+    pub head: watch::Sender<u64>,
+    /// Why it cannot do its work now; `None`: it does.
+    pub trouble: watch::Sender<Option<String>>,
+    /// Goes up with every round: the proof of life that feeds the watchdog.
+    pub pulse: watch::Sender<u64>,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    pub events: Duration,
+    pub readings: Duration,
+    pub disk_limit: u64,
+}
+
+#[derive(Debug)]
+pub struct Intake {
+    pub site: Arc<Site>,
+    pub engine: Engine,
+    pub journal: Journal,
+    pub history: History,
+    pub view: View,
+    pub live: Arc<Live>,
+    pub metrics: Metrics,
+    pub keep: Keep,
+    /// What was known of the devices before the start.
+    pub devices: Vec<DeviceRow>,
+    /// Doors and lockers, and what was known of them before the start.
+    pub access: access::Plan,
+    pub saved: Vec<AccessRow>,
+    /// What may be ordered.
+    pub commands: Vec<Allowed>,
+    /// Orders that were under way when the run before ended.
+    pub orders: Vec<OrderRow>,
+    /// The near ends of the wires' lanes, by channel.
+    pub lanes: HashMap<Arc<str>, mpsc::Sender<Errand>>,
+}
+
+type Answer = Result<Ticket, Refusal>;
+
+/// The work under way: what the next transaction will hold.
+struct Corridor {
+    intake: Intake,
+    page: Page,
+    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+    watch: Watch,
+    orders: Orders,
+    records: Records,
+    /// By point: whether each of its readings is an occurrence, and when the last one was.
+    words: HashMap<PointId, Millis>,
+    /// By device: what an earlier run knew, until this one hears of it.
+    remembered: Vec<Option<DeviceNow>>,
+    /// By point: what the history last took.
+    noted: Vec<Option<Noted>>,
+    number: u64,
+    synced: bool,
+    seen: Seen,
+    house_at: Millis,
+    retire_at: Millis,
+    qualities: HashMap<&'static str, u64>,
+}
+
+#[derive(Debug, Clone)]
+struct Noted {
+    at: Millis,
+    value: Option<Value>,
+    reason: Option<Reason>,
+}
+
+impl Intake {
+    /// Until every wire has let go of its sender. `announce`: what is to be told first; `farewell`: last.
+    pub async fn run(
+        mut self,
+        mut doors: Doors,
+        announce: Vec<Draft>,
+        farewell: impl FnOnce() -> Vec<Draft>,
+    ) {
+        let remembered = self.remembered_devices();
+        let mut corridor = Corridor {
+            remembered,
+            watch: self.watch(),
+            orders: Orders::new(self.site.clone(), std::mem::take(&mut self.commands)),
+            records: self.known_records(),
+            words: HashMap::new(),
+            noted: vec![None; self.site.points.len()],
+            page: Page { events: announce, ..Page::default() },
+            answers: Vec::new(),
+            number: 0,
+            synced: time::clock_is_synced(),
+            seen: Seen::now(),
+            house_at: 0,
+            retire_at: time::now() + 60_000,
+            qualities: HashMap::new(),
+            intake: self,
+        };
+        corridor.end_what_was_under_way();
+        corridor.settle(&doors, None).await;
+        let mut batches = Vec::with_capacity(BATCHES_AT_ONCE);
+        let mut looked = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                Some(ask) = doors.asks.recv() => corridor.act(ask),
+                Some(wish) = doors.wishes.recv() => corridor.wish(wish),
+                Some(draft) = doors.tells.recv() => corridor.page.events.push(draft),
+                taken = doors.batches.recv_many(&mut batches, BATCHES_AT_ONCE) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    corridor.take_all(&mut batches);
+                    // Answers come in bursts. To gather for a moment is cheaper than to be woken by each of them.
+                    std::thread::sleep(GATHER);
+                    while batches.len() < BATCHES_AT_ONCE && let Ok(batch) = doors.batches.try_recv() {
+                        batches.push(batch);
+                    }
+                    corridor.take_all(&mut batches);
+                }
+                () = sleep_until(corridor.wake()) => {}
+            }
+            while let Ok(ask) = doors.asks.try_recv() {
+                corridor.act(ask);
+            }
+            while let Ok(wish) = doors.wishes.try_recv() {
+                corridor.wish(wish);
+            }
+            if looked.elapsed() >= ROUND {
+                looked = Instant::now();
+                corridor.synced = time::clock_is_synced();
+            }
+            corridor.settle(&doors, None).await;
+        }
+        corridor.intake.engine.rest();
+        corridor.page.events.extend(farewell());
+        corridor.settle(&doors, Some(LAST_TRIES)).await;
+        corridor.intake.history.close();
+    }
+
+    /// By device. Shown to nobody before the device has been heard, but what is as it was is no event.
+    fn remembered_devices(&mut self) -> Vec<Option<DeviceNow>> {
+        let mut remembered = vec![None; self.site.devices.len()];
+        for row in std::mem::take(&mut self.devices) {
+            if let Some(id) = self.site.device_named(&row.device) {
+                remembered[id.0 as usize] =
+                    Some(DeviceNow { state: row.state, since: Some(row.since), error: row.why });
+            }
+        }
+        remembered
+    }
+}
+
+impl Corridor {
+    /// When it has to come by without being called.
+    fn wake(&self) -> Instant {
+        let round = Instant::now() + ROUND;
+        let dues = [self.intake.engine.next_due(), self.watch.next_due(), self.orders.next_due()];
+        match dues.into_iter().flatten().min() {
+            Some(due) => {
+                let wait = Duration::from_millis(due.saturating_sub(time::now()).max(0) as u64);
+                (Instant::now() + wait).min(round)
+            }
+            None => round,
+        }
+    }
+
+    fn take_all(&mut self, batches: &mut Vec<Batch>) {
+        for batch in batches.drain(..) {
+            self.take(batch);
+        }
+    }
+
+    fn take(&mut self, mut batch: Batch) {
+        // Read before the clock was set back: nothing has happened later than now.
+        let now = time::now();
+        batch.at = batch.at.min(now);
+        for reading in &mut batch.readings {
+            reading.at = reading.at.min(now);
+            refine(reading, self.intake.site.point(reading.point));
+            *self.qualities.entry(reading.quality.word()).or_default() += 1;
+            self.note(reading);
+        }
+        self.show(&batch);
+        if let Some(life) = batch.life.take() {
+            self.device(batch.device, life, batch.at);
+        }
+        self.intake.engine.batch(&batch);
+        for happening in std::mem::take(&mut batch.happenings) {
+            self.happened(happening, now);
+        }
+        for reading in &batch.readings {
+            self.watch.reading(reading);
+        }
+        self.tell_of_access();
+        if let Some(done) = batch.done {
+            self.done(done, now);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The way of an order: judged, written down, and only then given to its wire; ended by what the wire says.
+//!
+//! A power cut at any moment leaves a row that says so: an order that was begun and has no end is told as unsure at the
+//! next start, and never given a second time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Corridor;
+use crate::access::Ended;
+use crate::command::{self, Allowed, Desk, Refusals, Running, Verdict};
+use crate::event::Draft;
+use crate::field::Errand;
+use crate::order::{Done, Order, Outcome, Refused, Wish};
+use crate::reading::{DeviceId, Millis, Site};
+use crate::store::OrderRow;
+use crate::time;
+
+type Answer = Result<Outcome, Refused>;
+
+#[derive(Debug)]
+pub(super) struct Orders {
+    pub desk: Desk,
+    refusals: Refusals,
+    /// Who waits for the end of an order, by its number.
+    waiting: HashMap<u64, Vec<oneshot::Sender<Answer>>>,
+    /// What goes out once the page is on the disk.
+    errands: Vec<(mpsc::OwnedPermit<Errand>, Errand)>,
+    begun: Vec<oneshot::Sender<()>>,
+    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+}
+
+impl Orders {
+    pub fn new(site: Arc<Site>, allowed: Vec<Allowed>) -> Self {
+        Self {
+            desk: Desk::new(site, allowed),
+            refusals: Refusals::default(),
+            waiting: HashMap::new(),
+            errands: Vec::new(),
+            begun: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// The page is on the disk: wires and askers are told.
+    pub fn settled(&mut self) {
+        for (permit, errand) in self.errands.drain(..) {
+            permit.send(errand);
+        }
+        for begun in self.begun.drain(..) {
+            // Whoever asked may have gone; what they asked happens all the same.
+            let _ = begun.send(());
+        }
+        for (answer, outcome) in self.answers.drain(..) {
+            let _ = answer.send(outcome);
+        }
+    }
+
+    pub fn next_due(&self) -> Option<Millis> {
+        [self.desk.next_due(), self.refusals.next_due()].into_iter().flatten().min()
+    }
+}
+
+impl Corridor {
+    pub(super) fn wish(&mut self, wish: Wish) {
+        let now = time::now();
+        let Wish { order, begun, answer } = wish;
+        let before = match self.known(&order.key) {
+            Ok(before) => before,
+            Err(refused) => return self.orders.answers.push((answer, Err(refused))),
+        };
+        let known = before.as_ref().map(|row| (&row.order, row.ended.as_ref().map(|(_, outcome)| outcome)));
+        match self.orders.desk.judge(&order, now, known) {
+            Verdict::Do(n) => self.begin(order, n, now, begun, answer),
+            Verdict::Wait(number) => {
+                self.orders.begun.push(begun);
+                self.orders.waiting.entry(number).or_default().push(answer);
+            }
+            Verdict::Before(outcome) => self.orders.answers.push((answer, Ok(outcome))),
+            Verdict::Refuse(why) => self.refuse(&order, why, now, answer),
+        }
+    }
+
+    /// What is kept under this key, on the page or on the disk.
+    fn known(&self, key: &str) -> Result<Option<OrderRow>, Refused> {
+        if let Some(row) = self.page.orders.iter().rev().find(|row| row.order.key == key) {
+            return Ok(Some(row.clone()));
+        }
+        // Without it the same might happen twice.
+        let unread = |error| Refused::Busy(format!("earlier orders cannot be read now: {error}"));
+        self.intake.journal.order(key).map_err(unread)
+    }
+
+    fn begin(
+        &mut self,
+        order: Order,
+        n: usize,
+        now: Millis,
+        begun: oneshot::Sender<()>,
+        answer: oneshot::Sender<Answer>,
+    ) {
+        let lane = match self.reserve(&order) {
+            Ok(lane) => lane,
+            Err(why) => return self.refuse(&order, why, now, answer),
+        };
+        let Some((deed, running)) = self.orders.desk.begin(order, n, now) else {
+            return;
+        };
+        if let Some(moves) = running.moves {
+            self.watch.ordered(moves.into(), &Arc::from(&*running.order.key), now);
+        }
+        self.page.orders.push(OrderRow { order: running.order, begun_at: now, ended: None });
+        self.orders.waiting.entry(running.number).or_default().push(answer);
+        self.orders.begun.push(begun);
+        self.orders.errands.push((lane, Errand::Do(deed)));
+    }
+
+    /// A place in the lane of the device's wire, held while the order is written down.
+    fn reserve(&self, order: &Order) -> Result<mpsc::OwnedPermit<Errand>, Refused> {
+        let site = &self.intake.site;
+        let device =
+            site.device_named(&order.device).ok_or_else(|| Refused::Unknown(order.device.clone()))?;
+        let channel = &site.device(device).channel;
+        let lane = self.intake.lanes.get(channel);
+        let lane = lane.ok_or_else(|| Refused::Busy(format!("channel `{channel}` takes no orders")))?;
+        lane.clone().try_reserve_owned().map_err(|error| {
+            Refused::Busy(match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    format!("more orders wait for channel `{channel}` than it can take; try again")
+                }
+                mpsc::error::TrySendError::Closed(_) => format!("channel `{channel}` is closing"),
+            })
+        })
+    }
+
+    /// What the wire says of an order.
+    pub(super) fn done(&mut self, done: Done, now: Millis) {
+        match self.orders.desk.end(done.number) {
+            Some(running) => self.end(running, done.outcome, done.at.min(now)),
+            None => tracing::warn!(
+                number = done.number,
+                "a wire tells the end of an order that had been given up"
+            ),
+        }
+    }
+
+    /// Written down and told; who waits for it hears it then.
+    fn end(&mut self, running: Running, outcome: Outcome, at: Millis) {
+        if let Some(moves) = running.moves {
+            self.watch.ended(moves.into(), running.begun_at, ended(&outcome), at);
+        }
+        for answer in self.orders.waiting.remove(&running.number).unwrap_or_default() {
+            self.orders.answers.push((answer, Ok(outcome.clone())));
+        }
+        let row = OrderRow { order: running.order, begun_at: running.begun_at, ended: Some((at, outcome)) };
+        self.tell_end(row);
+    }
+
+    fn tell_end(&mut self, row: OrderRow) {
+        if let Some((at, outcome)) = &row.ended {
+            let (word, detail) = outcome.words();
+            self.tell_order("command.executed", &row.order, *at, word, detail);
+        }
+        self.page.orders.push(row);
+    }
+
+    fn refuse(&mut self, order: &Order, why: Refused, now: Millis, answer: oneshot::Sender<Answer>) {
+        // A device that does not exist has no events.
+        let told = !matches!(why, Refused::Unknown(_)) && self.orders.refusals.tell(&why, now);
+        if told {
+            self.tell_order("command.refused", order, now, command::word(&why), &why.to_string());
+        }
+        self.orders.answers.push((answer, Err(why)));
+    }
+
+    fn tell_order(&mut self, kind: &'static str, order: &Order, at: Millis, outcome: &str, detail: &str) {
+        let data = json!({
+            "device": order.device,
+            "action": order.action,
+            "target": order.target,
+            "by": order.by,
+            "reason": order.reason,
+            "key": order.key,
+            "outcome": outcome,
+            "detail": detail,
+        });
+        self.page.events.push(Draft::new(kind, format!("devices/{}", order.device), at, &data));
+    }
+
+    /// Orders that no wire will say anything of any more, and refusals that were held back.
+    pub(super) fn orders_advance(&mut self, now: Millis) {
+        for running in self.orders.desk.overdue(now) {
+            let device: DeviceId = running.device;
+            let channel = &self.intake.site.device(device).channel;
+            let why = format!("channel `{channel}` did not say what came of it");
+            self.end(running, Outcome::Unsure { why }, now);
+        }
+        for (outcome, times) in self.orders.refusals.advance(now) {
+            let subject = format!("gateways/{}", self.intake.site.gateway);
+            let detail = "refused as those before them, and not told one by one";
+            let data = json!({ "outcome": outcome, "times": times, "detail": detail });
+            self.page.events.push(Draft::new("command.refused", subject, now, &data));
+        }
+    }
+
+    /// Nobody knows what became of them, and they are never given again.
+    pub(super) fn end_what_was_under_way(&mut self) {
+        let now = time::now();
+        for mut row in std::mem::take(&mut self.intake.orders) {
+            if let Some(moves) = self.orders.desk.moves(&row.order) {
+                self.watch.ended(moves.into(), row.begun_at, Ended::Unsure, now);
+            }
+            let why = "the daemon stopped before the device answered".to_owned();
+            row.ended = Some((now, Outcome::Unsure { why }));
+            self.tell_end(row);
+        }
+    }
+}
+
+fn ended(outcome: &Outcome) -> Ended {
+    match outcome {
+        Outcome::Executed { .. } => Ended::Taken,
+        Outcome::Failed { .. } => Ended::Not,
+        Outcome::Unsure { .. } => Ended::Unsure,
+    }
+}

@@ -1,0 +1,193 @@
+//! The small compound with an intake on a real store, and a test in place of its wire.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatehouse::command::{Allowed, Moves};
+use gatehouse::event::Kinds;
+use gatehouse::field::Errand;
+use gatehouse::intake::{self, Doors, Intake, Keep};
+use gatehouse::live::Live;
+use gatehouse::metrics::Metrics;
+use gatehouse::order::{Deed, Done, Order, Outcome, Refused, Wish};
+use gatehouse::reading::{Batch, DeviceId, Millis, Reading, Value};
+use gatehouse::rules::{Engine, Locale, Memory, Plan, Rule};
+use gatehouse::store::{self, View};
+use gatehouse::ticket::Standard;
+use gatehouse::time;
+use serde_json::Value as Json;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::{BANK, CELL_1, ENTRANCE, READER, plan, site};
+
+pub struct Bench {
+    pub batches: mpsc::Sender<Batch>,
+    pub wishes: mpsc::Sender<Wish>,
+    /// What the wire is told.
+    pub lane: mpsc::Receiver<Errand>,
+    pub view: View,
+    pub head: watch::Receiver<u64>,
+    pub metrics: Metrics,
+    /// Ends when intake does.
+    pub done: JoinHandle<()>,
+}
+
+/// Beside what a wish becomes, whether it was begun.
+pub struct Wished {
+    pub begun: oneshot::Receiver<()>,
+    pub answer: oneshot::Receiver<Result<Outcome, Refused>>,
+}
+
+pub fn order(action: &str, target: &str, key: &str) -> Order {
+    Order {
+        device: if action == "release" { "b3-reader".into() } else { "bank-1".into() },
+        action: action.into(),
+        target: target.into(),
+        reason: Some("parcel".into()),
+        by: "li".into(),
+        expires_at: None,
+        key: key.into(),
+    }
+}
+
+pub fn allowed() -> Vec<Allowed> {
+    let allowed = |device, action: &str, target: &str, nth, moves| Allowed {
+        device,
+        action: action.into(),
+        target: target.into(),
+        nth,
+        moves: Some(moves),
+    };
+    vec![
+        allowed(BANK, "open", "cell-1", 3, Moves::Cell(CELL_1)),
+        allowed(READER, "release", "", 0, Moves::Door(ENTRANCE)),
+    ]
+}
+
+impl Bench {
+    pub fn start(dir: &Path) -> Self {
+        Self::with(dir, Vec::new(), 8)
+    }
+
+    /// `lane`: how many errands wait for the wire at the most.
+    pub fn with(dir: &Path, rules: Vec<Rule>, lane: usize) -> Self {
+        let settings = store::Settings {
+            dir: dir.to_owned(),
+            events_keep: store::EVENTS_KEEP_DEFAULT,
+            readings_keep: store::READINGS_KEEP_DEFAULT,
+            disk_limit: store::DISK_LIMIT_DEFAULT,
+        };
+        let ends = store::open(&settings, "cp-017").unwrap();
+        let remembered = ends.journal.recall().unwrap();
+        let (batches, batches_out) = mpsc::channel(intake::BATCHES_MAX);
+        let (wishes, wishes_out) = mpsc::channel(intake::WISHES_MAX);
+        let (near, lane) = mpsc::channel(lane);
+        let (head_in, head) = watch::channel(ends.journal.head());
+        let standard = Standard { contact: 1_000_000, on_site: 1_000_000, follow_up: 1_000_000 };
+        let rules = Plan { rules, standards: [standard; 3], locale: Locale::En, epoch: "e".into() };
+        let site = site(true);
+        let metrics = Metrics::new();
+        let intake = Intake {
+            engine: Engine::new(rules, site.clone(), Memory::default(), time::now()),
+            live: Arc::new(Live::new(&site)),
+            site,
+            journal: ends.journal,
+            history: ends.history,
+            view: ends.view.clone(),
+            metrics: metrics.clone(),
+            keep: Keep {
+                events: settings.events_keep,
+                readings: settings.readings_keep,
+                disk_limit: settings.disk_limit,
+            },
+            devices: Vec::new(),
+            access: plan(),
+            saved: remembered.access,
+            commands: allowed(),
+            orders: remembered.orders,
+            lanes: HashMap::from([("line".into(), near)]),
+        };
+        let doors = Doors {
+            batches: batches_out,
+            asks: mpsc::channel(1).1,
+            wishes: wishes_out,
+            tells: mpsc::channel(1).1,
+            head: head_in,
+            trouble: watch::channel(None).0,
+            pulse: watch::channel(0).0,
+        };
+        let done = tokio::task::spawn_local(intake.run(doors, Vec::new(), Vec::new));
+        Self { batches, wishes, lane, view: ends.view, head, metrics, done }
+    }
+
+    /// As a daemon that is told to stop; what is under way stays so.
+    pub async fn stop(self) {
+        drop(self.batches);
+        self.done.await.unwrap();
+    }
+
+    pub async fn wish(&self, order: Order) -> Wished {
+        let (begun_in, begun) = oneshot::channel();
+        let (answer_in, answer) = oneshot::channel();
+        self.wishes.send(Wish { order, begun: begun_in, answer: answer_in }).await.unwrap();
+        Wished { begun, answer }
+    }
+
+    /// What the wire is told next.
+    pub async fn deed(&mut self) -> Deed {
+        match self.lane.recv().await.unwrap() {
+            Errand::Do(deed) => deed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The wire says what came of it.
+    pub async fn done(&self, deed: &Deed, outcome: Outcome) {
+        let mut batch = Batch::new(deed.device, time::now(), Vec::new(), None);
+        batch.done = Some(Done { number: deed.number, at: time::now(), outcome });
+        self.batches.send(batch).await.unwrap();
+    }
+
+    pub async fn reads(&self, point: gatehouse::reading::PointId, value: &str) {
+        let at: Millis = time::now();
+        let reading = Reading::good(point, at, Value::Text(value.into()));
+        self.batches.send(Batch::new(DeviceId(4), at, vec![reading], None)).await.unwrap();
+    }
+
+    /// Once there are so many events.
+    pub async fn events(&mut self, count: u64) -> Vec<Json> {
+        tokio::time::timeout(Duration::from_secs(60), self.head.wait_for(|head| *head >= count))
+            .await
+            .unwrap_or_else(|_| panic!("fewer than {count} events came"))
+            .unwrap();
+        self.journal()
+    }
+
+    pub fn journal(&self) -> Vec<Json> {
+        journal(&self.view)
+    }
+}
+
+pub fn journal(view: &View) -> Vec<Json> {
+    let mut events = Vec::new();
+    loop {
+        let slice = view.events(events.len() as u64, 1000, &Kinds::default()).unwrap();
+        if slice.events.is_empty() {
+            return events;
+        }
+        events.extend(slice.events.iter().map(|event| serde_json::from_str::<Json>(&event.json).unwrap()));
+    }
+}
+
+/// `command.executed executed`, `locker.opened`
+pub fn kinds(events: &[Json]) -> Vec<String> {
+    let kind = |event: &Json| {
+        let kind = event["type"].as_str().unwrap().trim_start_matches("gatehouse.");
+        let outcome = event["data"]["outcome"].as_str().unwrap_or("");
+        format!("{kind} {outcome}").trim_end().to_owned()
+    };
+    events.iter().map(kind).collect()
+}
