@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 pub use describe::describe;
 pub use mistakes::{Mistake, Mistakes, Place};
-pub use profiles::BUILT_IN as PROFILES;
+pub use profiles::{BUILT_IN as PROFILES, built_in as profiles};
 
 use crate::pseudonym::Pseudonyms;
 use crate::reading::Site;

@@ -9,7 +9,7 @@ use super::mistakes::{Report, Spot};
 use super::registers::register;
 use super::section::{Read, Section, Told};
 use super::tree::{Node, Table};
-use crate::field::decode::Transform;
+use crate::field::decode::{Transform, Type};
 use crate::field::profile::{Meter, Point, Shape, Source, Transport};
 
 /// Words of one map.
@@ -58,6 +58,7 @@ pub(super) fn point(table: &Table, owner: &str, means: Means, report: &Report<'_
         source,
     };
     numeric(&mut section, &mut point);
+    flags(&mut section, &point);
     section.finish();
     id.map(|id| Told { value: point, spot: id.spot })
 }
@@ -100,6 +101,23 @@ fn map(section: &mut Section<'_>) -> Vec<(String, String)> {
         }
     }
     words
+}
+
+/// A `state` is one of the names that its map gives to flags.
+fn flags(section: &mut Section<'_>, point: &Point) {
+    if !matches!(point.source, Source::Register { kind: Type::State, .. }) {
+        return;
+    }
+    let flag = |raw: &str| raw == "else" || raw.parse().is_ok_and(|bit: u8| bit < 16);
+    let example = "write it like `map = { 3 = \"fault\", 11 = \"running\", else = \"stopped\" }`";
+    match section.entry("map") {
+        None => section.missing("map", example),
+        Some(entry) if !point.transform.map.iter().all(|(raw, _)| flag(raw)) => {
+            let what = "the `map` of a `state` names flags, 0 to 15, and `else`";
+            section.report.mistake(entry.value.spot, what, example);
+        }
+        Some(_) => {}
+    }
 }
 
 /// What only numbers have.

@@ -9,7 +9,7 @@ use super::messages::Topic;
 use super::mistakes::{Report, Spot, listed};
 use super::points;
 use super::section::{Section, Told};
-use super::tree::Table;
+use super::tree::{self, Table};
 use super::wires::{PARITIES, baud};
 use super::writes::Writing;
 use crate::field::modbus::Merge;
@@ -18,12 +18,42 @@ use crate::field::profile::{Board, Line, Meter, Point, Profile, Transport};
 
 /// Name and text of every built-in profile.
 pub const BUILT_IN: &[(&str, &str)] = &[
+    ("apc-nmc2", include_str!("../../config/profiles/apc-nmc2.toml")),
+    ("aqualeak-10k", include_str!("../../config/profiles/aqualeak-10k.toml")),
+    ("chirpstack-milesight", include_str!("../../config/profiles/chirpstack-milesight.toml")),
+    ("cjt188", include_str!("../../config/profiles/cjt188.toml")),
+    ("cwt-th", include_str!("../../config/profiles/cwt-th.toml")),
+    ("danfoss-fc51", include_str!("../../config/profiles/danfoss-fc51.toml")),
+    ("ddsu666", include_str!("../../config/profiles/ddsu666.toml")),
+    ("dlt645", include_str!("../../config/profiles/dlt645.toml")),
+    ("dtsu666", include_str!("../../config/profiles/dtsu666.toml")),
+    ("face-terminal", include_str!("../../config/profiles/face-terminal.toml")),
+    ("kr-cu16", include_str!("../../config/profiles/kr-cu16.toml")),
+    ("kr-cu48", include_str!("../../config/profiles/kr-cu48.toml")),
     ("lock-board-8a", include_str!("../../config/profiles/lock-board-8a.toml")),
+    ("osdp-reader", include_str!("../../config/profiles/osdp-reader.toml")),
+    ("pzem-016", include_str!("../../config/profiles/pzem-016.toml")),
+    ("qdy30a", include_str!("../../config/profiles/qdy30a.toml")),
+    ("rs-ws-n01", include_str!("../../config/profiles/rs-ws-n01.toml")),
     ("sdm120", include_str!("../../config/profiles/sdm120.toml")),
+    ("sdm230", include_str!("../../config/profiles/sdm230.toml")),
+    ("sdm630", include_str!("../../config/profiles/sdm630.toml")),
+    ("senseair-s8", include_str!("../../config/profiles/senseair-s8.toml")),
+    ("shelly-gen2", include_str!("../../config/profiles/shelly-gen2.toml")),
+    ("sokol-m", include_str!("../../config/profiles/sokol-m.toml")),
+    ("tasmota-sensor", include_str!("../../config/profiles/tasmota-sensor.toml")),
+    ("uhppote", include_str!("../../config/profiles/uhppote.toml")),
+    ("vacon-10", include_str!("../../config/profiles/vacon-10.toml")),
+    ("veda-vf51", include_str!("../../config/profiles/veda-vf51.toml")),
+    ("waveshare-relay-d8", include_str!("../../config/profiles/waveshare-relay-d8.toml")),
+    ("winnsen-16", include_str!("../../config/profiles/winnsen-16.toml")),
+    ("xintai-water", include_str!("../../config/profiles/xintai-water.toml")),
     ("xy-md02", include_str!("../../config/profiles/xy-md02.toml")),
     ("zigbee2mqtt-climate", include_str!("../../config/profiles/zigbee2mqtt-climate.toml")),
     ("zigbee2mqtt-contact", include_str!("../../config/profiles/zigbee2mqtt-contact.toml")),
     ("zigbee2mqtt-leak", include_str!("../../config/profiles/zigbee2mqtt-leak.toml")),
+    ("zigbee2mqtt-motion", include_str!("../../config/profiles/zigbee2mqtt-motion.toml")),
+    ("zigbee2mqtt-smoke", include_str!("../../config/profiles/zigbee2mqtt-smoke.toml")),
 ];
 
 /// The most cells of one lock board.
@@ -77,6 +107,14 @@ pub(super) struct Known<'a> {
     pub profile: Profile,
     pub commands: Commands,
     pub rules: Vec<&'a Table>,
+}
+
+/// Every built-in profile, as a device would have it.
+pub fn built_in() -> Vec<Profile> {
+    let sources = BUILT_IN.iter().map(|(name, text)| (Path::new(*name), *text)).collect();
+    let report = Report::new(sources);
+    let tables = (0..BUILT_IN.len()).map(|file| tree::parse(file, &report));
+    BUILT_IN.iter().zip(tables).map(|((name, _), table)| profile(name, &table, &report).profile).collect()
 }
 
 /// The profile that a file is, if its directory is named `profiles`: its name is the file's.
@@ -156,9 +194,7 @@ fn about(table: &Table, name: &str, report: &Report<'_>) -> Profile {
         },
         Speaks::Mqtt => Transport::Mqtt {
             availability: section.take::<Topic>("availability").map(|told| told.value.0),
-            face_terminal: section
-                .word("dialect", &[("points", false), ("face-terminal", true)])
-                .is_some_and(|told| told.value),
+            face_terminal: section.take_or("face_terminal", false),
         },
     };
     if !table.entries.is_empty() && table.get("transport").is_none() {

@@ -195,7 +195,7 @@ fn faults(section: &mut Section<'_>, kind: Type, bits: bool) -> Vec<u64> {
     let Some(told) = section.take::<Faults>("fault") else {
         return Vec::new();
     };
-    if bits || matches!(kind, Type::Bool | Type::Bits | Type::Text(_)) {
+    if bits || matches!(kind, Type::Bool | Type::Bits | Type::State | Type::Text(_)) {
         section.report.mistake(told.spot, "`fault` is for numbers", "leave it out");
     }
     let most = match kind.registers() {
@@ -240,7 +240,7 @@ impl Read for Type {
     const EXAMPLE: &'static str = "\"u16\"";
 
     fn read(value: &Value) -> Result<Self, Wrong> {
-        const WORDS: [(&str, Type); 12] = [
+        const WORDS: [(&str, Type); 13] = [
             ("bool", Type::Bool),
             ("u16", Type::U16),
             ("i16", Type::I16),
@@ -251,6 +251,7 @@ impl Read for Type {
             ("f32", Type::F32),
             ("f64", Type::F64),
             ("bits", Type::Bits),
+            ("state", Type::State),
             ("bcd16", Type::Bcd16),
             ("bcd32", Type::Bcd32),
         ];
