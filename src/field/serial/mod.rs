@@ -13,6 +13,8 @@ mod lock_board;
 mod locker;
 mod mbus;
 mod meter;
+#[cfg(test)]
+mod tests;
 mod view;
 mod winnsen;
 
