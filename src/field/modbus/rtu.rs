@@ -14,6 +14,12 @@
 //!    or to rule 2 while others are asked. Only then is it believed again.
 //! 4. A line just opened is only listened to for one timeout: who had it before us may have left a question open.
 //!
+//! 5. A write cannot be asked as a probe: it would happen. Answers to reads cannot be taken for its answer, they have another
+//!    function; an answer to an earlier write of the same function can. So a write is refused as long as such a one may
+//!    still be answered, which is three times the timeout.
+//! 6. The answer to many a write is the same as the question, and some adapters echo each question. Whether the line
+//!    does is seen at any question before; a read's echo cannot be taken for its answer.
+//!
 //! The bound: an answer that comes later than that after its question, from a unit that has meanwhile answered a
 //! probe, can still deceive. Such a unit needs a longer `timeout`. A unit that says the same answer twice, the second
 //! time after the next question of the same length went out, cannot be told from an
@@ -25,7 +31,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::frame::{self, Heard};
-use super::master::Outcome;
+use super::master::Reply;
 use super::pdu::Request;
 use crate::field::poll::Failure;
 use crate::field::wire::{Link, Wire};
@@ -37,9 +43,19 @@ pub struct Rtu {
     silence: Duration,
     /// When the last byte came, or when listening to a new line will be over.
     last: Instant,
-    doubts: HashMap<u8, Doubt>,
+    doubts: HashMap<(u8, Owed), Doubt>,
+    /// Whether the line echoes what is sent, once it was seen.
+    echoes: Option<bool>,
     sent: Vec<u8>,
     heard: Vec<u8>,
+}
+
+/// What a late answer can be taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Owed {
+    Data,
+    /// By a write of this function.
+    Written(u8),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +79,7 @@ impl Rtu {
             silence: wire.silence(),
             last: Instant::now(),
             doubts: HashMap::new(),
+            echoes: None,
             sent: Vec::new(),
             heard: Vec::new(),
         }
@@ -71,16 +88,31 @@ impl Rtu {
     /// Rule 4. Doubts stay: what stands behind the wire did not start anew with it.
     pub fn opened(&mut self) {
         self.last = Instant::now() + self.timeout;
+        self.echoes = None; // it may be another adapter
     }
 
-    pub async fn ask(
-        &mut self,
-        link: &mut Link,
-        unit: u8,
-        request: &Request,
-        words: &mut Vec<u16>,
-    ) -> Result<Outcome, Failure> {
-        let doubt = self.doubts.get(&unit).copied();
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub fn timeout_mut(&mut self) -> &mut Duration {
+        &mut self.timeout
+    }
+
+    /// What the last question was, and all that was heard since.
+    pub fn trace(&self) -> (&[u8], &[u8]) {
+        (&self.sent, &self.heard)
+    }
+
+    pub fn knows_its_echo(&self) -> bool {
+        self.echoes.is_some()
+    }
+
+    pub async fn ask(&mut self, link: &mut Link, unit: u8, request: &Request) -> Result<Reply, Failure> {
+        self.sent.clear();
+        self.heard.clear();
+        let owed = (unit, Owed::by(request));
+        let doubt = self.doubts.get(&owed).copied();
         if let Some(Doubt::Until(until)) = doubt
             && Instant::now() < until
         {
@@ -88,22 +120,28 @@ impl Rtu {
         }
         self.fall_silent(link).await?;
         frame::write_rtu(unit, request, &mut self.sent);
+        let patience = self.patience(request);
         // From here on it owes us an answer, however this ends.
-        self.doubts.insert(unit, Doubt::Owing);
+        let still_late = patience + (LATE_MOST - 1) * self.timeout;
+        let owing = match owed.1 {
+            Owed::Data => Doubt::Owing,
+            Owed::Written(_) => Doubt::Until(Instant::now() + still_late),
+        };
+        self.doubts.insert(owed, owing);
         link.send(&self.sent).await?;
         let asked = Instant::now();
-        let patience = self.patience(request);
-        let outcome = match timeout(patience, self.hear(link, unit, request, words)).await {
-            Ok(heard) => heard?,
-            Err(_) => self.heard_at_last(unit, request, words)?,
+        let outcome = match timeout(patience, self.hear(link, unit, request)).await {
+            Ok(heard) => heard,
+            Err(_) => self.heard_at_last(unit, request),
         };
+        let reply = self.with_echo_seen(request, outcome)?;
         if doubt == Some(Doubt::Owing) {
-            let until = asked + patience + (LATE_MOST - 1) * self.timeout;
-            self.doubts.insert(unit, Doubt::Until(until));
+            let until = asked + still_late;
+            self.doubts.insert(owed, Doubt::Until(until));
             return Err(Failure::Doubt { until });
         }
-        self.doubts.remove(&unit);
-        Ok(outcome)
+        self.doubts.remove(&owed);
+        Ok(reply)
     }
 
     /// Rule 1. A line that will not fall silent is given up on after one timeout.
@@ -127,32 +165,52 @@ impl Rtu {
         self.timeout + self.character * characters as u32
     }
 
-    async fn hear(
-        &mut self,
-        link: &mut Link,
-        unit: u8,
-        request: &Request,
-        words: &mut Vec<u16>,
-    ) -> Result<Outcome, Failure> {
-        self.heard.clear();
+    async fn hear(&mut self, link: &mut Link, unit: u8, request: &Request) -> Result<Reply, Failure> {
         loop {
             link.receive(&mut self.heard).await?;
             self.last = Instant::now();
             if self.heard.len() > HEARD_MOST {
                 self.heard.drain(..HEARD_MOST / 2);
             }
-            if let Heard::Answer(answer) = frame::find_rtu(&self.heard, unit, request, &self.sent, false) {
-                return Ok(Outcome::of(answer, request, words));
+            if let Heard::Answer(answer) = self.find(unit, request, false) {
+                return Ok(Reply::of(answer, request));
             }
         }
     }
 
     /// Time is up: nothing that looked like the head of a longer frame can become one.
-    fn heard_at_last(&self, unit: u8, request: &Request, words: &mut Vec<u16>) -> Result<Outcome, Failure> {
-        match frame::find_rtu(&self.heard, unit, request, &self.sent, true) {
-            Heard::Answer(answer) => Ok(Outcome::of(answer, request, words)),
+    fn heard_at_last(&self, unit: u8, request: &Request) -> Result<Reply, Failure> {
+        match self.find(unit, request, true) {
+            Heard::Answer(answer) => Ok(Reply::of(answer, request)),
             Heard::Nothing if self.heard.is_empty() => Err(Failure::Silent),
             Heard::Nothing => Err(Failure::Wrong),
+        }
+    }
+
+    fn find(&self, unit: u8, request: &Request, silent: bool) -> Heard<'_> {
+        let answered_alike = request.is_mirrored() && self.echoes != Some(true);
+        let echo = if answered_alike { &[] } else { self.sent.as_slice() };
+        frame::find_rtu(&self.heard, unit, request, echo, silent)
+    }
+
+    /// Rule 6.
+    fn with_echo_seen(
+        &mut self,
+        request: &Request,
+        outcome: Result<Reply, Failure>,
+    ) -> Result<Reply, Failure> {
+        if !request.is_mirrored() && !matches!(outcome, Err(Failure::Broken(_))) {
+            self.echoes = Some(self.echoes == Some(true) || self.heard.starts_with(&self.sent));
+        }
+        outcome
+    }
+}
+
+impl Owed {
+    fn by(request: &Request) -> Self {
+        match request {
+            Request::Read(_) => Owed::Data,
+            Request::Write(_) => Owed::Written(request.function()),
         }
     }
 }
