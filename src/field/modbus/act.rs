@@ -207,3 +207,7 @@ impl Write {
 fn failed(why: &str) -> Outcome {
     Outcome::Failed { why: why.into() }
 }
+
+#[cfg(test)]
+#[path = "act_tests.rs"]
+mod tests;

@@ -26,7 +26,7 @@ pub enum Reply {
 impl Master {
     pub fn new(settings: &Settings) -> Self {
         match settings.framing {
-            Framing::Tcp => Master::Tcp(Tcp::new(settings.timeout, settings.pace.pipeline)),
+            Framing::Tcp => Master::Tcp(Tcp::new(settings)),
             Framing::Rtu => Master::Rtu(Rtu::new(&settings.wire, settings.timeout)),
         }
     }

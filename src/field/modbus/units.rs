@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::act::Pulse;
@@ -14,7 +14,6 @@ use super::split::Parts;
 use super::values::{self, Heard};
 use super::{Device, Settings, show};
 use crate::field::Exchange;
-use crate::field::life::FAILURES_OFFLINE;
 use crate::field::poll::{self, Answer, Ask, Failure};
 use crate::field::wire::Link;
 use crate::order::Outcome;
@@ -28,9 +27,6 @@ pub struct Units {
     /// Ends of pulses that are not yet written; one of each command at the most.
     pub(super) pulses: Vec<Pulse>,
     pub(super) site: Arc<Site>,
-    after_connect: Duration,
-    /// Nobody is asked before.
-    rest: Instant,
 }
 
 #[derive(Debug)]
@@ -65,6 +61,8 @@ struct Going {
 /// One question is asked in so many requests at the most, so that a device that refuses this and that does not hold up the
 /// line; the search goes on in its next turn.
 const REQUESTS_MOST: usize = 24;
+/// After so many questions in a row without an answer a device may have been replaced.
+const GONE: u32 = 3;
 
 impl Units {
     pub fn new(settings: Settings, site: Arc<Site>) -> Self {
@@ -73,8 +71,6 @@ impl Units {
             units: settings.devices.into_iter().map(Unit::new).collect(),
             pulses: Vec::new(),
             site,
-            after_connect: settings.pace.after_connect,
-            rest: Instant::now(),
         }
     }
 
@@ -84,29 +80,13 @@ impl Units {
         self.units.iter().map(polled).collect()
     }
 
-    /// Asks all of it, when whoever answered last has rested.
     pub(super) async fn put(
         &mut self,
         link: &mut Link,
         device: usize,
         request: &Request,
     ) -> Result<Reply, Failure> {
-        sleep_until(self.rest).await;
-        let Device { unit, turnaround, .. } = self.units[device].device;
-        let reply = self.master.ask(link, unit, request).await;
-        self.rest = Instant::now() + turnaround;
-        reply
-    }
-
-    async fn put_all(&mut self, link: &mut Link, asked: &[(usize, Request)]) -> Vec<Result<Reply, Failure>> {
-        sleep_until(self.rest).await;
-        let unit = |(device, request): &(usize, Request)| (self.units[*device].device.unit, request.clone());
-        let asked_units: Vec<_> = asked.iter().map(unit).collect();
-        let turnarounds = asked.iter().map(|(device, _)| self.units[*device].device.turnaround);
-        let turnaround = turnarounds.max().unwrap_or_default();
-        let replies = self.master.ask_all(link, &asked_units).await;
-        self.rest = Instant::now() + turnaround;
-        replies
+        self.master.ask(link, self.units[device].device.unit, request).await
     }
 
     // --- one question ---
@@ -160,7 +140,6 @@ impl Units {
 impl Ask for Units {
     fn opened(&mut self) {
         self.master.opened();
-        self.rest = Instant::now() + self.after_connect;
     }
 
     fn together(&self) -> usize {
@@ -190,9 +169,9 @@ impl Ask for Units {
             if next.is_empty() {
                 break;
             }
-            let request = |&(of, span): &(usize, Span)| (going[of].device, Request::Read(span));
-            let requests: Vec<_> = next.iter().map(request).collect();
-            let replies = self.put_all(link, &requests).await;
+            let unit = |of: usize| self.units[going[of].device].device.unit;
+            let requests: Vec<_> = next.iter().map(|&(of, span)| (unit(of), Request::Read(span))).collect();
+            let replies = self.master.ask_all(link, &requests).await;
             for ((of, span), reply) in next.into_iter().zip(replies) {
                 self.take(&mut going[of], span, reply);
             }
@@ -233,7 +212,6 @@ impl Ask for Units {
         address: u8,
         timeout: Duration,
     ) -> Result<Option<String>, Failure> {
-        sleep_until(self.rest).await;
         self.find(link, address, timeout).await
     }
 }
@@ -265,7 +243,7 @@ impl Unit {
 
     /// One that was gone may be another when it is back.
     fn answered(&mut self) {
-        if self.silent >= FAILURES_OFFLINE {
+        if self.silent >= GONE {
             self.asks.iter_mut().for_each(|asking| asking.parts = Parts::new(&asking.question));
         }
         self.silent = 0;
