@@ -73,6 +73,16 @@ pub trait Ask {
         Ok(Outcome::Failed { why: "nothing can be ordered on this wire".into() })
     }
 
+    /// When something that was promised has to be done: the end of a pulse.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Does what of it is due at `now`, one transaction of it. What fails stays, and is due again.
+    async fn settle(&mut self, _link: &mut Link, _now: Instant) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Asks a device (or one point of it) in full view.
     async fn look(
         &mut self,
@@ -112,7 +122,7 @@ pub struct Device {
 }
 
 /// Questions of one period: asked together and handed on as one batch, since readings of one instant belong together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Round {
     pub every: Duration,
     /// The protocol's numbers of them, for [`Ask::ask`].
