@@ -16,7 +16,7 @@ use super::codec::{self, Event, Function, Packet, Status};
 use super::ledger::Ledger;
 use super::meaning::meaning;
 use super::{Controller, Settings};
-use crate::field::life::Turns;
+use super::turns::Turns;
 use crate::field::{Context, Errand};
 use crate::pseudonym::Pseudonyms;
 use crate::reading::{Batch, Life, Millis, Reading, Reason, Value};
