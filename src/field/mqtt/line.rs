@@ -79,16 +79,34 @@ macro_rules! either {
     };
 }
 
-/// An error says why nothing can be reached this way, for people.
-pub fn open(settings: &Settings, id: &str, kept: Session) -> Result<(Mouth, Ear), String> {
-    let security = settings.tls.as_ref().map(tls::client).transpose()?;
-    let security = security.map(|config| TlsConfiguration::Rustls(Arc::new(config)));
-    let mut network = NetworkOptions::new();
-    network.set_connection_timeout(settings.timeout.as_secs().max(1)).set_tcp_nodelay(true);
-    Ok(match settings.version {
-        Version::V311 => v311(settings, id, kept, security, network),
-        Version::V5 => v5(settings, id, kept, security, network),
-    })
+/// A broker and how it is reached.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Without its devices.
+    pub settings: Settings,
+    security: Option<TlsConfiguration>,
+}
+
+impl Place {
+    /// An error says for people why nothing can be reached this way.
+    pub fn new(settings: &Settings) -> Result<Self, String> {
+        let security = settings.tls.as_ref().map(tls::client).transpose()?;
+        let security = security.map(|config| TlsConfiguration::Rustls(Arc::new(config)));
+        Ok(Self { settings: Settings { devices: Vec::new(), ..settings.clone() }, security })
+    }
+
+    /// A connection that knows nothing of an earlier one: what that one had still to say is not said any more. (An order that
+    /// comes after its hour opens a door for nobody.) It connects when it is listened to.
+    pub fn open(&self, id: &str, kept: Session) -> (Mouth, Ear) {
+        let settings = &self.settings;
+        let mut network = NetworkOptions::new();
+        network.set_connection_timeout(settings.timeout.as_secs().max(1)).set_tcp_nodelay(true);
+        let security = self.security.clone();
+        match settings.version {
+            Version::V311 => v311(settings, id, kept, security, network),
+            Version::V5 => v5(settings, id, kept, security, network),
+        }
+    }
 }
 
 fn v311(
@@ -263,14 +281,6 @@ impl Ear {
             })
             .collect()
         })
-    }
-
-    /// After a break: what was to be sent is not sent any more. An order that comes after its hour opens a door for nobody.
-    pub fn clean(&mut self) {
-        either!(self, mqtt, events => {
-            events.clean();
-            events.drain_pending_as_failed(mqtt::NoticeFailureReason::SessionReset);
-        });
     }
 
     pub fn is_connected(&self) -> bool {
