@@ -105,7 +105,7 @@ impl Link {
         // Without a connection it does nothing but connect, and its first word is the greeting.
         match timeout(self.timeout, self.ear.next()).await {
             Ok(Ok(Word::Greeting)) => {}
-            Ok(Ok(other)) => return Err(format!("expected its greeting, got {other:?}")),
+            Ok(Ok(_)) => return Err("it says something else before its greeting".into()),
             Ok(Err(why)) => return Err(why),
             Err(_) => return Err(format!("no connection within {:?}", self.timeout)),
         }

@@ -18,6 +18,7 @@ mod seen;
 mod session;
 mod tls;
 pub mod topic;
+mod why;
 
 use std::sync::Arc;
 use std::time::Duration;
