@@ -387,6 +387,30 @@ async fn a_terminal_is_welcomed_its_records_are_acknowledged_and_its_will_is_bel
     channel.end().await;
 }
 
+#[tokio::test]
+#[ignore = "takes two minutes: cargo test --test mqtt_devices -- --ignored"]
+async fn a_terminal_that_falls_silent_is_gone_within_two_minutes() {
+    let broker = Broker::start();
+    let beat = r#"{"operator":"HeartBeat","info":{"facesluiceId":"1026700","time":"2026-04-10 10:00:00"}}"#;
+    let mut channels = Vec::new();
+    for version in [Version::V311, Version::V5] {
+        let client_id = Some(format!("{version:?}"));
+        let settings = mqtt::Settings { version, client_id, ..settings(&broker, terminal()) };
+        channels.push(Channel::of(settings, 64));
+        broker.has_subscribed(&format!("{version:?}"), 1).await;
+    }
+    broker.publish("mqtt/face/heartbeat", beat, &[]);
+    let since = Instant::now();
+    for mut channel in channels {
+        assert_eq!(channel.batches.recv().await.unwrap().life, Some(Life::Online));
+        let silent = tokio::time::timeout(Duration::from_secs(120), channel.batches.recv()).await;
+        let silent = silent.expect("it is told to be gone").unwrap();
+        assert_eq!(offline(&silent), Some("not a word for 90 s"));
+        assert!(since.elapsed() >= Duration::from_secs(89) && since.elapsed() < Duration::from_secs(120));
+        channel.end().await;
+    }
+}
+
 // ---------------------------------------------------------------------------------------------- errands
 
 const SUBSCRIBE: u8 = 8;
