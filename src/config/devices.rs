@@ -1,6 +1,6 @@
 //! `[[device]]`: gives every device and point its number in the site, and hangs each device on its channel.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::hang::{self, Numbers, fits};
 use super::mistakes::{Report, Spot};
 use super::names::{Names, title};
 use super::points::{self, Means};
-use super::profiles::Known;
+use super::profiles::{BUILT_IN as PROFILES, Known};
 use super::section::Section;
 use super::tree::Table;
 use crate::access::Bank;
@@ -37,6 +37,8 @@ pub(super) struct Installed<'a> {
     pub points: Vec<reading::Point>,
     /// Of each point, what its values look like.
     pub shapes: Vec<Shape>,
+    /// Points before this one are read; behind them stand the momentary ones.
+    pub measured: usize,
     /// How often each device is asked; `None`: it speaks by itself.
     pub polls: Vec<Option<Duration>>,
     /// What each device itself says of the built-in `device-silent`.
@@ -109,6 +111,7 @@ pub(super) fn devices<'a>(
 impl Installed<'_> {
     /// `<device>.access` and `<device>.locker`, so that rules can stand on what happens.
     fn momentary(&mut self) {
+        self.measured = self.points.len();
         for number in 0..self.devices.len() {
             let Some(words) = self.words[number] else { continue };
             let name = match words {
@@ -207,7 +210,9 @@ impl<'a> Installer<'a> {
         let told = section.take::<String>("profile")?;
         let known = self.profiles.get(&told.value);
         if known.is_none() {
-            let there_is: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
+            let built_in = PROFILES.iter().map(|(name, _)| *name);
+            let there_is: BTreeSet<&str> = self.profiles.keys().map(String::as_str).chain(built_in).collect();
+            let there_is: Vec<&str> = there_is.into_iter().collect();
             let what = format!("{} has the unknown profile `{}`", section.name, told.value);
             self.report.unknown(told.spot, &told.value, what, &there_is);
             self.installed.unsure.push(id.clone());

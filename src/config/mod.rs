@@ -205,7 +205,9 @@ fn tables(own: usize, report: &Report<'_>) -> (Table, BTreeMap<String, Table>) {
             None => tree::merge(&mut root, table, report),
         }
     }
-    for (file, (name, _)) in (own..).zip(PROFILES) {
+    // Only those that may be meant: there are many, and reading them takes longer than all the rest.
+    let named = |name: &str| report.sources().iter().take(own).any(|(_, text)| text.contains(name));
+    for (file, (name, _)) in (own..).zip(PROFILES).filter(|(_, (name, _))| named(name)) {
         profiles.entry((*name).to_owned()).or_insert_with(|| tree::parse(file, report));
     }
     (root, profiles)
