@@ -45,7 +45,7 @@ impl Errands {
         while let Some(errand) = lane.recv().await {
             self.run_errand(errand).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn run_errand(&mut self, errand: Errand) {

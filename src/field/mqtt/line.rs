@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rumqttc::{NetworkOptions, TlsConfiguration, mqttbytes};
 
-use super::{Settings, Version, tls};
+use super::{Settings, Version, session, tls};
 
 /// A larger packet ends the connection: no device says so much, but a bridge's list of all its devices may. A broker that
 /// speaks MQTT 5 is told and keeps it to itself.
@@ -35,6 +35,7 @@ pub enum Ear {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Word {
     Greeting,
     Message(Mail),
@@ -79,32 +80,32 @@ macro_rules! either {
 }
 
 /// An error says why nothing can be reached this way, for people.
-pub fn open(settings: &Settings, id: &str, session: Session) -> Result<(Mouth, Ear), String> {
+pub fn open(settings: &Settings, id: &str, kept: Session) -> Result<(Mouth, Ear), String> {
     let security = settings.tls.as_ref().map(tls::client).transpose()?;
     let security = security.map(|config| TlsConfiguration::Rustls(Arc::new(config)));
     let mut network = NetworkOptions::new();
     network.set_connection_timeout(settings.timeout.as_secs().max(1)).set_tcp_nodelay(true);
     Ok(match settings.version {
-        Version::V311 => v311(settings, id, session, security, network),
-        Version::V5 => v5(settings, id, session, security, network),
+        Version::V311 => v311(settings, id, kept, security, network),
+        Version::V5 => v5(settings, id, kept, security, network),
     })
 }
 
 fn v311(
     settings: &Settings,
     id: &str,
-    session: Session,
+    kept: Session,
     security: Option<TlsConfiguration>,
     network: NetworkOptions,
 ) -> (Mouth, Ear) {
     use rumqttc::{AckMode, AsyncClient, MqttOptions, Transport};
     let mut options = MqttOptions::new(id, (settings.host.clone(), settings.port));
     options
-        .set_clean_session(session == Session::Passing)
+        .set_clean_session(kept == Session::Passing)
         .set_keep_alive(KEEP_ALIVE_SECONDS)
         .set_max_packet_size(PACKET_MAX as usize, PACKET_MAX as usize)
         .set_read_batch_size(READ_AT_ONCE);
-    if session == Session::Kept {
+    if kept == Session::Kept {
         options.set_ack_mode(AckMode::Manual);
     }
     if let Some((user, password)) = &settings.login {
@@ -121,23 +122,24 @@ fn v311(
 fn v5(
     settings: &Settings,
     id: &str,
-    session: Session,
+    kept: Session,
     security: Option<TlsConfiguration>,
     network: NetworkOptions,
 ) -> (Mouth, Ear) {
-    use rumqttc_v5::{AckMode, AsyncClient, BrokerSessionResumePolicy, MqttOptions, Transport};
+    use rumqttc_v5::{AckMode, AsyncClient, MqttOptions, Transport};
     let mut options = MqttOptions::new(id, (settings.host.clone(), settings.port));
     options
-        .set_clean_start(session == Session::Passing)
-        // The broker's session is older than this process; what it holds for us is why it is there.
-        .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+        .set_clean_start(kept == Session::Passing)
         .set_keep_alive(KEEP_ALIVE_SECONDS)
         .set_max_packet_size(Some(PACKET_MAX))
         .set_read_batch_size(READ_AT_ONCE)
         .set_connect_timeout(settings.timeout.max(Duration::from_secs(1)))
         .set_network_options(network);
-    if session == Session::Kept {
-        options.set_ack_mode(AckMode::Manual).set_session_expiry_interval(Some(SESSION_SECONDS));
+    if kept == Session::Kept {
+        options
+            .set_ack_mode(AckMode::Manual)
+            .set_session_expiry_interval(Some(SESSION_SECONDS))
+            .set_session_store(session::Empty { expiry_seconds: SESSION_SECONDS });
     }
     if let Some((user, password)) = &settings.login {
         options.set_credentials(user, password.reveal().to_owned());

@@ -15,6 +15,7 @@ mod milesight;
 mod payload;
 mod scan;
 mod seen;
+mod session;
 mod tls;
 pub mod topic;
 
