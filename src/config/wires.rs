@@ -51,6 +51,7 @@ pub(super) fn port(section: &mut Section<'_>, wires: &mut Names) -> Wire {
         baud: baud(section),
         parity: section.word("parity", &PARITIES).map(|told| told.value).unwrap_or_default(),
         stop_bits: section.whole("stop_bits", 1..=2).map_or(1, |told| told.value),
+        rs485: section.take_or("rs485", false),
     })
 }
 
@@ -59,7 +60,7 @@ pub(super) fn port_or_server(section: &mut Section<'_>, wires: &mut Names) -> Wi
     let Some(entry) = section.entry("address") else {
         return port(section, wires);
     };
-    for key in ["port", "baud", "parity", "stop_bits"] {
+    for key in ["port", "baud", "parity", "stop_bits", "rs485"] {
         let Some(port) = section.entry(key) else { continue };
         let what = format!("`{key}` beside `address`: it goes over TCP or over a port");
         section.report.mistake(

@@ -24,7 +24,7 @@ impl Master {
     pub fn new(settings: &Settings) -> Self {
         match settings.framing {
             Framing::Tcp => Master::Tcp(Tcp::new(settings.timeout)),
-            Framing::Rtu => Master::Rtu(Rtu::new(&settings.wire, settings.timeout)),
+            Framing::Rtu => Master::Rtu(Rtu::new(settings)),
         }
     }
 

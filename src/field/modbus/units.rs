@@ -38,9 +38,11 @@ impl Units {
     pub fn devices(&self) -> Vec<poll::Device> {
         let polled = |unit: &Unit| poll::Device {
             id: unit.device.id,
-            every: unit.device.poll,
-            points: unit.device.points.iter().map(|p| p.id).collect(),
-            questions: unit.reads.len(),
+            rounds: vec![poll::Round {
+                every: unit.device.poll,
+                questions: (0..unit.reads.len()).collect(),
+                points: unit.device.points.iter().map(|p| p.id).collect(),
+            }],
         };
         self.units.iter().map(polled).collect()
     }

@@ -53,9 +53,7 @@ impl Boards {
     pub fn devices(&self) -> Vec<poll::Device> {
         let polled = |Asked { id, poll, board, .. }: &Asked| poll::Device {
             id: *id,
-            every: *poll,
-            points: board.cells.clone(),
-            questions: 1,
+            rounds: vec![poll::Round { every: *poll, questions: vec![0], points: board.cells.clone() }],
         };
         self.boards.iter().map(polled).collect()
     }
