@@ -77,11 +77,8 @@ fn rule(
     section.entry("id");
     let points = points(&mut section, owner, installed);
     let (condition, limit) = condition(&mut section);
-    let points = if matches!(condition, Condition::Silent(_)) {
-        read(&section, points, installed)
-    } else {
-        points
-    };
+    let points =
+        if matches!(condition, Condition::Silent(_)) { read(&section, points, installed) } else { points };
     let mut delay = |key, default: Millis, most| {
         section.span(key, Duration::ZERO..=most).map_or(default, |told| millis(told.value))
     };
@@ -142,7 +139,8 @@ fn points(section: &mut Section<'_>, owner: Option<&Arc<str>>, installed: &Insta
 /// Those that are read: nothing has happened at a door for hours, and all is well.
 fn read(section: &Section<'_>, points: Vec<PointId>, installed: &Installed<'_>) -> Vec<PointId> {
     let is_read = |point: &PointId| (point.0 as usize) < installed.measured;
-    if let Some(entry) = section.peek("silent").filter(|_| !points.is_empty() && !points.iter().any(is_read)) {
+    if let Some(entry) = section.peek("silent").filter(|_| !points.is_empty() && !points.iter().any(is_read))
+    {
         let what = format!("{}: silence says nothing of a point where things happen", section.name);
         section.report.mistake(entry.key_spot, what, "watch a point of the device that is read");
     }
