@@ -320,11 +320,11 @@ fn a_chinese_meter_is_asked_for_what_the_standard_prints() {
     let site = &loaded.gateway.site;
     let items = |device: &str| {
         let id: DeviceId = site.device_named(device).unwrap();
-        let boards = loaded.gateway.channels.iter().filter_map(|channel| match &channel.kind {
+        let mut boards = loaded.gateway.channels.iter().filter_map(|channel| match &channel.kind {
             Kind::Serial(settings) => settings.boards.iter().find(|board| board.id == id),
             _ => None,
         });
-        match &boards.last().unwrap().kind {
+        match &boards.next().unwrap().kind {
             serial::Kind::Meter(meter) => meter.clone(),
             serial::Kind::Locker(_) => panic!(),
         }

@@ -8,7 +8,7 @@ use glob::Pattern;
 use serde_json::json;
 
 use super::conditions::{LATER, condition, deadband, suits};
-use super::devices::Installed;
+use super::installed::Installed;
 use super::kinds::{ID_MAX, Texts, human, millis, wrong};
 use super::mistakes::{Report, Spot, did_you_mean};
 use super::names::{Names, title};
