@@ -387,7 +387,79 @@ async fn a_terminal_is_welcomed_its_records_are_acknowledged_and_its_will_is_bel
     channel.end().await;
 }
 
+#[tokio::test]
+#[ignore = "takes two minutes: cargo test --test mqtt_devices -- --ignored"]
+async fn a_terminal_that_falls_silent_is_gone_within_two_minutes() {
+    let broker = Broker::start();
+    let beat = r#"{"operator":"HeartBeat","info":{"facesluiceId":"1026700","time":"2026-04-10 10:00:00"}}"#;
+    let mut channels = Vec::new();
+    for version in [Version::V311, Version::V5] {
+        let client_id = Some(format!("{version:?}"));
+        let settings = mqtt::Settings { version, client_id, ..settings(&broker, terminal()) };
+        channels.push(Channel::of(settings, 64));
+        broker.has_subscribed(&format!("{version:?}"), 1).await;
+    }
+    broker.publish("mqtt/face/heartbeat", beat, &[]);
+    let since = Instant::now();
+    for mut channel in channels {
+        assert_eq!(channel.batches.recv().await.unwrap().life, Some(Life::Online));
+        let silent = tokio::time::timeout(Duration::from_secs(120), channel.batches.recv()).await;
+        let silent = silent.expect("it is told to be gone").unwrap();
+        assert_eq!(offline(&silent), Some("not a word for 90 s"));
+        assert!(since.elapsed() >= Duration::from_secs(89) && since.elapsed() < Duration::from_secs(120));
+        channel.end().await;
+    }
+}
+
 // ---------------------------------------------------------------------------------------------- errands
+
+const SUBSCRIBE: u8 = 8;
+const PUBLISH: u8 = 3;
+
+/// A broker that greets, takes subscriptions, and breaks off when it is told an order. It tells the kinds of all packets.
+fn breaks_off(listener: &std::net::TcpListener, told: &mpsc::UnboundedSender<u8>) {
+    use std::io::Read;
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut head = [0; 2];
+    while stream.read_exact(&mut head).is_ok() {
+        let mut body = vec![0; head[1] as usize];
+        stream.read_exact(&mut body).unwrap();
+        match head[0] >> 4 {
+            1 => stream.write_all(&[0x20, 2, 1, 0]).unwrap(),
+            SUBSCRIBE => stream.write_all(&[0x90, 3, body[0], body[1], 1]).unwrap(),
+            _ => {}
+        }
+        told.send(head[0] >> 4).unwrap();
+        if head[0] >> 4 == PUBLISH {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_the_broker_did_not_take_is_unsure_and_not_said_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (told, mut packets) = mpsc::unbounded_channel();
+    let broker = tokio::task::spawn_blocking(move || {
+        breaks_off(&listener, &told);
+        breaks_off(&listener, &told);
+    });
+    let aside = Broker::start();
+    let mut channel = Channel::of(mqtt::Settings { port, ..settings(&aside, relay()) }, 64);
+    while packets.recv().await.unwrap() != SUBSCRIBE {}
+    let outcome = outcome(&mut channel, 1).await;
+    assert!(matches!(&outcome, Outcome::Unsure { why } if why.contains("broke")), "{outcome:?}");
+    assert_eq!(packets.recv().await, Some(PUBLISH));
+    // The second connection: a greeting, a subscription and, on the way out, a goodbye.
+    while packets.recv().await.unwrap() != SUBSCRIBE {}
+    channel.end().await;
+    broker.await.unwrap();
+    while let Some(kind) = packets.recv().await {
+        assert_ne!(kind, PUBLISH, "the order is said again");
+    }
+}
 
 fn relay() -> Vec<Device> {
     let command = |payload: &str| mqtt::Command { topic: "cmnd/relay/POWER".into(), payload: payload.into() };
