@@ -18,6 +18,11 @@
 //!    arrives meanwhile falls to rule 1, or to rule 2 while others are asked. Only then does it owe nothing any more.
 //! 5. A line just opened is only listened to for one timeout, or as long as it needs: who had it before us may have left
 //!    a question open.
+//! 6. A write is no probe: it would happen. Answers to reads cannot be taken for its answer, so it is sent even to a unit
+//!    that is left alone; an answer to an earlier write of the same function can, so as long as one of those may still come,
+//!    which is three times the timeout, there is no other write of it.
+//! 7. The answer to many a write is the question over again, and some adapters echo each question. Whether the line does
+//!    is seen at any other question before.
 //!
 //! The bound: a unit that answers in order, and a probe in time, never deceives, however late its other answers are. One
 //! that does not can, with an answer that comes later than rule 4 waits; such a unit needs a longer `timeout`. A unit that says the same
@@ -29,8 +34,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::frame::{self, Heard};
-use super::master::Outcome;
-use super::pdu::Request;
+use super::master::Reply;
+use super::pdu::{Request, Span};
 use super::{Settings, Table};
 use crate::field::poll::Failure;
 use crate::field::wire::Link;
@@ -46,6 +51,8 @@ pub struct Rtu {
     /// How long to rest after the unit that is being asked.
     after: Duration,
     units: HashMap<u8, Unit>,
+    /// Whether the line echoes what is sent, once it was seen.
+    echoes: Option<bool>,
     sent: Vec<u8>,
     heard: Vec<u8>,
 }
@@ -62,6 +69,8 @@ struct Unit {
     /// Probes in a row that it did not answer, though it answered then.
     unheeded: u8,
     probed_last: bool,
+    /// Functions of writes that it did not answer, and until when it still may.
+    written: HashMap<u8, Instant>,
 }
 
 /// Function, and bytes of the frame that answers.
@@ -87,6 +96,7 @@ impl Rtu {
             quiet: Instant::now(),
             after: Duration::ZERO,
             units: settings.devices.iter().map(of).collect(),
+            echoes: None,
             sent: Vec::new(),
             heard: Vec::new(),
         }
@@ -95,15 +105,32 @@ impl Rtu {
     /// Rule 5. What units owe stays: what stands behind the wire did not start anew with it.
     pub fn opened(&mut self) {
         self.quiet = Instant::now() + self.timeout.max(self.after_connect);
+        self.echoes = None; // it may be another adapter
     }
 
-    pub async fn ask(
-        &mut self,
-        link: &mut Link,
-        unit: u8,
-        request: &Request,
-        words: &mut Vec<u16>,
-    ) -> Result<Outcome, Failure> {
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub fn timeout_mut(&mut self) -> &mut Duration {
+        &mut self.timeout
+    }
+
+    /// What the last question was, and all that was heard since.
+    pub fn trace(&self) -> (&[u8], &[u8]) {
+        (&self.sent, &self.heard)
+    }
+
+    pub fn knows_its_echo(&self) -> bool {
+        self.echoes.is_some()
+    }
+
+    pub async fn ask(&mut self, link: &mut Link, unit: u8, request: &Request) -> Result<Reply, Failure> {
+        self.sent.clear();
+        self.heard.clear();
+        let Request::Read(span) = request else {
+            return self.write(link, unit, request).await;
+        };
         let known = self.units.entry(unit).or_default();
         known.know(shape(request));
         if let Some(until) = known.until {
@@ -113,20 +140,19 @@ impl Rtu {
             known.settle();
         }
         if !known.owes.contains(&shape(request)) {
-            return self.ask_believing(link, unit, request, words).await;
+            return self.ask_believing(link, unit, request).await;
         }
-        let (probe, after_probe) = (known.probe(request), known.probed_last);
+        let (probe, after_probe) = (known.probe(span), known.probed_last);
         known.probed_last = probe.is_some();
         let asked = Instant::now();
-        let answer = self.exchange(link, unit, probe.as_ref().unwrap_or(request), words).await;
-        let patience = self.patience(link, request);
+        let answer = self.exchange(link, unit, probe.as_ref().unwrap_or(request)).await;
+        let until = asked + self.still_late(link, request);
         let known = self.units.entry(unit).or_default();
         match (&probe, answer?) {
-            (Some(_), Outcome::Exception(_)) if known.owes_several() => return Err(Failure::Wrong),
+            (Some(_), Reply::Exception(_)) if known.owes_several() => return Err(Failure::Wrong),
             (Some(_), _) => known.unheeded = 0,
             (None, _) => known.unheeded = known.unheeded.saturating_add(u8::from(after_probe)),
         }
-        let until = asked + patience + (LATE_MOST - 1) * self.timeout;
         known.until = Some(until);
         Err(Failure::Doubt { until })
     }
@@ -137,37 +163,58 @@ impl Rtu {
         link: &mut Link,
         unit: u8,
         request: &Request,
-        words: &mut Vec<u16>,
-    ) -> Result<Outcome, Failure> {
-        let outcome = self.exchange(link, unit, request, words).await?;
+    ) -> Result<Reply, Failure> {
+        let reply = self.exchange(link, unit, request).await?;
         let known = self.units.entry(unit).or_default();
         match known.owes[..] {
             [_] => known.settle(),
             // Data are its own; an exception may be another's, and is no number in either case.
-            _ if matches!(outcome, Outcome::Words) => known.owes.retain(|owed| *owed != shape(request)),
+            _ if matches!(reply, Reply::Words(_)) => known.owes.retain(|owed| *owed != shape(request)),
             _ => {}
         }
-        Ok(outcome)
+        Ok(reply)
+    }
+
+    /// Rule 6.
+    async fn write(&mut self, link: &mut Link, unit: u8, request: &Request) -> Result<Reply, Failure> {
+        let function = request.function();
+        let known = self.units.entry(unit).or_default();
+        if let Some(&until) = known.written.get(&function)
+            && Instant::now() < until
+        {
+            return Err(Failure::Doubt { until });
+        }
+        let outcome = self.exchange(link, unit, request).await;
+        let until = Instant::now() + LATE_MOST * self.timeout;
+        let known = self.units.entry(unit).or_default();
+        match &outcome {
+            Ok(_) => known.written.remove(&function),
+            Err(_) => known.written.insert(function, until),
+        };
+        outcome
     }
 
     /// From here on the unit owes us an answer of this shape, however this ends.
-    async fn exchange(
-        &mut self,
-        link: &mut Link,
-        unit: u8,
-        request: &Request,
-        words: &mut Vec<u16>,
-    ) -> Result<Outcome, Failure> {
+    async fn exchange(&mut self, link: &mut Link, unit: u8, request: &Request) -> Result<Reply, Failure> {
         self.fall_silent(link).await?;
+        let still_late = Instant::now() + self.still_late(link, request);
         let known = self.units.entry(unit).or_default();
-        known.owe(shape(request));
+        match request {
+            Request::Read(_) => known.owe(shape(request)),
+            // It may be given up on at any moment.
+            Request::Write(_) => drop(known.written.insert(request.function(), still_late)),
+        }
         self.after = known.turnaround;
         frame::write_rtu(unit, request, &mut self.sent);
         link.send(&self.sent).await?;
-        match timeout(self.patience(link, request), self.hear(link, unit, request, words)).await {
+        let outcome = match timeout(self.patience(link, request), self.hear(link, unit, request)).await {
             Ok(heard) => heard,
-            Err(_) => self.heard_at_last(unit, request, words),
+            Err(_) => self.heard_at_last(unit, request),
+        };
+        if !request.is_mirrored() && !matches!(outcome, Err(Failure::Broken(_))) {
+            self.echoes = Some(self.echoes == Some(true) || self.heard.starts_with(&self.sent));
         }
+        outcome
     }
 
     /// Rule 1. A line that will not fall silent is given up on after one timeout.
@@ -191,38 +238,43 @@ impl Rtu {
         self.timeout + link.character() * characters as u32
     }
 
+    /// So long after a question its answer may still come.
+    fn still_late(&self, link: &Link, request: &Request) -> Duration {
+        self.patience(link, request) + (LATE_MOST - 1) * self.timeout
+    }
+
     /// Something was heard just now: nobody speaks before the line, and the unit that is asked, have had their pause.
     fn hush(&mut self, link: &Link) {
         self.quiet = Instant::now() + self.silence.unwrap_or(link.silence()).max(self.after);
     }
 
-    async fn hear(
-        &mut self,
-        link: &mut Link,
-        unit: u8,
-        request: &Request,
-        words: &mut Vec<u16>,
-    ) -> Result<Outcome, Failure> {
-        self.heard.clear();
+    async fn hear(&mut self, link: &mut Link, unit: u8, request: &Request) -> Result<Reply, Failure> {
         loop {
             link.receive(&mut self.heard).await?;
             self.hush(link);
             if self.heard.len() > HEARD_MOST {
                 self.heard.drain(..HEARD_MOST / 2);
             }
-            if let Heard::Answer(answer) = frame::find_rtu(&self.heard, unit, request, &self.sent, false) {
-                return Ok(Outcome::of(answer, request, words));
+            if let Heard::Answer(answer) = self.find(unit, request, false) {
+                return Ok(Reply::of(answer, request));
             }
         }
     }
 
     /// Time is up: nothing that looked like the head of a longer frame can become one.
-    fn heard_at_last(&self, unit: u8, request: &Request, words: &mut Vec<u16>) -> Result<Outcome, Failure> {
-        match frame::find_rtu(&self.heard, unit, request, &self.sent, true) {
-            Heard::Answer(answer) => Ok(Outcome::of(answer, request, words)),
+    fn heard_at_last(&self, unit: u8, request: &Request) -> Result<Reply, Failure> {
+        match self.find(unit, request, true) {
+            Heard::Answer(answer) => Ok(Reply::of(answer, request)),
             Heard::Nothing if self.heard.is_empty() => Err(Failure::Silent),
             Heard::Nothing => Err(Failure::Wrong),
         }
+    }
+
+    /// Rule 7.
+    fn find(&self, unit: u8, request: &Request, silent: bool) -> Heard<'_> {
+        let answered_alike = request.is_mirrored() && self.echoes != Some(true);
+        let echo = if answered_alike { &[] } else { self.sent.as_slice() };
+        frame::find_rtu(&self.heard, unit, request, echo, silent)
     }
 }
 
@@ -248,13 +300,13 @@ impl Unit {
 
     /// A question whose answer looks like that to none of ours, and like nothing that the unit owes. `None` where there is
     /// none, or where the unit does not answer such; and every second time, since it may not.
-    fn probe(&self, request: &Request) -> Option<Request> {
+    fn probe(&self, span: &Span) -> Option<Request> {
         if self.probed_last || self.unheeded >= UNHEEDED_MOST || self.owes.len() >= OWES_MOST {
             return None;
         }
-        let fewer = (1..request.count).rev().map(|count| Request { count, ..*request });
-        let sibling = Request { table: sibling(request.table), ..*request };
-        fewer.chain([sibling]).find(|probe| {
+        let fewer = (1..span.count).rev().map(|count| Span { count, ..*span });
+        let sibling = Span { table: sibling(span.table), ..*span };
+        fewer.chain([sibling]).map(Request::Read).find(|probe| {
             let shape = shape(probe);
             !self.ours.contains(&shape) && !self.owes.contains(&shape)
         })
@@ -267,8 +319,7 @@ impl Unit {
 }
 
 fn shape(request: &Request) -> Shape {
-    let [function, ..] = request.bytes();
-    (function, frame::rtu_answer_bytes(request))
+    (request.function(), frame::rtu_answer_bytes(request))
 }
 
 /// Some devices keep one set of registers in both; all others answer with an exception.
