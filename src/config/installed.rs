@@ -14,8 +14,8 @@ use crate::reading::{self, DeviceId, PointId};
 const ACCESS_WORDS: [&str; 10] =
     ["card", "keypad", "granted", "denied", "opened", "closed", "forced", "held", "exit", "tamper"];
 /// The last words of `locker.*`.
-const LOCKER_WORDS: [&str; 7] =
-    ["opened", "closed", "deposited", "collected", "unexpected", "jammed", "overdue"];
+const LOCKER_WORDS: [&str; 8] =
+    ["opened", "closed", "deposited", "collected", "unexpected", "jammed", "overdue", "held"];
 
 /// All devices and points, in the order of the configuration; momentary points behind the others.
 #[derive(Debug, Default)]
