@@ -158,7 +158,12 @@ impl Rtu {
     }
 
     /// Nothing that the unit owes looks like the answer to this.
-    async fn ask_believing(&mut self, link: &mut Link, unit: u8, request: &Request) -> Result<Reply, Failure> {
+    async fn ask_believing(
+        &mut self,
+        link: &mut Link,
+        unit: u8,
+        request: &Request,
+    ) -> Result<Reply, Failure> {
         let reply = self.exchange(link, unit, request).await?;
         let known = self.units.entry(unit).or_default();
         match known.owes[..] {
