@@ -24,6 +24,8 @@ const WORK: Duration = Duration::from_secs(2);
 const GAP: Duration = Duration::from_millis(5);
 /// More than this is a line that never falls silent.
 const HEARD_MOST: usize = 1024;
+/// Of one question with all that follows from it; a look that was given up leaves no more than that.
+const TRACED_MOST: usize = 64;
 /// Meters leave the factory with 2400 baud, and a serial device server does not tell.
 const METER_CHARACTER_BEHIND_TCP: Duration = Duration::from_micros(4583);
 
@@ -89,9 +91,9 @@ impl Line {
         }
     }
 
-    /// How long a device may take to begin its answer from now on; returns how long it was.
-    pub fn set_timeout(&mut self, timeout: Duration) -> Duration {
-        mem::replace(&mut self.timeout, timeout)
+    /// How long a device may take to begin its answer from now on.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
     }
 
     pub fn echoes(&self) -> bool {
@@ -122,6 +124,7 @@ impl Line {
         sleep_until(self.last + self.gap).await;
         self.empty(link).await?;
         link.send(question.frame).await?;
+        self.last = Instant::now();
         self.heard.clear();
         let outcome = self.hear(link, question, find).await;
         self.last = Instant::now();
@@ -229,7 +232,7 @@ impl Line {
     fn keep(&mut self, sent: &[u8]) {
         self.all.extend(&self.heard);
         self.bound();
-        if let Some(trace) = &mut self.trace {
+        if let Some(trace) = self.trace.as_mut().filter(|trace| trace.len() < TRACED_MOST) {
             trace.push(Traced { sent: sent.to_vec(), heard: self.heard.clone() });
         }
     }
