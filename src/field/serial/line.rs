@@ -51,6 +51,8 @@ pub struct Line {
 pub struct Traced {
     pub sent: Vec<u8>,
     pub heard: Vec<u8>,
+    /// What the protocol has to say of the answer, for people.
+    pub remark: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +109,13 @@ impl Line {
 
     pub fn end_trace(&mut self) -> Vec<Traced> {
         self.trace.take().unwrap_or_default()
+    }
+
+    /// Says something of the last answer to whoever looks.
+    pub fn remark(&mut self, what: &str) {
+        if let Some(traced) = self.trace.as_mut().and_then(|trace| trace.last_mut()) {
+            traced.remark = Some(what.to_owned());
+        }
     }
 
     /// Everything that came since this was called last, at most as much as is kept.
@@ -233,7 +242,7 @@ impl Line {
         self.all.extend(&self.heard);
         self.bound();
         if let Some(trace) = self.trace.as_mut().filter(|trace| trace.len() < TRACED_MOST) {
-            trace.push(Traced { sent: sent.to_vec(), heard: self.heard.clone() });
+            trace.push(Traced { sent: sent.to_vec(), heard: self.heard.clone(), remark: None });
         }
     }
 

@@ -157,11 +157,12 @@ impl Meter {
             cjt188::Answer::Refused => Err(Reason::DeviceError),
         };
         readings.extend(self.points.iter().map(|point| reading(point, value(point))));
-        if !self.told
-            && let Some(why) = why_unread(&answer)
-        {
-            self.told = true;
-            warn!(device = ?self.device, why, "A meter answers, and what it says cannot be read.");
+        if let Some(why) = why_unread(&answer) {
+            line.remark(&why);
+            if !self.told {
+                self.told = true;
+                warn!(device = ?self.device, why, "A meter answers, and what it says cannot be read.");
+            }
         }
         Ok(if answer == cjt188::Answer::Refused { Answer::Refused } else { Answer::Read })
     }
@@ -195,16 +196,22 @@ async fn ask_group(
     link: &mut Link,
 ) -> Result<Vec<Result<i64, Reason>>, Failure> {
     if let Some(block) = group.block {
-        let said = ask_di(block, dlt645::DATA_MOST, to, line, link).await?;
-        if let Some(values) = said.and_then(|data| group.values(&data)) {
-            return Ok(values.into_iter().map(|v| v.ok_or(Reason::Unreadable)).collect());
+        match ask_di(block, dlt645::DATA_MOST, to, line, link).await {
+            Ok(Some(data)) => {
+                if let Some(values) = group.values(&data) {
+                    return Ok(values.into_iter().map(|v| v.ok_or(Reason::Unreadable)).collect());
+                }
+            }
+            // There are meters that are silent to what they do not know.
+            Ok(None) | Err(Failure::Silent | Failure::Wrong) => {}
+            Err(failure) => return Err(failure),
         }
-        group.block = None; // it does not know it, or not as the standard has it
     }
     let mut values = Vec::with_capacity(group.parts.len());
     for part in &group.parts {
         values.push(ask_part(part, to, line, link).await?);
     }
+    group.block = None; // the meter is there, and does not know it, or not as the standard has it
     Ok(values)
 }
 
@@ -241,7 +248,9 @@ async fn ask_di(
                 }
             }
             dlt645::Answer::Refused(error) => {
-                debug!(di = format!("{di:08X}"), why = dlt645::reason(error), "A meter refuses.");
+                let why = dlt645::reason(error);
+                debug!(di = format!("{di:08X}"), why, "A meter refuses.");
+                line.remark(why);
                 return Ok(None);
             }
         }

@@ -324,6 +324,44 @@ async fn a_block_is_read_over_several_frames() {
 }
 
 #[tokio::test]
+async fn a_block_to_which_a_meter_is_silent_is_asked_for_once() {
+    let address = Some("181219024435".into());
+    let item = |di| Item::Dlt645 { di, digits: 4, signed: false };
+    let (mut boards, mut link, mut far) =
+        line(vec![meter(Metering::Dlt645 { address }, &[item(0x0201_0100), item(0x0201_0200)])]);
+    let (block, first, second) = ([0, 0xFF, 1, 2], [0, 1, 1, 2], [0, 2, 1, 2]);
+    let single = |di: [u8; 4], value: [u8; 2]| {
+        (dlt645_frame(0x11, &di), dlt645_frame(0x91, &[&di[..], &value].concat()))
+    };
+    let singles = [single(first, [0x12, 0x23]), single(second, [0x99, 0x22])];
+    let mut script = vec![(dlt645_frame(0x11, &block), vec![])];
+    for _ in 0..2 {
+        script.extend(singles.clone());
+        let played: Vec<(&[u8], &[u8])> = script.iter().map(|(a, b)| (&a[..], &b[..])).collect();
+        let mut readings = Vec::new();
+        let (read, ()) = tokio::join!(boards.ask(&mut link, 0, 0, &mut readings), far.play_all(&played));
+        assert_eq!(read.unwrap(), Answer::Read);
+        assert_eq!(words(&readings), said(&[(0, "2312"), (1, "2299")]));
+        script.clear();
+    }
+}
+
+#[tokio::test]
+async fn a_look_at_what_a_meter_refuses_says_why() {
+    let address = Some("181219024435".into());
+    let item = Item::Dlt645 { di: 0x0280_0002, digits: 4, signed: false };
+    let (mut boards, mut link, mut far) = line(vec![meter(Metering::Dlt645 { address }, &[item])]);
+    let (asked, refused) = (dlt645_frame(0x11, &[0x02, 0x00, 0x80, 0x02]), dlt645_frame(0xD1, &[0x02]));
+    let (seen, ()) = tokio::join!(boards.look(&mut link, 0, None), far.play(&asked, &refused));
+    let seen = seen.unwrap();
+    assert_eq!(
+        (&seen[0].what[..], seen[0].trouble.as_deref()),
+        ("data 02800002", Some("it has no such data"))
+    );
+    assert_eq!(seen[0].values[0].value, Err("device-error"));
+}
+
+#[tokio::test]
 async fn a_late_answer_is_not_another_values() {
     let address = Some("181219024435".into());
     let item = |di| Item::Dlt645 { di, digits: 4, signed: false };

@@ -28,7 +28,7 @@ impl Boards {
                     what: self.boards[device].describe(question),
                     sent: traced.sent,
                     heard: traced.heard,
-                    trouble: if nth == last { trouble(&outcome) } else { None },
+                    trouble: traced.remark.or_else(|| trouble(&outcome).filter(|_| nth == last)),
                     values: if nth == last {
                         mem::take(&mut readings).into_iter().map(seen).collect()
                     } else {
