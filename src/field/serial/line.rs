@@ -74,6 +74,13 @@ pub enum End {
     Frame,
 }
 
+impl<'a> Question<'a> {
+    /// A meter's.
+    pub fn framed(frame: &'a [u8], answer: usize) -> Self {
+        Self { frame, answer, end: End::Frame, is_order: false }
+    }
+}
+
 impl Line {
     pub fn new(wire: &Wire, timeout: Duration) -> Self {
         let meter = match wire {
@@ -140,6 +147,11 @@ impl Line {
         // The answer to an order may look like the order.
         if !question.is_order && self.heard.len() > question.frame.len() {
             self.echoes = self.heard.starts_with(question.frame);
+        }
+        // Only lock boards speak by themselves, and what a meter says may read like a word of theirs.
+        if question.end == End::Silence {
+            self.all.extend(&self.heard);
+            self.bound();
         }
         self.keep(question.frame);
         outcome
@@ -239,8 +251,6 @@ impl Line {
     }
 
     fn keep(&mut self, sent: &[u8]) {
-        self.all.extend(&self.heard);
-        self.bound();
         if let Some(trace) = self.trace.as_mut().filter(|trace| trace.len() < TRACED_MOST) {
             trace.push(Traced { sent: sent.to_vec(), heard: self.heard.clone(), remark: None });
         }
