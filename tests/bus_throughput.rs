@@ -62,7 +62,7 @@ impl Run {
             }
         });
         let run = Self { bus, _stop: stop.drop_guard() };
-        run.until(|tally| tally.answered.values().sum::<u64>() >= u64::from(units)).await;
+        run.until(|tally| tally.answers() >= u64::from(units)).await;
         run
     }
 

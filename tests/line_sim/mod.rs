@@ -50,10 +50,16 @@ pub struct Tally {
     pub violations: u64,
     /// Frames that none could understand.
     pub rubbish: u64,
-    /// Function 5 and 6: when they were over on the wire, and what they said.
-    pub writes: Vec<(Instant, Vec<u8>)>,
+    /// Function 5 and 6: after how many answers of all units, and what they said.
+    pub writes: Vec<(u64, Vec<u8>)>,
     /// How long after the silence each question began.
     pub delays: Vec<Duration>,
+}
+
+impl Tally {
+    pub fn answers(&self) -> u64 {
+        self.answered.values().sum()
+    }
 }
 
 pub struct Bus {
@@ -174,7 +180,9 @@ impl Wire {
             return;
         }
         if matches!(pdu[0], 5 | 6) {
-            self.tally.lock().unwrap().writes.push((self.over, pdu.to_vec()));
+            let mut tally = self.tally.lock().unwrap();
+            let answers = tally.answers();
+            tally.writes.push((answers, pdu.to_vec()));
         }
         let answer = wrap(address, &reply(address, pdu));
         let turnaround = unit.turnaround.max(self.silence);
