@@ -318,7 +318,7 @@ impl<P: Ask> Poll<P> {
             self.finish(job).await?;
         }
         // What others said by themselves meanwhile.
-        if self.protocol.listens() { self.overheard(Ok(0)).await } else { Ok(()) }
+        if self.protocol.listens() && self.link.is_some() { self.overheard(Ok(0)).await } else { Ok(()) }
     }
 
     /// This turn, and where the protocol asks several questions at once, as many of those that are due as fill that.
