@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatehouse::field::Context;
 use gatehouse::field::serial::{self, Board, Feedback, FirstByte, Kind, Locker, Protocol, Settings};
 use gatehouse::field::wire::{Parity, Port, Wire};
+use gatehouse::field::{Context, ERRANDS_MAX, Errand};
 use gatehouse::metrics::Metrics;
+use gatehouse::order::{Deed, Done, Outcome};
 use gatehouse::reading::{Batch, DeviceId, Life, PointId, Site};
 use gatehouse::sim::line::Line;
 use gatehouse::sim::lockers::{Boards, Family};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -36,13 +37,13 @@ fn protocol(family: Family) -> Protocol {
     }
 }
 
-fn boards() -> Vec<Board> {
+fn boards(poll: Duration) -> Vec<Board> {
     let board = |(device, &(address, cells, family)): (u32, &(u8, u32, Family))| {
         let points = |from: u32| (from..from + cells).map(|n| PointId(100 * device + n)).collect();
         let items = if family == Family::KrCu16 { points(50) } else { vec![] };
         let locker =
             Locker { address, protocol: protocol(family), cells: points(0), items, commands: vec![0, 1] };
-        Board { id: DeviceId(device), poll: Duration::from_millis(300), kind: Kind::Locker(locker) }
+        Board { id: DeviceId(device), poll, kind: Kind::Locker(locker) }
     };
     (0..).zip(&BANKS).map(board).collect()
 }
@@ -52,28 +53,38 @@ struct Compound {
     _line: Line,
     _dir: tempfile::TempDir,
     batches: mpsc::Receiver<Batch>,
+    errands: mpsc::Sender<Errand>,
     stop: CancellationToken,
     /// The latest word of every point.
     words: BTreeMap<u32, String>,
     lives: BTreeMap<u32, Life>,
+    done: Vec<Done>,
 }
 
 impl Compound {
     async fn start() -> Self {
+        Self::polled_every(Duration::from_millis(300)).await
+    }
+
+    async fn polled_every(poll: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let sim = Boards::default();
         BANKS.iter().for_each(|(address, _, family)| sim.add_of(*family, *address));
         let line = sim.start(&dir.path().join("lockers")).await.unwrap();
         let path = line.path().to_str().unwrap().into();
-        let port = Port { path, baud: 9600, parity: Parity::None, stop_bits: 1 };
+        let port = Port { path, baud: 9600, parity: Parity::None, stop_bits: 1, rs485: false };
         let (out, batches) = mpsc::channel(16);
         let stop = CancellationToken::new();
-        let context = Context::new(Arc::new(Site::default()), out, stop.clone(), Metrics::new());
+        let (errands, lane) = mpsc::channel(ERRANDS_MAX);
+        let context = Context {
+            lane: Arc::new(Mutex::new(lane)),
+            ..Context::new(Arc::new(Site::default()), out, stop.clone(), Metrics::new())
+        };
         let settings =
-            Settings { wire: Wire::Serial(port), timeout: Duration::from_millis(300), boards: boards() };
+            Settings { wire: Wire::Serial(port), timeout: Duration::from_millis(300), boards: boards(poll) };
         tokio::spawn(serial::run("lockers".into(), settings, context));
-        let (words, lives) = (BTreeMap::new(), BTreeMap::new());
-        Self { boards: sim, _line: line, _dir: dir, batches, stop, words, lives }
+        let (words, lives, done) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { boards: sim, _line: line, _dir: dir, batches, errands, stop, words, lives, done }
     }
 
     /// Reads on until this holds.
@@ -92,7 +103,17 @@ impl Compound {
             if let Some(life) = batch.life {
                 self.lives.insert(batch.device.0, life);
             }
+            self.done.extend(batch.done);
         }
+    }
+
+    /// Orders the cell with this index to open; what came of it.
+    async fn open(&mut self, device: u32, nth: usize) -> Outcome {
+        let number = self.done.len() as u64;
+        let deed = Deed { number, device: DeviceId(device), nth, until: None };
+        self.errands.send(Errand::Do(deed)).await.unwrap();
+        self.until("an order done", |c| c.done.iter().any(|done| done.number == number)).await;
+        self.done.last().unwrap().outcome.clone()
     }
 
     fn is(&self, point: u32, word: &str) -> bool {
@@ -132,19 +153,56 @@ async fn cells_and_items_of_four_protocols_on_one_line() {
 }
 
 #[tokio::test]
-async fn a_dead_board_is_offline_alone_and_comes_back() {
+async fn dead_boards_are_offline_alone() {
     let mut compound = Compound::start().await;
     compound.until("all closed", |c| c.are_all_cells("closed")).await;
-    for (device, (address, ..)) in (0u32..).zip(&BANKS) {
-        compound.boards.set_silent(*address, true);
+    for (device, address) in [(0, 1), (3, 4)] {
+        compound.boards.set_silent(address, true);
         let is_offline = |c: &Compound| matches!(c.lives.get(&device), Some(Life::Offline { .. }));
         compound.until("offline", is_offline).await;
         assert!(compound.is(100 * device, "no-answer"));
-        let others = (0..4).filter(|other| *other != device);
-        for other in others {
-            assert_eq!(compound.lives[&other], Life::Online, "board {other} beside {device}");
-        }
+    }
+    compound.boards.set_open(2, 1, true);
+    compound.boards.set_open(3, 48, true);
+    compound.until("the others are read on", |c| c.is(100, "open") && c.is(247, "open")).await;
+    assert_eq!((&compound.lives[&1], &compound.lives[&2]), (&Life::Online, &Life::Online));
+}
+
+/// Each protocol has its own word for an order, and none of them is a door that opened.
+#[tokio::test]
+async fn orders_are_taken_and_the_cell_is_read_with_the_answer() {
+    // So rarely polled that what is read comes with the order.
+    let mut compound = Compound::polled_every(Duration::from_secs(600)).await;
+    compound.until("all closed", |c| c.are_all_cells("closed")).await;
+    for (device, (address, ..)) in (0u32..).zip(&BANKS) {
+        let outcome = compound.open(device, 0).await;
+        assert!(matches!(outcome, Outcome::Executed { .. }), "{device}: {outcome:?}");
+        assert!(compound.is(100 * device, "open"), "{device}: {:?}", compound.words);
+
+        compound.boards.set_jammed(*address, 2, true);
+        let outcome = compound.open(device, 1).await;
+        assert!(matches!(outcome, Outcome::Executed { .. }), "{device}: {outcome:?}");
+        assert!(compound.is(100 * device + 1, "closed"), "taken, and nothing moved");
+        assert_eq!(compound.boards.orders(*address), 2, "each order was given once");
+
+        compound.boards.set_silent(*address, true);
+        let outcome = compound.open(device, 0).await;
+        assert!(matches!(outcome, Outcome::Unsure { .. }), "{device}: {outcome:?}");
         compound.boards.set_silent(*address, false);
-        compound.until("back", |c| c.is(100 * device, "closed")).await;
+    }
+    compound.boards.set_hot(4, 1, true);
+    let outcome = compound.open(3, 0).await;
+    assert!(matches!(&outcome, Outcome::Failed { why } if why.contains("cools down")), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_board_that_speaks_by_itself_is_heard_between_polls() {
+    let mut compound = Compound::polled_every(Duration::from_secs(600)).await;
+    compound.until("all closed", |c| c.are_all_cells("closed")).await;
+    compound.boards.set_speaks(1, true);
+    for word in ["open", "closed"] {
+        compound.boards.set_open(1, 24, word == "open");
+        compound.until("the last cell moves", |c| c.is(23, word)).await;
+        assert!(compound.is(22, "closed"), "and no other");
     }
 }

@@ -88,7 +88,7 @@ async fn a_water_meter_is_read_by_its_printed_address_and_by_none() {
         let meter = meter();
         let line = meter.start(&dir.path().join("meter")).await.unwrap();
         let path = line.path().to_str().unwrap().into();
-        let port = Port { path, baud: 2400, parity: Parity::Even, stop_bits: 1 };
+        let port = Port { path, baud: 2400, parity: Parity::Even, stop_bits: 1, rs485: false };
         let mut gateway = Gateway::start(Wire::Serial(port), address, order);
         let batch = gateway.until(["123.45", "open", "no"]).await;
         assert_eq!(batch.life, Some(Life::Online));
@@ -113,7 +113,7 @@ async fn another_meters_answer_is_not_taken() {
     let meter = meter();
     let line = meter.start(&dir.path().join("meter")).await.unwrap();
     let path = line.path().to_str().unwrap().into();
-    let port = Port { path, baud: 2400, parity: Parity::Even, stop_bits: 1 };
+    let port = Port { path, baud: 2400, parity: Parity::Even, stop_bits: 1, rs485: false };
     let mut gateway = Gateway::start(Wire::Serial(port), Some("00112233457833"), ItemOrder::LowFirst);
     gateway.until(["no-answer"; 3]).await;
 }

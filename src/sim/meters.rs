@@ -107,7 +107,7 @@ fn bcd(mut value: u32) -> [u8; 4] {
     std::array::from_fn(|_| {
         let two = (value % 100) as u8;
         value /= 100;
-        two / 10 << 4 | two % 10
+        ((two / 10) << 4) | (two % 10)
     })
 }
 

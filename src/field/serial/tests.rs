@@ -48,7 +48,7 @@ impl Far {
 
 fn line(kinds: Vec<Kind>) -> (Boards, Link, Far) {
     let (far, near) = SerialStream::pair().unwrap();
-    let port = Port { path: "pty".into(), baud: 9600, parity: Parity::None, stop_bits: 1 };
+    let port = Port { path: "pty".into(), baud: 9600, parity: Parity::None, stop_bits: 1, rs485: false };
     let board = |(n, kind)| Board { id: DeviceId(n), poll: Duration::from_secs(1), kind };
     let boards = (0..).zip(kinds).map(board).collect();
     let settings = Settings { wire: Wire::Serial(port), timeout: TIMEOUT, boards };
@@ -130,7 +130,10 @@ async fn an_order_without_an_answer_may_have_opened_the_cell_and_is_not_given_tw
     // The first answer after it may be to something older.
     let script: [(&[u8], &[u8]); 3] = [(OPEN_1, &[]), (READ_ALL, CHANNEL_1), (READ_ALL, CHANNEL_1)];
     let (outcome, read) = order((&mut boards, &mut link, &mut far), 0, 0, &script).await;
-    assert_eq!(outcome, Outcome::Unsure { why: "the board did not answer; cell-1 may have opened".into() });
+    assert_eq!(
+        outcome,
+        Outcome::Unsure { why: "the board answers, but not to the order; cell-1 may have opened".into() }
+    );
     assert_eq!(read, said(&[(0, "closed"), (1, "open")]));
 }
 
@@ -169,9 +172,10 @@ async fn a_kr_cu16_confirms_nothing_but_that_it_lives() {
     assert_eq!(read[19..21], said(&[(19, "absent"), (20, "present")]));
 
     let script: [(&[u8], &[u8]); 3] = [(open, &[]), (free, &[]), (status, &[])];
-    let (outcome, read) = order((&mut boards, &mut link, &mut far), 0, 4, &script).await;
-    assert!(is_unsure(&outcome), "{outcome:?}");
-    assert!(read.is_empty());
+    let mut readings = Vec::new();
+    let (outcome, ()) = tokio::join!(boards.act(&mut link, 0, 4, &mut readings), far.play_all(&script));
+    assert!(matches!(outcome, Err(Failure::Silent)), "{outcome:?}");
+    assert!(readings.is_empty());
 }
 
 #[tokio::test]
@@ -229,6 +233,25 @@ async fn what_cannot_be_ordered_fails_without_a_word_on_the_line() {
         let (outcome, _) = order((&mut boards, &mut link, &mut far), device, nth, &[]).await;
         assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
     }
+}
+
+/// The poll gives a board that is gone less time than the protocol does.
+#[tokio::test]
+async fn a_question_that_was_given_up_on_leaves_its_board_in_doubt() {
+    let (mut boards, mut link, mut far) = line(vec![locker(BOARD_8A, 1, 2, 0)]);
+    let mut readings = Vec::new();
+    let given_up = timeout(TIMEOUT / 4, boards.ask(&mut link, 0, 0, &mut readings)).await;
+    assert!(given_up.is_err());
+    far.play(READ_ALL, &[]).await;
+    let nothing: &[u8] = &[0x80, 0x01, 0x00, 0x00, 0x00, 0x33, 0xB2];
+    let script = [(READ_ALL, CHANNEL_1), (READ_ALL, nothing)];
+    let (read, ()) = tokio::join!(boards.ask(&mut link, 0, 0, &mut readings), far.play_all(&script));
+    assert_eq!(read.unwrap(), Answer::Read);
+    assert_eq!(
+        words(&readings),
+        said(&[(0, "open"), (1, "open")]),
+        "not the first answer, which may be late"
+    );
 }
 
 // --- words of their own ---
@@ -298,6 +321,44 @@ async fn a_block_is_read_over_several_frames() {
     let (read, ()) = tokio::join!(boards.ask(&mut link, 0, 0, &mut readings), far.play_all(&script));
     assert_eq!(read.unwrap(), Answer::Read);
     assert_eq!(words(&readings), said(&[(0, "12345678"), (1, "4321")]));
+}
+
+#[tokio::test]
+async fn a_block_to_which_a_meter_is_silent_is_asked_for_once() {
+    let address = Some("181219024435".into());
+    let item = |di| Item::Dlt645 { di, digits: 4, signed: false };
+    let (mut boards, mut link, mut far) =
+        line(vec![meter(Metering::Dlt645 { address }, &[item(0x0201_0100), item(0x0201_0200)])]);
+    let (block, first, second) = ([0, 0xFF, 1, 2], [0, 1, 1, 2], [0, 2, 1, 2]);
+    let single = |di: [u8; 4], value: [u8; 2]| {
+        (dlt645_frame(0x11, &di), dlt645_frame(0x91, &[&di[..], &value].concat()))
+    };
+    let singles = [single(first, [0x12, 0x23]), single(second, [0x99, 0x22])];
+    let mut script = vec![(dlt645_frame(0x11, &block), vec![])];
+    for _ in 0..2 {
+        script.extend(singles.clone());
+        let played: Vec<(&[u8], &[u8])> = script.iter().map(|(a, b)| (&a[..], &b[..])).collect();
+        let mut readings = Vec::new();
+        let (read, ()) = tokio::join!(boards.ask(&mut link, 0, 0, &mut readings), far.play_all(&played));
+        assert_eq!(read.unwrap(), Answer::Read);
+        assert_eq!(words(&readings), said(&[(0, "2312"), (1, "2299")]));
+        script.clear();
+    }
+}
+
+#[tokio::test]
+async fn a_look_at_what_a_meter_refuses_says_why() {
+    let address = Some("181219024435".into());
+    let item = Item::Dlt645 { di: 0x0280_0002, digits: 4, signed: false };
+    let (mut boards, mut link, mut far) = line(vec![meter(Metering::Dlt645 { address }, &[item])]);
+    let (asked, refused) = (dlt645_frame(0x11, &[0x02, 0x00, 0x80, 0x02]), dlt645_frame(0xD1, &[0x02]));
+    let (seen, ()) = tokio::join!(boards.look(&mut link, 0, None), far.play(&asked, &refused));
+    let seen = seen.unwrap();
+    assert_eq!(
+        (&seen[0].what[..], seen[0].trouble.as_deref()),
+        ("data 02800002", Some("it has no such data"))
+    );
+    assert_eq!(seen[0].values[0].value, Err("device-error"));
 }
 
 #[tokio::test]
