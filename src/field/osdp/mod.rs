@@ -1,4 +1,22 @@
-//! Door readers over OSDP v2 (IEC 60839-11-5), with secure channel.
+//! Door readers over OSDP v2 (IEC 60839-11-5), with secure channel: the control panel's side.
+//!
+//! The panel is our own, on a library's AES. `libosdp` is C that builds only with `git` at hand and wants a thread of its
+//! own; it asks in clear who a reader is before it opens the channel, and its pace is not ours: when the journal is behind,
+//! it goes on taking cards from readers. `osdp` 0.3 (Rust, young) has a loop that waits without a runtime and speaks in
+//! clear only, and shows its keys in `Debug`. What is needed here is small: one command at a time, ten replies.
+//!
+//! `frame` finds frames, `secure` is the channel, `session` knows what is an answer (all pure) · `line` puts a question,
+//! `panel` says whose turn it is, `unit` what a reply tells, `errand` what others want · `card` is what a card is called.
+
+mod card;
+mod errand;
+mod frame;
+mod line;
+mod panel;
+mod reply;
+mod secure;
+mod session;
+mod unit;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +70,8 @@ pub enum Does {
 }
 
 /// Until `context.stop`.
-pub async fn run(_channel: Arc<str>, _settings: Settings, context: Context) {
-    context.stop.cancelled().await;
+pub async fn run(channel: Arc<str>, settings: Settings, context: Context) {
+    let mut lane = context.lane.lock().await;
+    // Closed is the end as well.
+    let _ = panel::Panel::new(channel, settings, &context).work(&mut lane).await;
 }

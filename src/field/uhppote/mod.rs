@@ -1,8 +1,27 @@
 //! UHPPOTE door controllers (UT0311-L01/02/04, "Wiegand TCP access boards"): 64-byte datagrams over UDP.
+//!
+//! Every event has a number, and the controller keeps the last ones. It also keeps one number for its reader: up to where
+//! events have been taken. We fetch from there, in order, and store it anew 10 s after events were handed on; what a
+//! crash in between brings a second time, the journal knows by its `record`. A controller that nobody has read (0 is stored)
+//! is begun with at its last event: its past is not ours. What is fetched long after it happened is `late`.
+//!
+//! `codec` is the wire, `meaning` what an event is at a door, `ledger` which are to be fetched (all pure) · `asker` puts a
+//! question, `desk` says whose turn it is, `errand` what others want.
+
+mod asker;
+mod codec;
+mod desk;
+mod errand;
+mod ledger;
+mod meaning;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::time::sleep;
+use tracing::warn;
 
 use super::Context;
 use crate::reading::{DeviceId, PointId};
@@ -35,7 +54,28 @@ pub struct Controller {
     pub commands: Vec<u8>,
 }
 
+/// How long a socket that could not be opened is left alone.
+const REOPEN: Duration = Duration::from_secs(10);
+
 /// Until `context.stop`.
-pub async fn run(_channel: Arc<str>, _settings: Settings, context: Context) {
-    context.stop.cancelled().await;
+pub async fn run(channel: Arc<str>, settings: Settings, context: Context) {
+    let mut lane = context.lane.lock().await;
+    let stop = context.stop.clone();
+    let work = async {
+        let asker = loop {
+            match asker::Asker::open(settings.address, settings.timeout, &channel, &context.metrics).await {
+                Ok(asker) => break asker,
+                Err(e) => warn!(%channel, error = %e, "No socket for questions; tried again."),
+            }
+            sleep(REOPEN).await;
+        };
+        // Without it events come by polling only.
+        let listener = UdpSocket::bind(settings.listen).await.inspect_err(|e| {
+            warn!(%channel, address = %settings.listen, error = %e, "Cannot listen for events; they are polled for.");
+        });
+        let mut desk = desk::Desk::new(channel.clone(), settings, asker, &context);
+        // Closed is the end as well.
+        let _ = desk.work(listener.ok(), &mut lane).await;
+    };
+    stop.run_until_cancelled(work).await;
 }
