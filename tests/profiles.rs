@@ -235,7 +235,7 @@ fn said(profile: &str, point: &str, first: u16, answer: &str) -> String {
     assert_eq!(point.table, expected, "{profile}");
     let from = usize::from(point.register - first);
     let words = &words[from..from + usize::from(point.kind.registers())];
-    decode::value(point.kind, point.order, point.bit, &point.transform, words).unwrap().to_string()
+    decode::value(point.kind, point.order, point.bit, &point.transform, 0, words).unwrap().to_string()
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn read(profile: &str, point: &str, words: &[u16]) -> Value {
     let (loaded, points) = points(profile);
     let id = loaded.gateway.site.point_named(&format!("{profile}.{point}")).unwrap();
     let point = points.iter().find(|point| point.id == id).unwrap();
-    decode::value(point.kind, point.order, point.bit, &point.transform, words).unwrap()
+    decode::value(point.kind, point.order, point.bit, &point.transform, 0, words).unwrap()
 }
 
 #[test]
@@ -312,6 +312,10 @@ fn a_level_transmitter_says_its_own_unit_and_decimals() {
     let (table, register, units) = unit.clone().unwrap();
     assert_eq!((table, register), (modbus::Table::Holding, 2));
     assert!(units.contains(&(16, "m".into())) && units.contains(&(12, "bar".into())));
+    // 0x04D2 is 1234, and three decimals make it 1.234.
+    let level = &points[0];
+    let value = decode::value(level.kind, level.order, level.bit, &level.transform, 3, &[0x04D2]);
+    assert_eq!(value, Ok(Value::Number(1.234)));
 }
 
 #[test]
