@@ -176,7 +176,7 @@ impl Panel {
     async fn tune(&mut self, wire: &Wire, speed: Option<&Speed>) -> std::io::Result<()> {
         if let (Wire::Serial(port), Some(speed)) = (wire, speed) {
             let (baud, parity, stop_bits) = (speed.baud, speed.parity, speed.stop_bits);
-            self.line.wire = Wire::Serial(Port { path: port.path.clone(), baud, parity, stop_bits });
+            self.line.wire = Wire::Serial(Port { baud, parity, stop_bits, ..port.clone() });
             self.line.open().await?;
         }
         if !self.line.is_open() {

@@ -14,6 +14,7 @@ mod desk;
 mod errand;
 mod ledger;
 mod meaning;
+mod turns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
