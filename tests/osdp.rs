@@ -189,7 +189,8 @@ fn spec(address: u8, key: &str) -> String {
 fn pty() -> (SerialStream, SerialStream, Wire, String) {
     let (far, near) = SerialStream::pair().unwrap();
     let path = near.name().unwrap();
-    let port = Port { path: path.clone().into(), baud: 9600, parity: Parity::None, stop_bits: 1 };
+    let port =
+        Port { path: path.clone().into(), baud: 9600, parity: Parity::None, stop_bits: 1, rs485: false };
     (far, near, Wire::Serial(port), path)
 }
 

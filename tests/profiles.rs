@@ -312,6 +312,10 @@ fn a_level_transmitter_says_its_own_unit_and_decimals() {
     let (table, register, units) = unit.clone().unwrap();
     assert_eq!((table, register), (modbus::Table::Holding, 2));
     assert!(units.contains(&(16, "m".into())) && units.contains(&(12, "bar".into())));
+    // 0x04D2 is 1234, and three decimals make it 1.234.
+    let level = &points[0];
+    let value = decode::value(level.kind, level.order, level.bit, &level.transform, 3, &[0x04D2]);
+    assert_eq!(value, Ok(Value::Number(1.234)));
 }
 
 #[test]

@@ -29,11 +29,12 @@ if [ "${#missing[@]}" -gt 0 ]; then
     fi
 fi
 
-# The Python peers live in an environment of their own.
-if ! tests/.venv/bin/python -c 'import pymodbus, serial, dlt645' 2>/dev/null; then
+# The Python peers live in an environment of their own. Never the package `osdp` beside libosdp: it has the same import name.
+if ! tests/.venv/bin/python -c 'import pymodbus, serial, dlt645, osdp, uhppoted' 2>/dev/null; then
     echo "installing the Python peers into tests/.venv"
     python3 -m venv tests/.venv
-    tests/.venv/bin/pip install --quiet --disable-pip-version-check 'pymodbus[serial]==3.16.1' 'dlt645==3.2.0'
+    tests/.venv/bin/pip install --quiet --disable-pip-version-check \
+        'pymodbus[serial]==3.16.1' dlt645==3.2.0 libosdp==3.2.9 uhppoted==0.9.1.1
 fi
 
 if ! cargo deny --version >/dev/null 2>&1; then

@@ -235,7 +235,8 @@ impl<'a> Installer<'a> {
         });
         self.installed.polls.push(poll);
         self.installed.words.push(draft.words);
-        if draft.words == Some(Words::Access) && self.installed.people.is_none() {
+        let tells = matches!(draft.words, Some(Words::Access | Words::Reader));
+        if tells && self.installed.people.is_none() {
             self.installed.people = Some((draft.id.clone(), spot));
         }
         for point in draft.points {

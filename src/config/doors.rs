@@ -61,6 +61,7 @@ fn door(
     let contact = contact(section, installed, contacts);
     let grants = grants(section, installed);
     let exit = exit(section, installed);
+    nobody_decides(section, &id, &grants, exit, installed);
     let unlock_window = span(section, "unlock_window", UNLOCK_WINDOW_DEFAULT);
     let held_after = span(section, "held_after", HELD_AFTER_DEFAULT);
     let place = section.take::<String>("place").map(|told| told.value.into());
@@ -162,11 +163,12 @@ fn grant(section: &Section<'_>, text: &str, spot: Spot, installed: &Installed<'_
         section.report.unknown(spot, name, format!("{}: there is no device `{name}`", section.name), &known);
         return None;
     };
-    if installed.words[at] != Some(Words::Access) {
+    if !matches!(installed.words[at], Some(Words::Access | Words::Reader)) {
         if !installed.unsure.iter().any(|id| **id == *name) {
             let tellers = installed.devices.iter().zip(&installed.words);
-            let tellers =
-                tellers.filter(|(_, words)| **words == Some(Words::Access)).map(|(there, _)| &*there.id);
+            let tellers = tellers
+                .filter(|(_, words)| matches!(words, Some(Words::Access | Words::Reader)))
+                .map(|(there, _)| &*there.id);
             let cure = format!("name a reader, controller or terminal; {}", did_you_mean(name, tellers));
             section.report.mistake(spot, format!("device `{name}` tells of no entries"), cure);
         }
@@ -176,6 +178,39 @@ fn grant(section: &Section<'_>, text: &str, spot: Spot, installed: &Installed<'_
         return point(section, &Told { value: text.to_owned(), spot }, installed).map(Grant::Point);
     }
     Some(Grant::Device(DeviceId(at as u32)))
+}
+
+/// Readers that only report grant nothing: where nothing else lets the door open, each opening would be `forced`.
+fn nobody_decides(
+    section: &Section<'_>,
+    id: &str,
+    grants: &[Grant],
+    exit: Option<PointId>,
+    installed: &Installed<'_>,
+) {
+    let reports = |grant: &Grant| {
+        let device = match *grant {
+            Grant::Device(device) => device,
+            Grant::Point(point) => installed.points[point.0 as usize].device,
+        };
+        installed.words[device.0 as usize] == Some(Words::Reader)
+    };
+    let ordered = |permit: &Permit| permit.door.as_ref().is_some_and(|door| *door.value == *id);
+    if grants.is_empty()
+        || exit.is_some()
+        || !grants.iter().all(reports)
+        || installed.permits.iter().any(ordered)
+    {
+        return;
+    }
+    if let Some(entry) = section.peek("grants") {
+        let what =
+            format!("{}: these readers only report, and each opening will be told as forced", section.name);
+        let cure = format!(
+            "name who decides, or write `door = \"{id}\"` into the `[[device.command]]` that opens it"
+        );
+        section.report.warning(entry.value.spot, what, cure);
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- commands

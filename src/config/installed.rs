@@ -46,6 +46,8 @@ pub(super) struct Installed<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Words {
     Access,
+    /// Likewise, and it only reports: someone else decides.
+    Reader,
     Locker,
 }
 
@@ -56,7 +58,7 @@ impl Installed<'_> {
         for number in 0..self.devices.len() {
             let Some(words) = self.words[number] else { continue };
             let name = match words {
-                Words::Access => "access",
+                Words::Access | Words::Reader => "access",
                 Words::Locker => "locker",
             };
             let id = format!("{}.{name}", self.devices[number].id);
@@ -70,7 +72,7 @@ impl Installed<'_> {
         let id = id.into();
         self.points.push(reading::Point { id, device, unit: None, range: None, deadband: 0.0 });
         let words = match words {
-            Words::Access => ACCESS_WORDS.as_slice(),
+            Words::Access | Words::Reader => ACCESS_WORDS.as_slice(),
             Words::Locker => LOCKER_WORDS.as_slice(),
         };
         self.shapes.push(Shape::Words(words.iter().map(|word| (*word).to_owned()).collect()));

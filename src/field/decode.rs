@@ -350,6 +350,21 @@ mod tests {
     }
 
     #[test]
+    fn a_state_is_the_first_of_its_flags_that_is_set() {
+        let map = [("3", "fault"), ("11", "running"), ("else", "stopped")];
+        let map = map.map(|(raw, word)| (raw.to_owned(), word.to_owned())).to_vec();
+        let mut transform = Transform { map, ..Transform::default() };
+        let state =
+            |transform: &Transform, word| value(Type::State, Order::Abcd, None, transform, 0, &[word]);
+        assert_eq!(state(&transform, 1 << 11 | 1 << 3), Ok(Value::Text("fault".into())));
+        assert_eq!(state(&transform, 1 << 11 | 1), Ok(Value::Text("running".into())));
+        assert_eq!(state(&transform, 1 << 15), Ok(Value::Text("stopped".into())));
+        // What has no word is no value, and a flag that no register has is never set.
+        transform.map = vec![("16".into(), "never".into())];
+        assert_eq!(state(&transform, u16::MAX), Err(Reason::Unreadable));
+    }
+
+    #[test]
     fn flags_are_their_numbers_or_names() {
         let map = vec![("0".into(), "leak".into()), ("1".into(), "break".into())];
         let named = Transform { map, ..Transform::default() };

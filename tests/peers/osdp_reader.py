@@ -6,6 +6,9 @@
 A line on stdin is something that happens: `cards ADDRESS FIRST COUNT` (26 bits, facility 100), `keys ADDRESS DIGITS`,
 `local ADDRESS TAMPER POWER`, `inputs ADDRESS 0 1 ...`, `deaf N` (the next N answers are lost on the line). What is commanded
 is printed, as JSON.
+
+libosdp 3.2.9 takes its next card where a question is repeated; readers by the standard repeat their answer, and so does this
+line for them.
 """
 
 import json
@@ -27,9 +30,19 @@ state = {}
 class Tap(Channel):
     """One reader's end of the line: it hears all that the panel says."""
 
-    def __init__(self, line):
+    def __init__(self, line, address):
         super().__init__()
-        self.line, self.heard = line, bytearray()
+        self.line, self.address, self.heard = line, address, bytearray()
+        self.asked = self.answer = None
+
+    def hear(self, data):
+        if data[2:3] == bytes([self.address]):
+            if data == self.asked and self.answer is not None:
+                self.say(self.answer)
+                return
+            self.asked, self.answer = data, None
+        with lock:
+            self.heard += data
 
     def read(self, most):
         with lock:
@@ -38,12 +51,16 @@ class Tap(Channel):
         return taken
 
     def write(self, data):
+        self.answer = bytes(data)
+        self.say(self.answer)
+        return len(data)
+
+    def say(self, data):
         global deaf
         if deaf > 0:
             deaf -= 1
         else:
             self.line.say(data)
-        return len(data)
 
     def flush(self):
         with lock:
@@ -58,7 +75,7 @@ class Line:
         fd = self.fd
         try:
             if fd is not None:
-                os.write(fd, bytes(data))
+                os.write(fd, data)
         except OSError:
             pass
 
@@ -71,9 +88,8 @@ class Line:
                 break
             if not heard:
                 break
-            with lock:
-                for tap in self.taps:
-                    tap.heard += heard
+            for tap in self.taps:
+                tap.hear(heard)
         self.fd = None
 
 
@@ -106,7 +122,7 @@ def reader(line, spec):
     address, _, key = spec.partition(":")
     address = int(address)
     state[address] = {"local": b"\0\0", "inputs": b"\0\0\0\0"}
-    tap = Tap(line)
+    tap = Tap(line, address)
     line.taps.append(tap)
     flags = [LibFlag.EnforceSecure] if key else []
     info = PDInfo(address, tap, scbk=bytes.fromhex(key) if key else None, flags=flags)

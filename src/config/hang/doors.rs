@@ -47,7 +47,7 @@ impl<'a> Installer<'a> {
         let outputs = section.whole("outputs", 0..=LINES_MAX).map_or(outputs, |told| told.value);
         draft.points = vec![state("tamper", Source::State(TAMPER)), state("power", Source::State(POWER))];
         draft.points.extend((1..=inputs).map(|n| state(format!("input-{n}"), Source::State(INPUT))));
-        draft.words = Some(Words::Access);
+        draft.words = Some(Words::Reader);
         let numbers = self.numbers();
         let (commands, permits) = permits(section, numbers.device, &switches(outputs));
         self.installed.permits.extend(permits);

@@ -1,4 +1,5 @@
-//! When a controller is asked next, and whether it is there. Time is an argument.
+//! When a controller is asked next, and whether it is there: each has its own way over the network, so none waits for
+//! another. Time is an argument.
 
 use std::time::Duration;
 
@@ -6,24 +7,26 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 
-#[derive(Debug)]
+/// One controller's turns.
+#[derive(Debug, Clone)]
 pub struct Turns {
     poll: Duration,
     due: Instant,
     /// Failed polls in a row.
     failures: u32,
-    pauses: Backoff,
+    backoff: Backoff,
 }
 
-/// So many failed polls in a row, and the controller is offline.
-const FAILURES_OFFLINE: u32 = 3;
-/// A silent controller is asked at least so often.
+/// So many failed polls in a row, and the device is offline.
+pub const FAILURES_OFFLINE: u32 = 3;
+/// A silent device is asked at least so often.
 const PAUSE_MOST: Duration = Duration::from_secs(60);
 
 impl Turns {
+    /// Due at `start`.
     pub fn new(poll: Duration, start: Instant) -> Self {
         let poll = poll.max(Duration::from_millis(1));
-        Self { poll, due: start, failures: 0, pauses: Backoff::new(poll * 2, PAUSE_MOST.max(poll)) }
+        Self { poll, due: start, failures: 0, backoff: Backoff::new(poll * 2, PAUSE_MOST.max(poll)) }
     }
 
     pub fn due(&self) -> Instant {
@@ -34,20 +37,31 @@ impl Turns {
         self.failures >= FAILURES_OFFLINE
     }
 
-    /// Asked again a period after this turn was due, so that nothing drifts; not at once for turns that were missed.
+    /// It answered: asked again a period after this turn was due, so that nothing drifts.
     pub fn answered(&mut self, now: Instant) {
         self.failures = 0;
-        self.pauses.reset();
-        self.due = (self.due + self.poll).max(now);
+        self.backoff.reset();
+        self.next(now);
     }
 
-    /// Once may be chance; then it is asked ever more rarely.
+    /// It did not: once may be chance, then it is asked ever more rarely, since each try holds up the others.
     pub fn failed(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
-        self.due = match self.failures {
-            1 => (self.due + self.poll).max(now),
-            _ => now + self.pauses.pause(),
-        };
+        match self.failures {
+            1 => self.next(now),
+            _ => self.due = now + self.backoff.pause(),
+        }
+    }
+
+    /// Turns that were missed entirely are skipped.
+    fn next(&mut self, now: Instant) {
+        self.due += self.poll;
+        let late = now.saturating_duration_since(self.due);
+        let missed = late.as_nanos() / self.poll.as_nanos();
+        self.due += self.poll * u32::try_from(missed).unwrap_or(0);
+        if now.saturating_duration_since(self.due) > self.poll {
+            self.due = now;
+        }
     }
 }
 
@@ -55,18 +69,37 @@ impl Turns {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
-    fn a_controller_is_asked_in_its_period_and_ever_more_rarely_while_it_is_silent() {
-        let (start, poll) = (Instant::now(), Duration::from_secs(1));
-        let mut turns = Turns::new(poll, start);
-        turns.answered(start + poll / 2);
-        assert_eq!(turns.due(), start + poll);
-        turns.failed(start + poll);
-        assert!(!turns.is_offline() && turns.due() == start + poll * 2, "once may be chance");
-        turns.failed(start + poll * 2);
-        turns.failed(start + poll * 4);
-        assert!(turns.is_offline() && turns.due() > start + poll * 5);
-        turns.answered(start + poll * 60);
-        assert!(!turns.is_offline() && turns.due() >= start + poll * 60, "what was missed is not made up for");
+    fn turns_do_not_drift_and_missed_ones_are_skipped() {
+        let start = Instant::now();
+        let mut turns = Turns::new(SECOND, start);
+        turns.answered(start + SECOND / 10);
+        assert_eq!(turns.due(), start + SECOND);
+        turns.answered(start + SECOND * 5 / 2); // late by 1.5 periods: one is still owed
+        assert_eq!(turns.due(), start + SECOND * 2);
+        turns.answered(start + SECOND * 93 / 10);
+        assert_eq!(turns.due(), start + SECOND * 9);
+    }
+
+    #[test]
+    fn a_silent_device_is_asked_ever_more_rarely_up_to_a_minute() {
+        let start = Instant::now();
+        let mut turns = Turns::new(SECOND, start);
+        turns.failed(start);
+        assert_eq!(turns.due(), start + SECOND, "the first failure may be chance");
+        let mut last = SECOND;
+        for n in 2..20 {
+            turns.failed(start);
+            assert_eq!(turns.is_offline(), n >= FAILURES_OFFLINE);
+            let pause = turns.due() - start;
+            assert!(pause > last || pause >= PAUSE_MOST * 3 / 4, "{n}: {pause:?}");
+            assert!(pause <= PAUSE_MOST);
+            last = pause;
+        }
+        turns.answered(turns.due());
+        assert!(!turns.is_offline());
+        assert_eq!(turns.due(), start + last + SECOND);
     }
 }
