@@ -263,12 +263,7 @@ const AT_LOCKERS: &[Row] = &[
     Row {
         sequence: "the board falls silent",
         steps: "fall silent",
-        makes: &[
-            Tells("bank offline"),
-            Tells("bank offline"),
-            Tells("bank offline"),
-            Tells("bank offline"),
-        ],
+        makes: &[Tells("bank offline"), Tells("bank offline"), Tells("bank offline"), Tells("bank offline")],
     },
 ];
 
@@ -423,8 +418,7 @@ fn each_row_is_told_by_each_family_as_the_tables_say() {
     });
     let doors = doors.map(Result::unwrap);
     let lockers = lockers.unwrap();
-    let (at_doors, at_lockers) =
-        (table(AT_DOORS, &DOORS, &doors), table(AT_LOCKERS, &LOCKERS, &lockers));
+    let (at_doors, at_lockers) = (table(AT_DOORS, &DOORS, &doors), table(AT_LOCKERS, &LOCKERS, &lockers));
     let page = format!("{HEAD}\n## Doors\n\n{at_doors}\n## Lockers\n\n{at_lockers}");
     println!("{page}");
     let wrong = wrong(AT_DOORS, &DOORS, &doors) + &wrong(AT_LOCKERS, &LOCKERS, &lockers);

@@ -28,8 +28,7 @@ impl Boards {
     pub fn start(units: impl Iterator<Item = u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let units = units.map(|unit| (unit, Board::default())).collect();
-        let boards =
-            Self { address: listener.local_addr().unwrap(), units: Arc::new(Mutex::new(units)) };
+        let boards = Self { address: listener.local_addr().unwrap(), units: Arc::new(Mutex::new(units)) };
         let serving = boards.clone();
         // Ends with the process; it holds nothing but its sockets.
         std::thread::spawn(move || {

@@ -113,7 +113,8 @@ impl Family for Bank {
         }
         let data = &event["data"];
         let key = format!("{}-{place}", self.profile);
-        let ordered = data["key"].as_str().map(|asked| asked.trim_end_matches("-no").trim_end_matches("-old"));
+        let ordered =
+            data["key"].as_str().map(|asked| asked.trim_end_matches("-no").trim_end_matches("-old"));
         let is_life = data["cell"].is_null() && ordered.is_none();
         data["cell"] == place || ordered == Some(&key) || is_life
     }

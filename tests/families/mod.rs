@@ -153,8 +153,7 @@ impl Script<'_> {
         let order = json!({
             "action": action, "target": target, "by": "li", "key": key, "expires_at": expires_at,
         });
-        let (answered, body) =
-            self.house.gateway.post(&format!("/api/v1/devices/{device}/commands"), &order);
+        let (answered, body) = self.house.gateway.post(&format!("/api/v1/devices/{device}/commands"), &order);
         assert_eq!(answered, status, "{order}: {body}");
     }
 

@@ -34,8 +34,10 @@ impl Broker {
     }
 
     pub fn configuration(&self, places: usize) -> String {
-        let mut text =
-            format!("[[channel]]\nid = \"broker\"\ntype = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{}\"\n", self.port);
+        let mut text = format!(
+            "[[channel]]\nid = \"broker\"\ntype = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{}\"\n",
+            self.port
+        );
         for n in 1..=places {
             write!(
                 text,
@@ -100,7 +102,8 @@ held_after    = "8s"
     /// What the terminal says of someone whom it recognised.
     fn face(&self, n: usize, verdict: u32) {
         let record = self.records.fetch_add(1, Ordering::Relaxed).to_string();
-        let info = json!({ "RecordID": record, "VerifyStatus": verdict.to_string(), "personId": "3", "time": "" });
+        let info =
+            json!({ "RecordID": record, "VerifyStatus": verdict.to_string(), "personId": "3", "time": "" });
         self.publish(&format!("mqtt/face/{}/Rec", id(n)), &json!({ "operator": "RecPush", "info": info }));
     }
 }

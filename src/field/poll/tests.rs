@@ -398,3 +398,65 @@ async fn a_unit_that_answers_some_questions_only_is_degraded_and_says_which() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_turn_read_before_an_order_is_not_told_after_what_the_order_read() {
+    /// A door, and a question after it that takes until the order has come.
+    #[derive(Debug)]
+    struct Door {
+        open: bool,
+        asked: mpsc::Sender<()>,
+        ordered: mpsc::Receiver<()>,
+    }
+    impl Ask for Door {
+        async fn act(
+            &mut self,
+            _link: &mut Link,
+            _device: usize,
+            _nth: usize,
+            readings: &mut Vec<Reading>,
+        ) -> Result<Outcome, Failure> {
+            self.open = true;
+            readings.push(Reading::good(PointId(0), now(), Value::Bool(true)));
+            Ok(Outcome::Executed { what: "opened".into() })
+        }
+
+        async fn ask(
+            &mut self,
+            _link: &mut Link,
+            _device: usize,
+            question: usize,
+            readings: &mut Vec<Reading>,
+        ) -> Result<Answer, Failure> {
+            if question == 1 && !self.open {
+                self.asked.send(()).await.unwrap();
+                self.ordered.recv().await;
+            }
+            readings.push(Reading::good(PointId(question as u32), now(), Value::Bool(self.open)));
+            Ok(Answer::Read)
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let wire = Wire::Tcp { address: listener.local_addr().unwrap().to_string().into() };
+    let (out, mut batches) = mpsc::channel(16);
+    let (lane, far) = mpsc::channel(ERRANDS_MAX);
+    let ((asked, mut stands), (order, ordered)) = (mpsc::channel(1), mpsc::channel(1));
+    let door = Door { open: false, asked, ordered };
+    let stop = CancellationToken::new();
+    let mut context = Context::new(Arc::new(Site::default()), out, stop.clone(), Metrics::new());
+    context.lane = Arc::new(Mutex::new(far));
+    let _stop = stop.drop_guard();
+    tokio::spawn(run("line-1".into(), wire, MILLI, devices(1, 2, MILLI * 20), door, context));
+    // The turn stands at its second question, and has read the door.
+    timeout(WAIT, stands.recv()).await.unwrap();
+    lane.send(Errand::Do(Deed { number: 7, device: DeviceId(0), nth: 0, until: None })).await.unwrap();
+    order.send(()).await.unwrap();
+    let mut told = Vec::new();
+    while told.len() < 4 {
+        let batch = timeout(WAIT, batches.recv()).await.unwrap().unwrap();
+        told.extend(batch.readings.into_iter().filter(|r| r.point == PointId(0)));
+    }
+    assert!(told.is_sorted_by_key(|reading| reading.at), "{told:?}");
+    let first_open = told.iter().position(|reading| reading.value == Some(Value::Bool(true))).unwrap();
+    assert!(told[first_open..].iter().all(|r| r.value == Some(Value::Bool(true))), "{told:?}");
+}
