@@ -163,7 +163,7 @@ fn clock() -> [u8; 7] {
     let zone = TimeZone::get("Asia/Shanghai").unwrap();
     let now = DateTime::from(jiff::Timestamp::now().to_zoned(zone));
     let parts = [20, now.year() as i8 % 100, now.month(), now.day(), now.hour(), now.minute(), now.second()];
-    parts.map(|part| (part as u8 / 10) << 4 | part as u8 % 10)
+    parts.map(|part| ((part as u8 / 10) << 4) | (part as u8 % 10))
 }
 
 fn number(packet: &Packet, at: usize) -> u32 {
@@ -208,6 +208,10 @@ impl Family for Controllers {
 
     fn given(&self, place: usize) -> usize {
         self.units.lock().unwrap()[&(SERIAL + place as u32)].orders
+    }
+
+    fn secret(&self) -> String {
+        CARD.to_string()
     }
 
     fn concerns(&self, place: usize, event: &Json) -> bool {

@@ -26,6 +26,8 @@ pub trait Family: Sync {
     fn forbidden(&self, place: usize) -> [String; 3];
     /// How often its device has been told to open.
     fn given(&self, place: usize) -> usize;
+    /// Who comes, as the wire says it and nothing else may.
+    fn secret(&self) -> String;
     /// Whether this event is of that place.
     fn concerns(&self, place: usize, event: &Json) -> bool;
 }
@@ -71,6 +73,25 @@ impl House {
             }
             look(&journal.events)
         })
+    }
+
+    /// Each word of a door and a cell says where it belongs, and none says who it was but by pseudonym.
+    pub fn says_where_and_not_who(&self, secret: &str) {
+        self.until("the journal", |events| {
+            for event in events {
+                let (kind, data) = (event["type"].as_str().unwrap(), &event["data"]);
+                let subject = event["subject"].as_str().unwrap().rsplit_once('/').unwrap().1;
+                let number = |name: &str| name.rsplit_once('-').map(|(_, number)| number.to_owned());
+                if kind.starts_with("gatehouse.access.") {
+                    assert_eq!(data["door"].as_str().and_then(number), number(subject), "{event}");
+                }
+                if kind.starts_with("gatehouse.locker.") {
+                    assert!(data["board"] == subject && data["cell"].is_u64(), "{event}");
+                }
+                assert!(!event.to_string().contains(secret), "{event}");
+            }
+            Some(())
+        });
     }
 
     /// Waits until these points, and no fewer, read `word`.
