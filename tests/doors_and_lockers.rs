@@ -79,6 +79,19 @@ const AT_DOORS: &[Row] = &[
         ],
     },
     Row {
+        sequence: "grant of long ago, told from memory → open",
+        steps: "late grant, pry open, until ticket, close",
+        makes: &[
+            Tells(
+                "terminal granted (who) late, door granted (who) late, door opened, door forced, ticket, door closed",
+            ),
+            Tells(
+                "controller granted (who) late, door granted (who) late, controller forced, door opened, door forced, ticket, controller closed, door closed",
+            ),
+            Nothing("a card waits in its reader for a poll, and is told as of then"),
+        ],
+    },
+    Row {
         sequence: "card that is only reported → open",
         steps: "card, pry open, until forced, close",
         makes: &[

@@ -31,6 +31,8 @@ struct Unit {
 
 const SERIAL: u32 = 423_187_000;
 const CARD: u32 = 6_154_410;
+/// In BCD.
+const LONG_AGO: [u8; 7] = [0x20, 0x26, 0x01, 0x01, 0x08, 0x00, 0x00];
 
 impl Controllers {
     pub fn start(places: usize) -> Self {
@@ -162,7 +164,8 @@ fn status(serial: u32, unit: &Unit) -> Packet {
 fn clock() -> [u8; 7] {
     let zone = TimeZone::get("Asia/Shanghai").unwrap();
     let now = DateTime::from(jiff::Timestamp::now().to_zoned(zone));
-    let parts = [20, now.year() as i8 % 100, now.month(), now.day(), now.hour(), now.minute(), now.second()];
+    let parts =
+        [20, (now.year() % 100) as i8, now.month(), now.day(), now.hour(), now.minute(), now.second()];
     parts.map(|part| ((part as u8 / 10) << 4) | (part as u8 % 10))
 }
 
@@ -181,6 +184,11 @@ impl Family for Controllers {
         let unit = units.get_mut(&serial).unwrap();
         match what {
             "grant" => self.happens(serial, unit, 1, true, 1, CARD),
+            "late grant" => {
+                self.happens(serial, unit, 1, true, 1, CARD);
+                // What it pushed only wakes; what is fetched was long ago.
+                unit.events.last_mut().unwrap()[20..27].copy_from_slice(&LONG_AGO);
+            }
             "deny" => self.happens(serial, unit, 1, false, 6, CARD),
             "exit" => self.happens(serial, unit, 2, true, 20, 0),
             "tamper" => self.happens(serial, unit, 3, false, 41, 0),

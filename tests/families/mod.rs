@@ -149,7 +149,7 @@ impl Script<'_> {
     /// Each act is waited for by what is told of it.
     fn act(&self, step: &str) {
         let word = match step {
-            "grant" | "remote grant" => "granted",
+            "grant" | "late grant" => "granted",
             "card" => "card",
             "deny" => "denied",
             "open" | "pry open" => "opened",
@@ -230,7 +230,7 @@ fn tell(event: &Json) -> Option<String> {
     let said = [of_person, data["reason"].as_str().filter(|_| family == "access")];
     let said: Vec<&str> = said.into_iter().flatten().collect();
     let by_order = if data["order"].is_string() { " by order" } else { "" };
-    let late = if data["late"] == true { " LATE" } else { "" };
+    let late = if data["late"] == true { " late" } else { "" };
     match said.is_empty() {
         true => Some(format!("{text}{by_order}{late}")),
         false => Some(format!("{text} ({}){by_order}{late}", said.join(", "))),

@@ -99,10 +99,14 @@ held_after    = "8s"
         self.publish(&format!("zigbee2mqtt/contact-{n}"), &json!({ "contact": !open, "battery": 100 }));
     }
 
-    /// What the terminal says of someone whom it recognised.
-    fn face(&self, n: usize, verdict: u32) {
+    /// What the terminal says of someone whom it recognised; `replayed`: out of its memory.
+    fn face(&self, n: usize, verdict: u32, replayed: bool) {
         let record = self.records.fetch_add(1, Ordering::Relaxed).to_string();
-        let info = json!({ "RecordID": record, "VerifyStatus": verdict.to_string(), "personId": "3", "personName": PERSON, "time": "" });
+        let (kind, time) = if replayed { (2, "2026-01-01 08:00:00") } else { (0, "") };
+        let info = json!({
+            "RecordID": record, "VerifyStatus": verdict.to_string(), "personId": "3", "personName": PERSON,
+            "PushType": kind, "time": time,
+        });
         self.publish(&format!("mqtt/face/{}/Rec", id(n)), &json!({ "operator": "RecPush", "info": info }));
     }
 }
@@ -128,8 +132,9 @@ impl Family for Broker {
 
     fn does(&self, place: usize, what: &str) -> bool {
         match what {
-            "grant" => self.face(place, 1),
-            "deny" => self.face(place, 2),
+            "grant" => self.face(place, 1, false),
+            "late grant" => self.face(place, 1, true),
+            "deny" => self.face(place, 2, false),
             "open" | "pry open" => self.contact(place, true),
             "close" => self.contact(place, false),
             "fall silent" => {
