@@ -43,7 +43,8 @@ pub struct Pace {
     pub silence: Option<Duration>,
     /// After the wire was opened, before the first question.
     pub after_connect: Duration,
-    /// TCP only: questions that may be under way at one time.
+    /// TCP only: questions that may be under way at one time. There are servers that throw away what they are asked while
+    /// they answer, so it is 1 where nothing is known.
     pub pipeline: u8,
 }
 
