@@ -5,6 +5,8 @@ mod counters;
 mod errands;
 mod line;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::future::pending;
 use std::io;
