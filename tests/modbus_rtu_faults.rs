@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gatehouse::field::Context;
-use gatehouse::field::decode::{Order, Transform, Type};
+use gatehouse::field::decode::Type;
 use gatehouse::field::modbus::{self, Device, Framing, Point, Settings, Table};
 use gatehouse::field::wire::{Parity, Port, Wire};
 use gatehouse::metrics::Metrics;
