@@ -338,7 +338,8 @@ impl<P: Ask> Poll<P> {
         for job in jobs {
             self.finish(job).await?;
         }
-        Ok(())
+        // What others said by themselves meanwhile.
+        if self.protocol.listens() && self.link.is_some() { self.overheard(Ok(0)).await } else { Ok(()) }
     }
 
     /// This turn, and where the protocol asks several questions at once, as many of those that are due as fill that.
