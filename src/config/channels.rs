@@ -1,37 +1,40 @@
 //! `[[channel]]`: the wires and endpoints, first without the devices that will hang on them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kinds::wrong;
+use super::broker::broker;
 use super::mistakes::Report;
 use super::names::Names;
-use super::secrets;
-use super::section::{Read, Section, Told, Wrong};
-use super::tree::{Node, Table, Value};
-use crate::field::wire::{Parity, Port, Wire};
-use crate::field::{Kind, TIMEOUT_DEFAULT, modbus, mqtt, serial};
-use crate::secret::Secret;
+use super::section::{Section, Told};
+use super::tree::Table;
+use super::wires::{self, port, port_or_server, tcp};
+use crate::field::{Kind, TIMEOUT_DEFAULT, modbus, osdp, serial, uhppote};
 
 pub const CHANNELS_MAX: usize = 64;
-const BAUD_DEFAULT: u32 = 9600;
 const MQTT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-const MQTT_PORT: u16 = 1883;
+/// The standard gives a reader 200 ms.
+const OSDP_TIMEOUT_DEFAULT: Duration = Duration::from_millis(200);
 const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+const AFTER_CONNECT_MAX: Duration = Duration::from_secs(30);
+/// Questions under way on one Modbus TCP connection; more than any known device takes.
+const PIPELINE_MAX: i128 = 16;
+const UHPPOTE_ADDRESS: &str = "255.255.255.255:60000";
+const UHPPOTE_LISTEN: &str = "0.0.0.0:60001";
 
-pub(super) const PARITIES: [(&str, Parity); 3] =
-    [("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)];
-
-/// What this version speaks, and what it will.
+/// What a channel may be.
 const TYPES: [(&str, Option<Type>); 8] = [
     ("modbus-tcp", Some(Type::ModbusTcp)),
     ("modbus-rtu", Some(Type::ModbusRtu)),
     ("modbus-rtu-over-tcp", Some(Type::ModbusRtuOverTcp)),
     ("serial", Some(Type::Serial)),
+    ("osdp", Some(Type::Osdp)),
+    ("uhppote", Some(Type::Uhppote)),
     ("mqtt", Some(Type::Mqtt)),
-    ("osdp", None),
-    ("uhppote", None),
+    // Known, so that who asks for it is told what to do instead.
     ("mqtt-broker", None),
 ];
 
@@ -41,6 +44,8 @@ pub(super) enum Type {
     ModbusRtu,
     ModbusRtuOverTcp,
     Serial,
+    Osdp,
+    Uhppote,
     Mqtt,
 }
 
@@ -58,255 +63,127 @@ impl Type {
     }
 }
 
-pub(super) fn channels(tables: &[&Table], report: &Report<'_>) -> Vec<Channel> {
+/// `timezone`: that of the gateway, and of the clocks in door controllers.
+pub(super) fn channels(tables: &[&Table], timezone: &str, report: &Report<'_>) -> Vec<Channel> {
     let mut names = Names::new("channel", "give one of them another id", CHANNELS_MAX);
     let mut wires = Names::new("channel on", "hang all its devices on one channel", CHANNELS_MAX);
     let one = |table: &&Table| {
         let mut section = Section::new(table, super::names::title("channel", table, "id"), report);
         let id = names.claim(&mut section);
-        let what = kind(&mut section, &mut wires);
+        let what = kind(&mut section, &mut wires, timezone);
         section.finish();
         Channel { id: id.into(), what }
     };
     tables.iter().map(one).collect()
 }
 
-fn kind(section: &mut Section<'_>, wires: &mut Names) -> Option<(Type, Kind)> {
+fn kind(section: &mut Section<'_>, wires: &mut Names, timezone: &str) -> Option<(Type, Kind)> {
     if section.entry("type").is_none() {
         section.missing(
             "type",
-            "write `type = \"modbus-tcp\"`, or `modbus-rtu`, `modbus-rtu-over-tcp`, `serial`, `mqtt`",
+            "write `type = \"modbus-tcp\"`, or `modbus-rtu`, `modbus-rtu-over-tcp`, `serial`, `osdp`, `uhppote`, `mqtt`",
         );
         section.leave();
         return None;
     }
     let Some(told) = section.word("type", &TYPES) else {
         // Which of them it may have is not known.
-        section.know(&[
-            "address",
-            "port",
-            "baud",
-            "parity",
-            "stop_bits",
-            "timeout",
-            "url",
-            "username",
-            "password",
-            "client_id",
-        ]);
+        section.know(&wires::KEYS);
         return None;
     };
     let Some(kind) = told.value else {
-        let cure = "use modbus-tcp, modbus-rtu, modbus-rtu-over-tcp, serial or mqtt, or take the channel out";
-        section.report.mistake(told.spot, "this type of channel is not in this version", cure);
+        let cure = "run mosquitto beside gatehouse and name it: `type = \"mqtt\"` and `url = \"mqtt://127.0.0.1:1883\"`";
+        section.report.mistake(told.spot, "gatehouse is no broker itself", cure);
         section.leave();
         return None;
     };
     section.name += &format!(" ({})", kind.word());
-    Some((kind, settings(section, kind, wires)))
+    Some((kind, settings(section, kind, wires, timezone)))
 }
 
-fn settings(section: &mut Section<'_>, kind: Type, wires: &mut Names) -> Kind {
+fn settings(section: &mut Section<'_>, kind: Type, wires: &mut Names, timezone: &str) -> Kind {
     use modbus::Framing::{Rtu, Tcp};
     let timeout = section.span("timeout", TIMEOUT_MIN..=TIMEOUT_MAX).map(|told| told.value);
     let timeout_or = |default| timeout.unwrap_or(default);
-    let master = |wire, framing| {
+    let master = |section: &mut Section<'_>, wire, framing| {
         Kind::Modbus(modbus::Settings {
             wire,
             framing,
             timeout: timeout_or(TIMEOUT_DEFAULT),
-            pace: modbus::Pace::default(),
+            pace: pace(section, framing),
             devices: Vec::new(),
         })
     };
     match kind {
         // Several connections to one Modbus TCP endpoint are usual; any other wire has one master.
-        Type::ModbusTcp => master(tcp(section, None), Tcp),
-        Type::ModbusRtuOverTcp => master(tcp(section, Some(wires)), Rtu),
-        Type::ModbusRtu => master(port(section, wires), Rtu),
-        Type::Serial => {
-            let wire = match section.entry("address") {
-                Some(entry) => {
-                    for key in ["port", "baud", "parity", "stop_bits"] {
-                        let Some(port) = section.entry(key) else { continue };
-                        let what = format!("`{key}` beside `address`: it goes over TCP or over a port");
-                        section.report.mistake(
-                            port.key_spot,
-                            what,
-                            format!("keep one; `address` is at {}", section.report.at(entry.key_spot)),
-                        );
-                    }
-                    tcp(section, Some(wires))
-                }
-                None => port(section, wires),
-            };
-            Kind::Serial(serial::Settings { wire, timeout: timeout_or(TIMEOUT_DEFAULT), boards: Vec::new() })
+        Type::ModbusTcp => {
+            let wire = tcp(section, None);
+            master(section, wire, Tcp)
         }
+        Type::ModbusRtuOverTcp => {
+            let wire = tcp(section, Some(wires));
+            master(section, wire, Rtu)
+        }
+        Type::ModbusRtu => {
+            let wire = port(section, wires);
+            master(section, wire, Rtu)
+        }
+        Type::Serial => Kind::Serial(serial::Settings {
+            wire: port_or_server(section, wires),
+            timeout: timeout_or(TIMEOUT_DEFAULT),
+            boards: Vec::new(),
+        }),
+        Type::Osdp => Kind::Osdp(osdp::Settings {
+            wire: port_or_server(section, wires),
+            timeout: timeout_or(OSDP_TIMEOUT_DEFAULT),
+            readers: Vec::new(),
+        }),
+        Type::Uhppote => Kind::Uhppote(controllers(section, wires, timeout_or(TIMEOUT_DEFAULT), timezone)),
         Type::Mqtt => Kind::Mqtt(broker(section, timeout_or(MQTT_TIMEOUT_DEFAULT))),
     }
 }
 
-// ---------------------------------------------------------------------------------------------- wires
-
-fn tcp(section: &mut Section<'_>, wires: Option<&mut Names>) -> Wire {
-    let address = section.require::<Address>("address");
-    if let (Some(wires), Some(address)) = (wires, &address) {
-        wires.once(&address.value.0, address.spot, section.report);
-    }
-    Wire::Tcp { address: address.map(|told| told.value.0).unwrap_or_default().into() }
-}
-
-fn port(section: &mut Section<'_>, wires: &mut Names) -> Wire {
-    let path = section.require::<Device>("port");
-    if let Some(path) = &path {
-        wires.once(&path.value.0, path.spot, section.report);
-    }
-    Wire::Serial(Port {
-        path: path.map(|told| told.value.0).unwrap_or_default().into(),
-        baud: baud(section),
-        parity: section.word("parity", &PARITIES).map(|told| told.value).unwrap_or_default(),
-        stop_bits: section.whole("stop_bits", 1..=2).map_or(1, |told| told.value),
-    })
-}
-
-pub(super) fn baud(section: &mut Section<'_>) -> u32 {
-    section.whole("baud", 300..=1_000_000).map_or(BAUD_DEFAULT, |told| told.value)
-}
-
-/// A serial port; its path is absolute.
-struct Device(String);
-
-impl Read for Device {
-    const IS: &'static str = "the path of a serial port";
-    const EXAMPLE: &'static str = "\"/dev/serial/by-id/usb-…\"";
-
-    fn read(value: &Value) -> Result<Self, Wrong> {
-        let text = String::read(value)?;
-        if text.starts_with('/') {
-            return Ok(Self(text));
-        }
-        Err(wrong(
-            format!("`{text}` is no path of a port"),
-            "write the whole path: `\"/dev/serial/by-id/usb-…\"` or `\"/dev/ttyS3\"`",
-        ))
+/// What a Modbus wire, or the gateway in front of it, needs to keep up.
+fn pace(section: &mut Section<'_>, framing: modbus::Framing) -> modbus::Pace {
+    let default = modbus::Pace::default();
+    modbus::Pace {
+        silence: section.span("silence", Duration::ZERO..=SILENCE_MAX).map(|told| told.value),
+        after_connect: section
+            .span("after_connect", Duration::ZERO..=AFTER_CONNECT_MAX)
+            .map_or(default.after_connect, |told| told.value),
+        // RTU frames have no number by which two answers could be told apart.
+        pipeline: match framing {
+            modbus::Framing::Tcp => {
+                section.whole("pipeline", 1..=PIPELINE_MAX).map_or(default.pipeline, |told| told.value)
+            }
+            modbus::Framing::Rtu => default.pipeline,
+        },
     }
 }
 
-/// `host:port`
-struct Address(String);
-
-impl Read for Address {
-    const IS: &'static str = "host and port in quotes";
-    const EXAMPLE: &'static str = "\"192.0.2.10:502\"";
-
-    fn read(value: &Value) -> Result<Self, Wrong> {
-        let text = String::read(value)?;
-        match host_and_port(&text) {
-            Some((_, Some(_))) => Ok(Self(text)),
-            Some((_, None)) => Err(wrong(
-                format!("`{text}` has no port"),
-                format!("write `\"{text}:502\"`, or the port it listens on"),
-            )),
-            None => Err(wrong(
-                format!("`{text}` is no host and port"),
-                "write it like `\"192.0.2.10:502\"`, the port from 1 to 65535",
-            )),
-        }
+fn controllers(
+    section: &mut Section<'_>,
+    wires: &mut Names,
+    timeout: Duration,
+    timezone: &str,
+) -> uhppote::Settings {
+    let listen = section.take::<SocketAddr>("listen");
+    if let Some(listen) = &listen {
+        wires.once(&listen.value.to_string(), listen.spot, section.report);
+    } else if section.peek("listen").is_none() {
+        wires.once(UHPPOTE_LISTEN, section.spot(), section.report);
     }
-}
-
-/// `[::1]:502` → `::1`, 502
-fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
-    let plain = |host: &str| !host.is_empty() && !host.contains([' ', '/', '@', ',', '[', ']']);
-    let (host, rest) = match text.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').filter(|(host, _)| host.contains(':'))?,
-        None => text.find(':').map_or((text, ""), |colon| text.split_at(colon)),
+    // The defaults are addresses; a written one stands there or has been complained of.
+    let or = |told: Option<SocketAddr>, default: &str| {
+        told.or_else(|| default.parse().ok()).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
     };
-    let port = match rest.strip_prefix(':') {
-        Some(port) => Some(port.parse().ok().filter(|port| *port > 0)?),
-        None if rest.is_empty() => None,
-        None => return None,
-    };
-    plain(host).then_some((host, port))
-}
-
-// ---------------------------------------------------------------------------------------------- MQTT
-
-fn broker(section: &mut Section<'_>, timeout: Duration) -> mqtt::Settings {
-    let url = section.require::<Broker>("url");
-    let login = login(section);
-    let client_id = section.take::<String>("client_id").map(|told| told.value);
-    for key in ["ca", "cert", "key"] {
-        section.later(key, "use `mqtt://` on a network of its own, or to a broker on this machine");
-    }
-    let (host, port) = url.map(|told| (told.value.host, told.value.port)).unwrap_or_default();
-    mqtt::Settings {
-        host,
-        port,
-        client_id,
-        login,
+    uhppote::Settings {
+        address: or(section.take("address").map(|told| told.value), UHPPOTE_ADDRESS),
+        listen: or(listen.map(|told| told.value), UHPPOTE_LISTEN),
+        announce: section.take("announce").map(|told| told.value),
         timeout,
-        version: Default::default(),
-        tls: None,
-        devices: Vec::new(),
-    }
-}
-
-/// Both or none; the name may be plain text, the password never.
-fn login(section: &mut Section<'_>) -> Option<(String, Secret)> {
-    let username = match section.entry("username").map(|entry| &entry.value.node) {
-        Some(Node::Table(_)) => secrets::take(section, "username").map(|secret| secret.reveal().to_owned()),
-        _ => section.take::<String>("username").map(|told| told.value),
-    };
-    let password = secrets::take(section, "password");
-    let spot = |section: &mut Section<'_>, key| section.entry(key).map(|entry| entry.key_spot);
-    match (spot(section, "username"), spot(section, "password")) {
-        (Some(spot), None) => {
-            section.report.mistake(
-                spot,
-                "`username` without `password`",
-                "add `password = { credential = \"…\" }`",
-            );
-        }
-        (None, Some(spot)) => {
-            section.report.mistake(spot, "`password` without `username`", "add `username = \"…\"`");
-        }
-        _ => {}
-    }
-    username.zip(password)
-}
-
-struct Broker {
-    host: String,
-    port: u16,
-}
-
-impl Read for Broker {
-    const IS: &'static str = "the broker's address";
-    const EXAMPLE: &'static str = "\"mqtt://127.0.0.1:1883\"";
-
-    fn read(value: &Value) -> Result<Self, Wrong> {
-        let text = String::read(value)?;
-        if text.starts_with("mqtts://") {
-            return Err(wrong(
-                "`mqtts://` is not in this version",
-                "use `mqtt://` on a network of its own, or to a broker on this machine",
-            ));
-        }
-        if text.contains('@') {
-            return Err(wrong(
-                "name and password do not belong into the address",
-                "write `username = \"…\"` and `password = { credential = \"…\" }`",
-            ));
-        }
-        let rest = text.strip_prefix("mqtt://").map(|rest| rest.trim_end_matches('/'));
-        match rest.and_then(host_and_port) {
-            Some((host, port)) => Ok(Self { host: host.to_owned(), port: port.unwrap_or(MQTT_PORT) }),
-            None => Err(wrong(
-                format!("`{text}` is no broker's address"),
-                "write it like `\"mqtt://127.0.0.1:1883\"`",
-            )),
-        }
+        controllers: Vec::new(),
+        timezone: timezone.to_owned(),
     }
 }
 
@@ -324,21 +201,4 @@ pub(super) fn find<'c>(
         channels.iter().map(|channel| &*channel.id).filter(|id| !id.is_empty()).collect();
     report.unknown(told.spot, &told.value, format!("{who} names channel `{}`", told.value), &there_is);
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::host_and_port;
-
-    #[test]
-    fn a_host_may_be_a_name_or_an_address_of_either_kind() {
-        assert_eq!(host_and_port("plc.local:502"), Some(("plc.local", Some(502))));
-        assert_eq!(host_and_port("[::1]:502"), Some(("::1", Some(502))));
-        assert_eq!(host_and_port("192.0.2.1"), Some(("192.0.2.1", None)));
-        for text in
-            ["", ":502", "a:0", "a:65536", "a:b", "::1:502", "[]:1", "a b:1", "http://a:1", "[::1]502", "a:"]
-        {
-            assert_eq!(host_and_port(text), None, "{text}");
-        }
-    }
 }

@@ -1,12 +1,14 @@
 //! What would run, for the one who has just written the configuration.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::Gateway;
 use super::kinds::human;
+use crate::access::Grant;
 use crate::field::wire::Wire;
-use crate::field::{Channel, Kind, modbus, serial};
-use crate::reading::{DeviceId, Site};
+use crate::field::{Channel, Kind, modbus, osdp, serial, uhppote};
+use crate::reading::{DeviceId, Millis, Site};
 use crate::rules::{Over, Rule};
 
 /// Several lines: counts, each channel with its devices, each rule with how much it stands on, whom the centre is.
@@ -32,14 +34,20 @@ fn write(text: &mut String, gateway: &Gateway) -> std::fmt::Result {
         "{}, {}, {}, {}",
         counted(gateway.channels.len(), "channel"),
         counted(site.devices.len(), "device"),
-        counted(site.points.len(), "point"),
+        // Momentary points are what happens at devices and doors, not what is read.
+        counted(site.devices.iter().map(|device| device.points as usize).sum(), "point"),
         counted(gateway.rules.len(), "rule"),
     )?;
     for channel in &gateway.channels {
         writeln!(text, "\nchannel {}: {}", channel.id, wire(channel))?;
         for (device, how) in hung(channel) {
             describe_device(text, site, device, &how)?;
+            describe_commands(text, gateway, device)?;
         }
+    }
+    describe_doors(text, gateway)?;
+    if gateway.pseudonyms.is_some() {
+        writeln!(text, "\ncards and people are told as pseudonyms")?;
     }
     if !gateway.rules.is_empty() {
         writeln!(text)?;
@@ -74,9 +82,64 @@ fn describe_device(text: &mut String, site: &Site, id: DeviceId, how: &str) -> s
     writeln!(text, "  {}: {how}{profile}, {}{place}", device.id, counted(device.points as usize, "point"))
 }
 
+/// What may be ordered of a device, an action a line.
+fn describe_commands(text: &mut String, gateway: &Gateway, device: DeviceId) -> std::fmt::Result {
+    let mut actions: Vec<(&str, Vec<&str>)> = Vec::new();
+    for command in gateway.commands.iter().filter(|command| command.device == device) {
+        match actions.iter_mut().find(|(action, _)| *action == &*command.action) {
+            Some((_, targets)) => targets.push(&command.target),
+            None => actions.push((&command.action, vec![&command.target])),
+        }
+    }
+    for (action, targets) in actions {
+        let targets = match targets.as_slice() {
+            [one] => (*one).to_owned(),
+            [first, .., last] => format!("{} targets, {first} to {last}", targets.len()),
+            [] => String::new(),
+        };
+        writeln!(text, "    may be told: {}", format!("{action} {targets}").trim_end())?;
+    }
+    Ok(())
+}
+
+fn describe_doors(text: &mut String, gateway: &Gateway) -> std::fmt::Result {
+    let site = &gateway.site;
+    if !gateway.access.doors.is_empty() {
+        writeln!(text)?;
+    }
+    for door in &gateway.access.doors {
+        let grants: Vec<&str> = door
+            .grants
+            .iter()
+            .map(|grant| match *grant {
+                Grant::Device(device) => &*site.device(device).id,
+                Grant::Point(point) => &*site.point(point).id,
+            })
+            .collect();
+        let grants = match grants.as_slice() {
+            [] => "nobody says who opens it, so it is never forced".to_owned(),
+            grants => format!("opened by {}", grants.join(", ")),
+        };
+        let exit = door.exit.map(|exit| format!(", exit {}", site.point(exit).id)).unwrap_or_default();
+        let span = |ms: Millis| human(Duration::from_millis(ms.unsigned_abs()));
+        writeln!(
+            text,
+            "door {}: contact {}, {grants}{exit}; open for {} after a grant, held after {}",
+            site.doors[door.id.0 as usize].id,
+            site.point(door.contact).id,
+            span(door.unlock_window),
+            span(door.held_after),
+        )?;
+    }
+    Ok(())
+}
+
 fn wire(channel: &Channel) -> String {
     let (name, wire) = match &channel.kind {
-        Kind::Mqtt(settings) => return format!("MQTT broker {}:{}", settings.host, settings.port),
+        Kind::Mqtt(settings) => {
+            let tls = if settings.tls.is_some() { " over TLS" } else { "" };
+            return format!("MQTT broker {}:{}{tls}", settings.host, settings.port);
+        }
         Kind::Uhppote(settings) => {
             return format!("UHPPOTE controllers at {}, events on {}", settings.address, settings.listen);
         }
@@ -103,9 +166,16 @@ fn hung(channel: &Channel) -> Vec<(DeviceId, String)> {
             .iter()
             .map(|b| (b.id, format!("{} every {}", board(&b.kind), human(b.poll))))
             .collect(),
-        Kind::Osdp(settings) => settings.readers.iter().map(|r| (r.id, unit(r.address, r.poll))).collect(),
+        Kind::Osdp(settings) => {
+            let secured = |reader: &osdp::Reader| if reader.key.is_some() { "" } else { ", in clear" };
+            let how = |reader: &osdp::Reader| {
+                format!("{}{}", unit(reader.address, reader.poll), secured(reader))
+            };
+            settings.readers.iter().map(|reader| (reader.id, how(reader))).collect()
+        }
         Kind::Uhppote(settings) => {
-            settings.controllers.iter().map(|c| (c.id, format!("controller {}", c.serial))).collect()
+            let how = |c: &uhppote::Controller| format!("controller {} every {}", c.serial, human(c.poll));
+            settings.controllers.iter().map(|c| (c.id, how(c))).collect()
         }
         Kind::Mqtt(settings) => settings.devices.iter().map(|d| (d.id, d.topic.clone())).collect(),
     }

@@ -1,26 +1,36 @@
 //! `[[device]]`: gives every device and point its number in the site, and hangs each device on its channel.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::channels::{self, Channel, Type};
-use super::hang::{Numbers, cells, fits, lock_board, poll, topics};
+use super::commands::Permit;
+use super::hang::{self, Numbers, fits};
 use super::mistakes::{Report, Spot};
 use super::names::{Names, title};
 use super::points::{self, Means};
 use super::profiles::Known;
 use super::section::Section;
 use super::tree::Table;
+use crate::access::Bank;
 use crate::field::Kind;
-use crate::field::profile::{Point, Profile, Shape, Transport};
-use crate::reading::{self, DeviceId};
+use crate::field::profile::{Point, Shape};
+use crate::reading::{self, DeviceId, PointId};
 
 pub const DEVICES_MAX: usize = 4096;
 /// Points of the whole gateway.
 pub const POINTS_MAX: usize = 32_768;
+/// The last words of `access.*`.
+const ACCESS_WORDS: [&str; 10] = [
+    "card", "keypad", "granted", "denied", "opened", "closed", "forced", "held", "exit", "tamper",
+];
+/// The last words of `locker.*`.
+const LOCKER_WORDS: [&str; 7] =
+    ["opened", "closed", "deposited", "collected", "unexpected", "jammed", "overdue"];
 
-/// All devices and points, in the order of the configuration.
+/// All devices and points, in the order of the configuration; momentary points behind the others.
 #[derive(Debug, Default)]
 pub(super) struct Installed<'a> {
     pub devices: Vec<reading::Device>,
@@ -31,109 +41,146 @@ pub(super) struct Installed<'a> {
     pub polls: Vec<Option<Duration>>,
     /// What each device itself says of the built-in `device-silent`.
     pub silent: Vec<Option<bool>>,
+    /// Of each device, what its events are of.
+    pub words: Vec<Option<Words>>,
     /// Rules that a profile suggests and a device has turned on.
     pub suggested: Vec<(DeviceId, &'a Table)>,
     /// Devices whose points could not be told: no complaint that a rule finds none.
     pub unsure: Vec<Arc<str>>,
+    pub permits: Vec<Permit>,
+    pub banks: Vec<Bank>,
+    /// The first device that tells who came and went, and where it stands.
+    pub people: Option<(Arc<str>, Spot)>,
+}
+
+/// What a device's events are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Words {
+    Access,
+    Locker,
 }
 
 /// Reads the devices one after the other.
 #[derive(Debug)]
-struct Installer<'a> {
-    installed: Installed<'a>,
+pub(super) struct Installer<'a> {
+    pub installed: Installed<'a>,
     profiles: &'a BTreeMap<String, Known<'a>>,
-    /// Who has which unit of which channel.
-    units: HashMap<(Arc<str>, u8), (Arc<str>, Spot)>,
-    report: &'a Report<'a>,
+    /// Of the gateway, and of the clocks in face terminals.
+    pub timezone: &'a str,
+    /// Who has which address of which channel.
+    addresses: HashMap<(Arc<str>, String), (Arc<str>, Spot)>,
+    pub report: &'a Report<'a>,
 }
 
 /// A device before its points have numbers.
-struct Draft<'a> {
-    id: Arc<str>,
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    pub id: Arc<str>,
     place: String,
-    profile: Option<&'a Profile>,
-    points: Vec<Point>,
+    pub profile: Option<&'a Known<'a>>,
+    pub points: Vec<Point>,
+    pub words: Option<Words>,
 }
 
 pub(super) fn devices<'a>(
     tables: &[&'a Table],
     channels: &mut [Channel],
     profiles: &'a BTreeMap<String, Known<'a>>,
+    timezone: &'a str,
     report: &'a Report<'a>,
 ) -> Installed<'a> {
     let mut names = Names::new("device", "give one of them another id", DEVICES_MAX);
-    let mut installer =
-        Installer { installed: Installed::default(), profiles, units: HashMap::new(), report };
+    let mut installer = Installer {
+        installed: Installed::default(),
+        profiles,
+        timezone,
+        addresses: HashMap::new(),
+        report,
+    };
     for table in tables {
         let mut section = Section::new(table, title("device", table, "id"), report);
         let id = names.claim(&mut section);
         installer.device(section, id.into(), channels);
     }
+    installer.installed.momentary();
     installer.installed
+}
+
+impl Installed<'_> {
+    /// `<device>.access` and `<device>.locker`, so that rules can stand on what happens.
+    fn momentary(&mut self) {
+        for number in 0..self.devices.len() {
+            let Some(words) = self.words[number] else { continue };
+            let name = match words {
+                Words::Access => "access",
+                Words::Locker => "locker",
+            };
+            let id = format!("{}.{name}", self.devices[number].id);
+            self.devices[number].words = Some(self.happens(id, DeviceId(number as u32), words));
+        }
+    }
+
+    /// A momentary point behind all the others.
+    pub fn happens(&mut self, id: String, device: DeviceId, words: Words) -> PointId {
+        let number = PointId(self.points.len() as u32);
+        let id = id.into();
+        self.points.push(reading::Point { id, device, unit: None, range: None, deadband: 0.0 });
+        let words = match words {
+            Words::Access => ACCESS_WORDS.as_slice(),
+            Words::Locker => LOCKER_WORDS.as_slice(),
+        };
+        self.shapes.push(Shape::Words(words.iter().map(|word| (*word).to_owned()).collect()));
+        number
+    }
 }
 
 impl<'a> Installer<'a> {
     fn device(&mut self, mut section: Section<'a>, id: Arc<str>, channels: &mut [Channel]) {
         let place = section.take_or("place", String::new());
         self.installed.silent.push(silent(&mut section));
-        section.ignored("command");
-        let known = self.known(&mut section, &id);
-        self.suggest(&mut section, known);
-        let mut draft = Draft { id, place, profile: known.map(|known| &known.profile), points: Vec::new() };
+        let profile = self.known(&mut section, &id);
+        self.suggest(&mut section, profile);
+        let mut draft = Draft { id, place, profile, points: Vec::new(), words: None };
         let told = section.require::<String>("channel");
         let at = told
             .and_then(|told| channels::find(channels, &told, &section.name, self.report))
             .and_then(|channel| Some((channel.id.clone(), channel.what.as_mut()?)))
-            .filter(|(_, (kind, hung))| fits(&mut section, draft.profile, *kind, hung));
+            .filter(|(_, (kind, hung))| {
+                fits(&mut section, profile.map(|known| &known.profile), *kind, hung)
+            });
         let Some((channel, (kind, hung))) = at else {
             return self.without_channel(section, draft);
         };
-        draft.points = match kind {
-            Type::Serial => cells(&mut section, draft.profile),
-            Type::Mqtt => self.points(&mut section, &draft, Means::Messages),
-            _ => self.points(&mut section, &draft, Means::Registers),
-        };
-        let numbers = Numbers {
-            device: DeviceId(self.installed.devices.len() as u32),
-            first: self.installed.points.len() as u32,
-        };
-        let every = match hung {
+        let (keys, device) = (&mut section, &mut draft);
+        let poll = match hung {
             Kind::Modbus(settings) => {
-                let top = if *kind == Type::ModbusTcp { Some(255) } else { None };
-                let unit = self.unit(&mut section, &draft.id, &channel, 247, top);
-                let poll = poll(&mut section);
-                settings.devices.push(numbers.modbus(unit, poll, &draft.points));
-                Some(poll)
+                let also = if *kind == Type::ModbusTcp { Some(255) } else { None };
+                Some(self.modbus(keys, device, &channel, settings, also))
             }
-            Kind::Serial(settings) => {
-                let address = self.unit(&mut section, &draft.id, &channel, 32, None);
-                let poll = poll(&mut section);
-                let protocol = lock_board(&mut section);
-                settings.boards.push(numbers.board(address, poll, protocol, &draft.points));
-                Some(poll)
-            }
-            Kind::Osdp(_) | Kind::Uhppote(_) => None,
+            Kind::Serial(settings) => Some(self.serial(keys, device, &channel, settings)),
+            Kind::Osdp(settings) => Some(self.osdp(keys, device, &channel, settings)),
+            Kind::Uhppote(settings) => Some(self.uhppote(keys, device, &channel, settings)),
             Kind::Mqtt(settings) => {
-                let (topic, availability) = topics(&mut section, draft.profile);
-                settings.devices.push(numbers.mqtt(topic, availability, &draft.points));
+                self.mqtt(keys, device, settings);
                 None
             }
         };
         let spot = section.spot();
         section.finish();
-        self.enter(draft, channel, every, spot);
+        self.enter(draft, channel, poll, spot);
     }
 
     /// Without a channel that suits it nobody knows which keys it may have; its points are told by what it has.
     fn without_channel(&mut self, mut section: Section<'a>, mut draft: Draft<'a>) {
-        section.know(&["unit", "poll", "topic", "availability", "cells", "feedback", "first_byte"]);
+        section.know(&hang::KEYS);
         let means = match (
-            draft.profile.map(|profile| &profile.transport),
+            draft.profile.map(|known| points::means(&known.profile.transport)),
             section.peek("topic"),
             section.peek("unit"),
         ) {
-            (Some(Transport::Mqtt { .. }), ..) | (None, Some(_), None) => Some(Means::Messages),
-            (Some(Transport::Modbus { .. }), ..) | (None, None, Some(_)) => Some(Means::Registers),
+            (Some(means), ..) => means,
+            (None, Some(_), None) => Some(Means::Messages),
+            (None, None, Some(_)) => Some(Means::Registers),
             _ => None,
         };
         match means {
@@ -146,6 +193,13 @@ impl<'a> Installer<'a> {
         let spot = section.spot();
         section.finish();
         self.enter(draft, "".into(), None, spot);
+    }
+
+    pub fn numbers(&self) -> Numbers {
+        Numbers {
+            device: DeviceId(self.installed.devices.len() as u32),
+            first: self.installed.points.len() as u32,
+        }
     }
 
     /// The profile by its name; an unknown one leaves the device's points untold.
@@ -184,11 +238,11 @@ impl<'a> Installer<'a> {
     }
 
     /// The profile's points, and on top of them those written by hand.
-    fn points(&self, section: &mut Section<'a>, draft: &Draft<'_>, means: Means) -> Vec<Point> {
+    pub fn points(&self, section: &mut Section<'a>, draft: &Draft<'_>, means: Means) -> Vec<Point> {
         let owner = section.name.clone();
         let by_hand = section.tables("point").into_iter();
         let by_hand = by_hand.filter_map(|table| points::point(table, &owner, means, self.report)).collect();
-        let points = draft.profile.map(|profile| profile.points.clone()).unwrap_or_default();
+        let points = draft.profile.map(|known| known.profile.points.clone()).unwrap_or_default();
         let points = points::lay_over(points, by_hand, &owner, self.report);
         if points.is_empty() && !self.installed.unsure.contains(&draft.id) {
             let what = format!("{owner} has no points");
@@ -197,37 +251,43 @@ impl<'a> Installer<'a> {
         points
     }
 
-    /// The unit's number, once on its channel.
-    fn unit(
+    /// The unit's number, once on its channel. `also`: one beyond the bounds that will do as well.
+    pub fn unit(
         &mut self,
         section: &mut Section<'a>,
         id: &Arc<str>,
         channel: &Arc<str>,
-        max: u8,
+        bounds: RangeInclusive<u8>,
         also: Option<u8>,
     ) -> u8 {
         let Some(told) = section.require::<i128>("unit") else {
-            return 0;
+            return *bounds.start();
         };
-        let unit =
-            u8::try_from(told.value).ok().filter(|unit| (1..=max).contains(unit) || also == Some(*unit));
+        let unit = u8::try_from(told.value).ok().filter(|unit| bounds.contains(unit) || also == Some(*unit));
         let Some(unit) = unit else {
             let also = also.map(|unit| format!(", or {unit} for the endpoint itself")).unwrap_or_default();
             let what = format!("{} has the unit {}", section.name, told.value);
-            self.report.mistake(told.spot, what, format!("write a number from 1 to {max}{also}"));
-            return 0;
+            let cure = format!("write a number from {} to {}{also}", bounds.start(), bounds.end());
+            self.report.mistake(told.spot, what, cure);
+            return *bounds.start();
         };
-        if let Some((other, spot)) = self.units.get(&(channel.clone(), unit)) {
-            let what = format!("unit {unit} of channel `{channel}` is device `{other}` already");
-            self.report.mistake(
-                told.spot,
-                what,
-                format!("look at the device's setting; the first is at {}", self.report.at(*spot)),
-            );
-        } else {
-            self.units.insert((channel.clone(), unit), (id.clone(), told.spot));
-        }
+        self.once(format!("unit {unit}"), told.spot, id, channel);
         unit
+    }
+
+    /// A number that is printed on the device, once on its channel.
+    pub fn address_once(&mut self, number: &str, spot: Spot, id: &Arc<str>, channel: &Arc<str>) {
+        self.once(format!("number {number}"), spot, id, channel);
+    }
+
+    fn once(&mut self, address: String, spot: Spot, id: &Arc<str>, channel: &Arc<str>) {
+        if let Some((other, first)) = self.addresses.get(&(channel.clone(), address.clone())) {
+            let what = format!("{address} of channel `{channel}` is device `{other}` already");
+            let cure = format!("look at the device's setting; the first is at {}", self.report.at(*first));
+            self.report.mistake(spot, what, cure);
+        } else {
+            self.addresses.insert((channel.clone(), address), (id.clone(), spot));
+        }
     }
 
     /// Gives the device and its points their numbers in the site.
@@ -237,7 +297,7 @@ impl<'a> Installer<'a> {
         self.installed.devices.push(reading::Device {
             id: draft.id.clone(),
             channel,
-            profile: draft.profile.map(|profile| profile.name.clone()),
+            profile: draft.profile.map(|known| known.profile.name.clone()),
             place: draft.place.into(),
             polled: poll.is_some(),
             first_point,
@@ -245,6 +305,10 @@ impl<'a> Installer<'a> {
             words: None,
         });
         self.installed.polls.push(poll);
+        self.installed.words.push(draft.words);
+        if draft.words == Some(Words::Access) && self.installed.people.is_none() {
+            self.installed.people = Some((draft.id.clone(), spot));
+        }
         for point in draft.points {
             self.installed.shapes.push(point.shape());
             self.installed.points.push(reading::Point {

@@ -1,31 +1,39 @@
 //! TOML → truth; every mistake at once, with its place.
 //!
 //! ```text
-//! files ──texts──▶ tree (all files as one) ──▶ services  channels ◀── devices ◀── profiles      rules
-//!                       │                          └───────┴───────────┴──────────────────────────┘
+//! files ──texts──▶ tree (all files as one) ──▶ services  channels ◀── devices ◀── profiles   doors   rules
+//!                       │                          └───────┴───────────┴──────────────────────┴───────┘
 //!                       └── syntax errors ──▶ report ◀── what each of them finds wrong
 //! ```
 //! The walk never stops at a mistake: readers hand on a harmless value in place of a wrong one ([`section`]), and one
 //! mistake is enough to refuse the whole. No serde here: it stops at the first mistake and loses the spots.
 
+mod broker;
 mod channels;
+mod commands;
 mod conditions;
 mod describe;
 mod devices;
+mod doors;
 mod files;
 mod hang;
 mod hush;
+mod items;
 mod kinds;
 pub mod last_good;
+mod messages;
 mod mistakes;
 mod names;
 mod points;
 mod profiles;
+mod registers;
 mod rules;
 mod secrets;
 mod section;
 mod services;
 mod tree;
+mod wires;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +41,7 @@ use std::sync::Arc;
 
 pub use describe::describe;
 pub use mistakes::{Mistake, Mistakes, Place};
-pub use profiles::BUILT_IN as PROFILES;
+pub use profiles::{BUILT_IN as PROFILES, built_in as profiles};
 
 use crate::pseudonym::Pseudonyms;
 use crate::reading::Site;
@@ -143,23 +151,24 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
     };
     let api = section.table("api").unwrap_or(&nothing);
     let sync = services::sync(&section.tables("sync"), report);
-    let mut channels = channels::channels(&section.tables("channel"), report);
-    let installed = devices::devices(&section.tables("device"), &mut channels, &profiles, report);
+    let mut channels = channels::channels(&section.tables("channel"), &about.timezone, report);
+    let mut installed =
+        devices::devices(&section.tables("device"), &mut channels, &profiles, &about.timezone, report);
+    let (doors, watched) = doors::doors(&section.tables("door"), &mut installed, report);
+    let permits = std::mem::take(&mut installed.permits);
+    let commands = doors::allowed(permits, &installed, &doors, &watched, report);
     let mut rules = rules::rules(&section.tables("rule"), &installed, report);
     rules.extend(rules::built_in(section.table("builtin"), &installed, report));
-    for key in ["door", "privacy"] {
-        section.ignored(key);
-    }
+    let pseudonyms = services::privacy(section.table("privacy"), installed.people.take(), report);
     let gateway = Gateway {
-        timezone: about.timezone,
         locale: about.locale,
         store: services::store(section.table("store").unwrap_or(&nothing), about.data_dir, report),
         web: services::api(api, report),
         consumers: services::consumers(&section.tables("consumer"), api, &sync, report),
         sync,
-        access: access::Plan::default(),
-        commands: Vec::new(),
-        pseudonyms: None,
+        access: access::Plan { doors: watched, banks: installed.banks },
+        commands,
+        pseudonyms,
         rules,
         levels: services::levels(section.table("levels").unwrap_or(&nothing), report),
         channels: channels
@@ -171,8 +180,9 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
             name: about.name.into(),
             devices: installed.devices,
             points: installed.points,
-            doors: Vec::new(),
+            doors,
         }),
+        timezone: about.timezone,
     };
     section.finish();
     gateway

@@ -2,33 +2,38 @@
 
 use std::sync::Arc;
 
-use super::kinds::{Id, Pair, wrong};
-use super::mistakes::{Report, Spot, did_you_mean};
-use super::section::{Read, Section, Told, Wrong};
-use super::tree::{Node, Table, Value};
-use crate::field::decode::{Order, Transform, Type};
-use crate::field::modbus;
-use crate::field::profile::{Point, Shape, Source};
+use super::items::item;
+use super::kinds::{Id, Pair};
+use super::messages::message;
+use super::mistakes::{Report, Spot};
+use super::registers::register;
+use super::section::{Read, Section, Told};
+use super::tree::{Node, Table};
+use crate::field::decode::{Transform, Type};
+use crate::field::profile::{Meter, Point, Shape, Source, Transport};
 
-/// Registers of one request, and so of one text.
-const TEXT_REGISTERS_MAX: u16 = 125;
 /// Words of one map.
 const MAP_MAX: usize = 256;
-
-const TABLES: [(&str, modbus::Table); 4] = [
-    ("holding", modbus::Table::Holding),
-    ("input", modbus::Table::Input),
-    ("coil", modbus::Table::Coil),
-    ("discrete", modbus::Table::Discrete),
-];
-const ORDERS: [(&str, Order); 4] =
-    [("ABCD", Order::Abcd), ("CDAB", Order::Cdab), ("BADC", Order::Badc), ("DCBA", Order::Dcba)];
 
 /// How the values of a device come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Means {
     Registers,
     Messages,
+    Items(Meter),
+}
+
+/// How the points of such a device are written; `None`: what it is says which it has, and none are written.
+pub(super) fn means(transport: &Transport) -> Option<Means> {
+    match transport {
+        Transport::Modbus { .. } => Some(Means::Registers),
+        Transport::Mqtt { face_terminal: false, .. } => Some(Means::Messages),
+        Transport::Meter { meter, .. } => Some(Means::Items(*meter)),
+        Transport::Mqtt { .. }
+        | Transport::Locker { .. }
+        | Transport::Osdp { .. }
+        | Transport::Uhppote { .. } => None,
+    }
 }
 
 /// A point, and where its id stands. One without a usable id is complained of and left out.
@@ -39,206 +44,29 @@ pub(super) fn point(table: &Table, owner: &str, means: Means, report: &Report<'_
     };
     let mut section = Section::new(table, name, report);
     let id = section.require::<Id>("id");
-    let source = match means {
+    let (source, faults) = match means {
         Means::Registers => register(&mut section),
-        Means::Messages => message(&mut section),
+        Means::Messages => (message(&mut section), Vec::new()),
+        Means::Items(meter) => (item(&mut section, meter), Vec::new()),
     };
     let mut point = Point {
         id: id.as_ref().map_or("", |id| id.value.0.as_str()).into(),
         unit: section.take::<String>("unit").map(|unit| unit.value.into()),
         range: None,
         deadband: 0.0,
-        transform: Transform { map: map(&mut section), ..Transform::default() },
+        transform: Transform { map: map(&mut section), faults, ..Transform::default() },
         source,
     };
     numeric(&mut section, &mut point);
+    flags(&mut section, &point);
     section.finish();
     id.map(|id| Told { value: point, spot: id.spot })
 }
 
-// ---------------------------------------------------------------------------------------------- registers
-
-fn register(section: &mut Section<'_>) -> Source {
-    let table = match section.entry("table") {
-        Some(_) => section.word("table", &TABLES),
-        None => {
-            section.missing("table", "write `table = \"holding\"`, or `input`, `coil`, `discrete`");
-            None
-        }
-    };
-    let table = table.map_or(modbus::Table::Holding, |table| table.value);
-    let bits = matches!(table, modbus::Table::Coil | modbus::Table::Discrete);
-    if section.entry("register").is_none() {
-        section.missing("register", "write the protocol address, zero-based: `register = 0`");
-    }
-    let register = section.whole::<u16>("register", 0..=65535);
-    let kind = if bits { bit_type(section) } else { word_type(section) };
-    if let Some(register) = &register {
-        reaches(section, register, kind);
-    }
-    Source::Register {
-        table,
-        register: register.map_or(0, |register| register.value),
-        kind,
-        order: order(section, kind, bits),
-        bit: bit(section, kind, bits),
-        poll: None,
-        by: modbus::By::default(),
-    }
-}
-
-/// A coil is one bit and nothing else.
-fn bit_type(section: &mut Section<'_>) -> Type {
-    if let Some(kind) = section.take::<Type>("type")
-        && kind.value != Type::Bool
-    {
-        section.report.mistake(
-            kind.spot,
-            "a coil or discrete input is one bit",
-            "write `type = \"bool\"`, or leave it out",
-        );
-    }
-    Type::Bool
-}
-
-fn word_type(section: &mut Section<'_>) -> Type {
-    let kind = section.require::<Type>("type");
-    kind.map_or(Type::U16, |kind| kind.value)
-}
-
-/// The last register of a value has to exist too.
-fn reaches(section: &Section<'_>, register: &Told<u16>, kind: Type) {
-    let last = u32::from(register.value) + u32::from(kind.registers()) - 1;
-    if last > 65535 {
-        section.report.mistake(
-            register.spot,
-            format!("the value would reach to register {last}"),
-            format!("it takes {} registers and the last one is 65535", kind.registers()),
-        );
-    }
-}
-
-fn order(section: &mut Section<'_>, kind: Type, bits: bool) -> Order {
-    let Some(order) = section.word("order", &ORDERS) else {
-        return Order::Abcd;
-    };
-    if bits {
-        section.report.mistake(order.spot, "a coil or discrete input has no `order`", "leave it out");
-    } else if order.value == Order::Cdab && kind.registers() == 1 {
-        let cure = "leave `order` out, or write `BADC` where the bytes are swapped";
-        section.report.mistake(order.spot, "`CDAB` reverses words, and this value has only one", cure);
-    }
-    order.value
-}
-
-fn bit(section: &mut Section<'_>, kind: Type, bits: bool) -> Option<u8> {
-    let bit = section.whole::<u8>("bit", 0..=15)?;
-    if bits {
-        section.report.mistake(bit.spot, "a coil or discrete input is one bit already", "leave `bit` out");
-    } else if kind != Type::Bool {
-        section.report.mistake(
-            bit.spot,
-            "`bit` takes one bit of a register",
-            "write `type = \"bool\"` beside it",
-        );
-    }
-    Some(bit.value)
-}
-
-impl Read for Type {
-    const IS: &'static str = "the type of a value";
-    const EXAMPLE: &'static str = "\"u16\"";
-
-    fn read(value: &Value) -> Result<Self, Wrong> {
-        const WORDS: [(&str, Type); 10] = [
-            ("bool", Type::Bool),
-            ("u16", Type::U16),
-            ("i16", Type::I16),
-            ("u32", Type::U32),
-            ("i32", Type::I32),
-            ("u64", Type::U64),
-            ("i64", Type::I64),
-            ("f32", Type::F32),
-            ("f64", Type::F64),
-            ("bits", Type::Bits),
-        ];
-        let text = String::read(value)?;
-        if let Some((_, kind)) = WORDS.iter().find(|(word, _)| *word == text) {
-            return Ok(*kind);
-        }
-        if let Some(count) = text.strip_prefix("string:") {
-            return match count.parse() {
-                Ok(count @ 1..=TEXT_REGISTERS_MAX) => Ok(Type::Text(count)),
-                _ => Err(wrong(
-                    format!("`{text}` has no usable length"),
-                    format!("write `string:N` with N registers, 1 to {TEXT_REGISTERS_MAX}"),
-                )),
-            };
-        }
-        // As other tools call them.
-        let ours = text.to_lowercase().replace("uint", "u").replace("int", "i").replace("float", "f");
-        if WORDS.iter().any(|(word, _)| *word == ours) {
-            return Err(wrong(format!("there is no type `{text}`"), format!("did you mean `{ours}`?")));
-        }
-        let there_is = WORDS.iter().map(|(word, _)| *word).chain(["string:N"]);
-        Err(wrong(format!("there is no type `{text}`"), did_you_mean(&text, there_is)))
-    }
-}
-
-// ---------------------------------------------------------------------------------------------- messages
-
-fn message(section: &mut Section<'_>) -> Source {
-    let topic = section.take::<Topic>("topic").map(|topic| topic.value.0);
-    let json = section.take::<Pointer>("json").map(|json| json.value.0);
-    Source::Message { topic, json }
-}
-
-/// A topic filter of MQTT; a profile's may hold `{topic}` for the device's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Topic(pub String);
-
-impl Read for Topic {
-    const IS: &'static str = "a topic in quotes";
-    const EXAMPLE: &'static str = "\"zigbee2mqtt/b3-door\"";
-
-    fn read(value: &Value) -> Result<Self, Wrong> {
-        let text = String::read(value)?;
-        let levels: Vec<&str> = text.split('/').collect();
-        let stray = |(i, level): (usize, &&str)| match level.find(['#', '+']) {
-            None => false,
-            Some(_) => *level != "+" && (*level != "#" || i + 1 != levels.len()),
-        };
-        if levels.iter().enumerate().any(stray) {
-            let cure =
-                "`+` stands for one whole level, `#` for all that follow and only at the end: `a/+/b`, `a/#`";
-            return Err(wrong(format!("`{text}` is no topic filter"), cure));
-        }
-        Ok(Self(text))
-    }
-}
-
-/// A JSON Pointer (RFC 6901).
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Pointer(String);
-
-impl Read for Pointer {
-    const IS: &'static str = "a JSON Pointer in quotes";
-    const EXAMPLE: &'static str = "\"/contact\"";
-
-    fn read(value: &Value) -> Result<Self, Wrong> {
-        let text = String::read(value)?;
-        if !text.starts_with('/') {
-            return Err(wrong(
-                format!("`{text}` is no JSON Pointer"),
-                format!("write `\"/{}\"`", text.replace('.', "/")),
-            ));
-        }
-        let mut rest = text.split('~').skip(1);
-        if rest.any(|after| !after.starts_with(['0', '1'])) {
-            return Err(wrong("a `~` alone", "write `~0` for `~` and `~1` for `/` inside a name"));
-        }
-        Ok(Self(text))
-    }
+/// A point whose words the wire's room knows by its name.
+pub(super) fn state(id: impl Into<Arc<str>>, source: Source) -> Point {
+    let id = id.into();
+    Point { id, unit: None, range: None, deadband: 0.0, transform: Transform::default(), source }
 }
 
 // ---------------------------------------------------------------------------------------------- values
@@ -273,6 +101,23 @@ fn map(section: &mut Section<'_>) -> Vec<(String, String)> {
         }
     }
     words
+}
+
+/// A `state` is one of the names that its map gives to flags.
+fn flags(section: &mut Section<'_>, point: &Point) {
+    if !matches!(point.source, Source::Register { kind: Type::State, .. }) {
+        return;
+    }
+    let flag = |raw: &str| raw == "else" || raw.parse().is_ok_and(|bit: u8| bit < 16);
+    let example = "write it like `map = { 3 = \"fault\", 11 = \"running\", else = \"stopped\" }`";
+    match section.entry("map") {
+        None => section.missing("map", example),
+        Some(entry) if !point.transform.map.iter().all(|(raw, _)| flag(raw)) => {
+            let what = "the `map` of a `state` names flags, 0 to 15, and `else`";
+            section.report.mistake(entry.value.spot, what, example);
+        }
+        Some(_) => {}
+    }
 }
 
 /// What only numbers have.

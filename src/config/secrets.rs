@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::kinds::wrong;
 use super::mistakes::Report;
@@ -9,8 +10,10 @@ use super::section::{Read as _, Section, Wrong};
 use super::tree::{Entry, Node, Table};
 use crate::secret::Secret;
 
-/// Bytes of one secret.
+/// Bytes of one secret, in one line.
 const SECRET_MAX: u64 = 4096;
+/// Bytes of one file of certificates or a key.
+const PEM_MAX: u64 = 256 * 1024;
 pub(super) const HOW: &str =
     "write `{ credential = \"name\" }`, `{ file = \"/path\" }` or `{ env = \"NAME\" }`";
 
@@ -29,7 +32,48 @@ pub(super) fn require(section: &mut Section<'_>, key: &'static str) -> Option<Se
     secret(section, entry?)
 }
 
+/// A private key, named like any secret; it has many lines.
+pub(super) fn pem(section: &mut Section<'_>, key: &'static str, holds: &str) -> Option<Secret> {
+    let entry = section.entry(key)?;
+    found(section, entry, |table, base| {
+        let (name, text) = text(table, base)?;
+        is_pem(&name, &text, holds).map(|()| Secret::new(&text))
+    })
+}
+
+/// Certificates are no secret: the path of their file stands alone.
+pub(super) fn pem_file(section: &mut Section<'_>, key: &'static str, holds: &str) -> Option<Arc<str>> {
+    let told = section.take::<String>(key)?;
+    let base = base(section.report, told.spot.file);
+    let text = file(&base.join(&told.value), "name a file of certificates that gatehouse may read");
+    match text.and_then(|text| is_pem(&told.value, &text, holds).map(|()| text)) {
+        Ok(text) => return Some(text.into()),
+        Err(Wrong::Value(what, cure)) => section.report.mistake(told.spot, format!("`{key}`: {what}"), cure),
+        Err(Wrong::Type) => {}
+    }
+    None
+}
+
+fn is_pem(name: &str, text: &str, holds: &str) -> Result<(), Wrong> {
+    let begins = |line: &str| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{holds}-----"));
+    if text.len() as u64 <= PEM_MAX && text.lines().any(begins) {
+        return Ok(());
+    }
+    Err(wrong(
+        format!("`{name}` holds no {}", holds.to_lowercase()),
+        format!("it has to be PEM: text with a line `-----BEGIN {holds}-----`"),
+    ))
+}
+
 fn secret(section: &Section<'_>, entry: &Entry) -> Option<Secret> {
+    found(section, entry, read)
+}
+
+fn found(
+    section: &Section<'_>,
+    entry: &Entry,
+    read: impl FnOnce(&Table, &Path) -> Result<Secret, Wrong>,
+) -> Option<Secret> {
     let (report, spot) = (section.report, entry.value.spot);
     match &entry.value.node {
         Node::Table(table) => match read(table, &base(report, spot.file)) {
@@ -52,7 +96,8 @@ fn base(report: &Report<'_>, file: usize) -> PathBuf {
     path.parent().unwrap_or(Path::new("")).to_owned()
 }
 
-fn read(table: &Table, base: &Path) -> Result<Secret, Wrong> {
+/// What the one place named holds, and its name.
+fn text(table: &Table, base: &Path) -> Result<(String, String), Wrong> {
     let [entry] = table.entries.as_slice() else {
         return Err(Wrong::Type);
     };
@@ -68,6 +113,12 @@ fn read(table: &Table, base: &Path) -> Result<Secret, Wrong> {
         })?,
         _ => return Err(Wrong::Type),
     };
+    Ok((name, text))
+}
+
+/// A secret of one line.
+fn read(table: &Table, base: &Path) -> Result<Secret, Wrong> {
+    let (name, text) = text(table, base)?;
     let text = text.trim();
     if text.is_empty() {
         return Err(wrong(format!("`{name}` is empty"), "write the secret into it, in one line"));
@@ -105,7 +156,7 @@ fn credential(name: &str) -> Result<String, Wrong> {
 fn file(path: &Path, cure: &str) -> Result<String, Wrong> {
     let mut text = String::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(SECRET_MAX + 2).read_to_string(&mut text))
+        .and_then(|file| file.take(PEM_MAX + 2).read_to_string(&mut text))
         .map(|_| text)
         .map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display()), cure))
 }

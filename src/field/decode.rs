@@ -22,6 +22,9 @@ pub enum Type {
     F64,
     /// 16 flags of one register; the value is the text of the set bits (`0,3`), or their names by `map`.
     Bits,
+    /// 16 flags of one register; the value is the name, by `map`, of the first that is set in the order of the map, and that
+    /// of `else` where none is.
+    State,
     /// Four decimal digits of one register, eight of two; a digit above 9 is no value.
     Bcd16,
     Bcd32,
@@ -38,7 +41,8 @@ impl Type {
     /// How many registers it takes.
     pub fn registers(self) -> u16 {
         match self {
-            Type::Bool | Type::U16 | Type::I16 | Type::Bits | Type::Bcd16 | Type::Field { .. } => 1,
+            Type::Bool | Type::U16 | Type::I16 | Type::Bits | Type::State | Type::Bcd16 => 1,
+            Type::Field { .. } => 1,
             Type::U32 | Type::I32 | Type::F32 | Type::Bcd32 => 2,
             Type::U64 | Type::I64 | Type::F64 => 4,
             Type::Text(n) => n,
@@ -89,6 +93,7 @@ pub fn value(
     let raw = decode_words(kind, order, bit, words)?;
     match (kind, &raw) {
         (Type::Bits, Value::Unsigned(flags)) => Some(transform.names(*flags as u16)),
+        (Type::State, Value::Unsigned(flags)) => transform.first(*flags as u16),
         _ => transform.apply(raw),
     }
 }
@@ -104,7 +109,7 @@ pub fn decode_words(kind: Type, order: Order, bit: Option<u8>, words: &[u16]) ->
             Some(_) => return None,
             None => words[0] != 0,
         }),
-        Type::U16 | Type::Bits => Value::Unsigned(word(words, order).into()),
+        Type::U16 | Type::Bits | Type::State => Value::Unsigned(word(words, order).into()),
         Type::I16 => Value::Signed((word(words, order) as i16).into()),
         Type::U32 => Value::Unsigned(joined(words, order)),
         Type::I32 => Value::Signed((joined(words, order) as i32).into()),
@@ -214,6 +219,14 @@ impl Transform {
         };
         let value = rounded(value, places.max(decimals(self.offset)));
         value.is_finite().then_some(Value::Number(value))
+    }
+
+    /// The first flag of the map that is set, by name.
+    fn first(&self, flags: u16) -> Option<Value> {
+        let is_set = |raw: &str| raw.parse::<u32>().is_ok_and(|bit| bit < 16 && flags >> bit & 1 == 1);
+        let set = self.map.iter().find(|(raw, _)| is_set(raw));
+        let (_, name) = set.or_else(|| self.map.iter().find(|(raw, _)| raw == "else"))?;
+        Some(Value::Text(name.as_str().into()))
     }
 
     /// The set flags by name, or by number where they have none.

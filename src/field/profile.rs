@@ -45,8 +45,14 @@ pub enum Transport {
     },
     Osdp {
         line: Option<Line>,
+        /// How many a reader has where its device does not say.
+        inputs: u8,
+        outputs: u8,
     },
-    Uhppote,
+    Uhppote {
+        /// Doors of a controller where the device does not say.
+        doors: u8,
+    },
     Mqtt {
         /// A topic of its own that says whether the device is there; `{topic}` is the device's.
         availability: Option<String>,
@@ -182,8 +188,8 @@ impl Transport {
             Transport::Modbus { line, .. }
             | Transport::Locker { line, .. }
             | Transport::Meter { line, .. }
-            | Transport::Osdp { line } => *line,
-            Transport::Uhppote | Transport::Mqtt { .. } => None,
+            | Transport::Osdp { line, .. } => *line,
+            Transport::Uhppote { .. } | Transport::Mqtt { .. } => None,
         }
     }
 }

@@ -3,19 +3,44 @@
 //! A retained message has no age: its readings are uncertain and it is no sign of life, not even where it says
 //! "online". A retained "offline" is believed, for who comes back says so. A point that two concrete
 //! topics feed is bad (`ambiguous`) from the second one on, until the daemon's restart: nobody knows which is right.
+//! What says its own number (a ChirpStack uplink, a terminal's record) and comes again was said once.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
+use super::face::Terminal;
 use super::payload::{Payload, Said};
+use super::seen::Seen;
 use super::topic;
-use super::{Device, Point};
+use super::{Device, Dialect, Point};
 use crate::field::decode::Transform;
+use crate::pseudonym::Pseudonyms;
 use crate::reading::{Batch, Life, Millis, PointId, Reading, Reason, Value};
+
+/// So many uplinks of a channel are remembered by their numbers.
+const UPLINKS_KNOWN: usize = 1024;
 
 #[derive(Debug)]
 pub struct Inbox {
     devices: Vec<Device>,
+    terminals: Vec<Terminal>,
     sources: HashMap<PointId, Source>,
+    uplinks: Seen,
+}
+
+/// What a message amounts to.
+#[derive(Debug, Default, PartialEq)]
+pub struct Heard {
+    /// One for each device that it concerns.
+    pub batches: Vec<Batch>,
+    /// To be said to devices once intake has taken all of it.
+    pub replies: Vec<Reply>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub topic: String,
+    pub payload: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -33,34 +58,79 @@ pub struct Message<'a> {
 }
 
 impl Inbox {
-    pub fn new(devices: Vec<Device>) -> Self {
-        Self { devices, sources: HashMap::new() }
+    pub fn new(devices: Vec<Device>, pseudonyms: Option<&Pseudonyms>) -> Self {
+        let (mut speaking, mut terminals) = (Vec::new(), Vec::new());
+        for device in devices {
+            match &device.dialect {
+                Dialect::Points => speaking.push(device),
+                Dialect::FaceTerminal { timezone } => {
+                    terminals.push(Terminal::new(device.id, &device.topic, timezone, pseudonyms.cloned()));
+                }
+            }
+        }
+        Self { devices: speaking, terminals, sources: HashMap::new(), uplinks: Seen::new(UPLINKS_KNOWN) }
     }
 
     /// Every filter to subscribe to, each once.
-    pub fn filters(&self) -> BTreeSet<&str> {
-        let of_devices =
-            self.devices.iter().filter(|d| d.points.iter().any(|p| p.topic.is_none())).map(|d| &d.topic);
-        let of_points = self.devices.iter().flat_map(|d| &d.points).filter_map(|p| p.topic.as_ref());
-        let of_life = self.devices.iter().filter_map(|d| d.availability.as_ref());
-        of_devices.chain(of_points).chain(of_life).map(String::as_str).collect()
+    pub fn filters(&self) -> BTreeSet<String> {
+        let of_devices = self
+            .devices
+            .iter()
+            .filter(|d| d.points.iter().any(|p| p.topic.is_none()))
+            .map(|d| d.topic.clone());
+        let of_points = self.devices.iter().flat_map(|d| &d.points).filter_map(|p| p.topic.clone());
+        let of_life = self.devices.iter().filter_map(|d| d.availability.clone());
+        let of_bridges = self.devices.iter().filter_map(bridge);
+        let of_terminals = self.terminals.iter().flat_map(Terminal::filters);
+        of_devices.chain(of_points).chain(of_life).chain(of_bridges).chain(of_terminals).collect()
     }
 
-    /// One batch for each device that the message concerns.
-    pub fn take(&mut self, message: Message<'_>, at: Millis) -> Vec<Batch> {
+    pub fn take(&mut self, message: Message<'_>, at: Millis) -> Heard {
         // An empty payload deletes a retained message; nobody said anything.
         if message.payload.is_empty() {
-            return Vec::new();
+            return Heard::default();
         }
         let mut payload = Payload::new(message.payload);
-        let Self { devices, sources } = self;
-        devices.iter().filter_map(|device| heard(device, sources, message, &mut payload, at)).collect()
+        let Self { devices, terminals, sources, uplinks } = self;
+        let again = payload.deduplication_id().is_some_and(|id| !uplinks.is_new((message.topic, id)));
+        if again {
+            return Heard::default();
+        }
+        let mut heard = Heard {
+            batches: devices
+                .iter()
+                .filter_map(|d| self::heard(d, sources, message, &mut payload, at))
+                .collect(),
+            replies: Vec::new(),
+        };
+        for terminal in terminals {
+            if let Some((batch, reply)) = terminal.take(message, &mut payload, at) {
+                heard.batches.push(batch);
+                heard.replies.extend(reply);
+            }
+        }
+        heard
+    }
+
+    /// So much time has passed; who should have spoken in it and has not is gone.
+    pub fn passed(&mut self, time: Duration, at: Millis) -> Vec<Batch> {
+        self.terminals.iter_mut().filter_map(|terminal| terminal.passed(time, at)).collect()
     }
 
     /// The connection to the broker is gone, and with it all that is known of its devices.
-    pub fn lost(&self, why: &str, at: Millis) -> Vec<Batch> {
-        self.devices.iter().map(|device| gone(device, Reason::WireDown, why.to_owned(), at)).collect()
+    pub fn lost(&mut self, why: &str, at: Millis) -> Vec<Batch> {
+        let devices = self.devices.iter().map(|device| gone(device, Reason::WireDown, why.to_owned(), at));
+        let terminals = self.terminals.iter_mut().map(|terminal| terminal.lost(why, at));
+        devices.chain(terminals).collect()
     }
+}
+
+/// Where the bridge of a Zigbee2MQTT device says whether it runs itself. When it has fallen, nobody is left to say
+/// `offline` for each of its devices.
+fn bridge(device: &Device) -> Option<String> {
+    let of_device = device.availability.as_deref()?.strip_suffix("/availability")?;
+    let (base, _) = of_device.split_once('/').filter(|_| of_device == device.topic)?;
+    Some(format!("{base}/bridge/state"))
 }
 
 fn heard(
@@ -70,6 +140,9 @@ fn heard(
     payload: &mut Payload<'_>,
     at: Millis,
 ) -> Option<Batch> {
+    if bridge(device).is_some_and(|bridge| bridge == message.topic) && payload.is_online() == Some(false) {
+        return Some(gone(device, Reason::Offline, format!("{} says offline", message.topic), at));
+    }
     let of_life = device.availability.as_deref().is_some_and(|filter| topic::matches(filter, message.topic));
     // What says whether the device is there is a value only of a point that asks for that very topic.
     let points = device.points.iter().filter(|point| !of_life || point.topic.is_some());
@@ -112,12 +185,12 @@ fn reading(
     if matches!(source, Source::One(first) if **first != *message.topic) {
         *source = Source::Several;
     }
-    if *source == Source::Several {
+    if *source == Source::Several || said == Said::Ambiguous {
         return Some(Reading::bad(point.id, at, Reason::Ambiguous));
     }
     let value = match said {
         Said::Value(raw) => value(point, raw),
-        Said::Nothing | Said::Unreadable => None,
+        Said::Nothing | Said::Unreadable | Said::Ambiguous => None,
     };
     Some(match value {
         Some(value) if message.retained => Reading::uncertain(point.id, at, value, Reason::Retained),
@@ -149,18 +222,21 @@ mod tests {
     }
 
     fn inbox(topic: &str) -> Inbox {
-        Inbox::new(vec![Device {
-            id: DeviceId(0),
-            topic: topic.into(),
-            availability: Some("z/door/availability".into()),
-            dialect: Default::default(),
-            commands: Vec::new(),
-            points: vec![point(0, Some("/t")), point(1, Some("/h"))],
-        }])
+        Inbox::new(
+            vec![Device {
+                id: DeviceId(0),
+                topic: topic.into(),
+                availability: Some("z/door/availability".into()),
+                dialect: Default::default(),
+                commands: Vec::new(),
+                points: vec![point(0, Some("/t")), point(1, Some("/h"))],
+            }],
+            None,
+        )
     }
 
     fn say(inbox: &mut Inbox, topic: &str, payload: &str, retained: bool) -> Vec<Batch> {
-        inbox.take(Message { topic, payload: payload.as_bytes(), retained }, 7)
+        inbox.take(Message { topic, payload: payload.as_bytes(), retained }, 7).batches
     }
 
     #[test]
@@ -234,6 +310,38 @@ mod tests {
     fn each_filter_is_subscribed_once() {
         let mut inbox = inbox("z/door");
         inbox.devices.push(inbox.devices[0].clone());
-        assert_eq!(inbox.filters().into_iter().collect::<Vec<_>>(), ["z/door", "z/door/availability"]);
+        assert_eq!(
+            inbox.filters().into_iter().collect::<Vec<_>>(),
+            ["z/bridge/state", "z/door", "z/door/availability"]
+        );
+    }
+
+    #[test]
+    fn a_bridge_that_falls_takes_its_devices_with_it() {
+        let mut inbox = inbox("z/door");
+        let off = say(&mut inbox, "z/bridge/state", r#"{"state":"offline"}"#, true).remove(0);
+        assert!(off.readings.len() == 2 && matches!(off.life, Some(Life::Offline { .. })));
+        assert_eq!(say(&mut inbox, "z/bridge/state", "online", false), [], "it speaks for itself only");
+        inbox.devices[0].availability = Some("z/lwt".into());
+        assert_eq!(say(&mut inbox, "z/bridge/state", "offline", false), [], "only Zigbee2MQTT has one");
+    }
+
+    #[test]
+    fn an_uplink_that_comes_again_was_said_once() {
+        let mut inbox = inbox("application/1/device/24e1/event/up");
+        let topic = "application/1/device/24e1/event/up";
+        let mut up =
+            |id| say(&mut inbox, topic, &format!(r#"{{"deduplicationId":"{id}","t":1}}"#), false).len();
+        assert_eq!([up("a"), up("a"), up("b"), up("a")], [1, 0, 1, 0]);
+    }
+
+    #[test]
+    fn a_field_that_two_sensors_have_is_ambiguous() {
+        let mut inbox = inbox("tele/x/SENSOR");
+        inbox.devices[0].points[0].json = Some("/*/Temperature".into());
+        let mut say = |payload| say(&mut inbox, "tele/x/SENSOR", payload, false).remove(0).readings.remove(0);
+        assert_eq!(say(r#"{"A":{"Temperature":1}}"#).quality, Quality::Good);
+        assert_eq!(say(r#"{"A":{"Temperature":1},"B":{"Temperature":2}}"#).reason, Some(Reason::Ambiguous));
+        assert_eq!(say(r#"{"A":{"Temperature":1}}"#).quality, Quality::Good, "of this message only");
     }
 }

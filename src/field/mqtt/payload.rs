@@ -1,11 +1,17 @@
 //! Payload → raw value. Pure.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value as Json;
 
+use super::milesight;
 use crate::reading::Value;
 
 /// A longer text is no reading.
 const TEXT_MAX: usize = 1024;
+/// What a pointer begins with that asks for a field of a Milesight uplink: of `object`, where ChirpStack has the maker's codec,
+/// else of the bytes in `data`.
+const MILESIGHT: &str = "/milesight/";
 
 /// What one payload says of one point.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +20,8 @@ pub enum Said {
     /// JSON without the field: a partial message, which Zigbee bridges send.
     Nothing,
     Unreadable,
+    /// More than one field is meant.
+    Ambiguous,
 }
 
 /// One message's payload; as JSON it is parsed once, for all of its points.
@@ -31,21 +39,28 @@ impl<'a> Payload<'a> {
     /// The field at a JSON Pointer, or with `None` the whole payload as plain text.
     pub fn value(&mut self, pointer: Option<&str>) -> Said {
         match pointer {
-            Some(pointer) => match self.json() {
-                Some(json) => json.pointer(pointer).map_or(Said::Nothing, of_json),
-                None => Said::Unreadable,
+            Some(pointer) => match (self.json(), pointer.strip_prefix(MILESIGHT)) {
+                (Some(json), Some(name)) => uplink(json, name),
+                (Some(json), None) => field(json, pointer),
+                (None, _) => Said::Unreadable,
             },
             None => self.text().and_then(of_text).map_or(Said::Unreadable, Said::Value),
         }
     }
 
-    /// `online` / `offline` in any case, plain or as `{"state":"online"}`; `None` where it says neither.
+    /// ChirpStack's name of an uplink: what comes a second time under it was said once.
+    pub fn deduplication_id(&mut self) -> Option<&str> {
+        self.json()?.get("deduplicationId")?.as_str()
+    }
+
+    /// `online` / `offline` in any case (Shelly: `true` / `false`), plain or as `{"state":"online"}`; `None` where it says
+    /// neither.
     pub fn is_online(&mut self) -> Option<bool> {
         let stated = self.json().and_then(|json| json.get("state")).and_then(Json::as_str).map(str::to_owned);
         let word = stated.or_else(|| self.text().map(str::to_owned))?;
         match word.to_ascii_lowercase().as_str() {
-            "online" => Some(true),
-            "offline" => Some(false),
+            "online" | "true" => Some(true),
+            "offline" | "false" => Some(false),
             _ => None,
         }
     }
@@ -54,9 +69,38 @@ impl<'a> Payload<'a> {
         std::str::from_utf8(self.bytes).ok().map(str::trim)
     }
 
-    fn json(&mut self) -> Option<&Json> {
+    pub fn json(&mut self) -> Option<&Json> {
         self.json.get_or_insert_with(|| serde_json::from_slice(self.bytes).ok()).as_ref()
     }
+}
+
+/// The field at a JSON Pointer in which `*` stands for the one level that leads to a field: what a Tasmota sensor's values
+/// stand under is the chip's name.
+fn field(json: &Json, pointer: &str) -> Said {
+    let Some((before, after)) = pointer.split_once("/*/") else {
+        return json.pointer(pointer).map_or(Said::Nothing, of_json);
+    };
+    let Some(Json::Object(children)) = json.pointer(before) else {
+        return Said::Nothing;
+    };
+    let mut found = Said::Nothing;
+    for child in children.values().filter(|child| child.is_object()) {
+        match (field(child, &format!("/{after}")), &found) {
+            (Said::Nothing, _) => {}
+            (said, Said::Nothing) => found = said,
+            _ => return Said::Ambiguous,
+        }
+    }
+    found
+}
+
+fn uplink(json: &Json, name: &str) -> Said {
+    if let Some(said) = json.get("object").and_then(|object| object.get(name)) {
+        return of_json(said);
+    }
+    let data = json.get("data").and_then(Json::as_str).filter(|data| data.len() <= 2 * milesight::BYTES_MAX);
+    let bytes = data.and_then(|data| BASE64.decode(data).ok()).unwrap_or_default();
+    milesight::decode(&bytes).get(name).map_or(Said::Nothing, of_json)
 }
 
 fn of_json(field: &Json) -> Said {
@@ -135,5 +179,58 @@ mod tests {
         assert_eq!(online(r#"{"state":"online"}"#), Some(true));
         assert_eq!(online(r#"{"state":"offline"}"#), Some(false));
         assert_eq!(online("perhaps"), None);
+        // Tasmota and Shelly.
+        assert_eq!((online("Online"), online("Offline")), (Some(true), Some(false)));
+        assert_eq!((online("true"), online("false")), (Some(true), Some(false)));
+    }
+
+    #[test]
+    fn a_star_is_the_one_level_that_leads_there() {
+        let one =
+            r#"{"Time":"2018.02.01 22:52:09","AM2301":{"Temperature":15.5,"Humidity":50.6},"TempUnit":"C"}"#;
+        assert_eq!(said(one, Some("/*/Temperature")), Said::Value(Value::Number(15.5)));
+        assert_eq!(said(one, Some("/*/Pressure")), Said::Nothing);
+        let two = r#"{"DS18B20-1":{"Temperature":20.9},"DS18B20-2":{"Temperature":4.0}}"#;
+        assert_eq!(said(two, Some("/*/Temperature")), Said::Ambiguous);
+        assert_eq!(said(two, Some("/DS18B20-2/Temperature")), Said::Value(Value::Number(4.0)));
+        assert_eq!(
+            said(r#"{"a":{"b":{"t":7}},"c":{"d":{}}}"#, Some("/*/*/t")),
+            Said::Value(Value::Signed(7))
+        );
+        assert_eq!(said("[1]", Some("/*/t")), Said::Nothing);
+    }
+
+    #[test]
+    fn a_milesight_uplink_is_read_from_the_codec_or_the_bytes() {
+        // 01755C 03673401 046865
+        let bytes = r#"{"deduplicationId":"3ac7","fPort":85,"data":"AXVcA2c0AQRoZQ=="}"#;
+        assert_eq!(said(bytes, Some("/milesight/temperature")), Said::Value(Value::Number(30.8)));
+        assert_eq!(said(bytes, Some("/milesight/co2")), Said::Nothing);
+        let codec = r#"{"data":"AXVcA2c0AQRoZQ==","object":{"temperature":21.5}}"#;
+        assert_eq!(said(codec, Some("/milesight/temperature")), Said::Value(Value::Number(21.5)));
+        assert_eq!(said(codec, Some("/milesight/battery")), Said::Value(Value::Signed(92)));
+        assert_eq!(said(r#"{"data":"*"}"#, Some("/milesight/battery")), Said::Nothing);
+    }
+
+    #[test]
+    fn fuzz_payload() {
+        let frames = [
+            r#"{"battery":100,"voltage":3085,"linkquality":52,"contact":true}"#,
+            r#"{"Time":"2021-01-13T23:58:41","DS18B20":{"Id":"030597946B04","Temperature":20.9},"TempUnit":"C"}"#,
+            r#"{"deduplicationId":"3ac7","fPort":85,"data":"AXVcA2c0AQRoZQ=="}"#,
+            r#"{"state":"online"}"#,
+            "23.5",
+        ];
+        let frames = frames.map(|frame| frame.as_bytes().to_vec());
+        crate::field::fuzz::flood("mqtt payload", &frames, |input| {
+            let mut payload = Payload::new(input);
+            for pointer in [None, Some("/contact"), Some("/*/Temperature"), Some("/milesight/battery")] {
+                if let Said::Value(Value::Text(text)) = payload.value(pointer) {
+                    assert!(text.len() <= TEXT_MAX);
+                }
+            }
+            payload.is_online();
+            assert!(payload.deduplication_id().is_none_or(|id| id.len() <= input.len()));
+        });
     }
 }

@@ -1,0 +1,127 @@
+//! A channel of type `mqtt`: the broker, who we are there, and how the connection is kept from others' eyes.
+
+use std::time::Duration;
+
+use super::kinds::wrong;
+use super::secrets;
+use super::section::{Read, Section, Told, Wrong};
+use super::tree::{Node, Value};
+use super::wires::host_and_port;
+use crate::field::mqtt::{self, Tls, Version};
+use crate::secret::Secret;
+
+const PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
+
+pub(super) fn broker(section: &mut Section<'_>, timeout: Duration) -> mqtt::Settings {
+    let url = section.require::<Broker>("url");
+    let login = login(section);
+    let client_id = section.take::<String>("client_id").map(|told| told.value);
+    let version = section.take::<Version>("version").map(|told| told.value).unwrap_or_default();
+    let tls = tls(section, url.as_ref());
+    let (host, port) = url.map(|told| (told.value.host, told.value.port)).unwrap_or_default();
+    mqtt::Settings { host, port, client_id, login, timeout, version, tls, devices: Vec::new() }
+}
+
+/// `ca`, `cert` and `key`, of a broker that speaks TLS.
+fn tls(section: &mut Section<'_>, url: Option<&Told<Broker>>) -> Option<Tls> {
+    let pem = |section: &mut Section<'_>, key| secrets::pem_file(section, key, "CERTIFICATE");
+    let ca = pem(section, "ca");
+    let cert = pem(section, "cert");
+    let key = secrets::pem(section, "key", "PRIVATE KEY");
+    let told = |key| section.peek(key).map(|entry| entry.key_spot);
+    let (report, keys) = (section.report, [told("ca"), told("cert"), told("key")]);
+    match keys {
+        [_, Some(spot), None] => {
+            report.mistake(spot, "`cert` without `key`", "add `key = { credential = \"…\" }`");
+        }
+        [_, None, Some(spot)] => {
+            report.mistake(spot, "`key` without `cert`", "add `cert = \"…\"`, the file of its certificate");
+        }
+        _ => {}
+    }
+    let url = url?;
+    if url.value.tls {
+        return Some(Tls { ca, identity: cert.zip(key) });
+    }
+    for spot in keys.into_iter().flatten() {
+        let cure = format!("write `mqtts://`; the address is at {}", report.at(url.spot));
+        report.mistake(spot, "certificates are of no use over `mqtt://`", cure);
+    }
+    None
+}
+
+/// Both or none; the name may be plain text, the password never.
+fn login(section: &mut Section<'_>) -> Option<(String, Secret)> {
+    let username = match section.entry("username").map(|entry| &entry.value.node) {
+        Some(Node::Table(_)) => secrets::take(section, "username").map(|secret| secret.reveal().to_owned()),
+        _ => section.take::<String>("username").map(|told| told.value),
+    };
+    let password = secrets::take(section, "password");
+    let spot = |section: &mut Section<'_>, key| section.entry(key).map(|entry| entry.key_spot);
+    match (spot(section, "username"), spot(section, "password")) {
+        (Some(spot), None) => {
+            section.report.mistake(
+                spot,
+                "`username` without `password`",
+                "add `password = { credential = \"…\" }`",
+            );
+        }
+        (None, Some(spot)) => {
+            section.report.mistake(spot, "`password` without `username`", "add `username = \"…\"`");
+        }
+        _ => {}
+    }
+    username.zip(password)
+}
+
+struct Broker {
+    host: String,
+    port: u16,
+    tls: bool,
+}
+
+impl Read for Broker {
+    const IS: &'static str = "the broker's address";
+    const EXAMPLE: &'static str = "\"mqtt://127.0.0.1:1883\"";
+
+    fn read(value: &Value) -> Result<Self, Wrong> {
+        let text = String::read(value)?;
+        if text.contains('@') {
+            return Err(wrong(
+                "name and password do not belong into the address",
+                "write `username = \"…\"` and `password = { credential = \"…\" }`",
+            ));
+        }
+        let (rest, tls) = match text.strip_prefix("mqtts://") {
+            Some(rest) => (Some(rest), true),
+            None => (text.strip_prefix("mqtt://"), false),
+        };
+        let default = if tls { TLS_PORT } else { PORT };
+        match rest.and_then(|rest| host_and_port(rest.trim_end_matches('/'))) {
+            Some((host, port)) => Ok(Self { host: host.to_owned(), port: port.unwrap_or(default), tls }),
+            None => Err(wrong(
+                format!("`{text}` is no broker's address"),
+                "write it like `\"mqtt://127.0.0.1:1883\"` or `\"mqtts://broker.example.com\"`",
+            )),
+        }
+    }
+}
+
+impl Read for Version {
+    const IS: &'static str = "the version of MQTT";
+    const EXAMPLE: &'static str = "5";
+
+    fn read(value: &Value) -> Result<Self, Wrong> {
+        let told = match &value.node {
+            Node::Whole(number) => number.to_string(),
+            Node::Number(number) => number.to_string(),
+            _ => String::read(value)?,
+        };
+        match told.as_str() {
+            "5" | "5.0" => Ok(Version::V5),
+            "3.1.1" => Ok(Version::V311),
+            _ => Err(wrong(format!("there is no version {told} here"), "write `5` or `\"3.1.1\"`")),
+        }
+    }
+}

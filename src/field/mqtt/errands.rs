@@ -1,0 +1,106 @@
+//! What others want of the channel: orders, looking, seeking. It runs beside the listening and never holds it up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::line::{Mouth, Untaken};
+use super::{Command, Settings, scan};
+use crate::field::{Context, Errand, Exchange, Sighting};
+use crate::order::{Deed, Done, Outcome};
+use crate::reading::Batch;
+use crate::time::now;
+
+/// How long the broker may take for one message; others wait meanwhile.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
+
+pub struct Errands {
+    /// The channel's name at the broker.
+    id: String,
+    settings: Settings,
+    mouth: Mouth,
+    connected: Arc<AtomicBool>,
+    /// One at a time.
+    scan: Option<JoinHandle<()>>,
+    context: Context,
+}
+
+impl Errands {
+    pub fn new(id: String, settings: Settings, mouth: Mouth, context: Context) -> Self {
+        Self { id, settings, mouth, connected: Arc::default(), scan: None, context }
+    }
+
+    /// Whether the channel is connected; who keeps the connection says so here.
+    pub fn connected(&self) -> Arc<AtomicBool> {
+        self.connected.clone()
+    }
+
+    /// Ends never by itself.
+    pub async fn run(&mut self) {
+        let lane = self.context.lane.clone();
+        let mut lane = lane.lock().await;
+        while let Some(errand) = lane.recv().await {
+            self.run_errand(errand).await;
+        }
+        std::future::pending().await
+    }
+
+    async fn run_errand(&mut self, errand: Errand) {
+        match errand {
+            Errand::Do(deed) => {
+                let outcome = self.carry_out(&deed).await;
+                let done = Done { number: deed.number, at: now(), outcome };
+                let batch = Batch { done: Some(done), ..Batch::new(deed.device, now(), Vec::new(), None) };
+                // Nobody takes it: the gateway is ending.
+                let _ = self.context.out.send(batch).await;
+            }
+            Errand::Read { answer, .. } => {
+                let trouble = "an MQTT device speaks by itself; its last values are in /points".to_owned();
+                // Who asked may have gone.
+                let _ = answer.send(vec![Exchange { trouble: Some(trouble), ..Exchange::default() }]);
+            }
+            Errand::Scan { what, found } => {
+                if self.scan.as_ref().is_some_and(|scan| !scan.is_finished()) {
+                    let _ = found.try_send(Sighting::Trouble("this channel is being scanned already".into()));
+                    return;
+                }
+                let id = format!("{}-scan", self.id);
+                let scan = scan::run(self.settings.clone(), id, what.timeout, found);
+                let stop = self.context.stop.clone();
+                self.scan = Some(tokio::spawn(async move {
+                    stop.run_until_cancelled(scan).await;
+                }));
+            }
+        }
+    }
+
+    async fn carry_out(&self, deed: &Deed) -> Outcome {
+        let Some(Command { topic, payload }) = self.command(deed) else {
+            return Outcome::Failed { why: "this channel knows no such command of the device".into() };
+        };
+        if deed.until.is_some_and(|until| now() > until) {
+            return Outcome::Failed { why: "it came too late".into() };
+        }
+        if !self.connected.load(Ordering::Relaxed) {
+            return Outcome::Failed { why: "the broker is not there".into() };
+        }
+        match timeout(TAKEN_WITHIN, self.mouth.order(topic.clone(), payload.clone())).await {
+            Ok(Ok(())) => Outcome::Executed {
+                what: "the broker took it; whether the device did is seen by its state".into(),
+            },
+            Ok(Err(Untaken::Never(why))) => Outcome::Failed { why },
+            Ok(Err(Untaken::Perhaps)) => {
+                Outcome::Unsure { why: "the connection broke before the broker took it".into() }
+            }
+            Err(_) => Outcome::Unsure { why: format!("the broker did not take it within {TAKEN_WITHIN:?}") },
+        }
+    }
+
+    fn command(&self, deed: &Deed) -> Option<&Command> {
+        let device = self.settings.devices.iter().find(|device| device.id == deed.device)?;
+        device.commands.get(deed.nth)
+    }
+}

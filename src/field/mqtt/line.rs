@@ -1,0 +1,352 @@
+//! The connection to a broker in either version of MQTT. The two crates are of one hand and read alike but share no types.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumqttc::{NetworkOptions, TlsConfiguration, mqttbytes};
+
+use super::{Settings, Version, tls};
+
+/// A larger packet ends the connection: no device says so much, but a bridge's list of all its devices may. A broker that
+/// speaks MQTT 5 is told and keeps it to itself.
+pub const PACKET_MAX: u32 = 4 * MIB;
+const MIB: u32 = 1024 * 1024;
+/// So many packets are read at once. All they ask for in acknowledgements goes out before the next are read.
+pub const READ_AT_ONCE: usize = 32;
+/// What may wait to be sent: the acknowledgements of one reading, an answer to each (face terminals), one subscription,
+/// one order, one goodbye.
+const ROOM: usize = 2 * READ_AT_ONCE + 3;
+pub const KEEP_ALIVE_SECONDS: u16 = 20;
+/// How long a broker keeps what we miss. (One of MQTT 3.1.1 keeps it as long as it likes.)
+const SESSION_SECONDS: u32 = 7 * 24 * 3600;
+
+/// What is said to the broker.
+#[derive(Debug, Clone)]
+pub enum Mouth {
+    V311(rumqttc::AsyncClient),
+    V5(rumqttc_v5::AsyncClient),
+}
+
+/// What is heard of it.
+pub enum Ear {
+    V311(Box<rumqttc::EventLoop>),
+    V5(Box<rumqttc_v5::EventLoop>),
+}
+
+#[derive(Debug)]
+pub enum Word {
+    Greeting,
+    Message(Mail),
+    /// So many filters were refused.
+    Subscribed {
+        refused: usize,
+    },
+    Other,
+}
+
+/// A message, with what its acknowledgement needs.
+#[derive(Debug)]
+pub enum Mail {
+    V311(rumqttc::Publish),
+    V5(rumqttc_v5::Publish),
+}
+
+/// Whether the session outlives the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Session {
+    Kept,
+    /// Without acknowledgements by hand; for one who only looks.
+    Passing,
+}
+
+/// The same words for both versions; `$mqtt` is the crate in them.
+macro_rules! either {
+    ($it:expr, $mqtt:ident, $name:pat => $do:expr) => {
+        match $it {
+            Self::V311($name) => {
+                #[allow(unused_imports)]
+                use rumqttc as $mqtt;
+                $do
+            }
+            Self::V5($name) => {
+                #[allow(unused_imports)]
+                use rumqttc_v5 as $mqtt;
+                $do
+            }
+        }
+    };
+}
+
+/// An error says why nothing can be reached this way, for people.
+pub fn open(settings: &Settings, id: &str, session: Session) -> Result<(Mouth, Ear), String> {
+    let security = settings.tls.as_ref().map(tls::client).transpose()?;
+    let security = security.map(|config| TlsConfiguration::Rustls(Arc::new(config)));
+    let mut network = NetworkOptions::new();
+    network.set_connection_timeout(settings.timeout.as_secs().max(1)).set_tcp_nodelay(true);
+    Ok(match settings.version {
+        Version::V311 => v311(settings, id, session, security, network),
+        Version::V5 => v5(settings, id, session, security, network),
+    })
+}
+
+fn v311(
+    settings: &Settings,
+    id: &str,
+    session: Session,
+    security: Option<TlsConfiguration>,
+    network: NetworkOptions,
+) -> (Mouth, Ear) {
+    use rumqttc::{AckMode, AsyncClient, MqttOptions, Transport};
+    let mut options = MqttOptions::new(id, (settings.host.clone(), settings.port));
+    options
+        .set_clean_session(session == Session::Passing)
+        .set_keep_alive(KEEP_ALIVE_SECONDS)
+        .set_max_packet_size(PACKET_MAX as usize, PACKET_MAX as usize)
+        .set_read_batch_size(READ_AT_ONCE);
+    if session == Session::Kept {
+        options.set_ack_mode(AckMode::Manual);
+    }
+    if let Some((user, password)) = &settings.login {
+        options.set_credentials(user, password.reveal().to_owned());
+    }
+    if let Some(security) = security {
+        options.set_transport(Transport::tls_with_config(security));
+    }
+    let (client, mut events) = AsyncClient::builder(options).capacity(ROOM).build();
+    events.set_network_options(network);
+    (Mouth::V311(client), Ear::V311(Box::new(events)))
+}
+
+fn v5(
+    settings: &Settings,
+    id: &str,
+    session: Session,
+    security: Option<TlsConfiguration>,
+    network: NetworkOptions,
+) -> (Mouth, Ear) {
+    use rumqttc_v5::{AckMode, AsyncClient, BrokerSessionResumePolicy, MqttOptions, Transport};
+    let mut options = MqttOptions::new(id, (settings.host.clone(), settings.port));
+    options
+        .set_clean_start(session == Session::Passing)
+        // The broker's session is older than this process; what it holds for us is why it is there.
+        .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+        .set_keep_alive(KEEP_ALIVE_SECONDS)
+        .set_max_packet_size(Some(PACKET_MAX))
+        .set_read_batch_size(READ_AT_ONCE)
+        .set_connect_timeout(settings.timeout.max(Duration::from_secs(1)))
+        .set_network_options(network);
+    if session == Session::Kept {
+        options.set_ack_mode(AckMode::Manual).set_session_expiry_interval(Some(SESSION_SECONDS));
+    }
+    if let Some((user, password)) = &settings.login {
+        options.set_credentials(user, password.reveal().to_owned());
+    }
+    if let Some(security) = security {
+        options.set_transport(Transport::tls_with_config(security));
+    }
+    let (client, events) = AsyncClient::builder(options).capacity(ROOM).build();
+    (Mouth::V5(client), Ear::V5(Box::new(events)))
+}
+
+// ---------------------------------------------------------------------------------------------- Mouth
+
+/// Never the waiting forms: the one who would make room in the queue may be the one who asks.
+impl Mouth {
+    pub fn subscribe(&self, filters: impl Iterator<Item = String>, acknowledged: bool) -> Result<(), String> {
+        either!(self, mqtt, client => {
+            let qos = if acknowledged { mqtt::QoS::AtLeastOnce } else { mqtt::QoS::AtMostOnce };
+            let filters: Vec<_> = filters.map(|filter| mqtt::SubscribeFilter::new(filter, qos)).collect();
+            if filters.is_empty() {
+                return Ok(());
+            }
+            client.try_subscribe_many(filters).map_err(|error| error.to_string())
+        })
+    }
+
+    pub fn acknowledge(&self, mail: &Mail) -> bool {
+        match (self, mail) {
+            (Self::V311(client), Mail::V311(publish)) => client.try_ack(publish).is_ok(),
+            (Self::V5(client), Mail::V5(publish)) => client.try_ack(publish).is_ok(),
+            _ => false,
+        }
+    }
+
+    /// Without waiting for an answer. Whether it went out.
+    pub fn say(&self, topic: String, payload: String) -> bool {
+        either!(self, mqtt, client => {
+            client.try_publish(topic, payload, mqtt::PublishOptions::at_most_once()).is_ok()
+        })
+    }
+
+    /// Until the broker has taken it.
+    pub async fn order(&self, topic: String, payload: String) -> Result<(), Untaken> {
+        let never = |error: &dyn std::error::Error| Untaken::Never(error.to_string());
+        match self {
+            Self::V311(client) => {
+                let options = rumqttc::PublishOptions::at_least_once();
+                let notice =
+                    client.try_publish_tracked(topic, payload, options).map_err(|error| never(&error))?;
+                notice.wait_async().await.map(drop).map_err(|_| Untaken::Perhaps)
+            }
+            Self::V5(client) => {
+                let options = rumqttc_v5::PublishOptions::at_least_once();
+                let notice =
+                    client.try_publish_tracked(topic, payload, options).map_err(|error| never(&error))?;
+                use rumqttc_v5::{PublishNoticeError, PublishResult};
+                match notice.wait_async().await {
+                    Ok(PublishResult::Qos1(ack)) => refusal(ack.reason),
+                    Ok(_) => Ok(()),
+                    Err(PublishNoticeError::V5PubAck(reason)) => refusal(reason),
+                    Err(_) => Err(Untaken::Perhaps),
+                }
+            }
+        }
+    }
+
+    pub fn part(&self) -> bool {
+        either!(self, mqtt, client => client.try_disconnect().is_ok())
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Untaken {
+    Never(String),
+    /// The connection broke before the broker said.
+    Perhaps,
+}
+
+/// MQTT 5 says what becomes of a message.
+fn refusal(reason: rumqttc_v5::PubAckReason) -> Result<(), Untaken> {
+    use rumqttc_v5::PubAckReason as Reason;
+    let why = match reason {
+        Reason::Success => return Ok(()),
+        Reason::NoMatchingSubscribers => "nobody listens on its topic; is the device connected?",
+        Reason::NotAuthorized => "this login may not write to its topic",
+        Reason::TopicNameInvalid => "the broker does not allow its topic",
+        Reason::QuotaExceeded => "the broker's quota is used up",
+        _ => "the broker refuses it",
+    };
+    Err(Untaken::Never(why.into()))
+}
+
+// ---------------------------------------------------------------------------------------------- Ear
+
+impl Ear {
+    /// The next word. Without a connection it does nothing but connect. An error says for people why it is gone.
+    pub async fn next(&mut self) -> Result<Word, String> {
+        either!(self, mqtt, events => match events.poll().await {
+            Ok(mqtt::Event::Incoming(packet)) => Ok(match packet {
+                mqtt::Packet::ConnAck(_) => Word::Greeting,
+                mqtt::Packet::Publish(publish) => Word::Message(publish.into()),
+                mqtt::Packet::SubAck(ack) => {
+                    let taken = |code: &&_| matches!(code, mqtt::SubscribeReasonCode::Success(_));
+                    let codes = ack.return_codes.iter();
+                    Word::Subscribed { refused: codes.filter(|code| !taken(code)).count() }
+                }
+                _ => Word::Other,
+            }),
+            Ok(_) => Ok(Word::Other),
+            Err(error) => Err(why(&error)),
+        })
+    }
+
+    /// What was received and not yet heard. It can no longer be acknowledged once the connection is broken.
+    pub fn rest(&mut self) -> Vec<Mail> {
+        either!(self, mqtt, events => {
+            let rest = mem::take(&mut events.state.events).into_iter();
+            rest.filter_map(|event| match event {
+                mqtt::Event::Incoming(mqtt::Packet::Publish(publish)) => Some(publish.into()),
+                _ => None,
+            })
+            .collect()
+        })
+    }
+
+    /// After a break: what was to be sent is not sent any more. An order that comes after its hour opens a door for nobody.
+    pub fn clean(&mut self) {
+        either!(self, mqtt, events => {
+            events.clean();
+            events.drain_pending_as_failed(mqtt::NoticeFailureReason::SessionReset);
+        });
+    }
+
+    pub fn is_connected(&self) -> bool {
+        either!(self, mqtt, events => events.diagnostics().connected)
+    }
+}
+
+impl Mail {
+    pub fn topic(&self) -> Option<&str> {
+        either!(self, mqtt, publish => str::from_utf8(&publish.topic).ok())
+    }
+
+    pub fn payload(&self) -> &[u8] {
+        either!(self, mqtt, publish => &publish.payload)
+    }
+
+    pub fn retained(&self) -> bool {
+        either!(self, mqtt, publish => publish.retain)
+    }
+}
+
+impl From<rumqttc::Publish> for Mail {
+    fn from(publish: rumqttc::Publish) -> Self {
+        Self::V311(publish)
+    }
+}
+
+impl From<rumqttc_v5::Publish> for Mail {
+    fn from(publish: rumqttc_v5::Publish) -> Self {
+        Self::V5(publish)
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- errors
+
+/// Why a connection broke or never was, for people: the cause, and the cure where it is known.
+fn why(error: &(impl std::error::Error + 'static)) -> String {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(this) = cause {
+        if let Some(told) = told(this) {
+            return told;
+        }
+        cause = this.source();
+    }
+    error.to_string()
+}
+
+fn told(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(rumqttc::StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(bytes))) =
+        cause.downcast_ref()
+    {
+        return Some(format!(
+            "it sends a message of {bytes} bytes, and more than {} MiB are not taken; narrow the topics of this \
+             channel so that it is not among them, or speak MQTT 5, which lets the broker leave it out",
+            PACKET_MAX / MIB
+        ));
+    }
+    if refuses_login(cause) {
+        return Some(
+            "it refuses our login; look at `username` and `password`, and at who may connect there".into(),
+        );
+    }
+    let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let of_tls =
+        inner.and_then(|inner| inner.downcast_ref()).or_else(|| cause.downcast_ref::<rustls::Error>());
+    of_tls.map(tls::words)
+}
+
+fn refuses_login(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use rumqttc::{ConnectReturnCode as Code, ConnectionError};
+    use rumqttc_v5::{ConnectReturnCode as CodeV5, ConnectionError as ErrorV5, StateError as StateV5};
+    if let Some(ConnectionError::ConnectionRefused(code)) = cause.downcast_ref() {
+        return matches!(code, Code::BadUserNamePassword | Code::NotAuthorized);
+    }
+    let code = match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(ErrorV5::ConnectionRefused(code)), _) => code,
+        (_, Some(StateV5::ConnFail { reason })) => reason,
+        _ => return false,
+    };
+    matches!(code, CodeV5::BadUserNamePassword | CodeV5::NotAuthorized)
+}

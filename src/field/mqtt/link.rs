@@ -1,0 +1,229 @@
+//! Keeps the channel's connection: connects, subscribes, hands on what is heard, acknowledges it, and takes leave.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc::error::SendError;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::inbox::{Heard, Inbox, Message};
+use super::line::{Ear, Mail, Mouth, Word};
+use super::{Settings, topic};
+use crate::backoff::Backoff;
+use crate::field::Context;
+use crate::metrics::Request;
+use crate::reading::Batch;
+use crate::time::now;
+
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+const PAUSE_MOST: Duration = Duration::from_secs(30);
+/// A connection that stood this long was a good one: the next pause begins small again.
+const STOOD: Duration = Duration::from_secs(5);
+/// When it has to stop: how long intake may take for what was received, and the broker for the goodbye.
+const LAST_BATCHES: Duration = Duration::from_millis(400);
+const GOODBYE: Duration = Duration::from_millis(400);
+
+pub struct Link {
+    channel: Arc<str>,
+    broker: String,
+    timeout: Duration,
+    mouth: Mouth,
+    ear: Ear,
+    /// Read by those who want to say something.
+    connected: Arc<AtomicBool>,
+    inbox: Inbox,
+    /// When time was last counted for those who have to speak by themselves.
+    heard_at: Instant,
+    context: Context,
+}
+
+impl Link {
+    pub fn new(
+        channel: Arc<str>,
+        settings: Settings,
+        (mouth, ear): (Mouth, Ear),
+        connected: Arc<AtomicBool>,
+        context: Context,
+    ) -> Self {
+        let broker = format!("{}:{}", settings.host, settings.port);
+        let inbox = Inbox::new(settings.devices, context.pseudonyms.as_ref());
+        let timeout = settings.timeout;
+        Self { channel, broker, timeout, mouth, ear, connected, inbox, heard_at: Instant::now(), context }
+    }
+
+    /// Until it has to stop.
+    pub async fn run(&mut self) {
+        self.listen().await;
+        self.part().await;
+    }
+
+    /// `None`: it has to stop.
+    async fn listen(&mut self) -> Option<Infallible> {
+        let stop = self.context.stop.clone();
+        let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MOST);
+        // An outage lasts until a connection stands for a while; its devices may come and go meanwhile.
+        let (mut logged, mut told) = (false, false);
+        loop {
+            let why = match stop.run_until_cancelled(self.connect()).await? {
+                Ok(()) => {
+                    told = false;
+                    let since = Instant::now();
+                    let why = self.take_messages().await?;
+                    if since.elapsed() >= STOOD {
+                        backoff.reset();
+                        logged = false;
+                    }
+                    format!("broker {} is lost: {why}", self.broker)
+                }
+                Err(why) => format!("broker {} is not there: {why}", self.broker),
+            };
+            self.count("broken");
+            if !logged {
+                logged = true;
+                tracing::warn!(channel = &*self.channel, why, "the broker is gone, its devices are offline");
+            }
+            if !told {
+                told = true;
+                let lost = self.inbox.lost(&why, now());
+                self.hand_on(lost).await;
+            }
+            stop.run_until_cancelled(sleep(backoff.pause())).await?;
+        }
+    }
+
+    /// Connects and subscribes. An error says why, for people.
+    async fn connect(&mut self) -> Result<(), String> {
+        // Without a connection it does nothing but connect, and its first word is the greeting.
+        match timeout(self.timeout, self.ear.next()).await {
+            Ok(Ok(Word::Greeting)) => {}
+            Ok(Ok(other)) => return Err(format!("expected its greeting, got {other:?}")),
+            Ok(Err(why)) => return Err(why),
+            Err(_) => return Err(format!("no connection within {:?}", self.timeout)),
+        }
+        let filters = self.inbox.filters().into_iter().filter(|filter| topic::is_filter(filter));
+        self.mouth.subscribe(filters, true)?;
+        self.heard_at = Instant::now();
+        self.connected.store(true, Ordering::Relaxed);
+        tracing::info!(channel = &*self.channel, broker = self.broker, "connected to the broker");
+        Ok(())
+    }
+
+    /// Until the connection breaks; gives back why. `None`: it has to stop.
+    async fn take_messages(&mut self) -> Option<String> {
+        let stop = self.context.stop.clone();
+        loop {
+            let why = match stop.run_until_cancelled(self.ear.next()).await? {
+                Ok(word) => match self.take(word).await {
+                    true => continue,
+                    false if stop.is_cancelled() => return None,
+                    false => "nobody takes its messages".into(),
+                },
+                Err(why) => why,
+            };
+            self.connected.store(false, Ordering::Relaxed);
+            // What was received before it broke. It can no longer be acknowledged, so it may come twice.
+            let rest = self.ear.rest();
+            self.ear.clean();
+            for mail in rest {
+                let heard = self.heard(&mail);
+                self.hand_on(heard.batches).await;
+            }
+            return Some(why);
+        }
+    }
+
+    /// Whether intake took what it says.
+    async fn take(&mut self, word: Word) -> bool {
+        let taken = match word {
+            Word::Message(mail) => self.take_mail(&mail).await,
+            Word::Subscribed { refused: 0 } | Word::Greeting | Word::Other => true,
+            Word::Subscribed { refused } => {
+                tracing::warn!(
+                    channel = &*self.channel,
+                    refused,
+                    "the broker refuses subscriptions; may this login read the topics?"
+                );
+                true
+            }
+        };
+        // The keep-alive sees to it that this is never long after the last time.
+        let passed = self.heard_at.elapsed();
+        self.heard_at += passed;
+        let gone = self.inbox.passed(passed, now());
+        taken && self.hand_on(gone).await
+    }
+
+    async fn take_mail(&mut self, mail: &Mail) -> bool {
+        self.count("ok");
+        let heard = self.heard(mail);
+        if !self.hand_on(heard.batches).await {
+            return false;
+        }
+        for reply in heard.replies {
+            // Where there is no room for it, the device asks again.
+            self.mouth.say(reply.topic, reply.payload);
+        }
+        self.mouth.acknowledge(mail)
+    }
+
+    fn heard(&mut self, mail: &Mail) -> Heard {
+        let Some(topic) = mail.topic() else {
+            return Heard::default();
+        };
+        self.inbox.take(Message { topic, payload: mail.payload(), retained: mail.retained() }, now())
+    }
+
+    /// Whether intake took all of it. It may take its time, until the channel has to stop.
+    async fn hand_on(&self, batches: Vec<Batch>) -> bool {
+        let all = async {
+            for batch in batches {
+                self.context.out.send(batch).await?;
+            }
+            Ok::<_, SendError<Batch>>(())
+        };
+        let patience = async {
+            self.context.stop.cancelled().await;
+            sleep(LAST_BATCHES).await;
+        };
+        tokio::select! {
+            biased;
+            taken = all => taken.is_ok(),
+            () = patience => false,
+        }
+    }
+
+    /// Hands on what was received, then takes leave: a polite goodbye keeps the session and spares the broker a
+    /// warning. What there is no time for comes again, since it was not acknowledged.
+    async fn part(&mut self) {
+        if !self.ear.is_connected() {
+            return;
+        }
+        for mail in self.ear.rest() {
+            if !self.take_mail(&mail).await {
+                return;
+            }
+        }
+        if self.mouth.part() {
+            let _ = timeout(GOODBYE, async { while self.ear.next().await.is_ok() {} }).await;
+        }
+    }
+
+    fn count(&self, outcome: &'static str) {
+        let request = Request { channel: self.channel.to_string(), outcome };
+        self.context.metrics.requests.get_or_create(&request).inc();
+    }
+}
+
+/// Without usable certificates there is no connection to try; its devices are offline until the configuration is another.
+pub async fn cannot_begin(channel: &str, settings: Settings, why: &str, context: &Context) {
+    let why = format!("broker {}:{} cannot be reached by TLS: {why}", settings.host, settings.port);
+    tracing::error!(channel, why, "the channel cannot begin");
+    for batch in Inbox::new(settings.devices, None).lost(&why, now()) {
+        if context.out.send(batch).await.is_err() {
+            return;
+        }
+    }
+    context.stop.cancelled().await;
+}
