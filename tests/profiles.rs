@@ -97,7 +97,11 @@ address = "192.0.2.1:502"
             "uhppote" => ("uhppote".into(), "serial = 423187757".into()),
             _ => {
                 // Boards and meters have each a line of their own: they differ in speed.
-                writeln!(toml, "[[channel]]\nid = \"s{number}\"\ntype = \"serial\"\naddress = \"192.0.2.1:{number}\"").unwrap();
+                writeln!(
+                    toml,
+                    "[[channel]]\nid = \"s{number}\"\ntype = \"serial\"\naddress = \"192.0.2.1:{number}\""
+                )
+                .unwrap();
                 let meter = matches!(*profile, "dlt645" | "cjt188");
                 (format!("s{number}"), if meter { String::new() } else { "unit = 1".into() })
             }
@@ -109,7 +113,8 @@ address = "192.0.2.1:502"
 }
 
 fn load(toml: String) -> Loaded {
-    config::load_sources(vec![("gatehouse.toml".into(), toml)]).unwrap_or_else(|mistakes| panic!("\n{mistakes}"))
+    config::load_sources(vec![("gatehouse.toml".into(), toml)])
+        .unwrap_or_else(|mistakes| panic!("\n{mistakes}"))
 }
 
 #[test]
@@ -166,7 +171,9 @@ fn every_profile_says_what_it_is_and_whether_that_was_verified() {
     }
     let verified: BTreeMap<String, bool> =
         config::profiles().into_iter().map(|profile| (profile.name.to_string(), profile.verified)).collect();
-    for doubtful in ["senseair-s8", "sokol-m", "sdm120", "sdm230", "sdm630", "dtsu666", "qdy30a", "kr-cu16", "winnsen-16"] {
+    for doubtful in
+        ["senseair-s8", "sokol-m", "sdm120", "sdm230", "sdm630", "dtsu666", "qdy30a", "kr-cu16", "winnsen-16"]
+    {
         assert!(!verified[doubtful], "{doubtful}");
     }
     for sure in ["xy-md02", "rs-ws-n01", "pzem-016", "dlt645", "waveshare-relay-d8", "uhppote"] {
@@ -237,8 +244,7 @@ fn the_frames_of_real_devices_are_read_as_they_were_meant() {
     const XY_COLD: &str = "01 04 04 FF 33 02 22 BA E6";
     const WS: &str = "01 03 04 02 92 FF 9B 5A 3D";
     const SDM: &str = "01 04 04 43 66 33 33 5A FA";
-    const PZEM: &str =
-        "01 04 14 08 D1 00 6C 00 00 00 F4 00 00 00 26 00 00 01 F4 00 64 00 00 51 34";
+    const PZEM: &str = "01 04 14 08 D1 00 6C 00 00 00 F4 00 00 00 26 00 00 01 F4 00 64 00 00 51 34";
     const INPUTS: &str = "01 02 01 81 61 E8";
     for (profile, point, first, answer, value) in [
         ("xy-md02", "temperature", 1, XY, "30.5"),

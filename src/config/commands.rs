@@ -77,7 +77,8 @@ impl Does for osdp::Command {
 }
 
 impl Does for mqtt::Command {
-    const HOW: Option<&'static str> = Some("write the message beside it: `topic = \"…\"` and `payload = \"…\"`");
+    const HOW: Option<&'static str> =
+        Some("write the message beside it: `topic = \"…\"` and `payload = \"…\"`");
 
     fn own(section: &mut Section<'_>) -> Option<Self> {
         section.entry("topic")?;
@@ -203,7 +204,8 @@ fn command_of<C: Does>(
                 Some(does) => ability.does = does,
                 None => {
                     let what = format!("`{}` cannot last for so long", ability.action);
-                    let cure = "leave `for` out, or order a `pulse`, in whole steps of what the device can do";
+                    let cure =
+                        "leave `for` out, or order a `pulse`, in whole steps of what the device can do";
                     command.report.mistake(span.spot, what, cure);
                     break;
                 }

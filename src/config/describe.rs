@@ -168,9 +168,8 @@ fn hung(channel: &Channel) -> Vec<(DeviceId, String)> {
             .collect(),
         Kind::Osdp(settings) => {
             let secured = |reader: &osdp::Reader| if reader.key.is_some() { "" } else { ", in clear" };
-            let how = |reader: &osdp::Reader| {
-                format!("{}{}", unit(reader.address, reader.poll), secured(reader))
-            };
+            let how =
+                |reader: &osdp::Reader| format!("{}{}", unit(reader.address, reader.poll), secured(reader));
             settings.readers.iter().map(|reader| (reader.id, how(reader))).collect()
         }
         Kind::Uhppote(settings) => {

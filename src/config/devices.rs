@@ -23,9 +23,8 @@ pub const DEVICES_MAX: usize = 4096;
 /// Points of the whole gateway.
 pub const POINTS_MAX: usize = 32_768;
 /// The last words of `access.*`.
-const ACCESS_WORDS: [&str; 10] = [
-    "card", "keypad", "granted", "denied", "opened", "closed", "forced", "held", "exit", "tamper",
-];
+const ACCESS_WORDS: [&str; 10] =
+    ["card", "keypad", "granted", "denied", "opened", "closed", "forced", "held", "exit", "tamper"];
 /// The last words of `locker.*`.
 const LOCKER_WORDS: [&str; 7] =
     ["opened", "closed", "deposited", "collected", "unexpected", "jammed", "overdue"];
@@ -90,13 +89,8 @@ pub(super) fn devices<'a>(
     report: &'a Report<'a>,
 ) -> Installed<'a> {
     let mut names = Names::new("device", "give one of them another id", DEVICES_MAX);
-    let mut installer = Installer {
-        installed: Installed::default(),
-        profiles,
-        timezone,
-        addresses: HashMap::new(),
-        report,
-    };
+    let mut installer =
+        Installer { installed: Installed::default(), profiles, timezone, addresses: HashMap::new(), report };
     for table in tables {
         let mut section = Section::new(table, title("device", table, "id"), report);
         let id = names.claim(&mut section);
@@ -145,9 +139,7 @@ impl<'a> Installer<'a> {
         let at = told
             .and_then(|told| channels::find(channels, &told, &section.name, self.report))
             .and_then(|channel| Some((channel.id.clone(), channel.what.as_mut()?)))
-            .filter(|(_, (kind, hung))| {
-                fits(&mut section, profile.map(|known| &known.profile), *kind, hung)
-            });
+            .filter(|(_, (kind, hung))| fits(&mut section, profile.map(|known| &known.profile), *kind, hung));
         let Some((channel, (kind, hung))) = at else {
             return self.without_channel(section, draft);
         };

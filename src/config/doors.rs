@@ -43,7 +43,9 @@ pub(super) fn doors(
 
 /// Both have a point `<id>.access`.
 fn not_a_device(section: &mut Section<'_>, id: &str, installed: &Installed<'_>) {
-    if let Some(entry) = section.entry("id").filter(|_| installed.devices.iter().any(|there| *there.id == *id)) {
+    if let Some(entry) =
+        section.entry("id").filter(|_| installed.devices.iter().any(|there| *there.id == *id))
+    {
         let what = format!("there is a device `{id}` as well");
         section.report.mistake(entry.value.spot, what, "name the door otherwise: `\"b3-entrance\"`");
     }
@@ -68,14 +70,8 @@ fn door(
         installed.devices.get(device.0 as usize).map_or_else(|| "".into(), |there| there.place.clone())
     });
     let words = installed.happens(format!("{id}.access"), device, Words::Access);
-    let watch = contact.map(|contact| access::Door {
-        id: number,
-        contact,
-        grants,
-        exit,
-        unlock_window,
-        held_after,
-    });
+    let watch =
+        contact.map(|contact| access::Door { id: number, contact, grants, exit, unlock_window, held_after });
     (reading::Door { id: id.into(), place, words }, watch)
 }
 
@@ -88,7 +84,10 @@ fn span(section: &mut Section<'_>, key: &'static str, default: Millis) -> Millis
 /// A point that says `open` and `closed`, and belongs to no other door.
 fn contact(section: &mut Section<'_>, installed: &Installed<'_>, contacts: &mut Names) -> Option<PointId> {
     if section.entry("contact").is_none() {
-        section.missing("contact", "write the point that says `open` and `closed`: `contact = \"b3-door.door\"`");
+        section.missing(
+            "contact",
+            "write the point that says `open` and `closed`: `contact = \"b3-door.door\"`",
+        );
     }
     let told = section.take::<String>("contact")?;
     let point = point(section, &told, installed)?;
@@ -166,7 +165,8 @@ fn grant(section: &Section<'_>, text: &str, spot: Spot, installed: &Installed<'_
     if installed.words[at] != Some(Words::Access) {
         if !installed.unsure.iter().any(|id| **id == *name) {
             let tellers = installed.devices.iter().zip(&installed.words);
-            let tellers = tellers.filter(|(_, words)| **words == Some(Words::Access)).map(|(there, _)| &*there.id);
+            let tellers =
+                tellers.filter(|(_, words)| **words == Some(Words::Access)).map(|(there, _)| &*there.id);
             let cure = format!("name a reader, controller or terminal; {}", did_you_mean(name, tellers));
             section.report.mistake(spot, format!("device `{name}` tells of no entries"), cure);
         }

@@ -44,11 +44,7 @@ fn dlt645(section: &mut Section<'_>) -> Item {
         let cure = format!("write {}: two digits are one byte", digits.value + 1);
         section.report.mistake(digits.spot, format!("`digits` is {}", digits.value), cure);
     }
-    Item::Dlt645 {
-        di,
-        digits: digits.map_or(2, |told| told.value),
-        signed: section.take_or("signed", false),
-    }
+    Item::Dlt645 { di, digits: digits.map_or(2, |told| told.value), signed: section.take_or("signed", false) }
 }
 
 /// A data identifier of DL/T 645 as the standard prints it.

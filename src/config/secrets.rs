@@ -55,7 +55,8 @@ pub(super) fn pem_file(section: &mut Section<'_>, key: &'static str, holds: &str
 }
 
 fn is_pem(name: &str, text: &str, holds: &str) -> Result<(), Wrong> {
-    let begins = |line: &str| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{holds}-----"));
+    let begins =
+        |line: &str| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(&format!("{holds}-----"));
     if text.len() as u64 <= PEM_MAX && text.lines().any(begins) {
         return Ok(());
     }

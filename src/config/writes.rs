@@ -36,7 +36,11 @@ impl Does for Writing {
             return None;
         }
         if let Some((_, spot)) = coil.zip(register) {
-            section.report.mistake(spot, "`register` beside `coil`", "keep one: a command writes one of them");
+            section.report.mistake(
+                spot,
+                "`register` beside `coil`",
+                "keep one: a command writes one of them",
+            );
         }
         let given = section.require::<Given>("value");
         let write = if coil.is_some() { coils(section, given) } else { registers(section, given) };

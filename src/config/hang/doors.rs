@@ -44,8 +44,7 @@ impl<'a> Installer<'a> {
         };
         let inputs = section.whole("inputs", 0..=LINES_MAX).map_or(inputs, |told| told.value);
         let outputs = section.whole("outputs", 0..=LINES_MAX).map_or(outputs, |told| told.value);
-        draft.points =
-            vec![state("tamper", Source::State(TAMPER)), state("power", Source::State(POWER))];
+        draft.points = vec![state("tamper", Source::State(TAMPER)), state("power", Source::State(POWER))];
         draft.points.extend((1..=inputs).map(|n| state(format!("input-{n}"), Source::State(INPUT))));
         draft.words = Some(Words::Access);
         let numbers = self.numbers();

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{POLL_DEFAULT, poll};
-use crate::access::{
-    Bank, CELL_HELD_AFTER_DEFAULT, OPENS_WITHIN_DEFAULT, OVERDUE_AFTER_DEFAULT,
-};
+use crate::access::{Bank, CELL_HELD_AFTER_DEFAULT, OPENS_WITHIN_DEFAULT, OVERDUE_AFTER_DEFAULT};
 use crate::config::commands::{Ability, permits};
 use crate::config::devices::{Draft, Installer, Words};
 use crate::config::kinds::millis;
@@ -34,9 +32,8 @@ impl<'a> Installer<'a> {
         else {
             return POLL_DEFAULT;
         };
-        let cells = section
-            .whole::<u8>("cells", 1..=i128::from(cells_max))
-            .map_or(cells_default, |told| told.value);
+        let cells =
+            section.whole::<u8>("cells", 1..=i128::from(cells_max)).map_or(cells_default, |told| told.value);
         let items = items && section.take_or("items", true);
         draft.points = (1..=cells).map(|n| state(format!("cell-{n}"), Source::Cell)).collect();
         if items {

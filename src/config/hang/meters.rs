@@ -7,8 +7,8 @@ use super::{POLL_DEFAULT, poll};
 use crate::config::commands::permits;
 use crate::config::devices::{Draft, Installer};
 use crate::config::kinds::wrong;
-use crate::config::points::Means;
 use crate::config::mistakes::{did_you_mean, listed};
+use crate::config::points::Means;
 use crate::config::section::{Read, Section, Wrong};
 use crate::config::tree::{Node, Value};
 use crate::field::profile::{self, Source};
@@ -87,7 +87,8 @@ impl<'a> Installer<'a> {
         };
         if told.value.0.len() != length {
             let what = format!("`address` has {} digits", told.value.0.len());
-            let cure = format!("write the {length} digits that are printed on the meter, zeros in front as well");
+            let cure =
+                format!("write the {length} digits that are printed on the meter, zeros in front as well");
             self.report.mistake(told.spot, what, cure);
             return None;
         }
@@ -137,10 +138,7 @@ impl Read for MeterKind {
                 let text = String::read(value)?;
                 match METERS.iter().find(|(word, _)| *word == text) {
                     Some((_, code)) => Ok(Self(*code)),
-                    None => Err(wrong(
-                        format!("there is no kind `{text}`"),
-                        did_you_mean(&text, words()),
-                    )),
+                    None => Err(wrong(format!("there is no kind `{text}`"), did_you_mean(&text, words()))),
                 }
             }
         }
