@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -17,6 +18,14 @@ pub struct Metrics {
     registry: Arc<Registry>,
     /// Transactions on wires by channel and outcome: `ok`, `exception`, `timeout`, `wrong`, `broken`.
     pub requests: Family<Request, Counter>,
+    /// Seconds in which wires were asked on, by channel.
+    pub line_busy: Family<Line, Counter<f64, AtomicU64>>,
+    /// Seconds that it takes to ask all devices of a wire once, by channel.
+    pub line_cycle: Family<Line, Gauge<f64, AtomicU64>>,
+    /// Seconds by which the latest question of the last 10 s was late, by channel.
+    pub line_lag: Family<Line, Gauge<f64, AtomicU64>>,
+    /// Devices of a wire that do not answer, or not everything, by channel.
+    pub line_degraded: Family<Line, Gauge>,
     /// Readings taken in, by quality.
     pub readings: Family<Quality, Counter>,
     /// Events written to the journal.
@@ -39,6 +48,11 @@ pub struct Metrics {
 pub struct Request {
     pub channel: String,
     pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Line {
+    pub channel: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,6 +85,33 @@ impl Metrics {
         let mut registry = Registry::with_prefix("gatehouse");
         let requests = Family::default();
         registry.register("requests", "Transactions on wires", requests.clone());
+        let line_busy = Family::default();
+        registry.register_with_unit(
+            "line_busy",
+            "In which wires were asked on",
+            Unit::Seconds,
+            line_busy.clone(),
+        );
+        let line_cycle = Family::default();
+        registry.register_with_unit(
+            "line_cycle",
+            "That it takes to ask all devices of a wire once",
+            Unit::Seconds,
+            line_cycle.clone(),
+        );
+        let line_lag = Family::default();
+        registry.register_with_unit(
+            "line_lag",
+            "By which the latest question of the last 10 s was late",
+            Unit::Seconds,
+            line_lag.clone(),
+        );
+        let line_degraded = Family::default();
+        registry.register(
+            "line_degraded",
+            "Devices of a wire that do not answer, or not everything",
+            line_degraded.clone(),
+        );
         let readings = Family::default();
         registry.register("readings", "Readings taken in", readings.clone());
         let events = Counter::default();
@@ -100,6 +141,10 @@ impl Metrics {
         Self {
             registry: Arc::new(registry),
             requests,
+            line_busy,
+            line_cycle,
+            line_lag,
+            line_degraded,
             readings,
             events,
             tickets_unclosed,

@@ -31,7 +31,7 @@ impl Line {
     fn start(boards: Vec<Board>) -> Self {
         let (far, near) = SerialStream::pair().unwrap();
         let path = near.name().unwrap();
-        let port = Port { path: path.into(), baud: 9600, parity: Parity::None, stop_bits: 1 };
+        let port = Port { path: path.into(), baud: 9600, parity: Parity::None, stop_bits: 1, rs485: false };
         let (out, batches) = mpsc::channel(16);
         let stop = CancellationToken::new();
         let context = Context::new(Arc::new(Site::default()), out, stop.clone(), Metrics::new());
@@ -240,7 +240,13 @@ async fn a_wire_that_breaks_is_told_once_and_taken_up_again() {
     };
     let mut line = Line::start(vec![]);
     let (far, near) = plug(&path);
-    let port = Port { path: path.to_str().unwrap().into(), baud: 9600, parity: Parity::None, stop_bits: 1 };
+    let port = Port {
+        path: path.to_str().unwrap().into(),
+        baud: 9600,
+        parity: Parity::None,
+        stop_bits: 1,
+        rs485: false,
+    };
     let (out, batches) = mpsc::channel(16);
     let context = Context::new(Arc::new(Site::default()), out, line.stop.clone(), Metrics::new());
     let settings =

@@ -11,7 +11,7 @@ use gatehouse::sim::modbus::{Server, Units};
 use gateway::Gateway;
 use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_serial::{Parity, SerialPort, SerialStream};
+use tokio_serial::{SerialPort, SerialStream, StopBits};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -106,16 +106,17 @@ fn free_address() -> String {
 
 // --- scan ---
 
-/// Eight units of one line, each with a setting of its own; only who is spoken to in it answers.
-const UNITS: [(u8, u32, Parity); 8] = [
-    (1, 9600, Parity::None),
-    (2, 9600, Parity::None),
-    (3, 9600, Parity::Even),
-    (5, 4800, Parity::None),
-    (8, 19_200, Parity::None),
-    (9, 19_200, Parity::Even),
-    (11, 2400, Parity::Even),
-    (12, 115_200, Parity::None),
+/// Eight units of one line, each with a setting of its own; only who is spoken to in it answers. A pseudo-terminal
+/// shows its far end speed and stop bits; parity it does not know.
+const UNITS: [(u8, u32, StopBits); 8] = [
+    (1, 9600, StopBits::One),
+    (2, 9600, StopBits::One),
+    (3, 9600, StopBits::Two),
+    (5, 4800, StopBits::One),
+    (8, 19_200, StopBits::One),
+    (9, 19_200, StopBits::Two),
+    (11, 2400, StopBits::One),
+    (12, 115_200, StopBits::One),
 ];
 
 /// The far end of a pseudo-terminal sees the setting of the near one.
@@ -137,8 +138,8 @@ async fn units(mut far: SerialStream) {
         }
         let (unit, function) = (frame[0], frame[1]);
         bytes.clear();
-        let line = (far.baud_rate().unwrap(), far.parity().unwrap());
-        if UNITS.iter().any(|(u, baud, parity)| *u == unit && (*baud, *parity) == line) {
+        let line = (far.baud_rate().unwrap(), far.stop_bits().unwrap());
+        if UNITS.iter().any(|(u, baud, stop)| *u == unit && (*baud, *stop) == line) {
             let mut answer = vec![unit, function, 2, 0, unit];
             answer.extend(crc.checksum(&answer).to_le_bytes());
             far.write_all(&answer).await.unwrap();
@@ -159,8 +160,8 @@ fn found(json_lines: &str) -> Vec<(String, String)> {
 }
 
 fn wanted() -> Vec<(String, String)> {
-    let parity = |parity| if parity == Parity::None { 'N' } else { 'E' };
-    UNITS.iter().map(|(unit, baud, p)| (unit.to_string(), format!("{baud} 8{}1", parity(*p)))).collect()
+    let stop = |stop| if stop == StopBits::One { '1' } else { '2' };
+    UNITS.iter().map(|(unit, baud, s)| (unit.to_string(), format!("{baud} 8N{}", stop(*s)))).collect()
 }
 
 fn line_config(port: &str) -> String {
@@ -171,7 +172,14 @@ fn line_config(port: &str) -> String {
     )
 }
 
-const SCAN: [&str; 8] = ["scan", "rs485-1", "--to", "12", "--timeout", "60ms", "--json", "--from=1"];
+const LINES: [&str; 8] =
+    ["2400 8N1", "4800 8N1", "9600 8N1", "9600 8N2", "19200 8N1", "19200 8N2", "57600 8N1", "115200 8N1"];
+
+async fn scanned(gateway: &Arc<Gateway>) -> Output {
+    let mut arguments = vec!["scan", "rs485-1", "--to", "12", "--timeout", "60ms", "--json"];
+    arguments.extend(LINES.iter().flat_map(|line| ["--line", line]));
+    ran(gateway, &arguments).await
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scan_finds_eight_units_of_mixed_speeds() {
@@ -180,7 +188,7 @@ async fn scan_finds_eight_units_of_mixed_speeds() {
     tokio::spawn(units(far));
     let gateway = Gateway::new("cp-017");
     gateway.configure(&line_config(&port));
-    let scan = ran(&Arc::new(gateway), &SCAN).await;
+    let scan = scanned(&Arc::new(gateway)).await;
     assert_eq!(found(&text(&scan.stdout)), wanted(), "{}", text(&scan.stderr));
     assert!(text(&scan.stdout).contains("\"progress\""), "it says how far it is");
     assert!(scan.status.success());
@@ -199,7 +207,7 @@ async fn beside_a_running_daemon_scan_goes_through_it_and_polling_goes_on_after_
         gateway
     });
     let gateway = Arc::new(gateway.await.unwrap());
-    let scan = ran(&gateway, &SCAN).await;
+    let scan = scanned(&gateway).await;
     assert_eq!(found(&text(&scan.stdout)), wanted(), "{}", text(&scan.stderr));
     let after = gatehouse::time::now();
     tokio::task::spawn_blocking(move || {

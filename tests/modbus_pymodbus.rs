@@ -210,7 +210,8 @@ async fn rtu_reads_every_type_in_every_order() {
         sleep(Duration::from_millis(5)).await;
     }
     let _server = pymodbus("rtu", &end("far"), &[7]);
-    let port = Port { path: end("near").into(), baud: 19200, parity: Parity::None, stop_bits: 1 };
+    let port =
+        Port { path: end("near").into(), baud: 19200, parity: Parity::None, stop_bits: 1, rs485: false };
     reads_every_type_in_every_order(Wire::Serial(port), Framing::Rtu).await;
 }
 

@@ -34,7 +34,7 @@ fn truth(unit: u8, register: u16) -> u16 {
 }
 
 fn honest(q: &Question) -> Vec<u8> {
-    answer(q.unit, truth(q.unit, q.register))
+    answer(q, truth(q.unit, q.register))
 }
 
 // --- the run ---
@@ -79,7 +79,13 @@ impl Run {
         let (out, mut received) = mpsc::channel(16);
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
-        let port = Port { path: socat.end("near").into(), baud: 115_200, parity: Parity::None, stop_bits: 1 };
+        let port = Port {
+            path: socat.end("near").into(),
+            baud: 115_200,
+            parity: Parity::None,
+            stop_bits: 1,
+            rs485: false,
+        };
         let settings = Settings::new(Wire::Serial(port), Framing::Rtu, TIMEOUT, vec![device(1), device(2)]);
         let context = Context::new(Arc::new(Site::default()), out, stop, Metrics::new());
         tokio::spawn(modbus::run("rs485-1".into(), settings, context));
@@ -160,13 +166,29 @@ async fn all<R: Future<Output = Run> + Send + 'static, const N: usize>(runs: [R;
 // --- the seven faults ---
 
 /// After so many milliseconds: just too late, between two polls, about when the next question goes out, and in the time
-/// in which the unit is not believed. That ends at some 850 ms; an answer just then can deceive, as `rtu.rs` says.
-const LATENESSES: [u64; 7] = [155, 250, 395, 400, 405, 600, 700];
+/// in which the unit is not believed. This peer does not answer in order: what it is asked meanwhile, it answers at once.
+const LATENESSES: [u64; 8] = [155, 250, 395, 400, 405, 600, 700, 850];
 
 #[tokio::test]
 async fn a_late_answer_is_never_taken_for_the_next_one() {
     let late = |ms| Run::with(once(move |q| vec![Wait(ms), Say(honest(q))]));
     all(LATENESSES.map(late)).await.into_iter().for_each(Run::misses_one_poll);
+}
+
+/// The late answer comes just when it looks like the next one's, and that one's after the unit would be believed.
+#[tokio::test]
+async fn a_late_answer_is_no_answer_to_the_probe_that_follows() {
+    let runs = [700, 850, 1000].map(|second| {
+        Run::with(move |q| match q.nth {
+            FAULT if q.unit == 1 => Some(vec![Wait(450), Say(honest(q))]),
+            n if q.unit == 1 && n == FAULT + 1 => Some(vec![Wait(second), Say(honest(q))]),
+            _ => None,
+        })
+    });
+    for run in all(runs).await {
+        assert!(run.bad().iter().any(|(_, reason)| *reason == Reason::NoAnswer));
+        assert!(run.bad().iter().all(|(point, _)| *point != 2), "unit 2 suffers: {:?}", run.bad());
+    }
 }
 
 #[tokio::test]
@@ -196,8 +218,8 @@ async fn a_unit_that_is_always_late_is_never_believed() {
         let fault = FAULT..FAULT + 6;
         Run::with(move |q| (q.unit == 1 && fault.contains(&q.nth)).then(|| vec![Wait(ms), Say(honest(q))]))
     };
-    // 600 ms is four timeouts, and still within most of two polls.
-    for run in all([200, 420, 450, 600].map(late)).await {
+    // 600 ms is four timeouts, and still within most of two polls; 850 ms is more than that.
+    for run in all([200, 420, 450, 600, 850].map(late)).await {
         assert!(run.bad().iter().any(|(_, reason)| *reason == Reason::NoAnswer));
     }
 }

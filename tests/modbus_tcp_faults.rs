@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatehouse::field::Context;
-use gatehouse::field::decode::{Order, Transform, Type};
+use gatehouse::field::decode::Type;
 use gatehouse::field::modbus::{self, Device, Framing, Point, Settings, Table};
 use gatehouse::field::wire::Wire;
 use gatehouse::metrics::Metrics;
@@ -116,14 +116,8 @@ impl Running {
                 unit,
                 POLL,
                 points(unit)
-                    .map(|(unit, register)| Point {
-                        id: PointId(truth(unit, register).into()),
-                        table: Table::Holding,
-                        register,
-                        kind: Type::U16,
-                        order: Order::Abcd,
-                        bit: None,
-                        transform: Transform::default(),
+                    .map(|(unit, register)| {
+                        Point::new(PointId(truth(unit, register).into()), Table::Holding, register, Type::U16)
                     })
                     .into(),
             )

@@ -235,7 +235,7 @@ fn said(profile: &str, point: &str, first: u16, answer: &str) -> String {
     assert_eq!(point.table, expected, "{profile}");
     let from = usize::from(point.register - first);
     let words = &words[from..from + usize::from(point.kind.registers())];
-    decode::value(point.kind, point.order, point.bit, &point.transform, words).unwrap().to_string()
+    decode::value(point.kind, point.order, point.bit, &point.transform, 0, words).unwrap().to_string()
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn read(profile: &str, point: &str, words: &[u16]) -> Value {
     let (loaded, points) = points(profile);
     let id = loaded.gateway.site.point_named(&format!("{profile}.{point}")).unwrap();
     let point = points.iter().find(|point| point.id == id).unwrap();
-    decode::value(point.kind, point.order, point.bit, &point.transform, words).unwrap()
+    decode::value(point.kind, point.order, point.bit, &point.transform, 0, words).unwrap()
 }
 
 #[test]

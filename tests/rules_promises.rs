@@ -22,6 +22,7 @@ fn site() -> Arc<Site> {
         polled: true,
         first_point,
         points: 1,
+        words: None,
     };
     let point = |id: &str, device| Point {
         id: id.into(),
@@ -114,7 +115,7 @@ fn batch(device: u32, at: Millis, kind: Kind) -> Batch {
         Kind::Uncertain(v) => Reading::uncertain(point, at, Value::Number(v), Reason::Retained),
         Kind::Bad => Reading::bad(point, at, Reason::NoAnswer),
     };
-    Batch { device: DeviceId(device), at, readings: vec![reading], life: None }
+    Batch::new(DeviceId(device), at, vec![reading], None)
 }
 
 /// Kind, time, revision, occurrences, state.

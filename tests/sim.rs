@@ -219,7 +219,13 @@ async fn the_lockers_are_read_by_the_gateways_own_channel_and_survive_being_unpl
     let boards = Boards::default();
     boards.add(1);
     let line = boards.start(&path).await.unwrap();
-    let port = Port { path: path.to_str().unwrap().into(), baud: 9600, parity: Parity::None, stop_bits: 1 };
+    let port = Port {
+        path: path.to_str().unwrap().into(),
+        baud: 9600,
+        parity: Parity::None,
+        stop_bits: 1,
+        rs485: false,
+    };
     let board = Board {
         id: DeviceId(0),
         poll: Duration::from_millis(50),

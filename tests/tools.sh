@@ -30,10 +30,10 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 # The Python peers live in an environment of their own.
-if ! tests/.venv/bin/python -c 'import pymodbus, serial' 2>/dev/null; then
+if ! tests/.venv/bin/python -c 'import pymodbus, serial, dlt645' 2>/dev/null; then
     echo "installing the Python peers into tests/.venv"
     python3 -m venv tests/.venv
-    tests/.venv/bin/pip install --quiet --disable-pip-version-check 'pymodbus[serial]==3.16.1'
+    tests/.venv/bin/pip install --quiet --disable-pip-version-check 'pymodbus[serial]==3.16.1' 'dlt645==3.2.0'
 fi
 
 if ! cargo deny --version >/dev/null 2>&1; then

@@ -51,6 +51,7 @@ pub(super) fn port(section: &mut Section<'_>, wires: &mut Names) -> Wire {
         baud: baud(section),
         parity: section.word("parity", &PARITIES).map(|told| told.value).unwrap_or_default(),
         stop_bits: section.whole("stop_bits", 1..=2).map_or(1, |told| told.value),
+        rs485: section.take_or("rs485", false),
     })
 }
 

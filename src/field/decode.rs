@@ -1,12 +1,12 @@
 //! Raw words or payload → value. Pure.
 //!
 //! Two steps: words become a raw value by type and order, and a raw value, from a register or a payload,
-//! becomes the one that people know by a [`Transform`]. What cannot be read is `None`, never a stand-in.
+//! becomes the one that people know by a [`Transform`]. What cannot be read is `None` or a reason, never a stand-in.
 
 use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
 
-use crate::reading::Value;
+use crate::reading::{Reason, Value};
 
 /// The type of a point as its registers hold it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,20 +81,40 @@ const EXACT: u64 = 1 << 53;
 
 // --- words ---
 
-/// The value of a point that stands in `words`; coils and discrete inputs are words of 0 and 1.
-/// `None`: not a value (not a number, not printable, too few words, a word that `map` does not know).
+/// More decimals than a register's number can have digits are no count of decimals.
+const DECIMALS_SAID_MOST: u16 = 6;
+
+/// The value of a point that stands in `words`; coils and discrete inputs are words of 0 and 1. `decimals`: what
+/// another register of the device says of its decimal point.
+///
+/// Bad where it is no value (not a number, not printable, too few words, a word that `map` does not know, decimals that
+/// cannot be), and where it is the device's own word for a broken sensor.
 pub fn value(
     kind: Type,
     order: Order,
     bit: Option<u8>,
     transform: &Transform,
+    decimals: u16,
     words: &[u16],
-) -> Option<Value> {
-    let raw = decode_words(kind, order, bit, words)?;
-    match (kind, &raw) {
+) -> Result<Value, Reason> {
+    if words.len() == usize::from(kind.registers()) && transform.faults.contains(&joined(words, order)) {
+        return Err(Reason::SensorFault);
+    }
+    let raw = decode_words(kind, order, bit, words).and_then(|raw| shifted(raw, decimals));
+    let value = raw.and_then(|raw| match (kind, &raw) {
         (Type::Bits, Value::Unsigned(flags)) => Some(transform.names(*flags as u16)),
         (Type::State, Value::Unsigned(flags)) => transform.first(*flags as u16),
         _ => transform.apply(raw),
+    });
+    value.ok_or(Reason::Unreadable)
+}
+
+/// raw / 10^decimals
+fn shifted(raw: Value, decimals: u16) -> Option<Value> {
+    match decimals {
+        0 => Some(raw),
+        1..=DECIMALS_SAID_MOST => Some(Value::Number(raw.number()? / 10f64.powi(decimals.into()))),
+        _ => None,
     }
 }
 
@@ -119,8 +139,11 @@ pub fn decode_words(kind: Type, order: Order, bit: Option<u8>, words: &[u16]) ->
         Type::F64 => Value::Number(f64::from_bits(joined(words, order))),
         Type::Bcd16 | Type::Bcd32 => Value::Unsigned(bcd(joined(words, order))?),
         Type::Field { from, width } => {
-            let mask = (1u32 << width.min(16)) - 1;
-            Value::Unsigned((u32::from(word(words, order)) >> from.min(15) & mask).into())
+            if width == 0 || u32::from(from) + u32::from(width) > u16::BITS {
+                return None;
+            }
+            let mask = (1u32 << width) - 1;
+            Value::Unsigned((u32::from(word(words, order)) >> from & mask).into())
         }
         Type::Text(_) => text(words, order)?,
     })
@@ -298,6 +321,9 @@ mod tests {
             (Type::F32, 230.2f32.to_be_bytes().into(), Value::Number(230.2)),
             (Type::F64, (-1.0e-7f64).to_be_bytes().into(), Value::Number(-1.0e-7)),
             (Type::Bits, 0x8001u16.to_be_bytes().into(), Value::Unsigned(0x8001)),
+            (Type::Bcd16, vec![0x09, 0x57], Value::Unsigned(957)),
+            (Type::Bcd32, vec![0x12, 0x34, 0x56, 0x78], Value::Unsigned(12_345_678)),
+            (Type::Field { from: 4, width: 6 }, vec![0xF6, 0xA7], Value::Unsigned(0x2A)),
             (Type::Text(3), b"AB-12\0".to_vec(), Value::Text("AB-12".into())),
         ];
         for (kind, bytes, expected) in cases {
@@ -327,10 +353,64 @@ mod tests {
     fn flags_are_their_numbers_or_names() {
         let map = vec![("0".into(), "leak".into()), ("1".into(), "break".into())];
         let named = Transform { map, ..Transform::default() };
-        let bits = |t: &Transform, word| value(Type::Bits, Order::Abcd, None, t, &[word]);
-        assert_eq!(bits(&Transform::default(), 0b1001), Some(Value::Text("0,3".into())));
-        assert_eq!(bits(&Transform::default(), 0), Some(Value::Text("none".into())));
-        assert_eq!(bits(&named, 0b1011), Some(Value::Text("leak,break,3".into())));
+        let bits = |t: &Transform, word| value(Type::Bits, Order::Abcd, None, t, 0, &[word]);
+        assert_eq!(bits(&Transform::default(), 0b1001), Ok(Value::Text("0,3".into())));
+        assert_eq!(bits(&Transform::default(), 0), Ok(Value::Text("none".into())));
+        assert_eq!(bits(&named, 0b1011), Ok(Value::Text("leak,break,3".into())));
+    }
+
+    #[test]
+    fn a_field_is_so_many_bits_of_a_register_and_no_more_than_it_has() {
+        let field = |from, width, word| decode_words(Type::Field { from, width }, Order::Abcd, None, &[word]);
+        assert_eq!(field(0, 16, 0xBEEF), Some(Value::Unsigned(0xBEEF)));
+        assert_eq!(field(8, 4, 0xBEEF), Some(Value::Unsigned(0xE)));
+        assert_eq!(field(15, 1, 0x8000), Some(Value::Unsigned(1)));
+        for (from, width) in [(0, 0), (0, 17), (15, 2), (16, 1), (255, 255)] {
+            assert_eq!(field(from, width, 0xFFFF), None, "{from} {width}");
+        }
+    }
+
+    #[test]
+    fn decimal_digits_above_nine_are_no_value() {
+        let bcd = |word| decode_words(Type::Bcd16, Order::Abcd, None, &[word]);
+        assert_eq!(bcd(0x0000), Some(Value::Unsigned(0)));
+        assert_eq!(bcd(0x9999), Some(Value::Unsigned(9999)));
+        for wrong in [0x000A, 0x00F0, 0x0B00, 0xA000, 0xFFFF] {
+            assert_eq!(bcd(wrong), None, "{wrong:04X}");
+        }
+        let long = |words| decode_words(Type::Bcd32, Order::Cdab, None, words);
+        assert_eq!(long(&[0x5678, 0x1234]), Some(Value::Unsigned(12_345_678)));
+        assert_eq!(long(&[0x9999, 0x9999]), Some(Value::Unsigned(99_999_999)));
+        assert_eq!(long(&[0x9999, 0x999A]), None);
+    }
+
+    #[test]
+    fn a_devices_word_for_a_broken_sensor_is_no_value() {
+        let faults = vec![0x7FFF, 0xFFFF];
+        let t = Transform { scale: Some(0.1), faults, ..Transform::default() };
+        let read = |kind, order, words: &[u16]| value(kind, order, None, &t, 0, words);
+        assert_eq!(read(Type::I16, Order::Abcd, &[0x7FFF]), Err(Reason::SensorFault));
+        assert_eq!(read(Type::I16, Order::Abcd, &[0xFFFF]), Err(Reason::SensorFault));
+        assert_eq!(read(Type::I16, Order::Badc, &[0xFF7F]), Err(Reason::SensorFault));
+        assert_eq!(read(Type::I16, Order::Abcd, &[0x7FFE]), Ok(Value::Number(3276.6)));
+        assert_eq!(read(Type::U32, Order::Cdab, &[0x7FFF, 0]), Err(Reason::SensorFault));
+        assert_eq!(read(Type::U32, Order::Abcd, &[0x7FFF, 0]), Ok(Value::Number(214_741_811.2)));
+        assert_eq!(read(Type::U32, Order::Abcd, &[0x7FFF]), Err(Reason::Unreadable), "too few words");
+    }
+
+    #[test]
+    fn another_register_may_say_where_the_decimal_point_stands() {
+        let plain = Transform::default();
+        let read = |decimals, word| value(Type::I16, Order::Abcd, None, &plain, decimals, &[word]);
+        assert_eq!(read(0, 1234), Ok(Value::Number(1234.0)));
+        assert_eq!(read(2, 1234), Ok(Value::Number(12.34)));
+        assert_eq!(read(3, -5i16 as u16), Ok(Value::Number(-0.005)));
+        assert_eq!(read(6, 1), Ok(Value::Number(0.000_001)));
+        assert_eq!(read(7, 1), Err(Reason::Unreadable));
+        assert_eq!(read(0xFFFF, 1), Err(Reason::Unreadable));
+        let feet = Transform { scale: Some(0.3048), ..Transform::default() };
+        assert_eq!(value(Type::U16, Order::Abcd, None, &feet, 1, &[100]), Ok(Value::Number(3.048)));
+        assert_eq!(value(Type::Text(1), Order::Abcd, None, &plain, 1, &[0x4142]), Err(Reason::Unreadable));
     }
 
     fn scaled(scale: f64, offset: f64, raw: Value) -> Option<Value> {
@@ -365,7 +445,8 @@ mod tests {
     fn what_is_no_value_is_none() {
         let f32_words = |v: f32| stored(&v.to_be_bytes(), Order::Abcd);
         for v in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_eq!(value(Type::F32, Order::Abcd, None, &Transform::default(), &f32_words(v)), None);
+            let read = value(Type::F32, Order::Abcd, None, &Transform::default(), 0, &f32_words(v));
+            assert_eq!(read, Err(Reason::Unreadable));
         }
         assert_eq!(Transform::default().apply(Value::Number(f64::NAN)), None);
         assert_eq!(scaled(1e300, 0.0, Value::Number(1e300)), None);
@@ -398,11 +479,16 @@ mod tests {
         }
 
         #[test]
-        fn any_words_decode_without_panic(words: Vec<u16>, bit: Option<u8>, n in 0u16..20, scale: f64) {
+        fn any_words_decode_without_panic(
+            words: Vec<u16>, bit: Option<u8>, n in 0u16..20, scale: f64, decimals: u16, from: u8, width: u8,
+        ) {
             let t = Transform { scale: Some(scale), offset: 0.1, ..Transform::default() };
-            for kind in [Type::Bool, Type::U16, Type::I32, Type::U64, Type::F32, Type::F64, Type::Bits, Type::Text(n)] {
+            let field = Type::Field { from, width };
+            let short = [Type::Bool, Type::U16, Type::Bits, Type::Bcd16, field];
+            let long = [Type::I32, Type::U64, Type::F32, Type::F64, Type::Bcd32, Type::Text(n)];
+            for kind in short.into_iter().chain(long) {
                 for order in ORDERS {
-                    if let Some(Value::Number(v)) = value(kind, order, bit, &t, &words) {
+                    if let Ok(Value::Number(v)) = value(kind, order, bit, &t, decimals, &words) {
                         prop_assert!(v.is_finite());
                     }
                 }

@@ -3,12 +3,14 @@
 pub mod decode;
 #[cfg(test)]
 mod fuzz;
-pub mod life;
+mod load;
 pub mod modbus;
 pub mod mqtt;
 pub mod osdp;
 mod poll;
 pub mod profile;
+mod rest;
+pub mod schedule;
 pub mod serial;
 pub mod uhppote;
 pub mod wire;

@@ -1,26 +1,34 @@
-//! One wire with its devices: who is asked next, what comes of it, and what happens when the wire breaks. How a
-//! question is put is the protocol's business.
+//! One wire with its devices: they are asked in turn, what came of it is handed on, and between any two questions what
+//! others want of the wire goes first. Who is next says `schedule`; how a question is put is the protocol's business.
+
+mod counters;
+mod errands;
+mod line;
+mod report;
 
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{debug, info, warn};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
 
-use super::life::Turns;
+use super::load::Load;
+use super::schedule::Schedule;
 use super::wire::{Link, Wire};
-use super::{Context, Exchange};
-use crate::backoff::Backoff;
-use crate::metrics::{Metrics, Request};
+use super::{Context, Errand, Exchange};
 use crate::order::Outcome;
-use crate::reading::{Batch, DeviceId, Life, PointId, Reading, Reason};
-use crate::time::now;
+use crate::reading::{Batch, DeviceId, Life, PointId, Reading, Site};
+use counters::Counters;
+use errands::Errands;
+use line::Health;
+use report::Troubles;
 
 /// A protocol, which knows its devices, their questions and their commands by number.
+///
+/// Any of its futures may be dropped while it waits: a device that is gone is given less time than the protocol gives.
 pub trait Ask {
     /// The wire was opened anew.
     fn opened(&mut self) {}
@@ -65,6 +73,16 @@ pub trait Ask {
         Ok(Outcome::Failed { why: "nothing can be ordered on this wire".into() })
     }
 
+    /// When something that was promised has to be done: the end of a pulse.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Does what of it is due at `now`, one transaction of it. What fails stays, and is due again.
+    async fn settle(&mut self, _link: &mut Link, _now: Instant) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Asks a device (or one point of it) in full view.
     async fn look(
         &mut self,
@@ -95,13 +113,22 @@ pub trait Ask {
     ) -> Result<Answer, Failure>;
 }
 
-/// A device as it is polled: all its questions make one poll.
+/// A device as it is polled.
 #[derive(Debug)]
 pub struct Device {
     pub id: DeviceId,
+    /// None for a device that is never asked by itself, only ordered.
+    pub rounds: Vec<Round>,
+}
+
+/// Questions of one period: asked together and handed on as one batch, since readings of one instant belong together.
+#[derive(Debug, Clone)]
+pub struct Round {
     pub every: Duration,
+    /// The protocol's numbers of them, for [`Ask::ask`].
+    pub questions: Vec<usize>,
+    /// What they read.
     pub points: Vec<PointId>,
-    pub questions: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,56 +153,60 @@ pub enum Failure {
     Broken(io::Error),
 }
 
+/// A wire at work.
 #[derive(Debug)]
 struct Poll<P> {
     id: Arc<str>,
+    site: Arc<Site>,
     wire: Wire,
     link: Option<Link>,
     timeout: Duration,
     protocol: P,
     units: Vec<Unit>,
+    /// As the schedule numbers them.
+    turns: Vec<Turn>,
+    schedule: Schedule,
+    load: Load,
+    errands: Errands,
     out: mpsc::Sender<Batch>,
     counters: Counters,
     health: Health,
+    /// What came while nobody was asked.
+    heard: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Unit {
-    device: Device,
-    turns: Turns,
-    /// Which question a poll begins with: the one after the last that failed, so that none is shut out by another.
-    first: usize,
-}
-
-/// How the wire does.
-#[derive(Debug)]
-struct Health {
-    pauses: Backoff,
-    /// Told to all, and not yet answered by anyone since.
-    down: bool,
-    /// Whether anybody answered since it was opened.
-    answered: bool,
-    /// Times it broke in a row with no answer in between.
-    breaks: u32,
-    /// Questions in a row that nobody answered.
-    unanswered: u32,
+    id: DeviceId,
+    troubles: Troubles,
 }
 
 #[derive(Debug)]
-struct Counters {
-    ok: Counter,
-    exception: Counter,
-    timeout: Counter,
-    wrong: Counter,
-    broken: Counter,
+struct Turn {
+    unit: usize,
+    round: Round,
 }
 
-const REOPEN_FIRST: Duration = Duration::from_millis(500);
-const REOPEN_MOST: Duration = Duration::from_secs(30);
-/// A wire that breaks so often at the first question is down, though it can be opened.
-const BREAKS_DOWN: u32 = 3;
-/// A peer that lost its power leaves a connection that looks alive; after so much silence a new one is tried.
-const UNANSWERED_MOST: u32 = 3;
+/// A turn under way.
+#[derive(Debug)]
+struct Job {
+    turn: usize,
+    due: Instant,
+    began: Instant,
+    /// Still to be asked, the next one last.
+    questions: Vec<usize>,
+    readings: Vec<Reading>,
+    /// Which question ended it early, when that was asked, and how.
+    ended: Option<(usize, Instant, Failure)>,
+}
+
+/// Why it is done with being idle.
+#[derive(Debug)]
+enum Idle {
+    Due(usize, Instant),
+    Errand(Errand),
+    Heard(io::Result<usize>),
+}
 
 /// Nobody takes readings any more: the daemon stops.
 #[derive(Debug)]
@@ -192,95 +223,266 @@ pub async fn run(
     context: Context,
 ) {
     let start = Instant::now();
-    let unit = |device: Device| Unit { turns: Turns::new(device.every, start), device, first: 0 };
-    let mut poll = Poll {
-        counters: Counters::new(&context.metrics, &id),
-        id,
-        wire,
-        link: None,
-        timeout,
-        protocol,
-        units: devices.into_iter().map(unit).collect(),
-        out: context.out,
-        health: Health::new(),
+    let lengths = |device: &Device| device.rounds.iter().map(|r| (r.every, r.questions.len())).collect();
+    let schedule = Schedule::new(devices.iter().map(lengths), start);
+    let (mut units, mut turns) = (Vec::new(), Vec::new());
+    for (unit, device) in devices.into_iter().enumerate() {
+        units.push(Unit { id: device.id, troubles: Troubles::default() });
+        turns.extend(device.rounds.into_iter().map(|round| Turn { unit, round }));
+    }
+    let stop = context.stop.clone();
+    let work = async {
+        let mut poll = Poll {
+            counters: Counters::new(&context.metrics, &id),
+            id,
+            site: context.site,
+            wire,
+            link: None,
+            timeout,
+            protocol,
+            units,
+            schedule,
+            load: Load::new(turns.iter().map(|turn| turn.round.every), start),
+            turns,
+            errands: Errands::of(context.lane).await,
+            out: context.out,
+            health: Health::new(),
+            heard: Vec::new(),
+        };
+        poll.work().await
     };
     // Closed is the end as well.
-    let _ = context.stop.run_until_cancelled(poll.work()).await;
+    let _ = stop.run_until_cancelled(work).await;
 }
 
 impl<P: Ask> Poll<P> {
     async fn work(&mut self) -> Result<(), Closed> {
         loop {
-            let Some(next) = self.next() else {
-                return pending().await; // no device has a point
-            };
-            if self.link.is_none() {
+            self.run_errands().await?;
+            let next = self.schedule.next();
+            if self.link.is_none() && (next.is_some() || self.protocol.listens()) {
                 self.open().await?;
             }
-            sleep_until(self.units[next].turns.due()).await;
-            self.poll(next).await?;
+            match self.idle(next).await {
+                Idle::Due(turn, due) => self.poll(turn, due).await?,
+                Idle::Errand(errand) => self.run_errand(errand).await?,
+                Idle::Heard(heard) => self.overheard(heard).await?,
+            }
         }
     }
 
-    /// Who has been due longest.
-    fn next(&self) -> Option<usize> {
-        (0..self.units.len()).min_by_key(|&i| self.units[i].turns.due())
+    /// Waits for what is next to do.
+    async fn idle(&mut self, next: Option<(usize, Instant)>) -> Idle {
+        let listens = self.protocol.listens();
+        let due = async {
+            match next {
+                // The runtime's timer would let what is due now wait for its next tick.
+                Some((turn, at)) if at <= Instant::now() => Idle::Due(turn, at),
+                Some((turn, at)) => {
+                    sleep_until(at).await;
+                    Idle::Due(turn, at)
+                }
+                None => pending().await,
+            }
+        };
+        let heard = async {
+            match &mut self.link {
+                Some(link) if listens => Idle::Heard(link.receive(&mut self.heard).await),
+                _ => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            errand = self.errands.next() => Idle::Errand(errand),
+            heard = heard => heard,
+            due = due => due,
+        }
     }
 
-    // --- one poll ---
+    /// What a device said unasked.
+    async fn overheard(&mut self, heard: io::Result<usize>) -> Result<(), Closed> {
+        if let Err(e) = heard {
+            self.heard.clear();
+            self.link = None;
+            return self.broke(&e).await;
+        }
+        let spoke = self.protocol.overheard(&self.heard);
+        self.heard.clear();
+        for (unit, readings) in spoke {
+            self.health.answer(&self.id);
+            self.hand_on(unit, readings, None).await?;
+        }
+        Ok(())
+    }
 
-    async fn poll(&mut self, index: usize) -> Result<(), Closed> {
-        let Unit { device, first, .. } = &self.units[index];
-        let (first, questions) = (*first, device.questions);
-        let mut readings = Vec::with_capacity(device.points.len());
-        for nth in (0..questions).map(|n| (first + n) % questions) {
-            if let Err(failure) = self.read(index, nth, &mut readings).await {
-                self.units[index].first = (nth + 1) % questions;
-                return self.failed(index, failure, readings).await;
+    // --- one turn, or several at once ---
+
+    async fn poll(&mut self, turn: usize, due: Instant) -> Result<(), Closed> {
+        let mut jobs = self.jobs(turn, due);
+        while self.step(&mut jobs).await {
+            self.run_errands().await?;
+        }
+        for job in jobs {
+            self.finish(job).await?;
+        }
+        Ok(())
+    }
+
+    /// This turn, and where the protocol asks several questions at once, as many of those that are due as fill that.
+    fn jobs(&mut self, turn: usize, due: Instant) -> Vec<Job> {
+        let began = Instant::now();
+        let mut jobs = vec![self.job(turn, due, began)];
+        let mut questions = jobs[0].questions.len();
+        while questions < self.protocol.together()
+            && let Some((turn, due)) = self.schedule.next().filter(|(_, due)| *due <= began)
+            && jobs.iter().all(|job| job.turn != turn)
+        {
+            jobs.push(self.job(turn, due, began));
+            questions += jobs.last().map_or(0, |job| job.questions.len());
+        }
+        jobs
+    }
+
+    fn job(&mut self, turn: usize, due: Instant, began: Instant) -> Job {
+        let mut questions = self.schedule.begin(turn, began);
+        questions.reverse();
+        let readings = Vec::with_capacity(self.turns[turn].round.points.len());
+        Job { turn, due, began, questions, readings, ended: None }
+    }
+
+    /// One transaction; `false` when there is nothing left to ask.
+    async fn step(&mut self, jobs: &mut [Job]) -> bool {
+        let mut picked = Vec::new();
+        for (i, job) in jobs.iter_mut().enumerate() {
+            while job.ended.is_none() && picked.len() < self.protocol.together().max(1) {
+                let Some(nth) = job.questions.pop() else { break };
+                picked.push((i, nth));
+            }
+        }
+        if picked.is_empty() {
+            return false;
+        }
+        let began = Instant::now();
+        let place = |&(i, nth): &(usize, usize)| (jobs[i].turn, nth);
+        let places: Vec<_> = picked.iter().map(place).collect();
+        let mut readings = vec![Vec::new(); picked.len()];
+        let outcomes = self.read(&places, &mut readings).await;
+        let ended = Instant::now();
+        self.counters.busy(ended - began);
+        for (((i, nth), outcome), readings) in picked.into_iter().zip(outcomes).zip(readings) {
+            let job = &mut jobs[i];
+            job.readings.extend(readings);
+            match outcome {
+                Ok(Answer::Read) => self.schedule.answered(job.turn, nth, ended - began),
+                Ok(Answer::Refused) => self.schedule.refused(job.turn, nth, ended - began),
+                Err(failure) => {
+                    job.ended.get_or_insert((nth, began, failure));
+                    continue;
+                }
             }
             self.health.answer(&self.id);
         }
-        self.units[index].turns.answered(Instant::now());
-        self.hand_on(index, readings, Some(Life::Online)).await
+        true
     }
 
-    /// One question. There are peers that close a connection when it was long idle, and some after each answer: one
-    /// that answered and then broke is nobody's fault, and the question is asked again on a new one. A connection on
-    /// which nobody answered is not forgiven, so a question is asked twice at the most.
-    async fn read(&mut self, index: usize, nth: usize, readings: &mut Vec<Reading>) -> Result<(), Failure> {
-        match self.ask(index, nth, readings).await {
-            Err(Failure::Broken(_)) if self.health.answered => {
-                self.connect().await?;
-                self.ask(index, nth, readings).await
-            }
-            outcome => outcome,
+    /// Questions that go out together. There are peers that close a connection when it was long idle, and some after each
+    /// answer: one that answered and then broke is nobody's fault, and the question is asked again on a new one. A
+    /// connection on which nobody answered is not forgiven, so a question is asked twice at the most.
+    async fn read(
+        &mut self,
+        places: &[(usize, usize)],
+        readings: &mut [Vec<Reading>],
+    ) -> Vec<Result<Answer, Failure>> {
+        let mut outcomes = self.ask(places, readings).await;
+        let answered = self.health.answered || outcomes.iter().any(Result::is_ok);
+        let broken = |o: &Result<Answer, Failure>| matches!(o, Err(Failure::Broken(_)));
+        if !answered || !outcomes.iter().any(broken) {
+            return outcomes;
         }
+        if let Err(e) = self.connect().await {
+            if let Some(outcome) = outcomes.iter_mut().find(|o| broken(o)) {
+                *outcome = Err(e.into());
+            }
+            return outcomes;
+        }
+        for ((place, readings), outcome) in places.iter().zip(readings).zip(&mut outcomes) {
+            if broken(outcome) {
+                let again = self.ask(std::slice::from_ref(place), std::slice::from_mut(readings)).await;
+                *outcome = again.into_iter().next().unwrap_or(Err(Failure::Silent));
+            }
+        }
+        outcomes
     }
 
-    async fn ask(&mut self, index: usize, nth: usize, readings: &mut Vec<Reading>) -> Result<(), Failure> {
-        let Some(link) = &mut self.link else {
-            return Err(io::Error::from(io::ErrorKind::NotConnected).into());
+    async fn ask(
+        &mut self,
+        places: &[(usize, usize)],
+        readings: &mut [Vec<Reading>],
+    ) -> Vec<Result<Answer, Failure>> {
+        let most = places.iter().map(|&(turn, nth)| self.schedule.patience(turn, nth));
+        let most = most.reduce(Option::max).flatten().filter(|_| places.len() == 1);
+        let question = |&(turn, nth): &(usize, usize)| {
+            let Turn { unit, round } = &self.turns[turn];
+            (*unit, round.questions[nth])
         };
-        let outcome = self.protocol.ask(link, index, nth, readings).await;
-        self.counters.count(&outcome);
-        if let Err(Failure::Broken(_)) = outcome {
+        let asked: Vec<_> = places.iter().map(question).collect();
+        let Some(link) = &mut self.link else {
+            let gone = |_| Err(io::Error::from(io::ErrorKind::NotConnected).into());
+            return places.iter().map(gone).collect();
+        };
+        let outcomes = match (&asked[..], readings, most) {
+            (&[(unit, question)], [readings], None) => {
+                vec![self.protocol.ask(link, unit, question, readings).await]
+            }
+            (&[(unit, question)], [readings], Some(most)) => {
+                let asked = timeout(most, self.protocol.ask(link, unit, question, readings)).await;
+                vec![asked.unwrap_or(Err(Failure::Silent))]
+            }
+            (_, readings, _) => self.protocol.ask_together(link, &asked, readings).await,
+        };
+        outcomes.iter().for_each(|outcome| self.counters.count(outcome));
+        if outcomes.iter().any(|o| matches!(o, Err(Failure::Broken(_)))) {
             self.link = None;
         }
-        outcome.map(|_| ())
+        outcomes
     }
 
-    /// A poll ended early, with these readings.
-    async fn failed(&mut self, index: usize, failure: Failure, readings: Vec<Reading>) -> Result<(), Closed> {
-        let why = self.why(&failure);
-        debug!(channel = %self.id, device = ?self.units[index].device.id, why, "A poll failed.");
+    async fn finish(&mut self, job: Job) -> Result<(), Closed> {
+        let Job { turn, due, began, readings, ended, .. } = job;
+        let now = Instant::now();
+        match ended {
+            None => {
+                self.schedule.done(turn, now);
+                self.load.asked(turn, due, began, now);
+                let unit = self.turns[turn].unit;
+                let life = self.life(unit, &readings, "");
+                self.hand_on(unit, readings, life).await?;
+            }
+            Some(ended) => self.failed(turn, began, ended, readings).await?,
+        }
+        self.look_at_load(now);
+        Ok(())
+    }
+
+    /// A turn ended early, with these readings.
+    async fn failed(
+        &mut self,
+        turn: usize,
+        began: Instant,
+        (nth, asked, failure): (usize, Instant, Failure),
+        readings: Vec<Reading>,
+    ) -> Result<(), Closed> {
+        let (unit, why, now) = (self.turns[turn].unit, self.why(&failure), Instant::now());
+        debug!(channel = %self.id, device = ?self.units[unit].id, why, "A poll failed.");
         let broken = match failure {
             Failure::Doubt { until } => {
                 self.health.answer(&self.id);
-                self.units[index].turns.leave_alone(Instant::now(), until);
-                return match readings.is_empty() {
-                    true => Ok(()),
-                    false => self.hand_on(index, readings, Some(Life::Online)).await,
-                };
+                self.schedule.leave_alone(turn, now, until);
+                if readings.is_empty() {
+                    return Ok(());
+                }
+                let life = self.life(unit, &readings, &why);
+                return self.hand_on(unit, readings, life).await;
             }
             // It cannot be opened again: whoever opens it tells.
             Failure::Broken(_) if self.health.answered && readings.is_empty() => return Ok(()),
@@ -300,12 +502,17 @@ impl<P: Ask> Poll<P> {
                 None
             }
         };
-        self.miss(index, why, readings).await?;
+        self.schedule.missed(turn, nth, asked, now);
+        match readings.is_empty() {
+            true => self.schedule.failed(turn, began, now),
+            false => self.schedule.done(turn, now),
+        }
+        self.load.gone(turn);
+        self.miss(turn, &why, readings).await?;
         if let Some(e) = broken {
             self.broke(&e).await?;
-        } else if self.health.unanswered >= UNANSWERED_MOST && matches!(self.wire, Wire::Tcp { .. }) {
-            self.health.unanswered = 0;
-            self.link = None;
+        } else {
+            self.health.give_up_on_silence(&self.wire, &mut self.link);
         }
         Ok(())
     }
@@ -321,134 +528,15 @@ impl<P: Ask> Poll<P> {
         }
     }
 
-    /// The points that got no answer are bad; the device is offline when this happens again and again.
-    async fn miss(&mut self, index: usize, why: String, mut readings: Vec<Reading>) -> Result<(), Closed> {
-        let Unit { device, turns, .. } = &mut self.units[index];
-        let life = if readings.is_empty() {
-            turns.failed(Instant::now());
-            turns.is_offline().then_some(Life::Offline { why })
-        } else {
-            turns.answered(Instant::now());
-            Some(Life::Online)
-        };
-        let at = now();
-        let missed = device.points.iter().copied();
-        let missed: Vec<_> = missed
-            .filter(|point| readings.iter().all(|r| r.point != *point))
-            .map(|point| Reading::bad(point, at, Reason::NoAnswer))
-            .collect();
-        readings.extend(missed);
-        self.hand_on(index, readings, life).await
-    }
-
-    async fn hand_on(&self, index: usize, readings: Vec<Reading>, life: Option<Life>) -> Result<(), Closed> {
-        let at = readings.iter().map(|r| r.at).max().unwrap_or_else(now);
-        let batch = Batch::new(self.units[index].device.id, at, readings, life);
+    async fn hand_on(&self, unit: usize, readings: Vec<Reading>, life: Option<Life>) -> Result<(), Closed> {
+        let at = readings.iter().map(|r| r.at).max().unwrap_or_else(crate::time::now);
+        let batch = Batch::new(self.units[unit].id, at, readings, life);
         self.out.send(batch).await.map_err(|_| Closed)
-    }
-
-    // --- the wire ---
-
-    async fn connect(&mut self) -> io::Result<()> {
-        self.link = None; // a serial port is held by one alone
-        self.link = Some(self.wire.open().await?);
-        self.protocol.opened();
-        self.health.answered = false;
-        Ok(())
-    }
-
-    /// Tries until the wire is open, ever more rarely.
-    async fn open(&mut self) -> Result<(), Closed> {
-        while let Err(e) = self.connect().await {
-            self.down(&e).await?;
-            sleep(self.health.pauses.pause()).await;
-        }
-        debug!(channel = %self.id, wire = %self.wire, "The wire is open.");
-        Ok(())
-    }
-
-    /// It broke with no answer since it was opened: not at once again.
-    async fn broke(&mut self, e: &io::Error) -> Result<(), Closed> {
-        self.health.breaks += 1;
-        if self.health.breaks >= BREAKS_DOWN {
-            self.down(e).await?;
-        }
-        sleep(self.health.pauses.pause()).await;
-        Ok(())
-    }
-
-    /// Says once that all devices of this wire are out of reach.
-    async fn down(&mut self, e: &io::Error) -> Result<(), Closed> {
-        if self.health.down {
-            return Ok(());
-        }
-        self.health.down = true;
-        self.counters.broken.inc();
-        warn!(channel = %self.id, error = %e, "The wire is down; it is tried again until it is back.");
-        for index in 0..self.units.len() {
-            let at = now();
-            let points = self.units[index].device.points.iter();
-            let readings = points.map(|&p| Reading::bad(p, at, Reason::WireDown)).collect();
-            let why = e.to_string();
-            self.hand_on(index, readings, Some(Life::Offline { why })).await?;
-        }
-        Ok(())
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(e: io::Error) -> Self {
         Failure::Broken(e)
-    }
-}
-
-impl Health {
-    fn new() -> Self {
-        Self {
-            pauses: Backoff::new(REOPEN_FIRST, REOPEN_MOST),
-            down: false,
-            answered: false,
-            breaks: 0,
-            unanswered: 0,
-        }
-    }
-
-    /// Somebody answered, so the wire is well.
-    fn answer(&mut self, channel: &str) {
-        if self.down {
-            info!(channel, "The wire is back.");
-        }
-        self.pauses.reset();
-        self.down = false;
-        self.answered = true;
-        self.breaks = 0;
-        self.unanswered = 0;
-    }
-}
-
-impl Counters {
-    fn new(metrics: &Metrics, channel: &str) -> Self {
-        let counter = |outcome| {
-            let channel = channel.to_owned();
-            metrics.requests.get_or_create(&Request { channel, outcome }).clone()
-        };
-        Self {
-            ok: counter("ok"),
-            exception: counter("exception"),
-            timeout: counter("timeout"),
-            wrong: counter("wrong"),
-            broken: counter("broken"),
-        }
-    }
-
-    fn count(&self, outcome: &Result<Answer, Failure>) {
-        let counter = match outcome {
-            Ok(Answer::Read) => &self.ok,
-            Ok(Answer::Refused) | Err(Failure::Unreached) => &self.exception,
-            Err(Failure::Silent) => &self.timeout,
-            Err(Failure::Wrong | Failure::Doubt { .. }) => &self.wrong,
-            Err(Failure::Broken(_)) => &self.broken,
-        };
-        counter.inc();
     }
 }

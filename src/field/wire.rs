@@ -5,12 +5,15 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::rest::Rest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_serial::{ClearBuffer, DataBits, SerialPort, SerialPortBuilderExt, SerialStream, StopBits};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Port {
     pub parity: Parity,
     /// 1 or 2
     pub stop_bits: u8,
+    /// The kernel switches the direction of the transceiver, where the driver can.
+    pub rs485: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,6 +49,20 @@ pub enum Parity {
 pub struct Link {
     name: Arc<str>,
     stream: Stream,
+    /// Why the kernel does not switch the direction, where it should.
+    direction: Option<io::Error>,
+    character: Duration,
+    silence: Duration,
+    rest: Rest,
+}
+
+/// What stands under a serial port's path just now; another one when it was plugged in anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plugged {
+    device: u64,
+    inode: u64,
+    made: i64,
+    made_nanos: i64,
 }
 
 #[derive(Debug)]
@@ -66,12 +85,19 @@ impl Wire {
     /// Opens it. A TCP connection has to stand within 5 s.
     pub async fn open(&self) -> io::Result<Link> {
         let stream = match self {
-            Wire::Tcp { address } => connect(address).await.map(Stream::Tcp),
-            Wire::Serial(port) => port.open().map(Stream::Serial),
+            Wire::Tcp { address } => connect(address).await.map(|stream| (Stream::Tcp(stream), None)),
+            Wire::Serial(port) => port.open().map(|(stream, direction)| (Stream::Serial(stream), direction)),
         };
         let name = self.name();
         match stream {
-            Ok(stream) => Ok(Link { name: name.clone(), stream }),
+            Ok((stream, direction)) => Ok(Link {
+                name: name.clone(),
+                stream,
+                direction,
+                character: self.character(),
+                silence: self.silence(),
+                rest: Rest::default(),
+            }),
             Err(e) => Err(named(name, "cannot be opened", &e)),
         }
     }
@@ -82,6 +108,16 @@ impl Wire {
             Wire::Tcp { address } => address,
             Wire::Serial(port) => &port.path,
         }
+    }
+
+    /// What is plugged in: `None` where nothing is, and always for what is no serial port.
+    pub fn plugged(&self) -> Option<Plugged> {
+        let Wire::Serial(port) = self else {
+            return None;
+        };
+        let there = std::fs::metadata(&*port.path).ok()?;
+        let (made, made_nanos) = (there.ctime(), there.ctime_nsec());
+        Some(Plugged { device: there.rdev(), inode: there.ino(), made, made_nanos })
     }
 
     /// The time one character takes.
@@ -101,7 +137,8 @@ impl Wire {
 }
 
 impl Port {
-    fn open(&self) -> io::Result<SerialStream> {
+    /// With the reason why the kernel does not switch its direction, where it should and does not.
+    fn open(&self) -> io::Result<(SerialStream, Option<io::Error>)> {
         let port = tokio_serial::new(&*self.path, self.baud)
             .data_bits(DataBits::Eight)
             .parity(match self.parity {
@@ -114,8 +151,32 @@ impl Port {
                 _ => StopBits::One,
             })
             .open_native_async()?;
-        Ok(port)
+        let direction = if self.rs485 { direction_by_kernel(&port).err() } else { None };
+        Ok((port, direction))
     }
+}
+
+/// Linux `struct serial_rs485`.
+#[repr(C)]
+struct Rs485 {
+    flags: u32,
+    delay_before: u32,
+    delay_after: u32,
+    padding: [u32; 5],
+}
+
+const RS485_ENABLED: u32 = 1;
+const RS485_RTS_ON_SEND: u32 = 1 << 1;
+
+/// RTS high while sending, low after it, switched by the driver.
+fn direction_by_kernel(port: &SerialStream) -> io::Result<()> {
+    let flags = RS485_ENABLED | RS485_RTS_ON_SEND;
+    let mut settings = Rs485 { flags, delay_before: 0, delay_after: 0, padding: [0; 5] };
+    // SAFETY: the descriptor is open as long as `port` is borrowed, and the kernel reads and writes back the one struct
+    // of its own layout that we own.
+    #[expect(unsafe_code, reason = "TIOCSRS485 has no safe wrapper among our dependencies")]
+    let done = unsafe { libc::ioctl(port.as_raw_fd(), libc::TIOCSRS485, &raw mut settings) };
+    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 impl fmt::Display for Wire {
@@ -137,6 +198,26 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
 impl Link {
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Why the kernel does not switch the direction of this port, where it was told to.
+    pub fn direction(&self) -> Option<&io::Error> {
+        self.direction.as_ref()
+    }
+
+    /// The time one character takes on this line.
+    pub fn character(&self) -> Duration {
+        self.character
+    }
+
+    /// Between two frames.
+    pub fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    /// Waits, to some microseconds.
+    pub async fn rest_until(&mut self, at: Instant) {
+        self.rest.until(at).await;
     }
 
     /// Sends all of it. The bytes are then with the kernel, not yet on the line.
@@ -205,7 +286,10 @@ fn named(name: &str, what: &str, e: &io::Error) -> io::Error {
 impl Link {
     /// The near end of a pseudo-terminal.
     pub(crate) fn of(stream: SerialStream) -> Self {
-        Self { name: "pty".into(), stream: Stream::Serial(stream) }
+        let wire = Wire::Tcp { address: "pty".into() };
+        let (character, silence) = (wire.character(), wire.silence());
+        let stream = Stream::Serial(stream);
+        Self { name: "pty".into(), stream, direction: None, character, silence, rest: Rest::default() }
     }
 }
 
@@ -265,7 +349,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_wire_that_is_not_there_is_an_error_that_names_it() {
-        let port = Port { path: "/dev/no-such-port".into(), baud: 9600, parity: Parity::Even, stop_bits: 1 };
+        let port = Port {
+            path: "/dev/no-such-port".into(),
+            baud: 9600,
+            parity: Parity::Even,
+            stop_bits: 1,
+            rs485: false,
+        };
         let error = Wire::Serial(port).open().await.unwrap_err().to_string();
         assert!(error.starts_with("/dev/no-such-port cannot be opened"), "{error}");
     }
@@ -273,7 +363,8 @@ mod tests {
     #[test]
     fn silence_is_three_and_a_half_characters_but_never_below_timers() {
         let at = |baud| {
-            Wire::Serial(Port { path: "x".into(), baud, parity: Parity::None, stop_bits: 1 }).silence()
+            Wire::Serial(Port { path: "x".into(), baud, parity: Parity::None, stop_bits: 1, rs485: false })
+                .silence()
         };
         assert_eq!(at(2400).as_micros(), 16_041);
         assert_eq!(at(115_200).as_micros(), 1750);

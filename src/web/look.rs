@@ -41,7 +41,7 @@ struct Read {
 }
 
 /// `POST /api/v1/devices/{id}/read` `{"point": "pressure"}`
-pub async fn read(
+pub(super) async fn read(
     State(desk): State<Arc<Desk>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
@@ -82,7 +82,7 @@ struct Asked {
 }
 
 /// `POST /api/v1/channels/{id}/scan`: a line of JSON for each thing there is to say, as it comes.
-pub async fn scan(
+pub(super) async fn scan(
     State(desk): State<Arc<Desk>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,

@@ -14,6 +14,7 @@ use tokio_serial::SerialStream;
 #[derive(Debug, Clone, Copy)]
 pub struct Question {
     pub unit: u8,
+    pub function: u8,
     pub register: u16,
     /// How many times this unit has been asked, this one counted.
     pub nth: usize,
@@ -32,9 +33,9 @@ pub fn frame(unit: u8, pdu: &[u8]) -> Vec<u8> {
 }
 
 /// The answer that the register holds `value`.
-pub fn answer(unit: u8, value: u16) -> Vec<u8> {
+pub fn answer(q: &Question, value: u16) -> Vec<u8> {
     let [high, low] = value.to_be_bytes();
-    frame(unit, &[4, 2, high, low])
+    frame(q.unit, &[q.function, 2, high, low])
 }
 
 /// Hears questions and does what the script says, until the line is gone.
@@ -55,10 +56,12 @@ pub async fn peer(port: SerialStream, mut script: impl FnMut(&Question) -> Vec<A
         asked[usize::from(unit)] += 1;
         let question = Question {
             unit,
+            function: bytes[1],
             register: u16::from_be_bytes([bytes[2], bytes[3]]),
             nth: asked[usize::from(unit)],
         };
-        assert_eq!(bytes[..6], [unit, 4, bytes[2], bytes[3], 0, 1], "one input register is asked for");
+        assert!(matches!(bytes[1], 3 | 4), "input registers, or a probe of the holding registers");
+        assert_eq!(bytes[4..6], [0, 1], "one register is asked for");
         let acts = script(&question);
         let say = say.clone();
         tokio::spawn(async move {

@@ -18,14 +18,14 @@ const PDU_MOST: usize = 253;
 pub fn write_rtu(unit: u8, request: &Request, into: &mut Vec<u8>) {
     into.clear();
     into.push(unit);
-    into.extend(request.bytes());
+    request.put(into);
     let crc = CRC.checksum(into);
     into.extend(crc.to_le_bytes());
 }
 
-/// How long the frame is that answers with data.
+/// How long the frame is that answers, when it is no exception.
 pub fn rtu_answer_bytes(request: &Request) -> usize {
-    RTU_WRAP + 2 + request.data_bytes()
+    RTU_WRAP + request.answer_bytes()
 }
 
 /// What a line has said since the request.
@@ -38,7 +38,8 @@ pub enum Heard<'a> {
 
 /// Finds the answer to `request` in whatever arrived since it was sent: rubbish before it is skipped, so are
 /// frames of other units and frames of this one that do not fit the request, and our own request where the
-/// adapter echoes it.
+/// adapter echoes it. There are writes whose answer looks like that echo: for those, `sent` is empty where the line
+/// has none.
 ///
 /// A whole frame is skipped as a whole, since its data might look like a frame. For the same reason an answer
 /// inside of what may be a longer frame still coming in counts only when `silent`: nothing more will come.
@@ -83,8 +84,10 @@ fn unwrap_rtu(frame: &[u8]) -> Option<&[u8]> {
 pub fn write_mbap(id: u16, unit: u8, request: &Request, into: &mut Vec<u8>) {
     into.clear();
     into.extend(id.to_be_bytes());
-    into.extend([0, 0, 0, 1 + pdu::REQUEST_BYTES as u8, unit]);
-    into.extend(request.bytes());
+    into.extend([0, 0, 0, 0, unit]);
+    request.put(into);
+    let after_length = (into.len() + 1 - MBAP_HEAD) as u16;
+    into[4..6].copy_from_slice(&after_length.to_be_bytes());
 }
 
 /// What stands at the beginning of a TCP stream.
@@ -125,11 +128,17 @@ pub fn read_mbap(stream: &[u8]) -> Mbap<'_> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Table;
+    use super::super::pdu::Span;
+    use super::super::{Table, Write};
     use super::*;
+    use crate::field::fuzz::{self, Chance};
+
+    fn read(table: Table, register: u16, count: u16) -> Request {
+        Request::Read(Span { table, register, count })
+    }
 
     fn input(register: u16, count: u16) -> Request {
-        Request { table: Table::Input, register, count }
+        read(Table::Input, register, count)
     }
 
     fn rtu(unit: u8, pdu: &[u8]) -> Vec<u8> {
@@ -180,7 +189,7 @@ mod tests {
         ];
         assert_eq!(find(&pzem, 1, &input(0, 10), false), Heard::Answer(Answer::Data(&pzem[3..23])));
 
-        let inputs = Request { table: Table::Discrete, register: 0, count: 8 };
+        let inputs = read(Table::Discrete, 0, 8);
         assert_eq!(sent(1, &inputs), [1, 2, 0, 0, 0, 8, 0x79, 0xCC]);
         assert_eq!(
             find(&[1, 2, 1, 0x81, 0x61, 0xE8], 1, &inputs, false),
@@ -194,6 +203,30 @@ mod tests {
         let mut heard = sent(7, &request);
         heard.extend(rtu(7, &[4, 4, 1, 2, 3, 4]));
         assert_eq!(find(&heard, 7, &request, false), Heard::Answer(Answer::Data(&[1, 2, 3, 4])));
+    }
+
+    /// The answer to a write is what was sent. Where the line echoes, the first of two is the echo.
+    #[test]
+    fn an_echo_is_no_acknowledgement() {
+        let pulse = Request::Write(Write::Coil { at: 0x0200, word: 7 });
+        let frame = sent(1, &pulse);
+        assert_eq!(frame, [1, 5, 2, 0, 0, 7, 0x8D, 0xB0]);
+        assert_eq!(find_rtu(&frame, 1, &pulse, &[], false), Heard::Answer(Answer::Written));
+        assert_eq!(find_rtu(&frame, 1, &pulse, &frame, true), Heard::Nothing);
+        let twice = [&frame[..], &frame].concat();
+        assert_eq!(find_rtu(&twice, 1, &pulse, &frame, false), Heard::Answer(Answer::Written));
+    }
+
+    #[test]
+    fn a_late_answer_to_a_read_is_none_to_a_write_and_the_other_way_round() {
+        let on = Request::Write(Write::Register { at: 2, word: 5 });
+        let data = rtu(1, &[3, 2, 0, 5]);
+        let done = rtu(1, &[6, 0, 2, 0, 5]);
+        assert_eq!(find_rtu(&data, 1, &on, &[], true), Heard::Nothing);
+        assert_eq!(find(&done, 1, &read(Table::Holding, 2, 1), true), Heard::Nothing);
+        let both = [data, done].concat();
+        assert_eq!(find_rtu(&both, 1, &on, &[], true), Heard::Answer(Answer::Written));
+        assert_eq!(find(&both, 1, &read(Table::Holding, 2, 1), true), Heard::Answer(Answer::Data(&[0, 5])));
     }
 
     #[test]
@@ -247,6 +280,110 @@ mod tests {
         assert_eq!(read_mbap(b"HTTP"), Mbap::Malformed);
         assert_eq!(read_mbap(&[0, 1, 0, 0, 0, 2, 1, 4]), Mbap::Malformed);
         assert_eq!(read_mbap(&[0, 1, 0, 0, 9, 2, 1, 4]), Mbap::Malformed);
+    }
+
+    /// Requests of all kinds, with an answer to each.
+    fn asked_and_answered() -> Vec<(Request, Vec<u8>)> {
+        vec![
+            (input(0, 2), vec![4, 4, 0x43, 0x66, 0x33, 0x33]),
+            (read(Table::Holding, 9, 1), vec![3, 2, 0, 0xE6]),
+            (read(Table::Discrete, 0, 8), vec![2, 1, 0x81]),
+            (read(Table::Coil, 0, 12), vec![1, 2, 0x81, 3]),
+            (Request::Write(Write::Coil { at: 0, word: 0xFF00 }), vec![5, 0, 0, 0xFF, 0]),
+            (Request::Write(Write::Register { at: 2, word: 5 }), vec![6, 0, 2, 0, 5]),
+            (Request::Write(Write::Coils { at: 0, on: vec![true; 3] }), vec![15, 0, 0, 0, 3]),
+            (Request::Write(Write::Registers { at: 1, words: vec![7; 2] }), vec![16, 0, 1, 0, 2]),
+            (Request::Write(Write::Mask { at: 4, and: 0xF2, or: 0x25 }), vec![22, 0, 4, 0, 0xF2, 0, 0x25]),
+            (
+                Request::Write(Write::ReadWrite { at: 4, words: vec![1], read: 6, count: 1 }),
+                vec![23, 2, 0x12, 0x34],
+            ),
+        ]
+    }
+
+    #[test]
+    fn fuzz_an_rtu_answer_is_one_to_the_question_and_no_longer_than_what_was_heard() {
+        let asked = asked_and_answered();
+        let frames: Vec<_> = asked.iter().map(|(_, pdu)| rtu(7, pdu)).collect();
+        let mut turn = 0;
+        fuzz::flood("modbus-rtu", &frames, |bytes| {
+            turn += 1;
+            let (request, pdu) = &asked[turn % asked.len()];
+            for silent in [false, true] {
+                match find_rtu(bytes, 7, request, &[], silent) {
+                    Heard::Answer(Answer::Data(data)) => {
+                        assert_eq!(data.len() + 2, request.answer_bytes());
+                        assert!(bytes.windows(data.len()).any(|part| part == data));
+                    }
+                    Heard::Answer(Answer::Written) => {
+                        let frame = rtu(7, pdu);
+                        assert!(bytes.windows(frame.len()).any(|part| part == frame), "{bytes:02X?}");
+                    }
+                    Heard::Answer(Answer::Exception(code)) => {
+                        let frame = rtu(7, &[pdu[0] | 0x80, code]);
+                        assert!(bytes.windows(frame.len()).any(|part| part == frame), "{bytes:02X?}");
+                    }
+                    Heard::Nothing => {}
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn fuzz_an_mbap_frame_is_no_longer_than_the_stream_and_never_above_the_standards() {
+        let frames: Vec<_> = asked_and_answered().iter().map(|(_, pdu)| mbap(0x1234, 7, pdu)).collect();
+        fuzz::flood("modbus-mbap", &frames, |bytes| {
+            let mut rest = bytes;
+            while let Mbap::Frame { pdu, length, .. } = read_mbap(rest) {
+                assert!((9..=260).contains(&length) && length <= rest.len(), "{length}");
+                assert_eq!(pdu.len() + MBAP_HEAD, length);
+                rest = &rest[length..];
+            }
+            // What is neither whole nor wrong waits for more, but not for ever.
+            assert!(read_mbap(rest) == Mbap::Malformed || rest.len() < 260);
+        });
+    }
+
+    fn mbap(id: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
+        let [high, low] = id.to_be_bytes();
+        [&[high, low, 0, 0, 0, 1 + pdu.len() as u8, unit], pdu].concat()
+    }
+
+    /// Noise between the frames of other units and of this one: the answer is found, wherever it stands.
+    #[test]
+    fn in_a_stream_of_noise_and_frames_the_answer_is_found() {
+        let asked = asked_and_answered();
+        let frames: Vec<_> = asked.iter().map(|(_, pdu)| rtu(7, pdu)).collect();
+        let noise: Vec<u8> = (0..=255).collect();
+        let mut chance = Chance::new(42);
+        for _ in 0..20_000 {
+            let (bytes, which) = fuzz::stream(&frames, &noise, &mut chance);
+            for nth in which {
+                let (request, pdu) = &asked[nth];
+                let found = find_rtu(&bytes, 7, request, &[], true);
+                assert_eq!(found, Heard::Answer(request.answer(pdu).unwrap()), "{bytes:02X?}");
+            }
+        }
+    }
+
+    /// A stream of MBAP frames is cut into them, however it is split.
+    #[test]
+    fn in_a_stream_of_mbap_frames_each_is_found() {
+        let frames: Vec<_> =
+            asked_and_answered().iter().enumerate().map(|(id, (_, pdu))| mbap(id as u16, 7, pdu)).collect();
+        let mut chance = Chance::new(7);
+        for _ in 0..5_000 {
+            let (bytes, which) = fuzz::stream(&frames, &[], &mut chance);
+            let (mut stream, mut found) = (Vec::new(), Vec::new());
+            for part in bytes.chunks(1 + chance.below(20)) {
+                stream.extend(part);
+                while let Mbap::Frame { id, length, .. } = read_mbap(&stream) {
+                    found.push(usize::from(id));
+                    stream.drain(..length);
+                }
+            }
+            assert_eq!(found, which);
+        }
     }
 
     proptest! {

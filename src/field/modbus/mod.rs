@@ -1,15 +1,20 @@
 //! Modbus master over TCP, RTU, and RTU over TCP.
 //!
-//! `coalesce` plans the requests once, `units` makes readings of the answers, `master` asks over `tcp` or `rtu`, and `frame` and
-//! `pdu` are the bytes. Why an answer over RTU is not always believed stands at the head of `rtu`.
+//! `coalesce` plans the requests once, `split` what to ask of a device that refuses a part of them; `units` asks, `values`
+//! makes readings of the answers, `act` does what is ordered, `show` is the wire in full view. `master` asks over `tcp` or
+//! `rtu`, and `frame` and `pdu` are the bytes. Why an answer over RTU is not always believed stands at the head of `rtu`.
 
+mod act;
 mod coalesce;
 mod frame;
 mod master;
 mod pdu;
 mod rtu;
+mod show;
+mod split;
 mod tcp;
 mod units;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,6 +181,6 @@ impl Point {
 /// Polls all devices of one wire until `context.stop`, or until nobody takes the readings any more.
 pub async fn run(channel: Arc<str>, settings: Settings, context: Context) {
     let (wire, timeout) = (settings.wire.clone(), settings.timeout);
-    let units = units::Units::new(settings);
+    let units = units::Units::new(settings, context.site.clone());
     poll::run(channel, wire, timeout, units.devices(), units, context).await;
 }

@@ -1,8 +1,20 @@
 //! Boards with protocols of their own on a serial line or a serial device server.
 
+mod asked;
+mod bits;
 mod boards;
+mod cjt188;
+mod dlt645;
+mod dlt645_plan;
+mod kr_cu16;
+mod kr_cu48;
 mod line;
-pub mod lock_board;
+mod lock_board;
+mod locker;
+mod mbus;
+mod meter;
+mod view;
+mod winnsen;
 
 use std::sync::Arc;
 use std::time::Duration;

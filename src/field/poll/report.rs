@@ -1,0 +1,143 @@
+//! What is said of devices and of the wire: whether a device is there, which points it does not give, and whether the
+//! wire keeps up.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{Ask, Closed, Poll};
+use crate::field::load::News;
+use crate::field::schedule::{FAILURES_DEGRADED, State};
+use crate::reading::{Life, PointId, Quality, Reading, Reason};
+use crate::time::now;
+
+/// The points that a device refuses or does not answer for.
+#[derive(Debug, Default)]
+pub(super) struct Troubles(BTreeMap<PointId, Reason>);
+
+/// So many are named; people see the others in the page.
+const NAMED_MOST: usize = 5;
+
+impl<P: Ask> Poll<P> {
+    /// What these readings, and what is known of the device, show of it.
+    pub(super) fn life(&mut self, unit: usize, readings: &[Reading], why: &str) -> Option<Life> {
+        self.units[unit].troubles.note(readings);
+        match self.schedule.state(unit) {
+            State::Well => Some(Life::Online),
+            State::Partly => Some(Life::Degraded { why: self.troubles(unit) }),
+            State::Silent(FAILURES_DEGRADED) => Some(Life::Degraded { why: why.to_owned() }),
+            State::Silent(1) => None,
+            State::Silent(_) => Some(Life::Offline { why: why.to_owned() }),
+        }
+    }
+
+    /// The points of a turn that got no answer are bad.
+    pub(super) async fn miss(
+        &mut self,
+        turn: usize,
+        why: &str,
+        mut readings: Vec<Reading>,
+    ) -> Result<(), Closed> {
+        let at = now();
+        let points = self.turns[turn].round.points.iter().copied();
+        let missed: Vec<_> = points
+            .filter(|point| readings.iter().all(|r| r.point != *point))
+            .map(|point| Reading::bad(point, at, Reason::NoAnswer))
+            .collect();
+        readings.extend(missed);
+        let unit = self.turns[turn].unit;
+        let life = self.life(unit, &readings, why);
+        self.hand_on(unit, readings, life).await
+    }
+
+    fn troubles(&self, unit: usize) -> String {
+        let troubles = &self.units[unit].troubles.0;
+        let of = |reason: Reason| troubles.iter().filter(move |t| *t.1 == reason).map(|t| self.point(*t.0));
+        let parts = [("refused", of(Reason::DeviceError)), ("not answered", of(Reason::NoAnswer))];
+        let parts = parts.map(|(what, points)| (what, list(points.collect())));
+        let parts: Vec<_> =
+            parts.iter().filter_map(|(what, who)| Some(format!("{what}: {}", who.as_ref()?))).collect();
+        match parts.is_empty() {
+            true => "it does not answer all that it is asked".into(),
+            false => parts.join("; "),
+        }
+    }
+
+    fn point(&self, id: PointId) -> String {
+        self.site.points.get(id.0 as usize).map_or_else(|| format!("point {}", id.0), |p| p.id.to_string())
+    }
+
+    /// Now and then: how busy the wire is, and whether it keeps up.
+    pub(super) fn look_at_load(&mut self, now: Instant) {
+        let Some(seen) = self.load.look(now) else {
+            return;
+        };
+        let degraded = (0..self.units.len()).filter(|unit| self.schedule.state(*unit) != State::Well).count();
+        self.counters.load(seen.cycle, seen.lag, degraded);
+        match seen.news {
+            None => {}
+            Some(News::KeepsUp) => {
+                info!(channel = %self.id, "The line keeps up again with what is due on it.")
+            }
+            Some(News::Behind { within, takes, late }) => {
+                let (who, apart) = self.late(&late);
+                warn!(
+                    channel = %self.id,
+                    "The line cannot keep up: it needs {} for what is due every {}; read only every {} or so: {who}. \
+                     Poll them more rarely, or raise the baud rate.",
+                    seconds(takes), seconds(within), seconds(apart),
+                );
+            }
+        }
+    }
+
+    /// Which devices, with the worst first, and how far apart that one is read.
+    fn late(&self, late: &[(usize, Duration)]) -> (String, Duration) {
+        let mut who: Vec<String> = Vec::new();
+        for (turn, _) in late {
+            let device = self.units[self.turns[*turn].unit].id;
+            let name = self.site.devices.get(device.0 as usize);
+            let name = name.map_or_else(|| format!("device {}", device.0), |d| d.id.to_string());
+            if !who.contains(&name) {
+                who.push(name);
+            }
+        }
+        let count = who.len();
+        let apart = late.first().map(|late| late.1).unwrap_or_default();
+        (format!("{count} devices ({})", list(who).unwrap_or_default()), apart)
+    }
+}
+
+impl Troubles {
+    fn note(&mut self, readings: &[Reading]) {
+        for reading in readings {
+            match reading.reason {
+                Some(reason @ (Reason::DeviceError | Reason::NoAnswer))
+                    if reading.quality == Quality::Bad =>
+                {
+                    self.0.insert(reading.point, reason);
+                }
+                _ => {
+                    self.0.remove(&reading.point);
+                }
+            }
+        }
+    }
+}
+
+/// `a, b, c and 4 more`; `None` of nothing.
+fn list(mut names: Vec<String>) -> Option<String> {
+    let more = names.len().saturating_sub(NAMED_MOST);
+    names.truncate(NAMED_MOST);
+    match (names.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(names.join(", ")),
+        (false, more) => Some(format!("{} and {more} more", names.join(", "))),
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
+}

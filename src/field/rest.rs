@@ -1,0 +1,91 @@
+//! Waiting to the microsecond. The runtime's timer ticks in milliseconds, which would make 3 ms of the 1.75 ms between two
+//! frames; a timer of the kernel's own does not.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
+
+/// Made with the first short wait.
+#[derive(Debug, Default)]
+pub struct Rest(Option<AsyncFd<OwnedFd>>);
+
+/// What is longer may end a millisecond late.
+const SHORT: Duration = Duration::from_millis(20);
+
+impl Rest {
+    pub async fn until(&mut self, at: Instant) {
+        let span = at.saturating_duration_since(Instant::now());
+        if span.is_zero() {
+            return;
+        }
+        if span > SHORT || self.precisely(span).await.is_err() {
+            sleep_until(at).await;
+        }
+    }
+
+    async fn precisely(&mut self, span: Duration) -> io::Result<()> {
+        let timer = match &mut self.0 {
+            Some(timer) => timer,
+            none => none.insert(timer()?),
+        };
+        let span = Timespec { tv_sec: 0, tv_nsec: span.subsec_nanos().into() };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: span };
+        // Whatever an earlier wait, given up, has left in it goes with this.
+        timerfd_settime(timer.get_ref(), TimerfdTimerFlags::empty(), &once)?;
+        loop {
+            let mut ready = timer.readable().await?;
+            match rustix::io::read(timer.get_ref(), &mut [0; 8]) {
+                Ok(_) => return Ok(()),
+                Err(Errno::AGAIN | Errno::INTR) => ready.clear_ready(),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+fn timer() -> io::Result<AsyncFd<OwnedFd>> {
+    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+    let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    // SAFETY: an `OwnedFd` is open, and one and the same, until it is dropped, and the `AsyncFd` owns it.
+    #[expect(unsafe_code, reason = "AsyncFd has no safe way in for a descriptor that is simply owned")]
+    let timer = unsafe { AsyncFd::register(timer) };
+    Ok(timer?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_short_wait_is_not_rounded_up_to_the_next_tick() {
+        let mut rest = Rest::default();
+        let mut waits = Vec::new();
+        for _ in 0..40 {
+            let began = Instant::now();
+            rest.until(began + Duration::from_micros(1750)).await;
+            waits.push(began.elapsed());
+        }
+        waits.sort();
+        assert!(waits[0] >= Duration::from_micros(1750), "{waits:?}");
+        assert!(waits[20] < Duration::from_micros(2400), "{waits:?}");
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_was_given_up_does_not_end_the_next() {
+        let mut rest = Rest::default();
+        let short = Instant::now() + Duration::from_millis(2);
+        assert!(tokio::time::timeout(Duration::ZERO, rest.until(short)).await.is_err());
+        std::thread::sleep(Duration::from_millis(5));
+        let at = Instant::now() + Duration::from_millis(10);
+        rest.until(at).await;
+        assert!(Instant::now() >= at);
+        rest.until(at).await; // past
+    }
+}

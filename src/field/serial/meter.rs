@@ -1,0 +1,327 @@
+//! A meter: what it is asked, and what its answers say of its points.
+
+use tracing::{debug, info, warn};
+
+use super::cjt188::{self, Said, Unread};
+use super::dlt645;
+use super::dlt645_plan::{Group, Part, plan};
+use super::line::{End, Line, Question};
+use super::{Item, ItemOrder, Metering, Point, mbus};
+use crate::field::poll::{Answer, Failure};
+use crate::field::wire::Link;
+use crate::reading::{DeviceId, PointId, Reading, Reason, Value};
+use crate::time::now;
+
+#[derive(Debug)]
+pub struct Meter {
+    device: DeviceId,
+    points: Vec<Point>,
+    protocol: Protocol,
+    /// It has said in the log that a value cannot be read.
+    told: bool,
+}
+
+#[derive(Debug)]
+enum Protocol {
+    Dlt645 { address: Whose, groups: Vec<Group> },
+    Cjt188 { address: Option<cjt188::Address>, kind: u8, order: ItemOrder },
+    Mbus { address: u8 },
+}
+
+/// Whose address it is.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    Printed(dlt645::Address),
+    /// The meter's that is alone on its line, once it was asked for it.
+    Alone(Option<dlt645::Address>),
+}
+
+/// A block goes on over so many frames at the most.
+const FOLLOW_UPS_MOST: u8 = 16;
+
+impl Meter {
+    pub fn new(device: DeviceId, meter: super::Meter) -> Self {
+        let points = meter.points;
+        let protocol = match meter.protocol {
+            Metering::Dlt645 { address } => Protocol::Dlt645 {
+                address: address.map_or(Whose::Alone(None), |a| Whose::Printed(dlt645::address(&a))),
+                groups: plan(&points),
+            },
+            Metering::Cjt188 { address, kind, order } => {
+                Protocol::Cjt188 { address: address.map(|a| cjt188::address(&a)), kind, order }
+            }
+            Metering::Mbus { address } => Protocol::Mbus { address },
+        };
+        Self { device, points, protocol, told: false }
+    }
+
+    pub fn questions(&self) -> usize {
+        match &self.protocol {
+            Protocol::Dlt645 { groups, .. } => groups.len(),
+            Protocol::Cjt188 { .. } | Protocol::Mbus { .. } => 1,
+        }
+    }
+
+    /// The question that reads this point.
+    pub fn question_of(&self, point: PointId) -> Option<usize> {
+        let nth = self.points.iter().position(|p| p.id == point)?;
+        match &self.protocol {
+            Protocol::Dlt645 { groups, .. } => groups.iter().position(|g| g.is_for(nth)),
+            Protocol::Cjt188 { .. } | Protocol::Mbus { .. } => Some(0),
+        }
+    }
+
+    pub fn points(&self) -> Vec<PointId> {
+        self.points.iter().map(|p| p.id).collect()
+    }
+
+    /// For people.
+    pub fn describe(&self, question: usize) -> String {
+        match &self.protocol {
+            Protocol::Dlt645 { groups, .. } => {
+                let of = |group: &Group| group.block.or(group.parts.first().map(|part| part.di));
+                format!("data {:08X}", groups.get(question).and_then(of).unwrap_or_default())
+            }
+            Protocol::Cjt188 { .. } => "data 901F".into(),
+            Protocol::Mbus { address } => format!("data of meter {address}"),
+        }
+    }
+
+    pub async fn ask(
+        &mut self,
+        line: &mut Line,
+        link: &mut Link,
+        question: usize,
+        readings: &mut Vec<Reading>,
+    ) -> Result<Answer, Failure> {
+        match &self.protocol {
+            Protocol::Dlt645 { .. } => self.ask_dlt645(line, link, question, readings).await,
+            Protocol::Cjt188 { .. } => self.ask_cjt188(line, link, readings).await,
+            Protocol::Mbus { address } => {
+                let numbers = ask_mbus(*address, line, link).await?;
+                let number = |item: &Item| match item {
+                    Item::Record(nth) => numbers.get(usize::from(*nth)).copied().flatten(),
+                    _ => None,
+                };
+                let value = |point: &Point| number(&point.item).map(Value::Number).ok_or(Reason::Unreadable);
+                readings.extend(self.points.iter().map(|point| reading(point, value(point))));
+                Ok(Answer::Read)
+            }
+        }
+    }
+
+    // --- DL/T 645 ---
+
+    async fn ask_dlt645(
+        &mut self,
+        line: &mut Line,
+        link: &mut Link,
+        question: usize,
+        readings: &mut Vec<Reading>,
+    ) -> Result<Answer, Failure> {
+        let Protocol::Dlt645 { address, groups } = &mut self.protocol else { return Ok(Answer::Refused) };
+        let Some(group) = groups.get_mut(question) else { return Ok(Answer::Refused) };
+        let to = whom(address, line, link).await?;
+        let asked = ask_group(group, &to, line, link).await;
+        if let (Err(Failure::Silent), Whose::Alone(known)) = (&asked, address) {
+            *known = None; // perhaps another meter hangs there now
+        }
+        let mut outcome = Answer::Refused;
+        for (part, said) in group.parts.iter().zip(asked?) {
+            if said.is_ok() {
+                outcome = Answer::Read;
+            }
+            for point in part.points.iter().filter_map(|nth| self.points.get(*nth)) {
+                readings.push(reading(point, said.map(Value::Signed)));
+            }
+        }
+        Ok(outcome)
+    }
+
+    // --- CJ/T 188 ---
+
+    async fn ask_cjt188(
+        &mut self,
+        line: &mut Line,
+        link: &mut Link,
+        readings: &mut Vec<Reading>,
+    ) -> Result<Answer, Failure> {
+        let Protocol::Cjt188 { address, kind, order } = &self.protocol else { return Ok(Answer::Refused) };
+        let address = address.as_ref();
+        let frame = cjt188::read(*kind, address, *order);
+        let question = asks(&frame, cjt188::ANSWER_BYTES);
+        let answer = line.ask(link, question, |heard| cjt188::answer(heard, address)).await?;
+        let value = |point: &Point| match &answer {
+            cjt188::Answer::Said(said) => value_of(said, &point.item),
+            cjt188::Answer::Other => Err(Reason::Unreadable),
+            cjt188::Answer::Refused => Err(Reason::DeviceError),
+        };
+        readings.extend(self.points.iter().map(|point| reading(point, value(point))));
+        if !self.told
+            && let Some(why) = why_unread(&answer)
+        {
+            self.told = true;
+            warn!(device = ?self.device, why, "A meter answers, and what it says cannot be read.");
+        }
+        Ok(if answer == cjt188::Answer::Refused { Answer::Refused } else { Answer::Read })
+    }
+}
+
+impl Group {
+    fn is_for(&self, point: usize) -> bool {
+        self.parts.iter().any(|part| part.points.contains(&point))
+    }
+}
+
+/// The meter's address; one that is alone on its line is asked for it.
+async fn whom(address: &mut Whose, line: &mut Line, link: &mut Link) -> Result<dlt645::Address, Failure> {
+    match address {
+        Whose::Printed(address) | Whose::Alone(Some(address)) => Ok(*address),
+        Whose::Alone(known) => {
+            let frame = dlt645::read_address();
+            let question = asks(&frame, dlt645::WAKE_BYTES + dlt645::FRAME_BYTES + 6);
+            let named = line.ask(link, question, dlt645::named_address).await?;
+            info!(address = dlt645::printed(&named), "A meter named its address.");
+            Ok(*known.insert(named))
+        }
+    }
+}
+
+/// What the meter says of each part: its digits, or why there are none.
+async fn ask_group(
+    group: &mut Group,
+    to: &dlt645::Address,
+    line: &mut Line,
+    link: &mut Link,
+) -> Result<Vec<Result<i64, Reason>>, Failure> {
+    if let Some(block) = group.block {
+        let said = ask_di(block, dlt645::DATA_MOST, to, line, link).await?;
+        if let Some(values) = said.and_then(|data| group.values(&data)) {
+            return Ok(values.into_iter().map(|v| v.ok_or(Reason::Unreadable)).collect());
+        }
+        group.block = None; // it does not know it, or not as the standard has it
+    }
+    let mut values = Vec::with_capacity(group.parts.len());
+    for part in &group.parts {
+        values.push(ask_part(part, to, line, link).await?);
+    }
+    Ok(values)
+}
+
+async fn ask_part(
+    part: &Part,
+    to: &dlt645::Address,
+    line: &mut Line,
+    link: &mut Link,
+) -> Result<Result<i64, Reason>, Failure> {
+    let said = ask_di(part.di, part.bytes(), to, line, link).await?;
+    Ok(match said {
+        Some(data) => part.value(&data).ok_or(Reason::Unreadable),
+        None => Err(Reason::DeviceError),
+    })
+}
+
+/// What the meter says to this DI, of about so many bytes, over as many frames as it takes; `None` where it refuses.
+async fn ask_di(
+    di: u32,
+    bytes: usize,
+    to: &dlt645::Address,
+    line: &mut Line,
+    link: &mut Link,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let (frame, most) = (dlt645::read(to, di), dlt645::WAKE_BYTES + dlt645::FRAME_BYTES + 5 + bytes);
+    let mut answer = line.ask(link, asks(&frame, most), |heard| dlt645::answer(heard, to, di)).await?;
+    let mut all = Vec::new();
+    for nth in 1..=FOLLOW_UPS_MOST {
+        match answer {
+            dlt645::Answer::Data { data, more } => {
+                all.extend(data);
+                if !more {
+                    return Ok(Some(all));
+                }
+            }
+            dlt645::Answer::Refused(error) => {
+                debug!(di = format!("{di:08X}"), why = dlt645::reason(error), "A meter refuses.");
+                return Ok(None);
+            }
+        }
+        let frame = dlt645::follow_up(to, di, nth);
+        let find = |heard: &[u8]| dlt645::followed_up(heard, to, di, nth);
+        answer = line.ask(link, asks(&frame, most), find).await?;
+    }
+    Err(Failure::Wrong)
+}
+
+fn value_of(said: &Said, item: &Item) -> Result<Value, Reason> {
+    match item {
+        Item::Volume => said.volume.map(Value::Number).map_err(|_| Reason::Unreadable),
+        Item::Valve => said.valve.map(|valve| Value::Text(valve.word().into())).ok_or(Reason::Unreadable),
+        Item::BatteryLow => Ok(Value::Text(if said.battery_low { "yes" } else { "no" }.into())),
+        Item::Dlt645 { .. } | Item::Record(_) => Err(Reason::Unreadable),
+    }
+}
+
+/// For people.
+fn why_unread(answer: &cjt188::Answer) -> Option<String> {
+    match answer {
+        cjt188::Answer::Said(said) => match said.volume {
+            Ok(_) => None,
+            Err(Unread::Unit(unit)) => {
+                Some(format!("its unit {unit:02X} is neither m³ (2C) nor litres (29)"))
+            }
+            Err(Unread::Digits) => Some("its volume has digits above 9".into()),
+        },
+        cjt188::Answer::Other => Some("it answers otherwise than a water or gas meter".into()),
+        cjt188::Answer::Refused => Some("it refuses to be read".into()),
+    }
+}
+
+fn reading(point: &Point, value: Result<Value, Reason>) -> Reading {
+    match value.and_then(|raw| point.transform.apply(raw).ok_or(Reason::Unreadable)) {
+        Ok(value) => Reading::good(point.id, now(), value),
+        Err(reason) => Reading::bad(point.id, now(), reason),
+    }
+}
+
+fn asks(frame: &[u8], answer: usize) -> Question<'_> {
+    Question { frame, answer, end: End::Frame, is_order: false }
+}
+
+/// The link is reset first: a meter repeats its last answer to a question that looks the same as the one before.
+async fn ask_mbus(address: u8, line: &mut Line, link: &mut Link) -> Result<Vec<Option<f64>>, Failure> {
+    reset_mbus(address, line, link).await?;
+    let frame = mbus::request_data(address);
+    let data = line.ask(link, asks(&frame, mbus::ANSWER_BYTES), |heard| mbus::answer(heard, address)).await?;
+    Ok(mbus::numbers(&data))
+}
+
+async fn reset_mbus(address: u8, line: &mut Line, link: &mut Link) -> Result<(), Failure> {
+    let frame = mbus::reset(address);
+    line.ask(link, asks(&frame, 1), |heard| mbus::confirmed(heard).then_some(())).await
+}
+
+/// Who is there, for people: `DL/T 645 meter 181219024435`. A meter that names itself does so whatever the address, and
+/// is asked at the first one only; for the others there is `None`.
+pub async fn seek(
+    meter: &Metering,
+    line: &mut Line,
+    link: &mut Link,
+    address: u8,
+) -> Result<Option<String>, Failure> {
+    Ok(Some(match meter {
+        Metering::Mbus { .. } => {
+            reset_mbus(address, line, link).await?;
+            format!("M-Bus meter {address}")
+        }
+        _ if address > 1 => return Ok(None),
+        Metering::Dlt645 { .. } => {
+            let named = whom(&mut Whose::Alone(None), line, link).await?;
+            format!("DL/T 645 meter {}", dlt645::printed(&named))
+        }
+        Metering::Cjt188 { kind, .. } => {
+            let frame = cjt188::read_address(*kind);
+            let named = line.ask(link, asks(&frame, cjt188::ANSWER_BYTES), cjt188::named_address).await?;
+            format!("CJ/T 188 meter {}", cjt188::printed(&named))
+        }
+    }))
+}
