@@ -1,198 +1,17 @@
 //! The MQTT channel against mosquitto: what it reads, what it must not believe, and what a broker's restart costs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod mosquitto;
+
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gatehouse::field::Context;
 use gatehouse::field::decode::Transform;
-use gatehouse::field::mqtt::{self, Device, Point, Settings};
-use gatehouse::metrics::Metrics;
-use gatehouse::reading::{Batch, DeviceId, Life, PointId, Quality, Reading, Reason, Site, Value};
+use gatehouse::field::mqtt::{Device, Point};
+use gatehouse::reading::{Batch, DeviceId, Life, Quality, Reason, Value};
+use mosquitto::{Broker, Channel, DEADLINE, GATEWAY, contact, device, of, offline, point};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-
-const DEADLINE: Duration = Duration::from_secs(15);
-const GATEWAY: &str = "gatehouse-cp-017-broker";
-
-/// mosquitto with persistence on a port of its own; what it logs tells when a subscription stands.
-struct Broker {
-    port: u16,
-    dir: tempfile::TempDir,
-    child: Child,
-}
-
-impl Broker {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = spawn(dir.path(), port);
-        Self { port, dir, child }
-    }
-
-    /// SIGTERM: it writes its sessions down, as a broker that is updated does.
-    fn stop(&mut self) {
-        let pid = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn start_again(&mut self) {
-        self.child = spawn(self.dir.path(), self.port);
-    }
-
-    fn forget_everything(&self) {
-        let _ = std::fs::remove_file(self.dir.path().join("mosquitto.db"));
-    }
-
-    fn logged(&self, line: &str) -> usize {
-        std::fs::read_to_string(log(self.dir.path()))
-            .unwrap_or_default()
-            .lines()
-            .filter(|l| l.contains(line))
-            .count()
-    }
-
-    async fn subscribed(&self, times: usize) {
-        self.has_subscribed(GATEWAY, times).await;
-    }
-
-    async fn has_subscribed(&self, client: &str, times: usize) {
-        self.has_logged(&format!("Sending SUBACK to {client}"), times).await;
-    }
-
-    async fn has_logged(&self, line: &str, times: usize) {
-        let deadline = Instant::now() + DEADLINE;
-        while self.logged(line) < times {
-            assert!(Instant::now() < deadline, "the broker has not logged {line:?} {times} times");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn publish_file(&self, topic: &str, payload: &str) {
-        let file = self.dir.path().join("payload");
-        std::fs::write(&file, payload).unwrap();
-        let port = self.port.to_string();
-        let mut command = Command::new("mosquitto_pub");
-        command.args(["-p", &port, "-q", "1", "-r", "-t", topic, "-f"]);
-        assert!(command.arg(&file).status().unwrap().success());
-    }
-
-    fn publish(&self, topic: &str, payload: &str, more: &[&str]) {
-        let port = self.port.to_string();
-        let mut command = Command::new("mosquitto_pub");
-        command.args(["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", topic, "-m", payload]).args(more);
-        assert!(command.status().unwrap().success());
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn log(dir: &Path) -> PathBuf {
-    dir.join("mosquitto.log")
-}
-
-fn spawn(dir: &Path, port: u16) -> Child {
-    let conf = dir.join("mosquitto.conf");
-    let at = dir.display();
-    let text = format!(
-        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {at}/\n\
-         log_dest file {at}/mosquitto.log\nlog_type all\n"
-    );
-    std::fs::write(&conf, text).unwrap();
-    // As root mosquitto becomes another user, who has to be able to write here.
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    std::fs::set_permissions(dir, open).unwrap();
-    let child = Command::new("mosquitto")
-        .arg("-c")
-        .arg(&conf)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("mosquitto is installed");
-    let deadline = Instant::now() + DEADLINE;
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "mosquitto does not listen");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child
-}
-
-/// The channel under test, with what it has handed over.
-struct Channel {
-    batches: mpsc::Receiver<Batch>,
-    stop: CancellationToken,
-    metrics: Metrics,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Channel {
-    fn start(broker: &Broker, devices: Vec<Device>) -> Self {
-        Self::with_room(broker, devices, 64)
-    }
-
-    /// `room`: how many batches may wait for intake.
-    fn with_room(broker: &Broker, devices: Vec<Device>, room: usize) -> Self {
-        let (out, batches) = mpsc::channel(room);
-        let stop = CancellationToken::new();
-        let metrics = Metrics::new();
-        let site = Arc::new(Site { gateway: "cp-017".into(), ..Site::default() });
-        let context = Context::new(site, out, stop.clone(), metrics.clone());
-        let settings = Settings {
-            host: "127.0.0.1".into(),
-            port: broker.port,
-            client_id: None,
-            login: None,
-            timeout: Duration::from_secs(2),
-            version: Default::default(),
-            tls: None,
-            devices,
-        };
-        let task = tokio::spawn(mqtt::run("broker".into(), settings, context));
-        Self { batches, stop, metrics, task }
-    }
-
-    /// The next batch that `wanted` likes; what comes before it is passed over.
-    async fn until(&mut self, what: &str, wanted: impl Fn(&Batch) -> bool) -> Batch {
-        let search = async {
-            loop {
-                let batch = self.batches.recv().await.expect("the channel runs");
-                if wanted(&batch) {
-                    return batch;
-                }
-            }
-        };
-        tokio::time::timeout(DEADLINE, search).await.unwrap_or_else(|_| panic!("never came: {what}"))
-    }
-
-    /// So many messages, taken by intake or not.
-    async fn has_received(&self, messages: usize) {
-        let counted = format!(r#"requests_total{{channel="broker",outcome="ok"}} {messages}"#);
-        let deadline = Instant::now() + DEADLINE;
-        while !self.metrics.render().contains(&counted) {
-            assert!(Instant::now() < deadline, "not {messages} messages were received");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    async fn reading(&mut self, point: u32) -> Reading {
-        let batch = self.until(&format!("point {point}"), |b| of(b, point).is_some()).await;
-        of(&batch, point).unwrap().clone()
-    }
-
-    async fn end(self) {
-        self.stop.cancel();
-        tokio::time::timeout(DEADLINE, self.task).await.expect("ends when told").unwrap();
-    }
-}
 
 /// What one point was told to be, batch by batch, until `last`.
 async fn numbers(batches: &mut mpsc::Receiver<Batch>, last: f64) -> Vec<f64> {
@@ -206,37 +25,6 @@ async fn numbers(batches: &mut mpsc::Receiver<Batch>, last: f64) -> Vec<f64> {
         numbers.extend(values.filter_map(Value::number));
     }
     numbers
-}
-
-fn of(batch: &Batch, point: u32) -> Option<&Reading> {
-    batch.readings.iter().find(|r| r.point == PointId(point))
-}
-
-fn device(id: u32, topic: &str, points: Vec<Point>) -> Device {
-    Device {
-        id: DeviceId(id),
-        topic: topic.into(),
-        availability: None,
-        dialect: Default::default(),
-        points,
-        commands: vec![],
-    }
-}
-
-fn point(id: u32, json: Option<&str>) -> Point {
-    Point { id: PointId(id), topic: None, json: json.map(Into::into), transform: Transform::default() }
-}
-
-fn contact(id: u32) -> Point {
-    let map = vec![("true".to_owned(), "closed".to_owned()), ("false".to_owned(), "open".to_owned())];
-    Point { transform: Transform { map, ..Transform::default() }, ..point(id, Some("/contact")) }
-}
-
-fn offline(batch: &Batch) -> Option<&str> {
-    match &batch.life {
-        Some(Life::Offline { why }) => Some(why),
-        _ => None,
-    }
 }
 
 #[tokio::test]

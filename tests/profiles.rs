@@ -320,11 +320,11 @@ fn a_chinese_meter_is_asked_for_what_the_standard_prints() {
     let site = &loaded.gateway.site;
     let items = |device: &str| {
         let id: DeviceId = site.device_named(device).unwrap();
-        let boards = loaded.gateway.channels.iter().filter_map(|channel| match &channel.kind {
+        let mut boards = loaded.gateway.channels.iter().filter_map(|channel| match &channel.kind {
             Kind::Serial(settings) => settings.boards.iter().find(|board| board.id == id),
             _ => None,
         });
-        match &boards.last().unwrap().kind {
+        match &boards.next().unwrap().kind {
             serial::Kind::Meter(meter) => meter.clone(),
             serial::Kind::Locker(_) => panic!(),
         }
@@ -340,4 +340,26 @@ fn a_chinese_meter_is_asked_for_what_the_standard_prints() {
         serial::Metering::Cjt188 { address: None, kind: 0x10, order: serial::ItemOrder::LowFirst }
     );
     assert_eq!(cjt.points.len(), 3);
+}
+
+// ---------------------------------------------------------------------------------------------- the command
+
+fn gatehouse(arguments: &[&str]) -> (bool, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gatehouse"));
+    let output = command.args(arguments).env("COLUMNS", "160").output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_command_lists_them_by_kind_and_prints_one_to_learn_from() {
+    let (fine, list) = gatehouse(&["profiles"]);
+    assert!(fine);
+    assert_eq!(list.lines().count(), PROFILES.len() + 1);
+    let line = |name: &str| list.lines().find(|line| line.split_whitespace().nth(1) == Some(name)).unwrap();
+    assert!(line("dlt645").starts_with("meter") && line("dlt645").contains("yes"), "{list}");
+    assert!(line("sdm120").contains("no") && line("sdm120").contains("Eastron SDM120"), "{list}");
+    let (fine, one) = gatehouse(&["profiles", "sdm120"]);
+    assert!(fine);
+    assert_eq!(one, include_str!("../config/profiles/sdm120.toml"));
+    assert!(!gatehouse(&["profiles", "sdm121"]).0);
 }

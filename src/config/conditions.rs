@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::devices::Installed;
+use super::installed::Installed;
 use super::kinds::{Pair, millis, wrong};
 use super::mistakes::{Report, Spot, did_you_mean, listed};
 use super::rules::{DELAY_MAX, SILENT_MIN};

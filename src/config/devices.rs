@@ -1,63 +1,26 @@
 //! `[[device]]`: gives every device and point its number in the site, and hangs each device on its channel.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::channels::{self, Channel, Type};
-use super::commands::Permit;
 use super::hang::{self, Numbers, fits};
+use super::installed::{Installed, Words};
 use super::mistakes::{Report, Spot};
 use super::names::{Names, title};
 use super::points::{self, Means};
-use super::profiles::Known;
+use super::profiles::{BUILT_IN as PROFILES, Known};
 use super::section::Section;
 use super::tree::Table;
-use crate::access::Bank;
 use crate::field::Kind;
-use crate::field::profile::{Point, Shape};
-use crate::reading::{self, DeviceId, PointId};
+use crate::field::profile::Point;
+use crate::reading::{self, DeviceId};
 
 pub const DEVICES_MAX: usize = 4096;
 /// Points of the whole gateway.
 pub const POINTS_MAX: usize = 32_768;
-/// The last words of `access.*`.
-const ACCESS_WORDS: [&str; 10] =
-    ["card", "keypad", "granted", "denied", "opened", "closed", "forced", "held", "exit", "tamper"];
-/// The last words of `locker.*`.
-const LOCKER_WORDS: [&str; 7] =
-    ["opened", "closed", "deposited", "collected", "unexpected", "jammed", "overdue"];
-
-/// All devices and points, in the order of the configuration; momentary points behind the others.
-#[derive(Debug, Default)]
-pub(super) struct Installed<'a> {
-    pub devices: Vec<reading::Device>,
-    pub points: Vec<reading::Point>,
-    /// Of each point, what its values look like.
-    pub shapes: Vec<Shape>,
-    /// How often each device is asked; `None`: it speaks by itself.
-    pub polls: Vec<Option<Duration>>,
-    /// What each device itself says of the built-in `device-silent`.
-    pub silent: Vec<Option<bool>>,
-    /// Of each device, what its events are of.
-    pub words: Vec<Option<Words>>,
-    /// Rules that a profile suggests and a device has turned on.
-    pub suggested: Vec<(DeviceId, &'a Table)>,
-    /// Devices whose points could not be told: no complaint that a rule finds none.
-    pub unsure: Vec<Arc<str>>,
-    pub permits: Vec<Permit>,
-    pub banks: Vec<Bank>,
-    /// The first device that tells who came and went, and where it stands.
-    pub people: Option<(Arc<str>, Spot)>,
-}
-
-/// What a device's events are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Words {
-    Access,
-    Locker,
-}
 
 /// Reads the devices one after the other.
 #[derive(Debug)]
@@ -98,34 +61,6 @@ pub(super) fn devices<'a>(
     }
     installer.installed.momentary();
     installer.installed
-}
-
-impl Installed<'_> {
-    /// `<device>.access` and `<device>.locker`, so that rules can stand on what happens.
-    fn momentary(&mut self) {
-        for number in 0..self.devices.len() {
-            let Some(words) = self.words[number] else { continue };
-            let name = match words {
-                Words::Access => "access",
-                Words::Locker => "locker",
-            };
-            let id = format!("{}.{name}", self.devices[number].id);
-            self.devices[number].words = Some(self.happens(id, DeviceId(number as u32), words));
-        }
-    }
-
-    /// A momentary point behind all the others.
-    pub fn happens(&mut self, id: String, device: DeviceId, words: Words) -> PointId {
-        let number = PointId(self.points.len() as u32);
-        let id = id.into();
-        self.points.push(reading::Point { id, device, unit: None, range: None, deadband: 0.0 });
-        let words = match words {
-            Words::Access => ACCESS_WORDS.as_slice(),
-            Words::Locker => LOCKER_WORDS.as_slice(),
-        };
-        self.shapes.push(Shape::Words(words.iter().map(|word| (*word).to_owned()).collect()));
-        number
-    }
 }
 
 impl<'a> Installer<'a> {
@@ -199,7 +134,9 @@ impl<'a> Installer<'a> {
         let told = section.take::<String>("profile")?;
         let known = self.profiles.get(&told.value);
         if known.is_none() {
-            let there_is: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
+            let built_in = PROFILES.iter().map(|(name, _)| *name);
+            let there_is: BTreeSet<&str> = self.profiles.keys().map(String::as_str).chain(built_in).collect();
+            let there_is: Vec<&str> = there_is.into_iter().collect();
             let what = format!("{} has the unknown profile `{}`", section.name, told.value);
             self.report.unknown(told.spot, &told.value, what, &there_is);
             self.installed.unsure.push(id.clone());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commands::Permit;
-use super::devices::{Installed, Words};
+use super::installed::{Installed, Words};
 use super::kinds::{Texts, millis};
 use super::mistakes::{Report, Spot, did_you_mean};
 use super::names::{Names, title};

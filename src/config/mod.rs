@@ -18,6 +18,7 @@ mod doors;
 mod files;
 mod hang;
 mod hush;
+mod installed;
 mod items;
 mod kinds;
 pub mod last_good;
@@ -25,6 +26,7 @@ mod messages;
 mod mistakes;
 mod names;
 mod points;
+mod privacy;
 mod profiles;
 mod registers;
 mod rules;
@@ -159,7 +161,7 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
     let commands = doors::allowed(permits, &installed, &doors, &watched, report);
     let mut rules = rules::rules(&section.tables("rule"), &installed, report);
     rules.extend(rules::built_in(section.table("builtin"), &installed, report));
-    let pseudonyms = services::privacy(section.table("privacy"), installed.people.take(), report);
+    let pseudonyms = privacy::privacy(section.table("privacy"), installed.people.take(), report);
     let gateway = Gateway {
         locale: about.locale,
         store: services::store(section.table("store").unwrap_or(&nothing), about.data_dir, report),
@@ -205,7 +207,9 @@ fn tables(own: usize, report: &Report<'_>) -> (Table, BTreeMap<String, Table>) {
             None => tree::merge(&mut root, table, report),
         }
     }
-    for (file, (name, _)) in (own..).zip(PROFILES) {
+    // Only those that may be meant: there are many, and reading them takes longer than all the rest.
+    let named = |name: &str| report.sources().iter().take(own).any(|(_, text)| text.contains(name));
+    for (file, (name, _)) in (own..).zip(PROFILES).filter(|(_, (name, _))| named(name)) {
         profiles.entry((*name).to_owned()).or_insert_with(|| tree::parse(file, report));
     }
     (root, profiles)

@@ -8,7 +8,7 @@ use glob::Pattern;
 use serde_json::json;
 
 use super::conditions::{LATER, condition, deadband, suits};
-use super::devices::Installed;
+use super::installed::Installed;
 use super::kinds::{ID_MAX, Texts, human, millis, wrong};
 use super::mistakes::{Report, Spot, did_you_mean};
 use super::names::{Names, title};
@@ -77,6 +77,8 @@ fn rule(
     section.entry("id");
     let points = points(&mut section, owner, installed);
     let (condition, limit) = condition(&mut section);
+    let points =
+        if matches!(condition, Condition::Silent(_)) { read(&section, points, installed) } else { points };
     let mut delay = |key, default: Millis, most| {
         section.span(key, Duration::ZERO..=most).map_or(default, |told| millis(told.value))
     };
@@ -132,6 +134,17 @@ fn points(section: &mut Section<'_>, owner: Option<&Arc<str>>, installed: &Insta
         choose(&text, *spot, section, installed, &mut chosen);
     }
     (0..).zip(chosen).filter(|(_, chosen)| *chosen).map(|(i, _)| PointId(i)).collect()
+}
+
+/// Those that are read: nothing has happened at a door for hours, and all is well.
+fn read(section: &Section<'_>, points: Vec<PointId>, installed: &Installed<'_>) -> Vec<PointId> {
+    let is_read = |point: &PointId| (point.0 as usize) < installed.measured;
+    if let Some(entry) = section.peek("silent").filter(|_| !points.is_empty() && !points.iter().any(is_read))
+    {
+        let what = format!("{}: silence says nothing of a point where things happen", section.name);
+        section.report.mistake(entry.key_spot, what, "watch a point of the device that is read");
+    }
+    points.into_iter().filter(is_read).collect()
 }
 
 fn choose(text: &str, spot: Spot, section: &Section<'_>, installed: &Installed<'_>, chosen: &mut [bool]) {

@@ -1,19 +1,17 @@
-//! The tables of the gateway itself: `[gateway]`, `[store]`, `[api]`, `[[consumer]]`, `[[sync]]`, `[levels]`, `[privacy]`.
+//! The tables of the gateway itself: `[gateway]`, `[store]`, `[api]`, `[[consumer]]`, `[[sync]]`, `[levels]`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::kinds::{Id, Size, Texts, millis, wrong};
-use super::mistakes::{Report, Spot, did_you_mean, listed};
+use super::mistakes::{Report, did_you_mean, listed};
 use super::names::{Names, title};
 use super::section::{Read, Section, Wrong};
 use super::tree::{Node, Table, Value};
 use super::{Consumer, secrets};
 use crate::event::{self, Kinds};
-use crate::pseudonym::{KEY_MIN, Pseudonyms};
 use crate::rules::Locale;
 use crate::ticket::Standard;
 use crate::web::{LISTEN_DEFAULT, Role, Token};
@@ -308,32 +306,4 @@ pub(super) fn levels(table: &Table, report: &Report<'_>) -> BTreeMap<u8, Standar
     }
     section.finish();
     levels
-}
-
-// ---------------------------------------------------------------------------------------------- [privacy]
-
-/// The key of the pseudonyms. `people`: the first device that tells who came and went, which has to have one.
-pub(super) fn privacy(
-    table: Option<&Table>,
-    people: Option<(Arc<str>, Spot)>,
-    report: &Report<'_>,
-) -> Option<Pseudonyms> {
-    let Some(table) = table else {
-        if let Some((id, spot)) = people {
-            let what = format!("device `{id}` tells who came and went, and there is no `[privacy]`");
-            let cure = "write `[privacy]` and below it `key = { credential = \"privacy-key\" }`; the journal then has pseudonyms in place of cards and people";
-            report.missing(spot, what, cure);
-        }
-        return None;
-    };
-    let mut section = Section::new(table, "`[privacy]`", report);
-    let key = secrets::require(&mut section, "key");
-    let spot = section.peek("key").map_or(section.spot(), |entry| entry.value.spot);
-    section.finish();
-    let pseudonyms = Pseudonyms::new(&key?);
-    if pseudonyms.is_none() {
-        let cure = format!("write at least {KEY_MIN} characters there, as `openssl rand -hex 32` makes them");
-        report.mistake(spot, "`key`: what stands there could be guessed", cure);
-    }
-    pseudonyms
 }

@@ -60,7 +60,7 @@ pub(super) fn port_or_server(section: &mut Section<'_>, wires: &mut Names) -> Wi
     let Some(entry) = section.entry("address") else {
         return port(section, wires);
     };
-    for key in ["port", "baud", "parity", "stop_bits"] {
+    for key in ["port", "baud", "parity", "stop_bits", "rs485"] {
         let Some(port) = section.entry(key) else { continue };
         let what = format!("`{key}` beside `address`: it goes over TCP or over a port");
         section.report.mistake(

@@ -204,6 +204,7 @@ struct Job {
 #[derive(Debug)]
 enum Idle {
     Due(usize, Instant),
+    Promised,
     Errand(Errand),
     Heard(io::Result<usize>),
 }
@@ -230,29 +231,29 @@ pub async fn run(
         units.push(Unit { id: device.id, troubles: Troubles::default() });
         turns.extend(device.rounds.into_iter().map(|round| Turn { unit, round }));
     }
-    let stop = context.stop.clone();
-    let work = async {
-        let mut poll = Poll {
-            counters: Counters::new(&context.metrics, &id),
-            id,
-            site: context.site,
-            wire,
-            link: None,
-            timeout,
-            protocol,
-            units,
-            schedule,
-            load: Load::new(turns.iter().map(|turn| turn.round.every), start),
-            turns,
-            errands: Errands::of(context.lane).await,
-            out: context.out,
-            health: Health::new(),
-            heard: Vec::new(),
-        };
-        poll.work().await
+    let Some(errands) = context.stop.run_until_cancelled(Errands::of(context.lane)).await else {
+        return;
+    };
+    let mut poll = Poll {
+        counters: Counters::new(&context.metrics, &id),
+        id,
+        site: context.site,
+        wire,
+        link: None,
+        timeout,
+        protocol,
+        units,
+        schedule,
+        load: Load::new(turns.iter().map(|turn| turn.round.every), start),
+        turns,
+        errands,
+        out: context.out,
+        health: Health::new(),
+        heard: Vec::new(),
     };
     // Closed is the end as well.
-    let _ = stop.run_until_cancelled(work).await;
+    let _ = context.stop.run_until_cancelled(poll.work()).await;
+    poll.leave().await;
 }
 
 impl<P: Ask> Poll<P> {
@@ -260,10 +261,12 @@ impl<P: Ask> Poll<P> {
         loop {
             self.run_errands().await?;
             let next = self.schedule.next();
-            if self.link.is_none() && (next.is_some() || self.protocol.listens()) {
+            let wanted = next.is_some() || self.protocol.listens() || self.protocol.due().is_some();
+            if self.link.is_none() && wanted {
                 self.open().await?;
             }
             match self.idle(next).await {
+                Idle::Promised => self.keep_promises().await,
                 Idle::Due(turn, due) => self.poll(turn, due).await?,
                 Idle::Errand(errand) => self.run_errand(errand).await?,
                 Idle::Heard(heard) => self.overheard(heard).await?,
@@ -285,6 +288,13 @@ impl<P: Ask> Poll<P> {
                 None => pending().await,
             }
         };
+        let promised = self.protocol.due();
+        let promised = async {
+            match promised {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
         let heard = async {
             match &mut self.link {
                 Some(link) if listens => Idle::Heard(link.receive(&mut self.heard).await),
@@ -293,6 +303,7 @@ impl<P: Ask> Poll<P> {
         };
         tokio::select! {
             biased;
+            () = promised => Idle::Promised,
             errand = self.errands.next() => Idle::Errand(errand),
             heard = heard => heard,
             due = due => due,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{POLL_DEFAULT, poll};
 use crate::config::commands::{Ability, permits};
-use crate::config::devices::{Draft, Installer, Words};
+use crate::config::devices::{Draft, Installer};
+use crate::config::installed::Words;
 use crate::config::points::state;
 use crate::config::secrets;
 use crate::config::section::Section;

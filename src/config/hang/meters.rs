@@ -75,22 +75,27 @@ impl<'a> Installer<'a> {
         settings: &serial::Settings,
         length: usize,
     ) -> Option<Arc<str>> {
-        let told = section.take::<Digits>("address");
-        let Some(told) = told else {
-            if section.peek("address").is_none() && !settings.boards.is_empty() {
-                let cure = format!(
-                    "write the {length} digits that are printed on it: `address = \"…\"`; alone on its line it needs none"
-                );
-                section.missing("address", cure);
+        // Where it is wrong, what is said of it is enough: it is not taken for one that answers to every address.
+        let wrong = Some("".into());
+        let Some(told) = section.take::<Digits>("address") else {
+            if section.peek("address").is_some() {
+                return wrong;
             }
-            return None;
+            if settings.boards.is_empty() {
+                return None;
+            }
+            let cure = format!(
+                "write the {length} digits that are printed on it: `address = \"…\"`; alone on its line it needs none"
+            );
+            section.missing("address", cure);
+            return wrong;
         };
         if told.value.0.len() != length {
             let what = format!("`address` has {} digits", told.value.0.len());
             let cure =
                 format!("write the {length} digits that are printed on the meter, zeros in front as well");
             self.report.mistake(told.spot, what, cure);
-            return None;
+            return wrong;
         }
         self.address_once(&told.value.0, told.spot, &draft.id, channel);
         Some(told.value.0.into())

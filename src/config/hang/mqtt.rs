@@ -1,7 +1,8 @@
 //! A device behind an MQTT broker.
 
 use crate::config::commands::{Ability, permits};
-use crate::config::devices::{Draft, Installer, Words};
+use crate::config::devices::{Draft, Installer};
+use crate::config::installed::Words;
 use crate::config::messages::Topic;
 use crate::config::points::Means;
 use crate::config::profiles::Commands;

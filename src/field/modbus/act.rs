@@ -56,19 +56,16 @@ impl Units {
             return Ok(failed("it is too much for one request"));
         }
         self.learn_echo(link, device).await?;
+        let promises = then.is_some();
+        let replaced = self.promise(device, &write, then);
         let reply = self.put(link, device, &Request::Write(write.clone())).await;
+        if matches!(reply, Ok(Reply::Exception(_)) | Err(Failure::Doubt { .. })) {
+            self.take_back(promises, replaced);
+        }
         if let Err(Failure::Doubt { .. }) = reply {
             return Ok(failed(
                 "an earlier order may still be answered; it was not sent, try again in a moment",
             ));
-        }
-        let refused = matches!(reply, Ok(Reply::Exception(_)));
-        if !refused {
-            self.pulses.retain(|pulse| pulse.device != device || !pulse.write.is_of_the_place_of(&write));
-        }
-        if let Some((after, write)) = then.filter(|_| !refused) {
-            let pauses = Backoff::new(AGAIN_FIRST, AGAIN_MOST);
-            self.pulses.push(Pulse { device, write, at: Instant::now() + after, pauses });
         }
         match reply? {
             Reply::Exception(pdu::GATEWAY_PATH_UNAVAILABLE | pdu::GATEWAY_NO_RESPONSE) => {
@@ -149,6 +146,25 @@ impl Units {
     }
 
     // --- the ends of pulses ---
+
+    /// Before the write: it may be given up on at any moment. Returns what the order takes the place of.
+    fn promise(&mut self, device: usize, write: &Write, then: Option<(Duration, Write)>) -> Vec<Pulse> {
+        let same = |pulse: &mut Pulse| pulse.device == device && pulse.write.is_of_the_place_of(write);
+        let replaced = self.pulses.extract_if(.., same).collect();
+        if let Some((after, write)) = then {
+            let pauses = Backoff::new(AGAIN_FIRST, AGAIN_MOST);
+            self.pulses.push(Pulse { device, write, at: Instant::now() + after, pauses });
+        }
+        replaced
+    }
+
+    /// Nothing was begun.
+    fn take_back(&mut self, promised: bool, replaced: Vec<Pulse>) {
+        if promised {
+            self.pulses.pop();
+        }
+        self.pulses.extend(replaced);
+    }
 
     pub(super) fn next_pulse_end(&self) -> Option<Instant> {
         self.pulses.iter().map(|pulse| pulse.at).min()

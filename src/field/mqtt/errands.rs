@@ -1,17 +1,18 @@
 //! What others want of the channel: orders, looking, seeking. It runs beside the listening and never holds it up.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::line::{Mouth, Untaken};
-use super::{Command, Settings, scan};
+use super::line::{Place, Untaken};
+use super::link::Shared;
+use super::{Command, Device, scan};
 use crate::field::{Context, Errand, Exchange, Sighting};
 use crate::order::{Deed, Done, Outcome};
-use crate::reading::Batch;
+use crate::reading::{Batch, DeviceId};
 use crate::time::now;
 
 /// How long the broker may take for one message; others wait meanwhile.
@@ -20,22 +21,18 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 pub struct Errands {
     /// The channel's name at the broker.
     id: String,
-    settings: Settings,
-    mouth: Mouth,
-    connected: Arc<AtomicBool>,
+    place: Place,
+    commands: HashMap<DeviceId, Vec<Command>>,
+    shared: Shared,
     /// One at a time.
     scan: Option<JoinHandle<()>>,
     context: Context,
 }
 
 impl Errands {
-    pub fn new(id: String, settings: Settings, mouth: Mouth, context: Context) -> Self {
-        Self { id, settings, mouth, connected: Arc::default(), scan: None, context }
-    }
-
-    /// Whether the channel is connected; who keeps the connection says so here.
-    pub fn connected(&self) -> Arc<AtomicBool> {
-        self.connected.clone()
+    pub fn new(id: String, place: Place, devices: &[Device], shared: Shared, context: Context) -> Self {
+        let commands = devices.iter().map(|device| (device.id, device.commands.clone())).collect();
+        Self { id, place, commands, shared, scan: None, context }
     }
 
     /// Ends never by itself.
@@ -45,7 +42,7 @@ impl Errands {
         while let Some(errand) = lane.recv().await {
             self.run_errand(errand).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn run_errand(&mut self, errand: Errand) {
@@ -68,7 +65,7 @@ impl Errands {
                     return;
                 }
                 let id = format!("{}-scan", self.id);
-                let scan = scan::run(self.settings.clone(), id, what.timeout, found);
+                let scan = scan::run(self.place.clone(), id, what.timeout, found);
                 let stop = self.context.stop.clone();
                 self.scan = Some(tokio::spawn(async move {
                     stop.run_until_cancelled(scan).await;
@@ -84,10 +81,11 @@ impl Errands {
         if deed.until.is_some_and(|until| now() > until) {
             return Outcome::Failed { why: "it came too late".into() };
         }
-        if !self.connected.load(Ordering::Relaxed) {
+        let mouth = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(mouth) = mouth else {
             return Outcome::Failed { why: "the broker is not there".into() };
-        }
-        match timeout(TAKEN_WITHIN, self.mouth.order(topic.clone(), payload.clone())).await {
+        };
+        match timeout(TAKEN_WITHIN, mouth.order(topic.clone(), payload.clone())).await {
             Ok(Ok(())) => Outcome::Executed {
                 what: "the broker took it; whether the device did is seen by its state".into(),
             },
@@ -100,7 +98,6 @@ impl Errands {
     }
 
     fn command(&self, deed: &Deed) -> Option<&Command> {
-        let device = self.settings.devices.iter().find(|device| device.id == deed.device)?;
-        device.commands.get(deed.nth)
+        self.commands.get(&deed.device)?.get(deed.nth)
     }
 }

@@ -230,7 +230,7 @@ impl Terminal {
     fn acknowledgement(&self, json: Option<&Json>, info: &Json) -> Option<Reply> {
         let number = text(Some(info), "RecordID")?;
         let message = text(json, "messageId").unwrap_or_else(|| number.clone());
-        Some(self.reply(json!({
+        Some(self.reply(&json!({
             "operator": "PushAck",
             "messageId": message,
             "info": { "PushAckType": 2, "SnapOrRecordID": number },
@@ -239,10 +239,10 @@ impl Terminal {
 
     fn welcome(&self) -> Reply {
         let id = self.parts().1;
-        self.reply(json!({ "operator": "Online-Ack", "info": { "facesluiceId": id, "result": "ok" } }))
+        self.reply(&json!({ "operator": "Online-Ack", "info": { "facesluiceId": id, "result": "ok" } }))
     }
 
-    fn reply(&self, payload: Json) -> Reply {
+    fn reply(&self, payload: &Json) -> Reply {
         Reply { topic: self.topic.clone(), payload: payload.to_string() }
     }
 }

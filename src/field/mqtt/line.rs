@@ -4,14 +4,14 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::{NetworkOptions, TlsConfiguration, mqttbytes};
+use rumqttc::{NetworkOptions, TlsConfiguration};
 
-use super::{Settings, Version, tls};
+use super::{Settings, Version, session, tls, why};
 
 /// A larger packet ends the connection: no device says so much, but a bridge's list of all its devices may. A broker that
 /// speaks MQTT 5 is told and keeps it to itself.
 pub const PACKET_MAX: u32 = 4 * MIB;
-const MIB: u32 = 1024 * 1024;
+pub const MIB: u32 = 1024 * 1024;
 /// So many packets are read at once. All they ask for in acknowledgements goes out before the next are read.
 pub const READ_AT_ONCE: usize = 32;
 /// What may wait to be sent: the acknowledgements of one reading, an answer to each (face terminals), one subscription,
@@ -35,6 +35,7 @@ pub enum Ear {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Word {
     Greeting,
     Message(Mail),
@@ -78,33 +79,51 @@ macro_rules! either {
     };
 }
 
-/// An error says why nothing can be reached this way, for people.
-pub fn open(settings: &Settings, id: &str, session: Session) -> Result<(Mouth, Ear), String> {
-    let security = settings.tls.as_ref().map(tls::client).transpose()?;
-    let security = security.map(|config| TlsConfiguration::Rustls(Arc::new(config)));
-    let mut network = NetworkOptions::new();
-    network.set_connection_timeout(settings.timeout.as_secs().max(1)).set_tcp_nodelay(true);
-    Ok(match settings.version {
-        Version::V311 => v311(settings, id, session, security, network),
-        Version::V5 => v5(settings, id, session, security, network),
-    })
+/// A broker and how it is reached.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Without its devices.
+    pub settings: Settings,
+    security: Option<TlsConfiguration>,
+}
+
+impl Place {
+    /// An error says for people why nothing can be reached this way.
+    pub fn new(settings: &Settings) -> Result<Self, String> {
+        let security = settings.tls.as_ref().map(tls::client).transpose()?;
+        let security = security.map(|config| TlsConfiguration::Rustls(Arc::new(config)));
+        Ok(Self { settings: Settings { devices: Vec::new(), ..settings.clone() }, security })
+    }
+
+    /// A connection that knows nothing of an earlier one: what that one had still to say is not said any more. (An order that
+    /// comes after its hour opens a door for nobody.) It connects when it is listened to.
+    pub fn open(&self, id: &str, kept: Session) -> (Mouth, Ear) {
+        let settings = &self.settings;
+        let mut network = NetworkOptions::new();
+        network.set_connection_timeout(settings.timeout.as_secs().max(1)).set_tcp_nodelay(true);
+        let security = self.security.clone();
+        match settings.version {
+            Version::V311 => v311(settings, id, kept, security, network),
+            Version::V5 => v5(settings, id, kept, security, network),
+        }
+    }
 }
 
 fn v311(
     settings: &Settings,
     id: &str,
-    session: Session,
+    kept: Session,
     security: Option<TlsConfiguration>,
     network: NetworkOptions,
 ) -> (Mouth, Ear) {
     use rumqttc::{AckMode, AsyncClient, MqttOptions, Transport};
     let mut options = MqttOptions::new(id, (settings.host.clone(), settings.port));
     options
-        .set_clean_session(session == Session::Passing)
+        .set_clean_session(kept == Session::Passing)
         .set_keep_alive(KEEP_ALIVE_SECONDS)
         .set_max_packet_size(PACKET_MAX as usize, PACKET_MAX as usize)
         .set_read_batch_size(READ_AT_ONCE);
-    if session == Session::Kept {
+    if kept == Session::Kept {
         options.set_ack_mode(AckMode::Manual);
     }
     if let Some((user, password)) = &settings.login {
@@ -121,23 +140,24 @@ fn v311(
 fn v5(
     settings: &Settings,
     id: &str,
-    session: Session,
+    kept: Session,
     security: Option<TlsConfiguration>,
     network: NetworkOptions,
 ) -> (Mouth, Ear) {
-    use rumqttc_v5::{AckMode, AsyncClient, BrokerSessionResumePolicy, MqttOptions, Transport};
+    use rumqttc_v5::{AckMode, AsyncClient, MqttOptions, Transport};
     let mut options = MqttOptions::new(id, (settings.host.clone(), settings.port));
     options
-        .set_clean_start(session == Session::Passing)
-        // The broker's session is older than this process; what it holds for us is why it is there.
-        .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+        .set_clean_start(kept == Session::Passing)
         .set_keep_alive(KEEP_ALIVE_SECONDS)
         .set_max_packet_size(Some(PACKET_MAX))
         .set_read_batch_size(READ_AT_ONCE)
         .set_connect_timeout(settings.timeout.max(Duration::from_secs(1)))
         .set_network_options(network);
-    if session == Session::Kept {
-        options.set_ack_mode(AckMode::Manual).set_session_expiry_interval(Some(SESSION_SECONDS));
+    if kept == Session::Kept {
+        options
+            .set_ack_mode(AckMode::Manual)
+            .set_session_expiry_interval(Some(SESSION_SECONDS))
+            .set_session_store(session::Empty { expiry_seconds: SESSION_SECONDS });
     }
     if let Some((user, password)) = &settings.login {
         options.set_credentials(user, password.reveal().to_owned());
@@ -181,18 +201,17 @@ impl Mouth {
 
     /// Until the broker has taken it.
     pub async fn order(&self, topic: String, payload: String) -> Result<(), Untaken> {
-        let never = |error: &dyn std::error::Error| Untaken::Never(error.to_string());
+        // Its own words would show the message.
+        let never = || Untaken::Never("its topic is no topic, or too much waits to be sent".into());
         match self {
             Self::V311(client) => {
                 let options = rumqttc::PublishOptions::at_least_once();
-                let notice =
-                    client.try_publish_tracked(topic, payload, options).map_err(|error| never(&error))?;
+                let notice = client.try_publish_tracked(topic, payload, options).map_err(|_| never())?;
                 notice.wait_async().await.map(drop).map_err(|_| Untaken::Perhaps)
             }
             Self::V5(client) => {
                 let options = rumqttc_v5::PublishOptions::at_least_once();
-                let notice =
-                    client.try_publish_tracked(topic, payload, options).map_err(|error| never(&error))?;
+                let notice = client.try_publish_tracked(topic, payload, options).map_err(|_| never())?;
                 use rumqttc_v5::{PublishNoticeError, PublishResult};
                 match notice.wait_async().await {
                     Ok(PublishResult::Qos1(ack)) => refusal(ack.reason),
@@ -247,7 +266,7 @@ impl Ear {
                 _ => Word::Other,
             }),
             Ok(_) => Ok(Word::Other),
-            Err(error) => Err(why(&error)),
+            Err(error) => Err(why::why(&error)),
         })
     }
 
@@ -261,14 +280,6 @@ impl Ear {
             })
             .collect()
         })
-    }
-
-    /// After a break: what was to be sent is not sent any more. An order that comes after its hour opens a door for nobody.
-    pub fn clean(&mut self) {
-        either!(self, mqtt, events => {
-            events.clean();
-            events.drain_pending_as_failed(mqtt::NoticeFailureReason::SessionReset);
-        });
     }
 
     pub fn is_connected(&self) -> bool {
@@ -300,53 +311,4 @@ impl From<rumqttc_v5::Publish> for Mail {
     fn from(publish: rumqttc_v5::Publish) -> Self {
         Self::V5(publish)
     }
-}
-
-// ---------------------------------------------------------------------------------------------- errors
-
-/// Why a connection broke or never was, for people: the cause, and the cure where it is known.
-fn why(error: &(impl std::error::Error + 'static)) -> String {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(this) = cause {
-        if let Some(told) = told(this) {
-            return told;
-        }
-        cause = this.source();
-    }
-    error.to_string()
-}
-
-fn told(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(rumqttc::StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(bytes))) =
-        cause.downcast_ref()
-    {
-        return Some(format!(
-            "it sends a message of {bytes} bytes, and more than {} MiB are not taken; narrow the topics of this \
-             channel so that it is not among them, or speak MQTT 5, which lets the broker leave it out",
-            PACKET_MAX / MIB
-        ));
-    }
-    if refuses_login(cause) {
-        return Some(
-            "it refuses our login; look at `username` and `password`, and at who may connect there".into(),
-        );
-    }
-    let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    let of_tls =
-        inner.and_then(|inner| inner.downcast_ref()).or_else(|| cause.downcast_ref::<rustls::Error>());
-    of_tls.map(tls::words)
-}
-
-fn refuses_login(cause: &(dyn std::error::Error + 'static)) -> bool {
-    use rumqttc::{ConnectReturnCode as Code, ConnectionError};
-    use rumqttc_v5::{ConnectReturnCode as CodeV5, ConnectionError as ErrorV5, StateError as StateV5};
-    if let Some(ConnectionError::ConnectionRefused(code)) = cause.downcast_ref() {
-        return matches!(code, Code::BadUserNamePassword | Code::NotAuthorized);
-    }
-    let code = match (cause.downcast_ref(), cause.downcast_ref()) {
-        (Some(ErrorV5::ConnectionRefused(code)), _) => code,
-        (_, Some(StateV5::ConnFail { reason })) => reason,
-        _ => return false,
-    };
-    matches!(code, CodeV5::BadUserNamePassword | CodeV5::NotAuthorized)
 }

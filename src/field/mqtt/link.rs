@@ -1,15 +1,14 @@
 //! Keeps the channel's connection: connects, subscribes, hands on what is heard, acknowledges it, and takes leave.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::SendError;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::inbox::{Heard, Inbox, Message};
-use super::line::{Ear, Mail, Mouth, Word};
+use super::line::{Ear, Mail, Mouth, Place, Session, Word};
 use super::{Settings, topic};
 use crate::backoff::Backoff;
 use crate::field::Context;
@@ -25,14 +24,19 @@ const STOOD: Duration = Duration::from_secs(5);
 const LAST_BATCHES: Duration = Duration::from_millis(400);
 const GOODBYE: Duration = Duration::from_millis(400);
 
+/// The mouth for others who want to say something; `None` while there is no connection.
+pub type Shared = Arc<Mutex<Option<Mouth>>>;
+
 pub struct Link {
     channel: Arc<str>,
     broker: String,
     timeout: Duration,
+    /// Its name at the broker.
+    id: String,
+    place: Place,
     mouth: Mouth,
     ear: Ear,
-    /// Read by those who want to say something.
-    connected: Arc<AtomicBool>,
+    shared: Shared,
     inbox: Inbox,
     /// When time was last counted for those who have to speak by themselves.
     heard_at: Instant,
@@ -42,15 +46,17 @@ pub struct Link {
 impl Link {
     pub fn new(
         channel: Arc<str>,
-        settings: Settings,
-        (mouth, ear): (Mouth, Ear),
-        connected: Arc<AtomicBool>,
+        id: String,
+        place: Place,
+        inbox: Inbox,
+        shared: Shared,
         context: Context,
     ) -> Self {
-        let broker = format!("{}:{}", settings.host, settings.port);
-        let inbox = Inbox::new(settings.devices, context.pseudonyms.as_ref());
-        let timeout = settings.timeout;
-        Self { channel, broker, timeout, mouth, ear, connected, inbox, heard_at: Instant::now(), context }
+        let broker = format!("{}:{}", place.settings.host, place.settings.port);
+        let (mouth, ear) = place.open(&id, Session::Kept);
+        let timeout = place.settings.timeout;
+        let heard_at = Instant::now();
+        Self { channel, broker, timeout, id, place, mouth, ear, shared, inbox, heard_at, context }
     }
 
     /// Until it has to stop.
@@ -80,6 +86,7 @@ impl Link {
                 Err(why) => format!("broker {} is not there: {why}", self.broker),
             };
             self.count("broken");
+            (self.mouth, self.ear) = self.place.open(&self.id, Session::Kept);
             if !logged {
                 logged = true;
                 tracing::warn!(channel = &*self.channel, why, "the broker is gone, its devices are offline");
@@ -98,14 +105,14 @@ impl Link {
         // Without a connection it does nothing but connect, and its first word is the greeting.
         match timeout(self.timeout, self.ear.next()).await {
             Ok(Ok(Word::Greeting)) => {}
-            Ok(Ok(other)) => return Err(format!("expected its greeting, got {other:?}")),
+            Ok(Ok(_)) => return Err("it says something else before its greeting".into()),
             Ok(Err(why)) => return Err(why),
             Err(_) => return Err(format!("no connection within {:?}", self.timeout)),
         }
         let filters = self.inbox.filters().into_iter().filter(|filter| topic::is_filter(filter));
         self.mouth.subscribe(filters, true)?;
         self.heard_at = Instant::now();
-        self.connected.store(true, Ordering::Relaxed);
+        self.share(Some(self.mouth.clone()));
         tracing::info!(channel = &*self.channel, broker = self.broker, "connected to the broker");
         Ok(())
     }
@@ -122,11 +129,9 @@ impl Link {
                 },
                 Err(why) => why,
             };
-            self.connected.store(false, Ordering::Relaxed);
+            self.share(None);
             // What was received before it broke. It can no longer be acknowledged, so it may come twice.
-            let rest = self.ear.rest();
-            self.ear.clean();
-            for mail in rest {
+            for mail in self.ear.rest() {
                 let heard = self.heard(&mail);
                 self.hand_on(heard.batches).await;
             }
@@ -208,6 +213,10 @@ impl Link {
         if self.mouth.part() {
             let _ = timeout(GOODBYE, async { while self.ear.next().await.is_ok() {} }).await;
         }
+    }
+
+    fn share(&self, mouth: Option<Mouth>) {
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = mouth;
     }
 
     fn count(&self, outcome: &'static str) {

@@ -15,8 +15,10 @@ mod milesight;
 mod payload;
 mod scan;
 mod seen;
+mod session;
 mod tls;
 pub mod topic;
+mod why;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +28,9 @@ use super::decode::Transform;
 use crate::reading::{DeviceId, PointId};
 use crate::secret::Secret;
 use errands::Errands;
-use link::Link;
+use inbox::Inbox;
+use line::Place;
+use link::{Link, Shared};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -115,10 +119,14 @@ pub struct Point {
 pub async fn run(channel: Arc<str>, settings: Settings, context: Context) {
     let id = settings.client_id.clone().filter(|id| !id.is_empty());
     let id = id.unwrap_or_else(|| format!("gatehouse-{}-{channel}", context.site.gateway));
-    match line::open(&settings, &id, line::Session::Kept) {
-        Ok((mouth, ear)) => {
-            let mut errands = Errands::new(id, settings.clone(), mouth.clone(), context.clone());
-            let mut link = Link::new(channel, settings, (mouth, ear), errands.connected(), context);
+    match Place::new(&settings) {
+        Ok(place) => {
+            let shared = Shared::default();
+            let devices = &settings.devices;
+            let mut errands =
+                Errands::new(id.clone(), place.clone(), devices, shared.clone(), context.clone());
+            let inbox = Inbox::new(settings.devices, context.pseudonyms.as_ref());
+            let mut link = Link::new(channel, id, place, inbox, shared, context);
             // Both in one task: what the one knows of the connection holds while the other speaks.
             tokio::select! {
                 () = link.run() => {}

@@ -7,8 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, timeout_at};
 
-use super::Settings;
-use super::line::{self, Ear, Session, Word};
+use super::line::{Ear, Place, Session, Word};
 use crate::field::Sighting;
 
 /// Retained messages come at once, a sensor behind a bridge every some seconds while someone tries it.
@@ -18,11 +17,11 @@ const TOPICS_MOST: usize = 500;
 const TOPIC_CHARS: usize = 200;
 
 /// Ends after a while, with many topics, or when nobody wants to know any more.
-pub async fn run(settings: Settings, id: String, time: Duration, found: Sender<Sighting>) {
+pub async fn run(place: Place, id: String, time: Duration, found: Sender<Sighting>) {
     let wanted = found.clone();
     tokio::select! {
         () = wanted.closed() => {}
-        trouble = seek(settings, id, time.max(LISTEN), &found) => {
+        trouble = seek(&place, &id, time.max(LISTEN), &found) => {
             if let Err(trouble) = trouble {
                 let _ = found.send(Sighting::Trouble(trouble)).await;
             }
@@ -30,19 +29,14 @@ pub async fn run(settings: Settings, id: String, time: Duration, found: Sender<S
     }
 }
 
-async fn seek(
-    settings: Settings,
-    id: String,
-    time: Duration,
-    found: &Sender<Sighting>,
-) -> Result<(), String> {
-    let (mouth, mut ear) = line::open(&settings, &id, Session::Passing)?;
-    let end = Instant::now() + settings.timeout;
+async fn seek(place: &Place, id: &str, time: Duration, found: &Sender<Sighting>) -> Result<(), String> {
+    let (mouth, mut ear) = place.open(id, Session::Passing);
+    let end = Instant::now() + place.settings.timeout;
     match timeout_at(end, ear.next()).await {
         Ok(Ok(Word::Greeting)) => {}
         Ok(Ok(_)) => return Err("the broker does not greet".into()),
         Ok(Err(why)) => return Err(format!("the broker is not there: {why}")),
-        Err(_) => return Err(format!("no connection within {:?}", settings.timeout)),
+        Err(_) => return Err(format!("no connection within {:?}", place.settings.timeout)),
     }
     // `#` leaves out what begins with `$`.
     mouth.subscribe(std::iter::once("#".to_owned()), false)?;

@@ -1,10 +1,10 @@
-//! TLS to a broker: whom we trust, who we are, and what its errors mean to people.
+//! TLS to a broker: whom we trust, and who we are.
 
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::Tls;
 
@@ -47,47 +47,4 @@ fn certificates(pem: &str, key: &str) -> Result<Vec<CertificateDer<'static>>, St
         .ok()
         .filter(|chain| !chain.is_empty())
         .ok_or_else(|| format!("there is no certificate in `{key}`; it has to be PEM"))
-}
-
-/// Cause and cure.
-pub fn words(error: &rustls::Error) -> String {
-    use CertificateError as Bad;
-    match error {
-        rustls::Error::InvalidCertificate(bad) => match bad {
-            Bad::UnknownIssuer => {
-                "nobody whom we trust has signed its certificate; name the CA that has with `ca`".into()
-            }
-            Bad::Expired | Bad::ExpiredContext { .. } => {
-                "its certificate has expired; renew it there, or set this machine's clock".into()
-            }
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-                "its certificate is not valid yet; set this machine's clock".into()
-            }
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-                "its certificate is for another name; write the name that is in it into `url`".into()
-            }
-            other => format!("its certificate cannot be believed: {other}"),
-        },
-        rustls::Error::AlertReceived(alert) => match alert {
-            AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
-                "it asks for a certificate of ours; name one with `cert` and `key`".into()
-            }
-            AlertDescription::UnknownCA
-            | AlertDescription::BadCertificate
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::DecryptError
-            | AlertDescription::AccessDenied => {
-                "it does not accept our certificate; look at `cert`, and at the CA that the broker trusts"
-                    .into()
-            }
-            AlertDescription::CertificateExpired => {
-                "it says that our certificate has expired; renew what `cert` names".into()
-            }
-            other => format!("it refuses TLS ({other:?})"),
-        },
-        rustls::Error::InvalidMessage(_) => {
-            "it does not speak TLS there; write `mqtt://`, or the port of its TLS listener".into()
-        }
-        other => format!("TLS: {other}"),
-    }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tokio::sync::{OwnedMutexGuard, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Ask, Closed, Failure, Poll};
 use crate::field::profile::Line;
@@ -24,6 +24,9 @@ pub(super) struct Errands {
 
 /// A scan tells how far it is after so many addresses.
 const PROGRESS_EVERY: u32 = 8;
+/// When the daemon ends, what was promised may take so long, and so many transactions.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+const LEAVE_MOST: usize = 32;
 /// A technician who does not take what is found for so long is gone.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
@@ -78,8 +81,9 @@ fn trouble(why: &str) -> Exchange {
 }
 
 impl<P: Ask> Poll<P> {
-    /// All that wait.
+    /// All that wait, after what was promised: that ends something which is on.
     pub(super) async fn run_errands(&mut self) -> Result<(), Closed> {
+        self.keep_promises().await;
         while let Some(errand) = self.errands.waiting() {
             self.run_errand(errand).await?;
         }
@@ -91,6 +95,36 @@ impl<P: Ask> Poll<P> {
             Errand::Scan { what, found } => self.scan(&what, &found).await,
             errand => self.run_short(errand).await,
         }
+    }
+
+    /// What the protocol has promised and is due.
+    pub(super) async fn keep_promises(&mut self) {
+        while self.protocol.due().is_some_and(|at| at <= Instant::now())
+            && let Some(link) = &mut self.link
+        {
+            if let Err(failure) = self.protocol.settle(link, Instant::now()).await {
+                self.drop_if_broken(&failure);
+            }
+        }
+    }
+
+    /// The daemon ends, and what is promised would not be done any more: it is done now.
+    pub(super) async fn leave(&mut self) {
+        let all = async {
+            for _ in 0..LEAVE_MOST {
+                let Some(at) = self.protocol.due() else { return };
+                if self.link.is_none() && self.connect().await.is_err() {
+                    return;
+                }
+                let Some(link) = &mut self.link else { return };
+                match self.protocol.settle(link, at).await {
+                    Ok(()) => {}
+                    Err(Failure::Doubt { until }) => sleep_until(until).await,
+                    Err(failure) => self.drop_if_broken(&failure),
+                }
+            }
+        };
+        let _ = timeout(LEAVE_WITHIN, all).await; // what cannot be done by then is left
     }
 
     async fn run_short(&mut self, errand: Errand) -> Result<(), Closed> {

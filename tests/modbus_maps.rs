@@ -1,0 +1,243 @@
+//! What stands in a map of registers, against pymodbus: a bad address among good ones, values that others say how to
+//! read, several units of which one is dead, several questions under way; and what a technician is shown.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod modbus_bench;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gatehouse::field::decode::{Order, Transform, Type};
+use gatehouse::field::modbus::{By, Device, Framing, Merge, Point, Settings, Table};
+use gatehouse::field::{Scan, Sighting};
+use gatehouse::reading::{Batch, DeviceId, Life, PointId, Quality, Reason, Value};
+use modbus_bench::{Running, free_port, line, pymodbus, serial, tcp};
+
+const TIMEOUT: Duration = Duration::from_millis(1000);
+const POLL: Duration = Duration::from_millis(200);
+
+fn point(id: u32, register: u16, kind: Type) -> Point {
+    Point::new(PointId(id), Table::Holding, register, kind)
+}
+
+fn device(unit: u8, points: Vec<Point>) -> Device {
+    Device::new(DeviceId(unit.into()), unit, POLL, points)
+}
+
+/// What each point reads, or why it is bad.
+fn told(batch: &Batch) -> BTreeMap<u32, Result<Value, Reason>> {
+    let one = |r: &gatehouse::reading::Reading| (r.point.0, r.value.clone().ok_or_else(|| r.reason.unwrap()));
+    batch.readings.iter().map(one).collect()
+}
+
+fn requests(running: &Running, outcome: &str) -> u64 {
+    let text = running.metrics.render();
+    let line = text.lines().find(|l| l.contains("requests") && l.contains(&format!("\"{outcome}\"")));
+    line.and_then(|l| l.rsplit(' ').next()).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Registers 25 to 99 are not there.
+fn with_a_bad_address() -> Device {
+    let points = vec![
+        point(0, 0, Type::U16),
+        point(1, 1, Type::I16),
+        point(2, 14, Type::F32),
+        point(3, 30, Type::U16),
+        point(4, 40, Type::U32),
+        point(5, 107, Type::Bool),
+    ];
+    Device { merge: Merge { max_gap: 100, ..Merge::default() }, ..device(7, points) }
+}
+
+async fn loses_only_what_is_not_there(mut running: Running) {
+    for _ in 0..4 {
+        let batch = running.up().await;
+        assert_eq!(batch.life, Some(Life::Online));
+        let number = |v: f64| Ok(Value::Number(v));
+        assert_eq!(
+            told(&batch).into_values().collect::<Vec<_>>(),
+            [
+                number(65244.0),
+                number(-205.0),
+                number(230.2),
+                Err(Reason::DeviceError),
+                Err(Reason::DeviceError),
+                Ok(Value::Bool(true))
+            ]
+        );
+    }
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_bad_address_costs_its_own_points_and_no_others_over_tcp() {
+    let port = free_port();
+    let _server = pymodbus("tcp", &port.to_string(), &[7]);
+    let settings = Settings::new(tcp(port), Framing::Tcp, TIMEOUT, vec![with_a_bad_address()]);
+    loses_only_what_is_not_there(Running::of(settings)).await;
+}
+
+#[tokio::test]
+async fn a_bad_address_costs_its_own_points_and_no_others_over_a_serial_line() {
+    let (_line, near, far) = line().await;
+    let _server = pymodbus("rtu", &far, &[7]);
+    let settings = Settings::new(serial(&near), Framing::Rtu, TIMEOUT, vec![with_a_bad_address()]);
+    loses_only_what_is_not_there(Running::of(settings)).await;
+}
+
+/// Register 20 holds 0x8005, coil 2 is on, input 1 is on: any table may say how to read a value.
+#[tokio::test]
+async fn digits_fields_faults_and_what_says_how_to_read_a_value() {
+    let port = free_port();
+    let _server = pymodbus("tcp", &port.to_string(), &[7]);
+    let by = |unit: u16| By {
+        decimals: Some((Table::Coil, 2)),
+        unit: Some((Table::Discrete, unit, vec![(1, "m".into())])),
+    };
+    let faults = Transform { faults: vec![0x8005], ..Transform::default() };
+    let points = vec![
+        point(0, 20, Type::Bcd16),
+        point(1, 20, Type::Field { from: 0, width: 3 }),
+        point(2, 20, Type::Field { from: 15, width: 1 }),
+        Point { transform: faults, ..point(3, 20, Type::U16) },
+        Point { by: by(1), ..point(4, 1, Type::I16) },
+        Point { by: by(0), ..point(5, 1, Type::I16) },
+        point(6, 2, Type::Bcd32),
+    ];
+    let mut running = Running::of(Settings::new(tcp(port), Framing::Tcp, TIMEOUT, vec![device(7, points)]));
+    let batch = running.up().await;
+    let number = |v: f64| Ok(Value::Number(v));
+    assert_eq!(
+        told(&batch).into_values().collect::<Vec<_>>(),
+        [
+            number(8005.0),
+            number(5.0),
+            number(1.0),
+            Err(Reason::SensorFault),
+            number(-20.5),
+            Err(Reason::Unreadable), // the unit's code is 0, which nobody knows
+            Err(Reason::Unreadable), // 0xFEDCBA98 are no decimal digits
+        ]
+    );
+    let level = batch.readings.iter().find(|r| r.point == PointId(4)).unwrap();
+    assert_eq!(level.unit.as_deref(), Some("m"));
+}
+
+#[tokio::test]
+async fn points_have_periods_of_their_own() {
+    let port = free_port();
+    let _server = pymodbus("tcp", &port.to_string(), &[7]);
+    let slow = Point { poll: Some(POLL * 5), ..point(1, 1, Type::I16) };
+    let points = vec![point(0, 0, Type::U16), slow];
+    let mut running = Running::of(Settings::new(tcp(port), Framing::Tcp, TIMEOUT, vec![device(7, points)]));
+    running.up().await;
+    let mut read = [0; 2];
+    while read[1] < 4 {
+        for reading in running.next().await.readings {
+            read[reading.point.0 as usize] += u32::from(reading.quality == Quality::Good);
+        }
+    }
+    assert!((12..=28).contains(&read[0]), "{read:?}: one in five");
+}
+
+/// Six units, of which one is dead, and up to four questions under way.
+#[tokio::test]
+async fn several_questions_are_under_way_and_a_dead_unit_costs_the_others_nothing_but_time() {
+    let port = free_port();
+    let _server = pymodbus("tcp", &port.to_string(), &[1, 2, 3, 4, 5]);
+    let devices: Vec<Device> = [1, 2, 3, 9, 4, 5]
+        .map(|unit: u8| {
+            let id = u32::from(unit) * 10;
+            device(
+                unit,
+                vec![point(id, 1, Type::I16), point(id + 1, 114, Type::F32), point(id + 2, 0, Type::U16)],
+            )
+        })
+        .to_vec();
+    let mut settings = Settings::new(tcp(port), Framing::Tcp, Duration::from_millis(300), devices);
+    settings.pace.pipeline = 4;
+    let mut running = Running::of(settings);
+    let mut good: BTreeMap<DeviceId, u32> = BTreeMap::new();
+    let mut dead = false;
+    while good.len() < 5 || good.values().any(|n| *n < 10) || !dead {
+        let batch = running.next().await;
+        dead |= batch.device == DeviceId(9) && matches!(batch.life, Some(Life::Offline { .. }));
+        for reading in batch.readings.iter().filter(|r| r.quality == Quality::Good) {
+            assert_ne!(batch.device, DeviceId(9), "nobody is there");
+            assert_eq!(reading.point.0 / 10, batch.device.0);
+            match reading.point.0 % 10 {
+                0 => assert_eq!(reading.value, Some(Value::Number(-205.0))),
+                2 => assert_eq!(reading.value, Some(Value::Number(65244.0))),
+                _ => {}
+            }
+            *good.entry(batch.device).or_default() += u32::from(reading.point.0 % 10 == 0);
+        }
+    }
+    assert!(requests(&running, "ok") >= 100, "two questions a poll: {}", requests(&running, "ok"));
+}
+
+// --- for a technician ---
+
+async fn shows_a_wrong_word_order(mut running: Running, sent: &[u8], heard: &[u8]) {
+    running.up().await;
+    let shown = running.look(DeviceId(7), Some(PointId(0))).await;
+    let [exchange] = &shown[..] else { panic!("{shown:?}") };
+    assert_eq!(exchange.what, "holding registers 114–115 of unit 7");
+    assert!(exchange.sent.ends_with(sent), "{:02X?}", exchange.sent);
+    assert!(exchange.heard.ends_with(heard), "{:02X?}", exchange.heard);
+    assert_eq!(exchange.trouble, None);
+    let [seen] = &exchange.values[..] else { panic!("{exchange:?}") };
+    assert_eq!(seen.words, [0x3333, 0x4366]);
+    assert_ne!(seen.value, Ok(Value::Number(230.2)));
+    assert_eq!(seen.otherwise.first(), Some(&("CDAB".to_owned(), Value::Number(230.2))));
+
+    let all = running.look(DeviceId(7), None).await;
+    let values: usize = all.iter().map(|e| e.values.len()).sum();
+    assert_eq!((all.len(), values), (2, 2), "{all:?}");
+    let refused = all.iter().find(|e| e.trouble.is_some()).unwrap();
+    assert_eq!(refused.trouble.as_deref(), Some("exception 2: illegal data address"));
+    assert_eq!(refused.values[0].value, Err("device-error"));
+    running.end().await;
+}
+
+/// 230.2 with its words reversed, and a register that is not there.
+fn misread() -> Device {
+    device(7, vec![point(0, 114, Type::F32), Point { order: Order::Cdab, ..point(1, 5000, Type::F32) }])
+}
+
+#[tokio::test]
+async fn a_wrong_word_order_is_shown_over_tcp() {
+    let port = free_port();
+    let _server = pymodbus("tcp", &port.to_string(), &[7]);
+    let running = Running::of(Settings::new(tcp(port), Framing::Tcp, TIMEOUT, vec![misread()]));
+    let heard = [0, 7, 7, 3, 4, 0x33, 0x33, 0x43, 0x66];
+    shows_a_wrong_word_order(running, &[0, 6, 7, 3, 0, 114, 0, 2], &heard).await;
+}
+
+#[tokio::test]
+async fn a_wrong_word_order_is_shown_over_a_serial_line() {
+    let (_line, near, far) = line().await;
+    let _server = pymodbus("rtu", &far, &[7]);
+    let running = Running::of(Settings::new(serial(&near), Framing::Rtu, TIMEOUT, vec![misread()]));
+    let sent = [7, 3, 0, 114, 0, 2, 0x64, 0x76];
+    shows_a_wrong_word_order(running, &sent, &[7, 3, 4, 0x33, 0x33, 0x43, 0x66, 0xD2, 0x62]).await;
+}
+
+#[tokio::test]
+async fn a_scan_finds_who_answers_and_tells_how_far_it_is() {
+    let port = free_port();
+    let _server = pymodbus("tcp", &port.to_string(), &[2, 5, 7]);
+    let running = Running::of(Settings::new(tcp(port), Framing::Tcp, TIMEOUT, vec![misread()]));
+    let mut running = running;
+    running.up().await;
+    let what = Scan { from: 1, to: 8, lines: vec![], timeout: Duration::from_millis(250) };
+    let told = running.scan(what).await;
+    let found = |s: &Sighting| match s {
+        Sighting::Found { address, how, .. } => Some((address.clone(), how.clone())),
+        _ => None,
+    };
+    let found: Vec<_> = told.iter().filter_map(found).collect();
+    let how = "holding register 0 = 0xFEDC".to_owned();
+    assert_eq!(found, ["2", "5", "7"].map(|address| (address.to_owned(), how.clone())));
+    assert_eq!(told.last(), Some(&Sighting::Progress { done: 8, of: 8 }));
+}
