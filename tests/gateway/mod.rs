@@ -134,6 +134,13 @@ impl Gateway {
         (child.0.wait().unwrap(), asked.elapsed())
     }
 
+    /// After it has been killed, so that it can be started again.
+    pub fn stop_killed(&mut self) -> ExitStatus {
+        let mut child = Ended(self.child.take().unwrap());
+        child.wait(PATIENCE);
+        child.0.wait().unwrap()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }

@@ -41,11 +41,10 @@ pub struct Unit {
 /// What was on the bus so far.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// The least time that all answered questions, their answers and the silences after both need.
-    pub needed: Duration,
+    /// When each question began, of whom it was asked, and the least time that it, its answer and the silences after both
+    /// need; nothing where there was no answer.
+    pub asked: Vec<(Instant, u8, Duration)>,
     pub answered: BTreeMap<u8, u64>,
-    /// When each dead unit was asked.
-    pub in_vain: BTreeMap<u8, Vec<Instant>>,
     /// Frames that began too early.
     pub violations: u64,
     /// Frames that none could understand.
@@ -136,14 +135,14 @@ impl Wire {
     fn run(mut self) {
         set_timer_slack(Some(std::num::NonZeroU64::MIN)).unwrap();
         while !self.stop.load(Ordering::Relaxed) {
-            if let Some(frame) = self.question() {
-                self.answer(&frame);
+            if let Some((began, frame)) = self.question() {
+                self.answer(began, &frame);
             }
         }
     }
 
     /// The master's next frame, when it is over on the wire; `None` where there is none, or where it began too early.
-    fn question(&mut self) -> Option<Vec<u8>> {
+    fn question(&mut self) -> Option<(Instant, Vec<u8>)> {
         let mut frame = self.read(Duration::from_millis(20))?;
         let began = Instant::now();
         let free = self.over + self.silence;
@@ -164,10 +163,10 @@ impl Wire {
             tally.violations += 1;
             return None;
         }
-        Some(frame)
+        Some((began, frame))
     }
 
-    fn answer(&mut self, question: &[u8]) {
+    fn answer(&mut self, began: Instant, question: &[u8]) {
         let Some((address, pdu)) = unwrap(question) else {
             self.tally.lock().unwrap().rubbish += 1;
             return;
@@ -176,7 +175,7 @@ impl Wire {
             return;
         };
         if unit.dead {
-            self.tally.lock().unwrap().in_vain.entry(address).or_default().push(self.over);
+            self.tally.lock().unwrap().asked.push((began, address, Duration::ZERO));
             return;
         }
         if matches!(pdu[0], 5 | 6) {
@@ -186,12 +185,12 @@ impl Wire {
         }
         let answer = wrap(address, &reply(address, pdu));
         let turnaround = unit.turnaround.max(self.silence);
-        let began = self.over + turnaround;
-        self.over = began + self.character * answer.len() as u32;
-        self.deliver(&answer, began);
+        let answers = self.over + turnaround;
+        self.over = answers + self.character * answer.len() as u32;
+        self.deliver(&answer, answers);
         let mut tally = self.tally.lock().unwrap();
         let characters = (question.len() + answer.len()) as u32;
-        tally.needed += self.character * characters + turnaround + self.silence;
+        tally.asked.push((began, address, self.character * characters + turnaround + self.silence));
         *tally.answered.entry(address).or_default() += 1;
     }
 

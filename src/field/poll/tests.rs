@@ -7,7 +7,7 @@ mod line_sim;
 use std::collections::BTreeMap;
 
 use crc::{CRC_16_MODBUS, Crc};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -360,7 +360,7 @@ async fn a_port_that_is_plugged_in_again_is_found_at_once() {
 
 #[tokio::test]
 async fn a_unit_that_answers_some_questions_only_is_degraded_and_says_which() {
-    // Question 1 asks a register of a unit that is not there.
+    // Question 0 is answered, 1 is not, 2 is refused.
     #[derive(Debug)]
     struct Partly;
     impl Ask for Partly {
