@@ -429,7 +429,7 @@ fn each_row_is_told_by_each_family_as_the_tables_say() {
     let (doors, lockers) = std::thread::scope(|scope| {
         let doors = [over_mqtt, over_uhppote, over_osdp].map(|family| scope.spawn(move || family(places)));
         let lockers = scope.spawn(at_lockers);
-        (doors.map(|family| family.join()), lockers.join())
+        (doors.map(std::thread::ScopedJoinHandle::join), lockers.join())
     });
     let doors = doors.map(Result::unwrap);
     let lockers = lockers.unwrap();

@@ -136,7 +136,7 @@ impl Script<'_> {
         match step {
             "order" | "the same order" => self.post(self.family.order(self.place), None, "", 200),
             "old order" => {
-                self.post(self.family.order(self.place), Some("2026-01-01T00:00:00Z"), "-old", 410)
+                self.post(self.family.order(self.place), Some("2026-01-01T00:00:00Z"), "-old", 410);
             }
             "forbidden order" => self.post(self.family.forbidden(self.place), None, "-no", 403),
             _ => match step.strip_prefix("until ") {
