@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as Shared, OnceLock};
 use std::time::Duration;
 
 use gatehouse::field::osdp::{self, Command, Does, Reader, Settings};
@@ -75,6 +75,7 @@ struct Panel {
 
 impl Panel {
     fn start(wire: Wire, readers: Vec<Reader>) -> Self {
+        log();
         let (out, batches) = mpsc::channel(4);
         let (lane, far) = mpsc::channel(4);
         let stop = CancellationToken::new();
@@ -337,4 +338,67 @@ async fn a_search_finds_who_is_on_the_line() {
     assert_eq!(addresses.len(), 2, "{addresses:?}");
     assert_eq!((&*addresses[0].0, &*addresses[1].0), ("5", "9"));
     assert!(addresses[1].1.contains("serial number DEADBEAF"), "{addresses:?}");
+}
+
+#[tokio::test]
+async fn fifty_known_cards_a_code_and_the_key_stand_in_no_batch_and_no_log_line() {
+    let port = free_port();
+    let mut peer = Peer::start("tcp", &port.to_string(), &["5", &spec(6, KEY), &spec(7, OTHER_KEY)]);
+    let readers = vec![reader(0, 5, None), reader(1, 6, Some(KEY)), reader(2, 7, Some(KEY))];
+    let shown = format!("{readers:?}");
+    let mut panel = Panel::start(tcp(port), readers);
+    panel.offline(2).await;
+    for (device, address) in [(0, 5), (1, 6)] {
+        peer.tell(&format!("cards {address} 58400 50"));
+        assert_eq!(panel.cards(device, 50).await, called(58400, 50));
+        peer.tell(&format!("keys {address} 7391573915#"));
+        panel.until("code", |batch| !batch.happenings.is_empty()).await;
+    }
+    drop(peer);
+    panel.offline(1).await;
+    let told = format!("{shown}\n{}\n{:?}", log().text(), panel.seen);
+    assert!(told.contains("A poll failed."), "the log is heard");
+    for card in 58400..58450u32 {
+        let number = 10_000_000 + card;
+        for clear in [format!("{number}"), format!("{number:x}"), format!("{number:X}")] {
+            assert!(!told.contains(&clear), "{clear}");
+        }
+    }
+    for clear in ["7391573915", KEY, OTHER_KEY, &KEY.to_uppercase()] {
+        assert!(!told.contains(clear), "{clear}");
+    }
+}
+
+/// What is logged, at every level.
+#[derive(Clone, Default)]
+struct Log(Arc<Shared<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// Of all tests in this file; without times, whose digits could look like a card.
+fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log = Log::default();
+        let writer = log.clone();
+        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).without_time();
+        let all = all.with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::set_global_default(all).unwrap();
+        log
+    })
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
-use std::sync::{Arc, Mutex as Shared};
+use std::sync::{Arc, Mutex as Shared, OnceLock};
 use std::time::Duration;
 
 use gatehouse::field::uhppote::{self, Controller, Settings};
@@ -40,14 +40,14 @@ struct Memory {
 }
 
 impl Memory {
-    /// Type, granted, door, card, reason; so many seconds before the controller's now.
+    /// Type, granted, door, card, reason; so many minutes (BCD) before the controller's now.
     fn happen(&mut self, (kind, granted, door, card, reason): (u8, u8, u8, u32, u8), ago: u8) -> u32 {
         let index = self.events.keys().last().map_or(1, |last| last + 1);
         let mut event = [0; 20];
         event[..4].copy_from_slice(&index.to_le_bytes());
         event[4..8].copy_from_slice(&[kind, granted, door, 1]);
         event[8..12].copy_from_slice(&card.to_le_bytes());
-        // 2026-03-04 12:30:40, minutes ago
+        // The controller's clock stands at 2026-03-04 12:30:40.
         event[12..19].copy_from_slice(&[0x20, 0x26, 3, 4, 0x12, 0x30 - ago, 0x40]);
         event[19] = reason;
         self.events.insert(index, event);
@@ -109,6 +109,7 @@ struct Gate {
 
 impl Gate {
     async fn start(memory: Memory, poll: Duration) -> Self {
+        log();
         let memory = Arc::new(Shared::new(memory));
         let address = serve(memory.clone()).await;
         let listen = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -217,14 +218,14 @@ fn numbers(events: &[Happening]) -> Vec<u32> {
 async fn what_was_missed_is_fetched_in_order_and_what_happens_now_comes_by_a_call() {
     let mut memory = Memory::default();
     for nth in 0..60 {
-        memory.happen(swipe(CARD + nth), 5);
+        memory.happen(swipe(CARD + nth), 0x10);
     }
     memory.stored = 10;
     let mut site = Gate::start(memory, Duration::from_secs(20)).await;
     let missed = site.events(50).await;
     assert_eq!(numbers(&missed), (11..=60).collect::<Vec<_>>());
     assert!(missed.iter().all(|event| event.late && event.kind == Kind::Granted));
-    assert_eq!(gatehouse::time::format(missed[0].at), "2026-03-04T04:25:40.000Z");
+    assert_eq!(gatehouse::time::format(missed[0].at), "2026-03-04T04:20:40.000Z");
     assert_eq!(missed[0].who, Some(names().card(&(CARD + 10).to_string())));
     assert_eq!(missed[0].point, Some(PointId(2)));
 
@@ -250,7 +251,7 @@ async fn what_was_missed_is_fetched_in_order_and_what_happens_now_comes_by_a_cal
 async fn what_was_handed_on_is_stored_in_the_controller_and_the_past_of_a_new_one_is_not_ours() {
     let mut memory = Memory::default();
     for _ in 0..40 {
-        memory.happen(swipe(CARD), 5);
+        memory.happen(swipe(CARD), 0x10);
     }
     let mut site = Gate::start(memory, Duration::from_millis(500)).await;
     let stored = async {
@@ -347,6 +348,66 @@ async fn uhppoted_makes_our_questions_and_understands_our_fakes_answers() {
         let told = client.ask(&format!("decode {name} {}", hex(&answer)));
         assert!(told.contains(expected), "{name}: {told}");
     }
+}
+
+#[tokio::test]
+async fn fifty_known_cards_stand_in_no_batch_and_no_log_line() {
+    let mut memory = Memory { stored: 1, ..Memory::default() };
+    for nth in 0..51 {
+        memory.happen(swipe(CARD + nth), 0);
+    }
+    let mut site = Gate::start(memory, Duration::from_millis(200)).await;
+    let events = site.events(50).await;
+    site.memory().silent = true;
+    site.until(|batch| matches!(batch.life, Some(Life::Offline { .. }))).await;
+    let told = format!("{}\n{events:?}", log().text());
+    assert!(told.contains("A poll failed."), "the log is heard");
+    for card in CARD..CARD + 51 {
+        let digits = hex(&card.to_le_bytes());
+        for clear in [
+            card.to_string(),
+            digits.clone(),
+            digits.to_uppercase(),
+            format!("{card:x}"),
+            format!("{card:X}"),
+        ] {
+            assert!(!told.contains(&clear), "{clear} in {told}");
+        }
+    }
+}
+
+/// What is logged, at every level.
+#[derive(Clone, Default)]
+struct Log(Arc<Shared<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// Of all tests in this file; without times, whose digits could look like a card.
+fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log = Log::default();
+        let writer = log.clone();
+        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).without_time();
+        let all = all.with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::set_global_default(all).unwrap();
+        log
+    })
 }
 
 /// uhppoted's codec, in a process of its own.

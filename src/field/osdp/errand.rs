@@ -150,7 +150,7 @@ impl Panel {
             self.line.timeout = what.timeout;
             for address in what.from..=what.to.min(super::frame::ADDRESS_MAX) {
                 if let Some(how) = self.who(address, &wire).await {
-                    let sighting = Sighting::Found { address: address.to_string(), line: speed.clone(), how };
+                    let sighting = Sighting::Found { address: address.to_string(), line: *speed, how };
                     let _ = found.send(sighting).await;
                 }
                 done += 1;
@@ -168,7 +168,7 @@ impl Panel {
     /// `None` stands for the line as it is configured.
     fn speeds(&self, what: &Scan) -> Vec<Option<Speed>> {
         match self.line.wire {
-            Wire::Serial(_) if !what.lines.is_empty() => what.lines.iter().cloned().map(Some).collect(),
+            Wire::Serial(_) if !what.lines.is_empty() => what.lines.iter().copied().map(Some).collect(),
             _ => vec![None],
         }
     }

@@ -90,9 +90,8 @@ impl Panel {
                     Some(errand) => self.errand(errand).await?,
                     None => lane_open = false,
                 },
-                () = self.wait(next) => match next.filter(|_| self.line.is_open()) {
-                    Some(next) => self.turn(next).await?,
-                    None => {}
+                () = self.wait(next) => if let Some(next) = next.filter(|_| self.line.is_open()) {
+                    self.turn(next).await?;
                 },
             }
         }

@@ -99,7 +99,7 @@ impl Asker {
             match self.hear(until).await? {
                 None => break,
                 Some((_, packet)) if packet[1] == question[1] && !answers.contains(&packet) => {
-                    answers.push(packet)
+                    answers.push(packet);
                 }
                 Some(_) => {
                     self.counters.wrong.inc();

@@ -112,7 +112,7 @@ pub fn set_time(serial: u32, time: DateTime) -> Packet {
         time.second().unsigned_abs(),
     ];
     for (byte, part) in packet[8..15].iter_mut().zip(parts) {
-        *byte = part / 10 << 4 | part % 10;
+        *byte = ((part / 10) << 4) | (part % 10);
     }
     packet
 }

@@ -97,8 +97,9 @@ impl Desk {
                     Some(errand) => self.errand(errand).await?,
                     None => lane_open = false,
                 },
-                serial = heard(listener.as_ref()) => self.woken(serial),
                 () = until(due) => if let Some(nth) = next { self.turn(nth).await? },
+                // Last, so that a flood of calls shuts nobody out.
+                serial = heard(listener.as_ref()) => self.woken(serial),
             }
         }
     }
