@@ -54,6 +54,7 @@ pub mod metrics;
 pub mod order;
 pub mod pseudonym;
 pub mod reading;
+pub mod receipt;
 pub mod secret;
 pub mod ticket;
 pub mod time;

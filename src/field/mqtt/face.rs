@@ -71,7 +71,7 @@ impl Terminal {
         ]
     }
 
-    /// What a message says of this terminal, and what is said to it once that is taken. `None`: nothing.
+    /// What a message says of this terminal, and what is said to it once that is kept. `None`: nothing.
     pub fn take(
         &mut self,
         message: Message<'_>,
