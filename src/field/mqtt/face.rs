@@ -187,7 +187,8 @@ impl Terminal {
     /// With its time and number; `None` where it has been told before.
     fn happening(&mut self, info: &Json, number: &str, retained: bool, at: Millis) -> Option<Happening> {
         let told = text(Some(info), "time").and_then(|told| self.instant(&told));
-        let record = text(Some(info), number).filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()));
+        // A counter of its own. What is longer counts nothing: a phone number in the wrong place must not be kept.
+        let record = text(Some(info), number).and_then(|id| id.parse::<u32>().ok());
         let mut happening = Happening::new(self.device, at, Kind::Card);
         if let Some(id) = record {
             // With the time, since a terminal that is set back to its factory state counts from 1 again.
