@@ -12,14 +12,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use access_peers::{KEY, Readers, names, publish_lines};
+use access_peers::{Controller, KEY, Readers, SERIAL, names, publish_lines};
 use gateway::Gateway;
 use mosquitto::Broker;
 use serde_json::{Value as Json, json};
 
 const RECORDS: &str = "mqtt/face/1026700/Rec";
 
-fn house(broker: Option<u16>, readers: Option<u16>) -> Gateway {
+fn house(broker: Option<u16>, readers: Option<u16>, controller: Option<u16>) -> Gateway {
     let house = Gateway::new("cp-017");
     std::fs::write(house.dir().join("privacy-key"), KEY).unwrap();
     let mut rest = "[privacy]\nkey = { file = \"privacy-key\" }\n".to_owned();
@@ -51,6 +51,25 @@ fn house(broker: Option<u16>, readers: Option<u16>) -> Gateway {
             profile = "osdp-reader"
             unit    = 5
             poll    = "50ms"
+            "#
+        );
+    }
+    if let Some(port) = controller {
+        let listen = mosquitto::free_port();
+        rest += &format!(
+            r#"
+            [[channel]]
+            id      = "gates"
+            type    = "uhppote"
+            address = "127.0.0.1:{port}"
+            listen  = "127.0.0.1:{listen}"
+            [[device]]
+            id      = "gate"
+            channel = "gates"
+            profile = "uhppote"
+            serial  = {SERIAL}
+            doors   = 1
+            poll    = "100ms"
             "#
         );
     }
@@ -124,7 +143,7 @@ fn big_broker() -> Broker {
 #[test]
 fn a_thousand_records_in_one_second_are_all_in_the_journal_in_order_and_none_twice() {
     let broker = big_broker();
-    let mut house = house(Some(broker.port), None);
+    let mut house = house(Some(broker.port), None, None);
     house.start();
     subscribed(&house, &broker, 1);
     let count =
@@ -159,7 +178,7 @@ fn a_thousand_records_in_one_second_are_all_in_the_journal_in_order_and_none_twi
 #[test]
 fn of_a_thousand_records_each_is_there_once_though_the_daemon_is_killed_three_times_amid_them() {
     let broker = big_broker();
-    let mut house = house(Some(broker.port), None);
+    let mut house = house(Some(broker.port), None, None);
     house.start();
     subscribed(&house, &broker, 1);
     let mut terminal = publish_lines(broker.port, RECORDS, &records(1..=1000, 0));
@@ -185,7 +204,7 @@ fn of_a_thousand_records_each_is_there_once_though_the_daemon_is_killed_three_ti
 fn a_terminal_that_resumes_from_its_breakpoint_has_each_record_in_the_journal_once_though_the_daemon_is_killed()
  {
     let broker = big_broker();
-    let mut house = house(Some(broker.port), None);
+    let mut house = house(Some(broker.port), None, None);
     house.start();
     subscribed(&house, &broker, 1);
     let heard = Heard::start(&broker);
@@ -256,7 +275,7 @@ fn two_hundred_cards_queued_in_a_reader_are_all_in_the_journal_in_order_and_none
     let port = mosquitto::free_port();
     let mut readers = Readers::start(port, &["5"]);
     readers.tell("cards 5 1 200"); // before anybody asks
-    let mut house = house(None, Some(port));
+    let mut house = house(None, Some(port), None);
     let begun = Instant::now();
     house.start();
     let all = until_told(&house, 200);
@@ -279,7 +298,7 @@ fn a_kill_amid_two_hundred_cards_of_a_reader_costs_the_one_on_its_way_at_the_mos
     let port = mosquitto::free_port();
     let mut readers = Readers::start(port, &["5"]);
     readers.tell("cards 5 1 200");
-    let mut house = house(None, Some(port));
+    let mut house = house(None, Some(port), None);
     house.start();
     let kills = 3;
     for kill in 1..=kills {
@@ -301,4 +320,29 @@ fn a_kill_amid_two_hundred_cards_of_a_reader_costs_the_one_on_its_way_at_the_mos
     let lost: BTreeSet<usize> = (0..201).filter(|n| !places.contains(n)).collect();
     println!("{kills} kills cost {} of 200 cards", lost.len());
     assert!(lost.len() <= kills, "{lost:?}");
+}
+
+/// A controller keeps its events and is asked for each by its number: nothing is lost, and what is told again is known.
+#[test]
+fn of_two_hundred_events_of_a_controller_each_is_there_once_though_the_daemon_is_killed_three_times_amid_them()
+ {
+    let controller = Controller::start();
+    controller.card(1, true);
+    controller.is_known();
+    let mut house = house(None, None, Some(controller.port));
+    house.start();
+    for card in 1..=200 {
+        controller.card(10_000_000 + card, true);
+    }
+    for kill in 1..=3 {
+        until_told(&house, kill * 35);
+        house.kill();
+        house.start();
+    }
+    assert_eq!(cards(&until_told(&house, 200)), called(1..=200));
+    controller.card(10_000_900, true);
+    assert_eq!(
+        cards(&until_told(&house, 201)).last(),
+        called(900..=900).iter().map(String::as_str).collect::<Vec<_>>().last()
+    );
 }

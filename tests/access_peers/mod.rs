@@ -94,7 +94,7 @@ struct Memory {
 }
 
 impl Controller {
-    /// `stored`: up to which event it has been read before.
+    /// New: nobody has ever read it.
     pub fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -112,6 +112,12 @@ impl Controller {
             }
         });
         Self { port, memory, over }
+    }
+
+    /// Up to its last event it has been read before.
+    pub fn is_known(&self) {
+        let mut memory = self.memory.lock().unwrap();
+        memory.stored = memory.events.keys().last().copied().unwrap_or(0);
     }
 
     /// Somebody holds this card to its first door, and is let in or not.
