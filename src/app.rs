@@ -390,8 +390,11 @@ fn rejected(gateway: &str, mistakes: &str) -> Draft {
     Draft::new("gateway.config-rejected", format!("gateways/{gateway}"), time::now(), &data)
 }
 
+/// The near ends, by channel.
+type Lanes = HashMap<Arc<str>, mpsc::Sender<Errand>>;
+
 /// A lane to every wire: its near end, and the far one for the wire's task.
-fn lanes(gateway: &Gateway) -> (HashMap<Arc<str>, mpsc::Sender<Errand>>, HashMap<Arc<str>, Lane>) {
+fn lanes(gateway: &Gateway) -> (Lanes, HashMap<Arc<str>, Lane>) {
     let lane = |channel: &field::Channel| {
         let (near, far) = mpsc::channel(field::ERRANDS_MAX);
         ((channel.id.clone(), near), (channel.id.clone(), Arc::new(Mutex::new(far))))

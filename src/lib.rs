@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! wire ─▶ field ──Batch──▶ intake ──▶ refine ──▶ rules      plain calls; what comes back is a value
-//!              bounded channel │
+//!              bounded channel │  └─▶ access ──word──▲
 //!           Action ───────────▶▼  one transaction: episode, ticket, event
 //!                            store ──batch by cursor──▶ sync ──▶ CRM
 //!                              └────── view ──────────▶ web ───▶ central server, technician
@@ -16,14 +16,30 @@
 //! it all at once. Only then is anyone told: [`sync`] and [`web`] see the journal's head move and read on from their cursors.
 //! People's words (acknowledge, resolve) come the other way as a [`ticket::Action`] and are answered with the ticket.
 //!
+//! Doors and lockers are values *and* happenings: [`access`] says what both amount to (forced, held, jammed), and each
+//! of its words is an event and a reading of a momentary point, on which rules can stand.
+//!
+//! # The way of an order
+//!
+//! ```text
+//! person ─▶ web ──Wish──▶ intake ─▶ command (allowed? known? expired?)
+//!                            ├── begun, on the disk ──Deed──▶ lane ──▶ field ─▶ device
+//!                            └── ended, on the disk ◀──Done── Batch ◀────┘
+//! ```
+//!
+//! It goes ahead of polling. A kill at any moment leaves an order that was begun and has no end; the next start tells it as
+//! unsure and never gives it again.
+//!
 //! # What always holds
 //!
 //! - A number that was not read is never shown: a bad reading has a reason and no value.
 //! - No ticket without its event, no event without its ticket: one transaction, synced to disk before anyone hears of it.
 //! - Event numbers have no gaps, and an event once told never changes.
 //! - Never two unclosed tickets of one rule and point.
+//! - No order reaches a wire before it is on the disk, and none reaches it twice under one key.
+//! - An acknowledgement is never taken for a door that opened.
 //! - Every queue has a bound. When intake falls behind, the wires wait; a poll is late, not lost.
-//! - Time is an argument in `rules`, `refine`, `field::decode` and the plans of `sync`: no clock, no I/O there.
+//! - Time is an argument in `rules`, `access`, `command`, `refine`, `field::decode` and the plans of `sync`: no clock, no I/O there.
 //! - A room knows only what is below it; `tests/house.rs` fails on an arrow that points back.
 //!
 //! What is deliberately absent: callbacks, an event bus, global state, a configuration object carried through the house.
@@ -38,6 +54,8 @@
 //! | a board with a protocol of its own | a file in `field/serial/`, and its name in `field/serial/mod.rs` |
 //! | a new rule condition | `rules/condition.rs` (when it holds), [`rules::Condition`], `config/rules.rs` (its TOML) |
 //! | a new field in the ticket | [`ticket::Ticket`], and `rules/engine.rs` where tickets are written |
+//! | what is forced, held, jammed, unexpected | `access/door.rs`, `access/bank.rs` |
+//! | whether an order is given | `command/desk.rs`; what is written of it: `intake/orders.rs` |
 //! | what can happen to a ticket | `rules/desk.rs` |
 //! | a new event | where it happens, as an [`event::Draft`] to the journal |
 //! | what an answer of the CRM means | `sync/plan.rs` |

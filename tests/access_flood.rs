@@ -255,7 +255,9 @@ impl Heard {
         let end = Instant::now() + Duration::from_secs(1);
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             let said: Json = serde_json::from_str(&line).unwrap();
-            if said["operator"] == "PushAck" && said["info"]["SnapOrRecordID"] == n.to_string() {
+            if said["operator"] == "PushAck"
+                && said["info"]["SnapOrRecordID"].as_str() == Some(&n.to_string())
+            {
                 return true;
             }
         }

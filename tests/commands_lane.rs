@@ -80,6 +80,16 @@ fn the_same_key_happens_once_and_is_answered_alike_also_after_a_restart() {
         let second = bench.wish(order("open", "cell-1", "k-1")).await;
         let other = bench.wish(order("release", "", "k-1")).await;
         assert_eq!(other.answer.await.unwrap(), Err(Refused::KeyTaken("k-1".into())));
+        // And so many others, of whom those who have gone take no place.
+        let mut patient = Vec::new();
+        for n in 0..40 {
+            let another = bench.wish(order("open", "cell-1", "k-1")).await;
+            if n >= 20 {
+                patient.push(another);
+            }
+        }
+        let refused = patient.pop().unwrap().answer.await.unwrap();
+        assert!(matches!(refused, Err(Refused::Busy(_))), "{refused:?}");
         bench.done(&deed, executed()).await;
         assert_eq!(first.answer.await.unwrap(), Ok(executed()));
         assert_eq!(second.answer.await.unwrap(), Ok(executed()));

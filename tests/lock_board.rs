@@ -140,13 +140,17 @@ async fn garbage_around_a_frame_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_boards_own_word_before_its_answer_is_skipped() {
+async fn a_boards_own_word_around_its_answer_is_a_reading_of_its_own() {
     let mut line = Line::start(vec![board(0, 1, 2)]);
+    let word = [0x82, 0x01, 0x02, 0x11, 0x90]; // the second contact closed
     line.asked(1).await;
-    line.say(&[0x82, 0x01, 0x02, 0x11, 0x90]).await;
+    line.say(&word).await;
     tokio::time::sleep(Duration::from_millis(60)).await; // longer than the quiet that ends an answer
-    line.say(&CHANNEL_2).await;
-    assert_eq!(line.cells().await, ["open", "closed"]);
+    line.say(&NOTHING).await;
+    assert_eq!(line.cells().await, ["closed", "open", "open"], "the word, and then the newer answer");
+    line.asked(1).await;
+    line.say(&[&NOTHING[..], &word].concat()).await;
+    assert_eq!(line.cells().await, ["open", "open", "closed"], "the answer, and then the newer word");
 }
 
 #[tokio::test]

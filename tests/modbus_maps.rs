@@ -11,6 +11,7 @@ use gatehouse::field::decode::{Order, Transform, Type};
 use gatehouse::field::modbus::{By, Device, Framing, Merge, Point, Settings, Table};
 use gatehouse::field::{Scan, Sighting};
 use gatehouse::reading::{Batch, DeviceId, Life, PointId, Quality, Reason, Value};
+use gatehouse::sim::modbus::{Server, Units};
 use modbus_bench::{Running, free_port, line, pymodbus, serial, tcp};
 
 const TIMEOUT: Duration = Duration::from_millis(1000);
@@ -140,40 +141,43 @@ async fn points_have_periods_of_their_own() {
     assert!((12..=28).contains(&read[0]), "{read:?}: one in five");
 }
 
-/// Six units, of which one is dead, and up to four questions under way.
+/// Six units, of which one is dead, and up to four questions under way. The server is tokio-modbus: pymodbus throws away
+/// what it was asked while it answers. Each unit has numbers of its own.
 #[tokio::test]
 async fn several_questions_are_under_way_and_a_dead_unit_costs_the_others_nothing_but_time() {
-    let port = free_port();
-    let _server = pymodbus("tcp", &port.to_string(), &[1, 2, 3, 4, 5]);
-    let devices: Vec<Device> = [1, 2, 3, 9, 4, 5]
-        .map(|unit: u8| {
-            let id = u32::from(unit) * 10;
-            device(
-                unit,
-                vec![point(id, 1, Type::I16), point(id + 1, 114, Type::F32), point(id + 2, 0, Type::U16)],
-            )
-        })
-        .to_vec();
-    let mut settings = Settings::new(tcp(port), Framing::Tcp, Duration::from_millis(300), devices);
+    let units = Units::default();
+    for unit in [1, 2, 3, 4, 5] {
+        for register in [1, 114, 200] {
+            units.set_holding(unit, register, truth(unit, register));
+        }
+    }
+    let server = Server::tcp(units).await.unwrap();
+    let points =
+        |unit: u8| [1, 114, 200].map(|register| point(truth(unit, register).into(), register, Type::U16));
+    let devices = [1, 2, 3, 9, 4, 5].map(|unit| device(unit, points(unit).into())).to_vec();
+    let mut settings =
+        Settings::new(tcp(server.address.port()), Framing::Tcp, Duration::from_millis(300), devices);
     settings.pace.pipeline = 4;
     let mut running = Running::of(settings);
     let mut good: BTreeMap<DeviceId, u32> = BTreeMap::new();
     let mut dead = false;
     while good.len() < 5 || good.values().any(|n| *n < 10) || !dead {
         let batch = running.next().await;
-        dead |= batch.device == DeviceId(9) && matches!(batch.life, Some(Life::Offline { .. }));
-        for reading in batch.readings.iter().filter(|r| r.quality == Quality::Good) {
-            assert_ne!(batch.device, DeviceId(9), "nobody is there");
-            assert_eq!(reading.point.0 / 10, batch.device.0);
-            match reading.point.0 % 10 {
-                0 => assert_eq!(reading.value, Some(Value::Number(-205.0))),
-                2 => assert_eq!(reading.value, Some(Value::Number(65244.0))),
-                _ => {}
-            }
-            *good.entry(batch.device).or_default() += u32::from(reading.point.0 % 10 == 0);
+        if batch.device == DeviceId(9) {
+            assert!(batch.readings.iter().all(|r| r.quality == Quality::Bad), "nobody is there");
+            dead |= matches!(batch.life, Some(Life::Offline { .. }));
+            continue;
         }
+        for reading in &batch.readings {
+            assert_eq!(reading.value, Some(Value::Number(reading.point.0.into())), "{batch:?}");
+        }
+        *good.entry(batch.device).or_default() += 1;
     }
-    assert!(requests(&running, "ok") >= 100, "two questions a poll: {}", requests(&running, "ok"));
+    assert!(requests(&running, "ok") >= 150, "three questions a poll: {}", requests(&running, "ok"));
+}
+
+fn truth(unit: u8, register: u16) -> u16 {
+    u16::from(unit) * 1000 + register
 }
 
 // --- for a technician ---

@@ -240,8 +240,12 @@ async fn a_question_that_breaks_every_connection_costs_only_its_own_points() {
     })
     .await;
     let batches = Running::on(&peer).take(20).await;
-    let lives = batches.iter().map(|b| b.life.clone());
-    assert!(lives.eq([Some(Life::Online)].into_iter().cycle().take(20)), "{batches:?}");
+    let lives =
+        |unit: u32| batches.iter().filter(move |b| b.device == DeviceId(unit)).map(|b| b.life.clone());
+    assert!(lives(2).all(|life| life == Some(Life::Online)), "{batches:?}");
+    let of_1: Vec<_> = lives(1).take(2).collect();
+    let why = "not answered: point 1200".to_owned();
+    assert_eq!(of_1, [Some(Life::Online), Some(Life::Degraded { why })], "{batches:?}");
     let readings = batches.iter().flat_map(|b| &b.readings);
     for reading in readings {
         let broken = (reading.point == PointId(1200)).then_some(Reason::NoAnswer);
@@ -292,6 +296,6 @@ async fn a_unit_that_its_gateway_cannot_reach_is_silent_and_goes_offline() {
     let of_2 = batches.iter().filter(|b| b.device == DeviceId(2));
     let lives: Vec<_> = of_2.map(|b| b.life.clone()).take(3).collect();
     let why = "the gateway before it gets no answer from it".to_owned();
-    assert_eq!(lives, [None, None, Some(Life::Offline { why })]);
+    assert_eq!(lives, [None, Some(Life::Degraded { why: why.clone() }), Some(Life::Offline { why })]);
     assert!(bad(&batches).iter().all(|b| *b == (2, Reason::NoAnswer)));
 }

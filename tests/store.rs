@@ -11,8 +11,12 @@ use std::{fs, io};
 
 use gatehouse::event::{Draft, Kinds};
 use gatehouse::live::DeviceState;
+use gatehouse::order::{Order, Outcome};
 use gatehouse::reading::{Millis, Value};
-use gatehouse::store::{self, DeviceRow, Ends, EpisodeRow, Error, Filter, Kind, Page, Settings, TicketRow};
+use gatehouse::store::{
+    self, AccessRow, DeviceRow, Ends, EpisodeRow, Error, Filter, Kind, ORDERS_MAX, OrderRow, Page, Settings,
+    TicketRow,
+};
 use gatehouse::ticket::{Class, Deadlines, Evidence, State, Ticket};
 
 const T0: Millis = 1_763_712_000_000;
@@ -536,4 +540,57 @@ fn events_go_in_small_bites() {
     ends.journal.commit(&events(2500, T0)).unwrap();
     let bites: Vec<_> = (0..4).map(|_| ends.journal.retire(T0 + DAY, Duration::ZERO).unwrap()).collect();
     assert_eq!(bites, [1000, 1000, 499, 0]);
+}
+
+fn ordered(key: &str, ended: Option<(Millis, Outcome)>) -> OrderRow {
+    let order = Order {
+        device: "bank-1".into(),
+        action: "open".into(),
+        target: "cell-3".into(),
+        reason: None,
+        by: "li".into(),
+        expires_at: None,
+        key: key.into(),
+    };
+    OrderRow { order, begun_at: T0, ended }
+}
+
+fn executed(at: Millis) -> Option<(Millis, Outcome)> {
+    Some((at, Outcome::Executed { what: "taken".into() }))
+}
+
+#[test]
+fn orders_and_the_state_of_doors_are_there_after_a_restart_and_those_under_way_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    let access = |state: &str| AccessRow { subject: "doors/b3-entrance".into(), state: state.into() };
+    let orders = vec![ordered("k-1", None), ordered("k-2", None), ordered("k-1", executed(T0 + 5))];
+    let page = Page { at: T0, orders, access: vec![access("{}"), access("[1]")], ..Page::default() };
+    ends.journal.commit(&page).unwrap();
+    drop(ends);
+    let ends = open(dir.path());
+    let memory = ends.journal.recall().unwrap();
+    assert_eq!(memory.orders, [ordered("k-2", None)]);
+    assert_eq!(memory.access, [access("[1]")]);
+    assert_eq!(ends.journal.order("k-1").unwrap(), Some(ordered("k-1", executed(T0 + 5))));
+    assert_eq!(ends.journal.order("k-3").unwrap(), None);
+}
+
+#[test]
+fn old_orders_go_by_age_and_by_number_and_those_under_way_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    let mut orders = vec![ordered("under-way", None), ordered("old", executed(T0 - 8 * DAY))];
+    orders.extend((0..ORDERS_MAX as Millis + 500).map(|n| ordered(&format!("k-{n}"), executed(T0 + n))));
+    ends.journal.commit(&Page { at: T0, orders, ..Page::default() }).unwrap();
+    let mut gone = 0;
+    loop {
+        match ends.journal.retire_orders(T0 - 7 * DAY).unwrap() {
+            0 => break,
+            some => gone += some,
+        }
+    }
+    assert_eq!(gone, 502, "the old one, and what is beyond the most that is kept");
+    let kept = |key: &str| ends.journal.order(key).unwrap().is_some();
+    assert!(kept("under-way") && kept("k-501") && !kept("old") && !kept("k-500") && !kept("k-0"));
 }

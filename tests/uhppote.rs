@@ -268,8 +268,7 @@ async fn what_was_handed_on_is_stored_in_the_controller_and_the_past_of_a_new_on
 
 #[tokio::test]
 async fn doors_are_read_orders_are_answered_and_silence_is_not_taken_for_a_no() {
-    let mut memory = Memory::default();
-    memory.open = [false, true, false, false];
+    let mut memory = Memory { open: [false, true, false, false], ..Memory::default() };
     // Another's answer, and half of one.
     let mut forged = [0; 64];
     forged[..2].copy_from_slice(&[0x17, 0x20]);

@@ -101,9 +101,35 @@ impl Sense {
 /// A contact's `true` may mean either state; only a button's is plain.
 fn meaning(value: &Value, words: Words) -> Option<bool> {
     match value {
+        Value::Text(word) if words == BUTTON && matches!(&**word, "true" | "1") => Some(true),
+        Value::Text(word) if words == BUTTON && matches!(&**word, "false" | "0") => Some(false),
         Value::Text(word) => words.iter().position(|w| *w == &**word).map(|index| index == 0),
         Value::Bool(on) if words == BUTTON => Some(*on),
         number if words == BUTTON => number.number().map(|n| n != 0.0),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_button_may_say_it_in_many_ways_and_a_contact_only_in_its_own_words() {
+        let text = |word: &str| Value::Text(word.into());
+        for (value, button, contact) in [
+            (text("on"), Some(true), None),
+            (text("true"), Some(true), None),
+            (text("0"), Some(false), None),
+            (Value::Bool(true), Some(true), None),
+            (Value::Unsigned(1), Some(true), None),
+            (Value::Signed(0), Some(false), None),
+            (text("open"), None, Some(true)),
+            (text("closed"), None, Some(false)),
+            (text("ajar"), None, None),
+        ] {
+            assert_eq!(meaning(&value, BUTTON), button, "{value}");
+            assert_eq!(meaning(&value, CONTACT), contact, "{value}");
+        }
     }
 }

@@ -160,3 +160,89 @@ fn spoken(action: &str, target: &str) -> String {
 fn same(a: &Order, b: &Order) -> bool {
     (&a.device, &a.action, &a.target) == (&b.device, &b.action, &b.target)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reading::Device;
+
+    fn desk() -> Desk {
+        let device = Device {
+            id: "bank-1".into(),
+            channel: "lockers".into(),
+            profile: None,
+            place: "".into(),
+            polled: true,
+            first_point: 0,
+            points: 0,
+            words: None,
+        };
+        let allowed = Allowed {
+            device: DeviceId(0),
+            action: "open".into(),
+            target: "cell-3".into(),
+            nth: 2,
+            moves: None,
+        };
+        let site = Site { devices: vec![device], ..Site::default() };
+        Desk::new(Arc::new(site), vec![allowed])
+    }
+
+    fn order(key: &str) -> Order {
+        Order {
+            device: "bank-1".into(),
+            action: "open".into(),
+            target: "cell-3".into(),
+            reason: None,
+            by: "li".into(),
+            expires_at: None,
+            key: key.into(),
+        }
+    }
+
+    #[test]
+    fn an_order_expires_at_its_instant_and_is_not_begun_after_it() {
+        let mut desk = desk();
+        let mut soon = order("k-1");
+        soon.expires_at = Some(5_000);
+        assert_eq!(desk.judge(&soon, 4_999, None), Verdict::Do(0));
+        assert!(matches!(desk.judge(&soon, 5_000, None), Verdict::Refuse(Refused::Expired(_))));
+        let (deed, _) = desk.begin(soon, 0, 4_999).unwrap();
+        assert_eq!((deed.number, deed.nth, deed.until), (1, 2, Some(5_000)));
+        let (deed, _) = desk.begin(order("k-2"), 0, 4_999).unwrap();
+        assert_eq!((deed.number, deed.until), (2, Some(4_999 + BEGIN_WITHIN)));
+    }
+
+    #[test]
+    fn a_wire_that_says_nothing_is_given_up_once_and_what_it_says_later_is_not_known() {
+        let mut desk = desk();
+        desk.begin(order("k-1"), 0, 0).unwrap();
+        assert_eq!(desk.next_due(), Some(BEGIN_WITHIN + END_WITHIN));
+        desk.stepped(1_000);
+        assert!(desk.overdue(BEGIN_WITHIN + END_WITHIN).is_empty(), "a stepped clock takes no time away");
+        let given_up = desk.overdue(BEGIN_WITHIN + END_WITHIN + 1_000);
+        assert_eq!(given_up.len(), 1);
+        assert_eq!((desk.end(1), desk.next_due()), (None, None));
+    }
+
+    #[test]
+    fn so_many_are_under_way_and_no_more() {
+        let mut desk = desk();
+        for n in 0..UNDER_WAY_MAX {
+            let order = order(&format!("k-{n}"));
+            assert_eq!(desk.judge(&order, 0, None), Verdict::Do(0));
+            desk.begin(order, 0, 0).unwrap();
+        }
+        assert!(matches!(desk.judge(&order("one more"), 0, None), Verdict::Refuse(Refused::Busy(_))));
+        assert_eq!(desk.judge(&order("k-0"), 0, None), Verdict::Wait(1), "what is under way is no more");
+        assert!(desk.end(1).is_some());
+        assert_eq!(desk.judge(&order("one more"), 0, None), Verdict::Do(0));
+    }
+
+    #[test]
+    fn a_row_without_an_end_that_nobody_carries_out_is_unsure() {
+        let known = order("k-1");
+        let verdict = desk().judge(&order("k-1"), 0, Some((&known, None)));
+        assert!(matches!(verdict, Verdict::Before(Outcome::Unsure { .. })));
+    }
+}

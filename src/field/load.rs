@@ -11,6 +11,8 @@ pub struct Load {
     /// The latest anyone was asked since the last look.
     lag: Duration,
     looked: Instant,
+    /// Looks in a row that showed the other of keeping up and being behind than what was told.
+    changed: u32,
     told: Option<Told>,
 }
 
@@ -53,6 +55,8 @@ pub enum News {
 
 /// Between two looks; long enough that one failed try among many questions is no sign.
 const LOOK: Duration = Duration::from_secs(10);
+/// So many looks in a row, and it is no chance.
+const LOOKS: u32 = 3;
 /// Nothing new is told sooner than this after the last, and the same not sooner than that.
 const NEWS_APART: Duration = Duration::from_secs(600);
 const SAME_APART: Duration = Duration::from_secs(3600);
@@ -61,7 +65,7 @@ impl Load {
     pub fn new(periods: impl IntoIterator<Item = Duration>, now: Instant) -> Self {
         let turn = |every| Turn { every, takes: Duration::ZERO, apart: every, last: None };
         let turns = periods.into_iter().map(turn).collect();
-        Self { turns, lag: Duration::ZERO, looked: now, told: None }
+        Self { turns, lag: Duration::ZERO, looked: now, changed: 0, told: None }
     }
 
     /// A turn that was due at `due` was asked from `began` to `ended`.
@@ -93,18 +97,16 @@ impl Load {
     fn news(&mut self, now: Instant) -> Option<News> {
         let share: f64 = self.turns.iter().map(|t| t.takes.as_secs_f64() / t.every.as_secs_f64()).sum();
         let late = self.late();
-        let behind = match &self.told {
-            Some(told) if told.behind => share > 0.95,
-            _ => share > 1.02 && !late.is_empty(),
+        let was = self.told.as_ref().is_some_and(|told| told.behind);
+        let behind = if was { share > 0.95 } else { share > 1.02 && !late.is_empty() };
+        self.changed = if behind == was { 0 } else { self.changed + 1 };
+        let apart = match behind == was {
+            false if self.changed < LOOKS => return None,
+            false => NEWS_APART,
+            true if behind => SAME_APART,
+            true => return None,
         };
-        let waits = match &self.told {
-            None if !behind => return None,
-            None => Duration::ZERO,
-            Some(told) if told.behind != behind => NEWS_APART,
-            Some(_) if behind => SAME_APART,
-            Some(_) => return None,
-        };
-        if self.told.as_ref().is_some_and(|told| now < told.at + waits) {
+        if self.told.as_ref().is_some_and(|told| now < told.at + apart) {
             return None;
         }
         self.told = Some(Told { at: now, behind });

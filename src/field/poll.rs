@@ -5,6 +5,8 @@ mod counters;
 mod errands;
 mod line;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::future::pending;
 use std::io;
@@ -173,6 +175,8 @@ struct Poll<P> {
     health: Health,
     /// What came while nobody was asked.
     heard: Vec<u8>,
+    /// What orders have read since the last transaction of a turn, a point once.
+    amid: Vec<Reading>,
 }
 
 #[derive(Debug)]
@@ -198,6 +202,17 @@ struct Job {
     readings: Vec<Reading>,
     /// Which question ended it early, when that was asked, and how.
     ended: Option<(usize, Instant, Failure)>,
+}
+
+impl Job {
+    /// What it read before an order read it anew is not told after that: a door would close and open once more.
+    fn catch_up(&mut self, amid: &[Reading]) {
+        for reading in &mut self.readings {
+            if let Some(newer) = amid.iter().find(|newer| newer.point == reading.point) {
+                *reading = newer.clone();
+            }
+        }
+    }
 }
 
 /// Why it is done with being idle.
@@ -250,6 +265,7 @@ pub async fn run(
         out: context.out,
         health: Health::new(),
         heard: Vec::new(),
+        amid: Vec::new(),
     };
     // Closed is the end as well.
     let _ = context.stop.run_until_cancelled(poll.work()).await;
@@ -331,12 +347,15 @@ impl<P: Ask> Poll<P> {
     async fn poll(&mut self, turn: usize, due: Instant) -> Result<(), Closed> {
         let mut jobs = self.jobs(turn, due);
         while self.step(&mut jobs).await {
+            self.amid.clear();
             self.run_errands().await?;
+            jobs.iter_mut().for_each(|job| job.catch_up(&self.amid));
         }
         for job in jobs {
             self.finish(job).await?;
         }
-        Ok(())
+        // What others said by themselves meanwhile.
+        if self.protocol.listens() && self.link.is_some() { self.overheard(Ok(0)).await } else { Ok(()) }
     }
 
     /// This turn, and where the protocol asks several questions at once, as many of those that are due as fill that.

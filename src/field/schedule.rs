@@ -310,3 +310,216 @@ impl Again {
         self.at = Some((began + pause).max(now));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MILLI: Duration = Duration::from_millis(1);
+
+    /// A line in simulated time: how long each device takes to answer a question, or `None` where it is dead.
+    struct Line {
+        schedule: Schedule,
+        start: Instant,
+        now: Instant,
+        takes: Vec<Option<Duration>>,
+        timeout: Duration,
+        /// Begin and end of every question, with its device, turn and place.
+        asked: Vec<(Duration, Duration, usize, usize, usize)>,
+    }
+
+    impl Line {
+        fn new(devices: &[Vec<(Duration, usize)>], takes: &[Option<Duration>], timeout: Duration) -> Self {
+            let start = Instant::now();
+            let schedule = Schedule::new(devices.iter().cloned(), start);
+            Self { schedule, start, now: start, takes: takes.to_vec(), timeout, asked: Vec::new() }
+        }
+
+        /// Questions that `mute` names are not answered.
+        fn run(&mut self, span: Duration, mute: impl Fn(usize, usize) -> bool) {
+            let end = self.now + span;
+            while let Some((turn, at)) = self.schedule.next().filter(|(_, at)| *at < end) {
+                self.now = self.now.max(at);
+                let (began, unit) = (self.now, self.schedule.turns[turn].unit);
+                let (mut answers, mut failed) = (0, false);
+                for nth in self.schedule.begin(turn, self.now) {
+                    let asked = self.now;
+                    let takes = self.takes[unit].filter(|_| !mute(turn, nth));
+                    let most = self.schedule.patience(turn, nth).unwrap_or(self.timeout).min(self.timeout);
+                    self.now += takes.unwrap_or(most).min(most);
+                    self.asked.push((asked - self.start, self.now - self.start, unit, turn, nth));
+                    if takes.is_none_or(|takes| takes > most) {
+                        self.schedule.missed(turn, nth, asked, self.now);
+                        failed = true;
+                        break;
+                    }
+                    answers += 1;
+                    self.schedule.answered(turn, nth, self.now - asked);
+                }
+                if failed && answers == 0 {
+                    self.schedule.failed(turn, began, self.now);
+                } else {
+                    self.schedule.done(turn, self.now);
+                }
+            }
+            self.now = end;
+        }
+
+        fn times(&self, unit: usize, from: Duration) -> Vec<Duration> {
+            let of = self.asked.iter().filter(|a| a.2 == unit && a.0 >= from);
+            of.map(|a| a.0).collect()
+        }
+    }
+
+    fn pauses(times: &[Duration]) -> Vec<Duration> {
+        times.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[test]
+    fn turns_do_not_drift_and_are_asked_in_one_burst() {
+        let mut line = Line::new(&vec![vec![(SECOND, 1)]; 3], &[Some(MILLI * 10); 3], SECOND);
+        line.run(SECOND * 5 / 2, |_, _| false);
+        let begun: Vec<_> = line.asked.iter().map(|a| (a.0.as_millis(), a.2)).collect();
+        let burst = |at: u128| [(at, 0), (at + 10, 1), (at + 20, 2)];
+        assert_eq!(begun, [burst(0), burst(1000), burst(2000)].concat());
+    }
+
+    #[test]
+    fn questions_have_periods_of_their_own() {
+        let device = vec![(SECOND, 2), (SECOND * 10, 3)];
+        let mut line = Line::new(&[device], &[Some(MILLI * 10)], SECOND);
+        line.run(SECOND * 100, |_, _| false);
+        let of = |turn| line.asked.iter().filter(|a| a.3 == turn).count();
+        assert_eq!((of(0), of(1)), (200, 30));
+    }
+
+    #[test]
+    fn on_a_line_that_cannot_keep_up_all_wait_alike_and_nobody_starves() {
+        // Eleven devices of 1 s, the first with many questions, and one of 10 s: 1.6 s of work in each second.
+        let mut devices = vec![vec![(SECOND, 1)]; 12];
+        (devices[0], devices[11]) = (vec![(SECOND, 5)], vec![(SECOND * 10, 1)]);
+        let mut line = Line::new(&devices, &[Some(MILLI * 110); 12], SECOND);
+        line.run(SECOND * 600, |_, _| false);
+        let worst = |unit| pauses(&line.times(unit, SECOND * 20)).into_iter().max().unwrap();
+        for unit in 1..11 {
+            assert!(worst(unit) < SECOND * 2, "{unit}: {:?}", worst(unit));
+        }
+        assert!(worst(11) < SECOND * 13, "{:?}", worst(11));
+        let asked: Vec<usize> = (1..11).map(|unit| line.times(unit, SECOND * 20).len()).collect();
+        assert!(asked.iter().max().unwrap() - asked.iter().min().unwrap() <= 1, "{asked:?}");
+        assert_eq!(line.times(0, SECOND * 20).len() / 5, asked[0], "one turn like everybody");
+    }
+
+    #[test]
+    fn a_silent_device_is_asked_ever_more_rarely_but_once_a_minute_at_least() {
+        for timeout in [50, 150, 500, 1000, 3000, 5000].map(Duration::from_millis) {
+            for every in [SECOND / 10, SECOND, SECOND * 30, SECOND * 3600] {
+                let mut line = Line::new(&[vec![(every, 1)]], &[None], timeout);
+                line.run(SECOND * 3600, |_, _| false);
+                let tries = pauses(&line.times(0, Duration::ZERO));
+                assert!(tries.iter().all(|p| *p <= SECOND * 60), "{timeout:?} {every:?}: {tries:?}");
+                assert!(tries.len() < 100 && tries[tries.len() - 1] > SECOND * 40, "{tries:?}");
+            }
+        }
+    }
+
+    /// What devices that are gone leave the others of the line, in the steady state.
+    fn left(dead: usize, timeout: Duration) -> f64 {
+        let takes: Vec<_> = (0..dead + 4).map(|i| (i >= dead).then_some(MILLI * 100)).collect();
+        let mut line = Line::new(&vec![vec![(MILLI, 1)]; dead + 4], &takes, timeout);
+        line.run(SECOND * 1800, |_, _| false);
+        for unit in 0..dead {
+            let tries = pauses(&line.times(unit, SECOND * 300));
+            assert!(tries.iter().all(|p| *p <= SECOND * 60), "{dead} of {timeout:?}: {tries:?}");
+        }
+        let steady = line.asked.iter().filter(|a| a.2 >= dead && a.0 >= SECOND * 600);
+        steady.map(|a| (a.1 - a.0).as_secs_f64()).sum::<f64>() / 1200.0
+    }
+
+    #[test]
+    fn dead_devices_cost_the_others_a_twentieth_at_the_most_whatever_the_timeout() {
+        for timeout in [120, 250, 500, 2000, 5000, 10_000].map(Duration::from_millis) {
+            for dead in [1, 2, 4, 8, 11] {
+                let left = left(dead, timeout);
+                assert!(left >= 0.95, "{dead} dead, {timeout:?}: {left}");
+            }
+        }
+        assert!(left(32, SECOND) >= 1.0 - 32.0 * 0.2 / 55.0 - 0.01, "the bound that is stated");
+    }
+
+    #[test]
+    fn a_slow_device_that_was_gone_is_given_the_time_it_needs() {
+        let mut line = Line::new(&[vec![(SECOND, 1)]], &[Some(SECOND * 4)], SECOND * 5);
+        line.run(SECOND * 20, |_, _| false);
+        line.takes[0] = None;
+        line.run(SECOND * 1800, |_, _| false);
+        assert!(matches!(line.schedule.state(0), State::Silent(FAILURES_OFFLINE..)));
+        line.takes[0] = Some(SECOND * 4);
+        line.run(SECOND * 70, |_, _| false);
+        assert_eq!(line.schedule.state(0), State::Well);
+    }
+
+    #[test]
+    fn a_question_that_alone_is_not_answered_is_put_off_and_the_others_go_on() {
+        let devices = [vec![(SECOND, 3), (SECOND * 10, 1)]];
+        let mut line = Line::new(&devices, &[Some(MILLI * 20)], SECOND / 2);
+        line.run(SECOND * 1200, |turn, nth| (turn, nth) == (0, 1));
+        assert_eq!(line.schedule.state(0), State::Partly);
+        let steady = |what: (usize, usize)| {
+            line.asked.iter().filter(|a| (a.3, a.4) == what && a.0 >= SECOND * 600).count()
+        };
+        assert!((9..15).contains(&steady((0, 1))), "{}", steady((0, 1)));
+        assert!(steady((0, 0)) >= 590 && steady((0, 2)) >= 590 && steady((1, 0)) == 60);
+        line.run(SECOND * 70, |_, _| false);
+        assert_eq!(line.schedule.state(0), State::Well);
+    }
+
+    #[test]
+    fn a_whole_turn_that_is_not_answered_does_not_make_the_device_gone() {
+        let devices = [vec![(SECOND, 1), (SECOND * 60, 1)]];
+        let mut line = Line::new(&devices, &[Some(MILLI * 20)], SECOND / 2);
+        for _ in 0..60 {
+            line.run(SECOND * 10, |turn, _| turn == 0);
+            assert!(!matches!(line.schedule.state(0), State::Silent(2..)), "{:?}", line.schedule.state(0));
+        }
+        assert_eq!(line.schedule.state(0), State::Partly);
+    }
+
+    #[test]
+    fn a_refusal_is_trouble_from_the_second_on_and_over_with_the_first_answer() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new([vec![(SECOND, 2)]], start);
+        let mut states = Vec::new();
+        for refused in [true, true, true, false] {
+            for nth in schedule.begin(0, start) {
+                match refused && nth == 1 {
+                    true => schedule.refused(0, nth, MILLI),
+                    false => schedule.answered(0, nth, MILLI),
+                }
+            }
+            schedule.done(0, start);
+            states.push(schedule.state(0));
+        }
+        assert_eq!(states, [State::Well, State::Partly, State::Partly, State::Well]);
+    }
+
+    #[test]
+    fn a_device_in_doubt_is_not_asked_before_its_time() {
+        let start = Instant::now();
+        let due = |every, until| {
+            let mut schedule = Schedule::new([vec![(every, 1)]], start);
+            schedule.begin(0, start);
+            schedule.leave_alone(0, start, start + until);
+            schedule.next().unwrap().1 - start
+        };
+        assert_eq!(due(SECOND, SECOND / 2), SECOND * 17 / 10);
+        assert_eq!(due(SECOND, SECOND * 5 / 2), SECOND * 5 / 2);
+        assert_eq!(due(SECOND * 3600, SECOND), SECOND * 10);
+    }
+
+    #[test]
+    fn a_wire_without_questions_has_nobody_to_ask() {
+        assert_eq!(Schedule::new([vec![], vec![(SECOND, 0)]], Instant::now()).next(), None);
+    }
+}

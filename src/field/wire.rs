@@ -360,6 +360,21 @@ mod tests {
         assert!(error.starts_with("/dev/no-such-port cannot be opened"), "{error}");
     }
 
+    #[tokio::test]
+    async fn a_port_is_held_by_one_alone() {
+        let (_far, near) = SerialStream::pair().unwrap();
+        let path = near.name().unwrap();
+        drop(near);
+        let port = Port { path: path.into(), baud: 9600, parity: Parity::None, stop_bits: 1, rs485: true };
+        let wire = Wire::Serial(port);
+        let link = wire.open().await.unwrap();
+        assert!(link.direction().is_some(), "a pseudo-terminal has no direction, and is opened all the same");
+        let error = wire.open().await.unwrap_err().to_string();
+        assert!(error.contains("cannot be opened"), "{error}");
+        drop(link);
+        wire.open().await.unwrap();
+    }
+
     #[test]
     fn silence_is_three_and_a_half_characters_but_never_below_timers() {
         let at = |baud| {

@@ -194,7 +194,8 @@ impl Intake {
             while let Ok(ask) = doors.asks.try_recv() {
                 corridor.act(ask);
             }
-            while let Ok(wish) = doors.wishes.try_recv() {
+            for _ in 0..WISHES_MAX {
+                let Ok(wish) = doors.wishes.try_recv() else { break };
                 corridor.wish(wish);
             }
             if looked.elapsed() >= ROUND {

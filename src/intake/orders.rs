@@ -19,6 +19,9 @@ use crate::reading::{DeviceId, Millis, Site};
 use crate::store::OrderRow;
 use crate::time;
 
+/// Who waits for the end of one order.
+const WAITING_MAX: usize = 16;
+
 type Answer = Result<Outcome, Refused>;
 
 #[derive(Debug)]
@@ -59,6 +62,19 @@ impl Orders {
         }
     }
 
+    /// Somebody else, or the same again, asks for what is under way.
+    fn wait(&mut self, number: u64, begun: oneshot::Sender<()>, answer: oneshot::Sender<Answer>) {
+        let waiting = self.waiting.entry(number).or_default();
+        waiting.retain(|answer| !answer.is_closed());
+        if waiting.len() >= WAITING_MAX {
+            let why =
+                format!("{WAITING_MAX} others wait for the end of this order; try again under the same key");
+            return self.answers.push((answer, Err(Refused::Busy(why))));
+        }
+        waiting.push(answer);
+        self.begun.push(begun);
+    }
+
     pub fn next_due(&self) -> Option<Millis> {
         [self.desk.next_due(), self.refusals.next_due()].into_iter().flatten().min()
     }
@@ -75,10 +91,7 @@ impl Corridor {
         let known = before.as_ref().map(|row| (&row.order, row.ended.as_ref().map(|(_, outcome)| outcome)));
         match self.orders.desk.judge(&order, now, known) {
             Verdict::Do(n) => self.begin(order, n, now, begun, answer),
-            Verdict::Wait(number) => {
-                self.orders.begun.push(begun);
-                self.orders.waiting.entry(number).or_default().push(answer);
-            }
+            Verdict::Wait(number) => self.orders.wait(number, begun, answer),
             Verdict::Before(outcome) => self.orders.answers.push((answer, Ok(outcome))),
             Verdict::Refuse(why) => self.refuse(&order, why, now, answer),
         }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::Intake;
 use crate::happening::Happening;
+use crate::pseudonym::Pseudonym;
 use crate::reading::Site;
 
 /// For each device; more than a controller sends again after an outage of the gateway would be new to us anyway.
@@ -50,7 +51,7 @@ impl Records {
             return true;
         };
         let point = happening.point.map(|point| &*site.point(point).id);
-        let card = happening.who.as_ref().map(|who| who.as_str());
+        let card = happening.who.as_ref().map(Pseudonym::as_str);
         let mark = mark(record, happening.kind.word(), point, card);
         self.learn(&site.device(happening.device).id, mark)
     }

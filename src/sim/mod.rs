@@ -4,6 +4,7 @@ pub mod broker;
 pub mod crm;
 pub mod line;
 pub mod lockers;
+pub mod meters;
 pub mod modbus;
 mod script;
 pub mod zigbee;

@@ -134,9 +134,17 @@ impl Gateway {
         (child.0.wait().unwrap(), asked.elapsed())
     }
 
-    /// SIGKILL.
+    /// After it has been killed, so that it can be started again.
+    pub fn stop_killed(&mut self) -> ExitStatus {
+        let mut child = Ended(self.child.take().unwrap());
+        child.wait(PATIENCE);
+        child.0.wait().unwrap()
+    }
+
+    /// SIGKILL, and gone.
     pub fn kill(&mut self) {
-        drop(Ended(self.child.take().expect("it runs")));
+        self.signal("KILL");
+        self.stop_killed();
     }
 
     /// What curl gets for a path, as text.

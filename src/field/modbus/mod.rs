@@ -43,7 +43,8 @@ pub struct Pace {
     pub silence: Option<Duration>,
     /// After the wire was opened, before the first question.
     pub after_connect: Duration,
-    /// TCP only: questions that may be under way at one time.
+    /// TCP only: questions that may be under way at one time. There are servers that throw away what they are asked while
+    /// they answer, so it is 1 where nothing is known.
     pub pipeline: u8,
 }
 
@@ -146,8 +147,11 @@ pub struct By {
     /// Table and register with the number of decimals: raw / 10^n.
     pub decimals: Option<(Table, u16)>,
     /// Table and register with a code for the unit, and what the codes mean: `[(16, "m")]`. An unknown code is a bad reading.
-    pub unit: Option<(Table, u16, Vec<(u16, Arc<str>)>)>,
+    pub unit: Option<(Table, u16, Units)>,
 }
+
+/// Codes, and the units that they stand for.
+pub type Units = Vec<(u16, Arc<str>)>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Table {

@@ -331,3 +331,7 @@ fn sibling(table: Table) -> Table {
         Table::Input => Table::Holding,
     }
 }
+
+#[cfg(test)]
+#[path = "rtu_tests.rs"]
+mod tests;

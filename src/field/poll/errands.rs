@@ -139,6 +139,8 @@ impl<P: Ask> Poll<P> {
             Errand::Do(deed) => {
                 let mut readings = Vec::new();
                 let outcome = self.act(&deed, &mut readings).await;
+                self.amid.retain(|old| readings.iter().all(|reading| reading.point != old.point));
+                self.amid.extend_from_slice(&readings);
                 done(&deed, outcome, readings, &self.out).await?;
             }
             Errand::Read { device, point, answer } => drop(answer.send(self.look(device, point).await)),

@@ -79,7 +79,7 @@ impl<P: Ask> Poll<P> {
         match seen.news {
             None => {}
             Some(News::KeepsUp) => {
-                info!(channel = %self.id, "The line keeps up again with what is due on it.")
+                info!(channel = %self.id, "The line keeps up again with what is due on it.");
             }
             Some(News::Behind { within, takes, late }) => {
                 let (who, apart) = self.late(&late);

@@ -26,6 +26,7 @@ use crate::time::now;
 #[derive(Debug)]
 pub struct Boards {
     pub(super) line: Line,
+    timeout: Duration,
     pub(super) boards: Vec<Asked>,
     /// One of each kind, to seek others like it.
     pub(super) kinds: Vec<Kind>,
@@ -47,6 +48,7 @@ impl Boards {
     pub fn new(settings: Settings) -> Self {
         Self {
             line: Line::new(&settings.wire, settings.timeout),
+            timeout: settings.timeout,
             kinds: kinds_on(&settings.boards),
             boards: settings.boards.into_iter().map(Asked::new).collect(),
             words: Words::default(),
@@ -76,13 +78,15 @@ impl Boards {
         let What::Locker { locker, in_doubt } = &mut self.boards[device].what else {
             return Err(Failure::Wrong);
         };
+        // From here on it owes an answer, however this ends: the poll may give up on it at any time.
+        let was_in_doubt = mem::replace(in_doubt, true);
         let mut said = locker.ask(&mut self.line, link, question).await;
-        if *in_doubt && said.is_ok() {
+        if was_in_doubt && said.is_ok() {
             said = locker.ask(&mut self.line, link, question).await;
         }
         match said {
             Ok(_) => *in_doubt = false,
-            Err(Failure::Silent | Failure::Wrong) => *in_doubt = true,
+            Err(Failure::Broken(_)) => *in_doubt = was_in_doubt, // what comes on a new wire is no old answer
             Err(_) => {}
         }
         if let Err(Failure::Silent) = said {
@@ -127,9 +131,10 @@ impl Boards {
             return Ok(failed("a meter takes no orders"));
         };
         let Some(&cell) = locker.commands.get(nth) else { return Ok(failed("the board has no such cell")) };
-        let taken = locker.open(&mut self.line, link, cell).await;
+        let was_in_doubt = mem::replace(in_doubt, true);
         self.ordered = Some((device, Instant::now() + BETWEEN_ORDERS));
-        *in_doubt |= taken.is_err();
+        let taken = locker.open(&mut self.line, link, cell).await;
+        *in_doubt = was_in_doubt || taken.is_err();
         let question = locker.question_of(cell.into());
         match taken {
             Err(Failure::Silent) => self.line.let_late_answers_pass(link).await?,
@@ -138,7 +143,11 @@ impl Boards {
         }
         // A wire that breaks now breaks again at the next question; what was said of the order stands.
         let is_read = self.ask_locker(link, device, question, readings).await.is_ok();
-        Ok(outcome(taken, is_read, cell))
+        match taken {
+            Err(failure) if !is_read => Err(failure),
+            Ok(Taken::Untold) if !is_read => Err(Failure::Silent),
+            taken => Ok(outcome(taken.ok(), cell)),
+        }
     }
 
     // --- what comes by itself ---
@@ -197,6 +206,7 @@ impl Ask for Boards {
         nth: usize,
         readings: &mut Vec<Reading>,
     ) -> Result<Outcome, Failure> {
+        self.line.set_timeout(self.timeout);
         self.open(link, device, nth, readings).await
     }
 
@@ -217,7 +227,8 @@ impl Ask for Boards {
         address: u8,
         timeout: Duration,
     ) -> Result<Option<String>, Failure> {
-        self.seek_at(link, address, timeout).await
+        self.line.set_timeout(timeout);
+        self.seek_each(link, address).await
     }
 
     async fn ask(
@@ -227,6 +238,7 @@ impl Ask for Boards {
         question: usize,
         readings: &mut Vec<Reading>,
     ) -> Result<Answer, Failure> {
+        self.line.set_timeout(self.timeout);
         match &mut self.boards[device].what {
             What::Meter(meter) => meter.ask(&mut self.line, link, question, readings).await,
             What::Locker { .. } => {
@@ -236,18 +248,18 @@ impl Ask for Boards {
     }
 }
 
-/// What an order came to. That a board took it says nothing of the door: that is read.
-fn outcome(taken: Result<Taken, Failure>, is_read: bool, cell: u8) -> Outcome {
+/// What an order came to, with a board that answers. That it took it says nothing of the door: that is read.
+fn outcome(taken: Option<Taken>, cell: u8) -> Outcome {
     let cell = u16::from(cell) + 1;
     match taken {
-        Ok(Taken::Yes) => Outcome::Executed { what: format!("the board took the order for cell-{cell}") },
-        Ok(Taken::No(why)) => failed(why),
-        Ok(Taken::Untold) if is_read => Outcome::Executed {
+        Some(Taken::Yes) => Outcome::Executed { what: format!("the board took the order for cell-{cell}") },
+        Some(Taken::No(why)) => failed(why),
+        Some(Taken::Untold) => Outcome::Executed {
             what: format!("the order for cell-{cell} was sent; this board confirms none, and it answers"),
         },
-        Ok(Taken::Untold) | Err(_) => {
-            Outcome::Unsure { why: format!("the board did not answer; cell-{cell} may have opened") }
-        }
+        None => Outcome::Unsure {
+            why: format!("the board answers, but not to the order; cell-{cell} may have opened"),
+        },
     }
 }
 

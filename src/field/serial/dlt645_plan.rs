@@ -77,7 +77,7 @@ impl Group {
     /// What a block says of each part; `None` where it is not made of such values, or too short.
     pub fn values(&self, data: &[u8]) -> Option<Vec<Option<i64>>> {
         let bytes = self.parts.first()?.bytes();
-        if bytes == 0 || data.len() % bytes != 0 {
+        if bytes == 0 || !data.len().is_multiple_of(bytes) {
             return None;
         }
         let part = |part: &Part| data.chunks(bytes).nth(part.nth).map(|data| part.value(data));

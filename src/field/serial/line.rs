@@ -24,6 +24,8 @@ const WORK: Duration = Duration::from_secs(2);
 const GAP: Duration = Duration::from_millis(5);
 /// More than this is a line that never falls silent.
 const HEARD_MOST: usize = 1024;
+/// Of one question with all that follows from it; a look that was given up leaves no more than that.
+const TRACED_MOST: usize = 64;
 /// Meters leave the factory with 2400 baud, and a serial device server does not tell.
 const METER_CHARACTER_BEHIND_TCP: Duration = Duration::from_micros(4583);
 
@@ -49,6 +51,8 @@ pub struct Line {
 pub struct Traced {
     pub sent: Vec<u8>,
     pub heard: Vec<u8>,
+    /// What the protocol has to say of the answer, for people.
+    pub remark: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +74,13 @@ pub enum End {
     Frame,
 }
 
+impl<'a> Question<'a> {
+    /// A meter's.
+    pub fn framed(frame: &'a [u8], answer: usize) -> Self {
+        Self { frame, answer, end: End::Frame, is_order: false }
+    }
+}
+
 impl Line {
     pub fn new(wire: &Wire, timeout: Duration) -> Self {
         let meter = match wire {
@@ -89,9 +100,9 @@ impl Line {
         }
     }
 
-    /// How long a device may take to begin its answer from now on; returns how long it was.
-    pub fn set_timeout(&mut self, timeout: Duration) -> Duration {
-        mem::replace(&mut self.timeout, timeout)
+    /// How long a device may take to begin its answer from now on.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
     }
 
     pub fn echoes(&self) -> bool {
@@ -105,6 +116,13 @@ impl Line {
 
     pub fn end_trace(&mut self) -> Vec<Traced> {
         self.trace.take().unwrap_or_default()
+    }
+
+    /// Says something of the last answer to whoever looks.
+    pub fn remark(&mut self, what: &str) {
+        if let Some(traced) = self.trace.as_mut().and_then(|trace| trace.last_mut()) {
+            traced.remark = Some(what.to_owned());
+        }
     }
 
     /// Everything that came since this was called last, at most as much as is kept.
@@ -122,12 +140,18 @@ impl Line {
         sleep_until(self.last + self.gap).await;
         self.empty(link).await?;
         link.send(question.frame).await?;
+        self.last = Instant::now();
         self.heard.clear();
         let outcome = self.hear(link, question, find).await;
         self.last = Instant::now();
         // The answer to an order may look like the order.
         if !question.is_order && self.heard.len() > question.frame.len() {
             self.echoes = self.heard.starts_with(question.frame);
+        }
+        // Only lock boards speak by themselves, and what a meter says may read like a word of theirs.
+        if question.end == End::Silence {
+            self.all.extend(&self.heard);
+            self.bound();
         }
         self.keep(question.frame);
         outcome
@@ -227,10 +251,8 @@ impl Line {
     }
 
     fn keep(&mut self, sent: &[u8]) {
-        self.all.extend(&self.heard);
-        self.bound();
-        if let Some(trace) = &mut self.trace {
-            trace.push(Traced { sent: sent.to_vec(), heard: self.heard.clone() });
+        if let Some(trace) = self.trace.as_mut().filter(|trace| trace.len() < TRACED_MOST) {
+            trace.push(Traced { sent: sent.to_vec(), heard: self.heard.clone(), remark: None });
         }
     }
 

@@ -194,6 +194,16 @@ impl Protocol {
             Protocol::Winnsen16 => "winnsen-16",
         }
     }
+
+    /// Whether a board of this kind can have this address.
+    pub fn can_be_at(self, address: u8) -> bool {
+        match self {
+            Protocol::LockBoard8a { .. } => (1..=32).contains(&address),
+            Protocol::KrCu16 { .. } => address <= 0x0F,
+            Protocol::KrCu48 { .. } => true,
+            Protocol::Winnsen16 => (1..=4).contains(&address),
+        }
+    }
 }
 
 impl Said {

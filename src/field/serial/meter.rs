@@ -1,11 +1,12 @@
 //! A meter: what it is asked, and what its answers say of its points.
 
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 use super::cjt188::{self, Said, Unread};
 use super::dlt645;
-use super::dlt645_plan::{Group, Part, plan};
-use super::line::{End, Line, Question};
+use super::dlt645_ask::{Whose, ask_group, whom};
+use super::dlt645_plan::{Group, plan};
+use super::line::{Line, Question};
 use super::{Item, ItemOrder, Metering, Point, mbus};
 use crate::field::poll::{Answer, Failure};
 use crate::field::wire::Link;
@@ -27,17 +28,6 @@ enum Protocol {
     Cjt188 { address: Option<cjt188::Address>, kind: u8, order: ItemOrder },
     Mbus { address: u8 },
 }
-
-/// Whose address it is.
-#[derive(Debug, Clone, Copy)]
-enum Whose {
-    Printed(dlt645::Address),
-    /// The meter's that is alone on its line, once it was asked for it.
-    Alone(Option<dlt645::Address>),
-}
-
-/// A block goes on over so many frames at the most.
-const FOLLOW_UPS_MOST: u8 = 16;
 
 impl Meter {
     pub fn new(device: DeviceId, meter: super::Meter) -> Self {
@@ -149,7 +139,7 @@ impl Meter {
         let Protocol::Cjt188 { address, kind, order } = &self.protocol else { return Ok(Answer::Refused) };
         let address = address.as_ref();
         let frame = cjt188::read(*kind, address, *order);
-        let question = asks(&frame, cjt188::ANSWER_BYTES);
+        let question = Question::framed(&frame, cjt188::ANSWER_BYTES);
         let answer = line.ask(link, question, |heard| cjt188::answer(heard, address)).await?;
         let value = |point: &Point| match &answer {
             cjt188::Answer::Said(said) => value_of(said, &point.item),
@@ -157,11 +147,12 @@ impl Meter {
             cjt188::Answer::Refused => Err(Reason::DeviceError),
         };
         readings.extend(self.points.iter().map(|point| reading(point, value(point))));
-        if !self.told
-            && let Some(why) = why_unread(&answer)
-        {
-            self.told = true;
-            warn!(device = ?self.device, why, "A meter answers, and what it says cannot be read.");
+        if let Some(why) = why_unread(&answer) {
+            line.remark(&why);
+            if !self.told {
+                self.told = true;
+                warn!(device = ?self.device, why, "A meter answers, and what it says cannot be read.");
+            }
         }
         Ok(if answer == cjt188::Answer::Refused { Answer::Refused } else { Answer::Read })
     }
@@ -171,85 +162,6 @@ impl Group {
     fn is_for(&self, point: usize) -> bool {
         self.parts.iter().any(|part| part.points.contains(&point))
     }
-}
-
-/// The meter's address; one that is alone on its line is asked for it.
-async fn whom(address: &mut Whose, line: &mut Line, link: &mut Link) -> Result<dlt645::Address, Failure> {
-    match address {
-        Whose::Printed(address) | Whose::Alone(Some(address)) => Ok(*address),
-        Whose::Alone(known) => {
-            let frame = dlt645::read_address();
-            let question = asks(&frame, dlt645::WAKE_BYTES + dlt645::FRAME_BYTES + 6);
-            let named = line.ask(link, question, dlt645::named_address).await?;
-            info!(address = dlt645::printed(&named), "A meter named its address.");
-            Ok(*known.insert(named))
-        }
-    }
-}
-
-/// What the meter says of each part: its digits, or why there are none.
-async fn ask_group(
-    group: &mut Group,
-    to: &dlt645::Address,
-    line: &mut Line,
-    link: &mut Link,
-) -> Result<Vec<Result<i64, Reason>>, Failure> {
-    if let Some(block) = group.block {
-        let said = ask_di(block, dlt645::DATA_MOST, to, line, link).await?;
-        if let Some(values) = said.and_then(|data| group.values(&data)) {
-            return Ok(values.into_iter().map(|v| v.ok_or(Reason::Unreadable)).collect());
-        }
-        group.block = None; // it does not know it, or not as the standard has it
-    }
-    let mut values = Vec::with_capacity(group.parts.len());
-    for part in &group.parts {
-        values.push(ask_part(part, to, line, link).await?);
-    }
-    Ok(values)
-}
-
-async fn ask_part(
-    part: &Part,
-    to: &dlt645::Address,
-    line: &mut Line,
-    link: &mut Link,
-) -> Result<Result<i64, Reason>, Failure> {
-    let said = ask_di(part.di, part.bytes(), to, line, link).await?;
-    Ok(match said {
-        Some(data) => part.value(&data).ok_or(Reason::Unreadable),
-        None => Err(Reason::DeviceError),
-    })
-}
-
-/// What the meter says to this DI, of about so many bytes, over as many frames as it takes; `None` where it refuses.
-async fn ask_di(
-    di: u32,
-    bytes: usize,
-    to: &dlt645::Address,
-    line: &mut Line,
-    link: &mut Link,
-) -> Result<Option<Vec<u8>>, Failure> {
-    let (frame, most) = (dlt645::read(to, di), dlt645::WAKE_BYTES + dlt645::FRAME_BYTES + 5 + bytes);
-    let mut answer = line.ask(link, asks(&frame, most), |heard| dlt645::answer(heard, to, di)).await?;
-    let mut all = Vec::new();
-    for nth in 1..=FOLLOW_UPS_MOST {
-        match answer {
-            dlt645::Answer::Data { data, more } => {
-                all.extend(data);
-                if !more {
-                    return Ok(Some(all));
-                }
-            }
-            dlt645::Answer::Refused(error) => {
-                debug!(di = format!("{di:08X}"), why = dlt645::reason(error), "A meter refuses.");
-                return Ok(None);
-            }
-        }
-        let frame = dlt645::follow_up(to, di, nth);
-        let find = |heard: &[u8]| dlt645::followed_up(heard, to, di, nth);
-        answer = line.ask(link, asks(&frame, most), find).await?;
-    }
-    Err(Failure::Wrong)
 }
 
 fn value_of(said: &Said, item: &Item) -> Result<Value, Reason> {
@@ -283,21 +195,19 @@ fn reading(point: &Point, value: Result<Value, Reason>) -> Reading {
     }
 }
 
-fn asks(frame: &[u8], answer: usize) -> Question<'_> {
-    Question { frame, answer, end: End::Frame, is_order: false }
-}
-
 /// The link is reset first: a meter repeats its last answer to a question that looks the same as the one before.
 async fn ask_mbus(address: u8, line: &mut Line, link: &mut Link) -> Result<Vec<Option<f64>>, Failure> {
     reset_mbus(address, line, link).await?;
     let frame = mbus::request_data(address);
-    let data = line.ask(link, asks(&frame, mbus::ANSWER_BYTES), |heard| mbus::answer(heard, address)).await?;
+    let data = line
+        .ask(link, Question::framed(&frame, mbus::ANSWER_BYTES), |heard| mbus::answer(heard, address))
+        .await?;
     Ok(mbus::numbers(&data))
 }
 
 async fn reset_mbus(address: u8, line: &mut Line, link: &mut Link) -> Result<(), Failure> {
     let frame = mbus::reset(address);
-    line.ask(link, asks(&frame, 1), |heard| mbus::confirmed(heard).then_some(())).await
+    line.ask(link, Question::framed(&frame, 1), |heard| mbus::confirmed(heard).then_some(())).await
 }
 
 /// Who is there, for people: `DL/T 645 meter 181219024435`. A meter that names itself does so whatever the address, and
@@ -320,7 +230,8 @@ pub async fn seek(
         }
         Metering::Cjt188 { kind, .. } => {
             let frame = cjt188::read_address(*kind);
-            let named = line.ask(link, asks(&frame, cjt188::ANSWER_BYTES), cjt188::named_address).await?;
+            let named =
+                line.ask(link, Question::framed(&frame, cjt188::ANSWER_BYTES), cjt188::named_address).await?;
             format!("CJ/T 188 meter {}", cjt188::printed(&named))
         }
     }))

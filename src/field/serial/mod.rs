@@ -5,6 +5,7 @@ mod bits;
 mod boards;
 mod cjt188;
 mod dlt645;
+mod dlt645_ask;
 mod dlt645_plan;
 mod kr_cu16;
 mod kr_cu48;
@@ -13,6 +14,8 @@ mod lock_board;
 mod locker;
 mod mbus;
 mod meter;
+#[cfg(test)]
+mod tests;
 mod view;
 mod winnsen;
 

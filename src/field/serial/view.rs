@@ -1,7 +1,6 @@
 //! For people: a board or meter asked in full view, and who else is on the line.
 
 use std::mem;
-use std::time::Duration;
 
 use super::boards::Boards;
 use super::{Kind, Locker, meter};
@@ -29,7 +28,7 @@ impl Boards {
                     what: self.boards[device].describe(question),
                     sent: traced.sent,
                     heard: traced.heard,
-                    trouble: if nth == last { trouble(&outcome) } else { None },
+                    trouble: traced.remark.or_else(|| trouble(&outcome).filter(|_| nth == last)),
                     values: if nth == last {
                         mem::take(&mut readings).into_iter().map(seen).collect()
                     } else {
@@ -44,21 +43,14 @@ impl Boards {
         Ok(exchanges)
     }
 
-    pub(super) async fn seek_at(
+    pub(super) async fn seek_each(
         &mut self,
         link: &mut Link,
         address: u8,
-        timeout: Duration,
     ) -> Result<Option<String>, Failure> {
-        let before = self.line.set_timeout(timeout);
-        let found = self.seek_each(link, address).await;
-        self.line.set_timeout(before);
-        found
-    }
-
-    async fn seek_each(&mut self, link: &mut Link, address: u8) -> Result<Option<String>, Failure> {
         for kind in self.kinds.clone() {
             let found = match &kind {
+                Kind::Locker(locker) if !locker.protocol.can_be_at(address) => continue,
                 Kind::Locker(locker) => {
                     let locker = Locker { address, ..locker.clone() };
                     let answers = locker.ask(&mut self.line, link, 0).await;
