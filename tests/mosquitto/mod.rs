@@ -77,6 +77,11 @@ impl Broker {
         self.has_logged(&format!("Sending SUBACK to {client}"), times).await;
     }
 
+    /// So many messages are acknowledged.
+    pub async fn acknowledged(&self, times: usize) {
+        self.has_logged(&format!("Received PUBACK from {GATEWAY}"), times).await;
+    }
+
     pub async fn has_logged(&self, line: &str, times: usize) {
         let deadline = Instant::now() + DEADLINE;
         while self.logged(line) < times {
