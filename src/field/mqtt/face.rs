@@ -311,6 +311,15 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_counts_nothing_is_not_kept() {
+        for number in ["13800138000", "1-2", "3 4", "+"] {
+            let payload = RECORD.replace(r#""RecordID":"2""#, &format!(r#""RecordID":"{number}""#));
+            let told = record(&mut terminal(), &payload);
+            assert_eq!((told.len(), told[0].record.as_deref()), (1, None), "{number}");
+        }
+    }
+
+    #[test]
     fn verdicts_are_words_of_the_field() {
         let mut terminal = terminal();
         let mut number = 10;
