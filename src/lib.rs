@@ -34,6 +34,7 @@
 //!
 //! - A number that was not read is never shown: a bad reading has a reason and no value.
 //! - No ticket without its event, no event without its ticket: one transaction, synced to disk before anyone hears of it.
+//! - A door's device is told that its word was heard once that word is on the disk ([`receipt`]).
 //! - Event numbers have no gaps, and an event once told never changes.
 //! - Never two unclosed tickets of one rule and point.
 //! - No order reaches a wire before it is on the disk, and none reaches it twice under one key.
@@ -72,6 +73,7 @@ pub mod metrics;
 pub mod order;
 pub mod pseudonym;
 pub mod reading;
+pub mod receipt;
 pub mod secret;
 pub mod ticket;
 pub mod time;

@@ -14,7 +14,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 
-/// `info`, or a list by room: `info,gatehouse::field=debug,rumqttc=trace`.
+/// `info`, or a list by room: `info,gatehouse::field=debug,hyper_util=trace`. What speaks through the crate `log` is never
+/// heard: rumqttc shows whole packets there, with people's names in them.
 pub const VARIABLE: &str = "GATEHOUSE_LOG";
 
 /// Takes over logging for the whole process, at `default` where the environment does not say.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::happening::Happening;
 use crate::order::Done;
+use crate::receipt::Receipt;
 
 /// Milliseconds since 1970, UTC.
 pub type Millis = i64;
@@ -243,11 +244,13 @@ pub struct Batch {
     pub happenings: Vec<Happening>,
     /// What came of an order.
     pub done: Option<Done>,
+    /// Signed once all of this, and all that was handed on before it, is on the disk.
+    pub kept: Option<Receipt>,
 }
 
 impl Batch {
     pub fn new(device: DeviceId, at: Millis, readings: Vec<Reading>, life: Option<Life>) -> Self {
-        Self { device, at, readings, life, happenings: Vec::new(), done: None }
+        Self { device, at, readings, life, happenings: Vec::new(), done: None, kept: None }
     }
 }
 

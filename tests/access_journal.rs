@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use compound::bench::{Bench, kinds};
 use compound::{CONTACT, GATE, READER};
+use gatehouse::event::Kinds;
 use gatehouse::happening::{Happening, Kind};
 use gatehouse::pseudonym::Pseudonyms;
 use gatehouse::reading::{Batch, DeviceId, PointId, Reading, Value};
+use gatehouse::receipt::Receipt;
 use gatehouse::rules::{Condition, Over, Rule};
 use gatehouse::secret::Secret;
 use gatehouse::store::Filter;
@@ -93,6 +95,32 @@ fn what_a_device_tells_again_happened_once_also_over_a_restart() {
         let events = bench.events(10).await;
         let denied = events.iter().filter(|event| event["subject"] == "devices/b3-reader").count();
         assert_eq!(denied, 2);
+        bench.stop().await;
+    });
+}
+
+#[test]
+fn a_receipt_is_signed_when_all_that_came_before_it_is_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let bench = Bench::start(dir.path());
+        for n in 0..600 {
+            bench.batches.send(batch(vec![entry(n)])).await.unwrap();
+        }
+        let mut last = batch(vec![entry(600)]);
+        let receipt = Receipt::default();
+        last.kept = Some(receipt.clone());
+        assert!(!receipt.is_signed());
+        bench.batches.send(last).await.unwrap();
+        receipt.signed().await;
+        let kept = bench.view.events(0, 1000, &Kinds::default()).unwrap().events.len();
+        assert!(kept >= 601, "{kept}");
+        // What changes nothing has its receipt too.
+        let mut idle = Batch::new(GATE, time::now(), Vec::new(), None);
+        idle.kept = Some(Receipt::default());
+        let receipt = idle.kept.clone().unwrap();
+        bench.batches.send(idle).await.unwrap();
+        receipt.signed().await;
         bench.stop().await;
     });
 }

@@ -16,6 +16,7 @@ const FLOORS: &[&[&str]] = &[
         "order",
         "pseudonym",
         "reading",
+        "receipt",
         "secret",
         "supervise",
         "ticket",

@@ -15,7 +15,7 @@ use gatehouse::field::{Errand, Kind, Scan, Sighting};
 use gatehouse::happening::{Happening, Kind as Done};
 use gatehouse::order::{Deed, Outcome};
 use gatehouse::reading::{Batch, DeviceId, Life, Quality, Reason, Site};
-use mosquitto::{Broker, Channel, DEADLINE, device, offline, point, pseudonyms, settings};
+use mosquitto::{Broker, Channel, DEADLINE, Taken, device, offline, point, pseudonyms, settings};
 use tokio::sync::{mpsc, oneshot};
 
 // ---------------------------------------------------------------------------------------------- profiles
@@ -261,7 +261,7 @@ fn publish_lines(broker: &Broker, topic: &str, lines: &str) -> std::process::Chi
 }
 
 /// The next happenings, so many of them.
-async fn happenings(batches: &mut mpsc::Receiver<Batch>, count: usize) -> Vec<Happening> {
+async fn happenings(batches: &mut Taken, count: usize) -> Vec<Happening> {
     let mut all = Vec::new();
     while all.len() < count {
         let batch = tokio::time::timeout(DEADLINE, batches.recv()).await;

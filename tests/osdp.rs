@@ -91,6 +91,9 @@ impl Panel {
         loop {
             let next = tokio::time::timeout(DEADLINE, self.batches.recv()).await;
             let batch = next.unwrap_or_else(|_| panic!("no {what}; last: {:?}", self.seen.last())).unwrap();
+            if let Some(kept) = &batch.kept {
+                kept.sign();
+            }
             self.seen.push(batch.clone());
             if right(&batch) {
                 return batch;

@@ -144,7 +144,11 @@ impl Gate {
     }
 
     async fn batch(&mut self) -> Batch {
-        tokio::time::timeout(DEADLINE, self.batches.recv()).await.expect("a batch").unwrap()
+        let batch = tokio::time::timeout(DEADLINE, self.batches.recv()).await.expect("a batch").unwrap();
+        if let Some(kept) = &batch.kept {
+            kept.sign();
+        }
+        batch
     }
 
     async fn until(&mut self, right: impl Fn(&Batch) -> bool) -> Batch {

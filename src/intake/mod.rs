@@ -31,6 +31,7 @@ use crate::live::{DeviceNow, Live};
 use crate::metrics::Metrics;
 use crate::order::Wish;
 use crate::reading::{Batch, Millis, PointId, Reason, Site, Value};
+use crate::receipt::Receipt;
 use crate::refine::refine;
 use crate::rules::Engine;
 use crate::store::{AccessRow, DeviceRow, History, Journal, OrderRow, Page, View};
@@ -113,6 +114,8 @@ struct Corridor {
     intake: Intake,
     page: Page,
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+    /// Of what the page says; signed once it is on the disk.
+    receipts: Vec<Receipt>,
     watch: Watch,
     orders: Orders,
     records: Records,
@@ -155,6 +158,7 @@ impl Intake {
             noted: vec![None; self.site.points.len()],
             page: Page { events: announce, ..Page::default() },
             answers: Vec::new(),
+            receipts: Vec::new(),
             number: 0,
             synced: time::clock_is_synced(),
             seen: Seen::now(),
@@ -264,5 +268,6 @@ impl Corridor {
         if let Some(done) = batch.done {
             self.done(done, now);
         }
+        self.receipts.extend(batch.kept);
     }
 }

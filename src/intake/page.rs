@@ -40,6 +40,9 @@ impl Corridor {
             self.intake.metrics.tickets_unclosed.set(self.intake.engine.unclosed() as i64);
         }
         self.orders.settled();
+        for receipt in self.receipts.drain(..) {
+            receipt.sign();
+        }
         for (answer, done) in self.answers.drain(..) {
             // Whoever asked may have gone; what they asked has happened all the same.
             let _ = answer.send(done);

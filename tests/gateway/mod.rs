@@ -141,6 +141,18 @@ impl Gateway {
         child.0.wait().unwrap()
     }
 
+    /// SIGKILL, and gone.
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        self.stop_killed();
+    }
+
+    /// What curl gets for a path, as text.
+    pub fn text(&self, path: &str) -> String {
+        let url = format!("http://{}{path}", self.api().expect("it listens"));
+        text(&Command::new("curl").args(["-s", "--max-time", "10", &url]).output().unwrap().stdout)
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }

@@ -77,6 +77,11 @@ impl Broker {
         self.has_logged(&format!("Sending SUBACK to {client}"), times).await;
     }
 
+    /// So many messages are acknowledged.
+    pub async fn acknowledged(&self, times: usize) {
+        self.has_logged(&format!("Received PUBACK from {GATEWAY}"), times).await;
+    }
+
     pub async fn has_logged(&self, line: &str, times: usize) {
         let deadline = Instant::now() + DEADLINE;
         while self.logged(line) < times {
@@ -143,9 +148,32 @@ fn spawn(dir: &Path, port: u16, more: &str) -> Child {
     child
 }
 
+/// In intake's place: what it takes is kept.
+pub struct Taken(mpsc::Receiver<Batch>);
+
+impl Taken {
+    pub async fn recv(&mut self) -> Option<Batch> {
+        let batch = self.take().await?;
+        if let Some(kept) = &batch.kept {
+            kept.sign();
+        }
+        Some(batch)
+    }
+
+    /// Taken, and not on the disk.
+    pub async fn take(&mut self) -> Option<Batch> {
+        self.0.recv().await
+    }
+
+    /// Nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// The channel under test, with what it has handed over.
 pub struct Channel {
-    pub batches: mpsc::Receiver<Batch>,
+    pub batches: Taken,
     pub lane: mpsc::Sender<Errand>,
     pub stop: CancellationToken,
     pub metrics: Metrics,
@@ -172,7 +200,7 @@ impl Channel {
         context.lane = Arc::new(tokio::sync::Mutex::new(errands));
         context.pseudonyms = Some(pseudonyms());
         let task = tokio::spawn(mqtt::run("broker".into(), settings, context));
-        Self { batches, lane, stop, metrics, task }
+        Self { batches: Taken(batches), lane, stop, metrics, task }
     }
 
     /// The next batch that `wanted` likes; what comes before it is passed over.

@@ -71,7 +71,7 @@ impl Terminal {
         ]
     }
 
-    /// What a message says of this terminal, and what is said to it once that is taken. `None`: nothing.
+    /// What a message says of this terminal, and what is said to it once that is kept. `None`: nothing.
     pub fn take(
         &mut self,
         message: Message<'_>,
@@ -187,7 +187,8 @@ impl Terminal {
     /// With its time and number; `None` where it has been told before.
     fn happening(&mut self, info: &Json, number: &str, retained: bool, at: Millis) -> Option<Happening> {
         let told = text(Some(info), "time").and_then(|told| self.instant(&told));
-        let record = text(Some(info), number).filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()));
+        // A counter of its own. What is longer counts nothing: a phone number in the wrong place must not be kept.
+        let record = text(Some(info), number).and_then(|id| id.parse::<u32>().ok());
         let mut happening = Happening::new(self.device, at, Kind::Card);
         if let Some(id) = record {
             // With the time, since a terminal that is set back to its factory state counts from 1 again.
@@ -307,6 +308,15 @@ mod tests {
         assert!(again.happenings.is_empty() && reply.is_some(), "it did not hear us; it happened once");
         let later = RECORD.replace("10:00:07", "10:05:00");
         assert_eq!(record(&mut terminal, &later).len(), 1, "a terminal that counts from 1 again");
+    }
+
+    #[test]
+    fn a_number_that_counts_nothing_is_not_kept() {
+        for number in ["13800138000", "1-2", "3 4", "+"] {
+            let payload = RECORD.replace(r#""RecordID":"2""#, &format!(r#""RecordID":"{number}""#));
+            let told = record(&mut terminal(), &payload);
+            assert_eq!((told.len(), told[0].record.as_deref()), (1, None), "{number}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Inbox {
 pub struct Heard {
     /// One for each device that it concerns.
     pub batches: Vec<Batch>,
-    /// To be said to devices once intake has taken all of it.
+    /// To be said to devices once all of it is on the disk.
     pub replies: Vec<Reply>,
 }
 

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use rumqttc::{NetworkOptions, TlsConfiguration};
 
+use super::owed::OWED_MOST;
 use super::{Settings, Version, session, tls, why};
 
 /// A larger packet ends the connection: no device says so much, but a bridge's list of all its devices may. A broker that
 /// speaks MQTT 5 is told and keeps it to itself.
 pub const PACKET_MAX: u32 = 4 * MIB;
 pub const MIB: u32 = 1024 * 1024;
-/// So many packets are read at once. All they ask for in acknowledgements goes out before the next are read.
+/// So many packets are read at once. All that waits to be sent goes out before the next are read.
 pub const READ_AT_ONCE: usize = 32;
-/// What may wait to be sent: the acknowledgements of one reading, an answer to each (face terminals), one subscription,
-/// one order, one goodbye.
-const ROOM: usize = 2 * READ_AT_ONCE + 3;
+/// What may wait to be sent: the acknowledgements of one reading and of what waited before it, an answer to each (face
+/// terminals), one subscription, one order, one goodbye.
+const ROOM: usize = 2 * (READ_AT_ONCE + OWED_MOST) + 3;
 pub const KEEP_ALIVE_SECONDS: u16 = 20;
 /// How long a broker keeps what we miss. (One of MQTT 3.1.1 keeps it as long as it likes.)
 const SESSION_SECONDS: u32 = 7 * 24 * 3600;

@@ -1,6 +1,8 @@
-//! Keeps the channel's connection: connects, subscribes, hands on what is heard, acknowledges it, and takes leave.
+//! Keeps the channel's connection: connects, subscribes, hands on what is heard, acknowledges it once it is on the disk, and
+//! takes leave.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::inbox::{Heard, Inbox, Message};
 use super::line::{Ear, Mail, Mouth, Place, Session, Word};
+use super::owed::Owed;
 use super::{Settings, topic};
 use crate::backoff::Backoff;
 use crate::field::Context;
@@ -20,9 +23,10 @@ const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MOST: Duration = Duration::from_secs(30);
 /// A connection that stood this long was a good one: the next pause begins small again.
 const STOOD: Duration = Duration::from_secs(5);
-/// When it has to stop: how long intake may take for what was received, and the broker for the goodbye.
-const LAST_BATCHES: Duration = Duration::from_millis(400);
-const GOODBYE: Duration = Duration::from_millis(400);
+/// When it has to stop: how long intake may take for what was received, the disk for it, and the broker for the goodbye.
+const LAST_BATCHES: Duration = Duration::from_millis(300);
+const LAST_RECEIPTS: Duration = Duration::from_millis(300);
+const GOODBYE: Duration = Duration::from_millis(300);
 
 /// The mouth for others who want to say something; `None` while there is no connection.
 pub type Shared = Arc<Mutex<Option<Mouth>>>;
@@ -38,6 +42,7 @@ pub struct Link {
     ear: Ear,
     shared: Shared,
     inbox: Inbox,
+    owed: Owed,
     /// When time was last counted for those who have to speak by themselves.
     heard_at: Instant,
     context: Context,
@@ -56,7 +61,8 @@ impl Link {
         let (mouth, ear) = place.open(&id, Session::Kept);
         let timeout = place.settings.timeout;
         let heard_at = Instant::now();
-        Self { channel, broker, timeout, id, place, mouth, ear, shared, inbox, heard_at, context }
+        let owed = Owed::default();
+        Self { channel, broker, timeout, id, place, mouth, ear, shared, inbox, owed, heard_at, context }
     }
 
     /// Until it has to stop.
@@ -87,6 +93,7 @@ impl Link {
             };
             self.count("broken");
             (self.mouth, self.ear) = self.place.open(&self.id, Session::Kept);
+            self.owed.forget();
             if !logged {
                 logged = true;
                 tracing::warn!(channel = &*self.channel, why, "the broker is gone, its devices are offline");
@@ -121,7 +128,7 @@ impl Link {
     async fn take_messages(&mut self) -> Option<String> {
         let stop = self.context.stop.clone();
         loop {
-            let why = match stop.run_until_cancelled(self.ear.next()).await? {
+            let why = match stop.run_until_cancelled(self.next()).await? {
                 Ok(word) => match self.take(word).await {
                     true => continue,
                     false if stop.is_cancelled() => return None,
@@ -139,10 +146,28 @@ impl Link {
         }
     }
 
+    /// The next word. What comes to the disk meanwhile is acknowledged.
+    async fn next(&mut self) -> Result<Word, String> {
+        let Self { ear, mouth, owed, .. } = self;
+        let unsaid = || "its acknowledgements cannot be sent".to_owned();
+        while owed.is_full() {
+            owed.ripe().await;
+            owed.settle(mouth).then_some(()).ok_or_else(unsaid)?;
+        }
+        let mut next = pin!(ear.next());
+        loop {
+            tokio::select! {
+                biased;
+                word = &mut next => return word,
+                () = owed.ripe() => owed.settle(mouth).then_some(()).ok_or_else(unsaid)?,
+            }
+        }
+    }
+
     /// Whether intake took what it says.
     async fn take(&mut self, word: Word) -> bool {
         let taken = match word {
-            Word::Message(mail) => self.take_mail(&mail).await,
+            Word::Message(mail) => self.take_mail(mail).await,
             Word::Subscribed { refused: 0 } | Word::Greeting | Word::Other => true,
             Word::Subscribed { refused } => {
                 tracing::warn!(
@@ -160,17 +185,15 @@ impl Link {
         taken && self.hand_on(gone).await
     }
 
-    async fn take_mail(&mut self, mail: &Mail) -> bool {
+    async fn take_mail(&mut self, mail: Mail) -> bool {
         self.count("ok");
-        let heard = self.heard(mail);
-        if !self.hand_on(heard.batches).await {
-            return false;
+        let mut heard = self.heard(&mail);
+        self.owed.for_signing(&mut heard.batches);
+        let taken = self.hand_on(heard.batches).await;
+        if taken {
+            self.owed.push(mail, heard.replies);
         }
-        for reply in heard.replies {
-            // Where there is no room for it, the device asks again.
-            self.mouth.say(reply.topic, reply.payload);
-        }
-        self.mouth.acknowledge(mail)
+        taken
     }
 
     fn heard(&mut self, mail: &Mail) -> Heard {
@@ -206,10 +229,16 @@ impl Link {
             return;
         }
         for mail in self.ear.rest() {
-            if !self.take_mail(&mail).await {
+            if !self.take_mail(mail).await {
                 return;
             }
         }
+        let last = async {
+            while self.owed.settle(&self.mouth) && !self.owed.is_empty() {
+                self.owed.ripe().await;
+            }
+        };
+        let _ = timeout(LAST_RECEIPTS, last).await;
         if self.mouth.part() {
             let _ = timeout(GOODBYE, async { while self.ear.next().await.is_ok() {} }).await;
         }

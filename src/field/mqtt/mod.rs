@@ -3,8 +3,8 @@
 //! The session is persistent and QoS 1, so that what is published while we are away comes when we are back; it is
 //! subscribed anew after every connect all the same, since a broker that lost its data would stay silent.
 //!
-//! A message is acknowledged once intake has taken all that it says: what a stop or a fall leaves in between, the broker
-//! sends again. What intake has taken but not yet written to disk is lost with the power all the same.
+//! A message is acknowledged once all that it says is on the disk: what a stop or a fall leaves in between, the broker sends
+//! again, and the journal knows what it has by the device's own number of it.
 
 mod errands;
 mod face;
@@ -12,6 +12,7 @@ mod inbox;
 mod line;
 mod link;
 mod milesight;
+mod owed;
 mod payload;
 mod scan;
 mod seen;

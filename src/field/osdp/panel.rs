@@ -1,7 +1,7 @@
 //! The line with its readers: who is asked next, and what is handed on.
 //!
-//! A reader is asked its next question only when the answer to the last one is with intake: the question is what tells the
-//! reader that its card was taken. When the journal is behind, cards wait in the reader.
+//! A reader is asked its next question only when the card that it told is on the disk: the question is what tells the reader
+//! that its card was taken. When the journal is behind, cards wait in the reader.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use crate::field::wire::Wire;
 use crate::field::{Context, Errand};
 use crate::pseudonym::Pseudonyms;
 use crate::reading::{Batch, Life};
+use crate::receipt::Receipt;
 use crate::time::now;
 
 #[derive(Debug)]
@@ -258,8 +259,15 @@ impl Panel {
         Ok(())
     }
 
-    pub async fn hand_on(&self, batch: Batch) -> Result<(), Closed> {
-        self.out.send(batch).await.map_err(|_| Closed)
+    /// What happened is on the disk after this, or we have to stop: the next question makes the reader forget it.
+    pub async fn hand_on(&self, mut batch: Batch) -> Result<(), Closed> {
+        let kept = (!batch.happenings.is_empty()).then(Receipt::default);
+        batch.kept.clone_from(&kept);
+        self.out.send(batch).await.map_err(|_| Closed)?;
+        if let Some(kept) = kept {
+            self.stop.run_until_cancelled(kept.signed()).await;
+        }
+        Ok(())
     }
 
     // --- the wire ---

@@ -20,6 +20,7 @@ use super::{Controller, Settings};
 use crate::field::{Context, Errand};
 use crate::pseudonym::Pseudonyms;
 use crate::reading::{Batch, Life, Millis, Reading, Reason, Value};
+use crate::receipt::Receipt;
 use crate::time::{clock_is_synced, now};
 
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Unit {
     woken: Option<Instant>,
     asked: Option<Instant>,
     ledger: Ledger,
+    /// Of the last events that were handed on.
+    kept: Option<Receipt>,
     announced: bool,
     clock_set: Option<Instant>,
 }
@@ -132,6 +135,11 @@ impl Desk {
         if let Err(trouble) = self.catch_up(nth, &status, &mut batch).await {
             debug!(channel = %self.id, why = %trouble, "Events are left for the next turn.");
         }
+        if !batch.happenings.is_empty() {
+            let kept = Receipt::default();
+            batch.kept = Some(kept.clone());
+            self.change(nth, |unit| unit.kept = Some(kept));
+        }
         self.out.send(batch).await.map_err(|_| Closed)?;
         self.housekeeping(nth, &status).await;
         let Some(unit) = self.units.get_mut(nth) else { return Ok(()) };
@@ -169,7 +177,8 @@ impl Desk {
     async fn housekeeping(&mut self, nth: usize, status: &Status) {
         let Some(unit) = self.units.get(nth) else { return };
         let announce = self.announce.filter(|_| !unit.announced);
-        let to_store = unit.ledger.to_store(Instant::now());
+        let is_kept = unit.kept.as_ref().is_none_or(Receipt::is_signed);
+        let to_store = unit.ledger.to_store(Instant::now()).filter(|_| is_kept);
         let local = DateTime::from(jiff::Timestamp::now().to_zoned(self.zone.clone()));
         let set_clock = clock_is_off(unit.clock_set, status.time, local, Instant::now()) && clock_is_synced();
         if let Some(SocketAddr::V4(listener)) = announce {
@@ -229,6 +238,7 @@ impl Unit {
             woken: None,
             asked: None,
             ledger: Ledger::default(),
+            kept: None,
             announced: false,
             clock_set: None,
         }

@@ -11,7 +11,7 @@ pub struct Ledger {
     told: Option<u32>,
     /// What the controller has been told that we have.
     stored: u32,
-    /// Handed on, but perhaps not yet on the disk: may be stored after this.
+    /// Handed on: may be stored so long after this, if it is on the disk by then.
     ripe: Option<(Instant, u32)>,
     /// Its last number was smaller than what we know, once already.
     shrunk: bool,
@@ -21,7 +21,7 @@ pub struct Ledger {
 const TURN_MOST: u32 = 32;
 /// Of what was missed before our start, so many at the most; older ones stay in the controller.
 const BACK_MOST: u32 = 10_000;
-/// The journal has taken what was handed on by then, or the daemon has died and fetches it again.
+/// Numbers are stored in the controller this seldom: its memory wears out. What is fetched again after a fall is known.
 const RIPE: Duration = Duration::from_secs(10);
 
 impl Ledger {
