@@ -228,6 +228,22 @@ fn an_event_says_who_and_where_and_nothing_more() {
 }
 
 #[test]
+fn what_was_due_at_several_doors_is_told_in_the_order_of_its_time() {
+    for script in [
+        "0 garage open; 0 door closed; 0.1 door open; 61 wait",
+        "0 garage open; 0 door closed; 0.1 door open; 60 wait; 61 wait",
+    ] {
+        let mut compound = Compound::new(false);
+        compound.play(script);
+        assert_eq!(
+            compound.tale(),
+            "0.1 b3-entrance opened; 0.1 b3-entrance forced; 60 garage held; 60.1 b3-entrance held",
+            "{script}"
+        );
+    }
+}
+
+#[test]
 fn a_locker_opens_by_order_jams_is_held_and_keeps_parcels() {
     tell(
         true,

@@ -152,14 +152,18 @@ impl Watch {
         roles.filter_map(cell).collect()
     }
 
-    /// Time has passed.
+    /// Time has passed. What was due meanwhile is told in the order in which it came to be so, not door by door.
     pub fn advance(&mut self, now: Millis) {
         if now < self.next {
             return;
         }
-        self.doors.iter_mut().for_each(|door| door.advance(now, &mut self.told));
-        self.banks.iter_mut().for_each(|bank| bank.advance(now, &mut self.told));
-        self.next = self.soonest().unwrap_or(Millis::MAX);
+        let mut next = self.soonest();
+        while let Some(due) = next.filter(|due| *due <= now) {
+            self.doors.iter_mut().for_each(|door| door.advance(due, &mut self.told));
+            self.banks.iter_mut().for_each(|bank| bank.advance(due, &mut self.told));
+            next = self.soonest();
+        }
+        self.next = next.unwrap_or(Millis::MAX);
     }
 
     /// When it has to be told the time again.
