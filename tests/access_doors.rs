@@ -308,6 +308,18 @@ fn a_locker_opens_by_order_jams_is_held_and_keeps_parcels() {
                 "13 bank-1.1 opened by order",
             ),
             (
+                "an order of which a restart knows no end explains what comes at once, and nothing later",
+                "0 cell-1 closed; 10 order cell-1; 10.5 restart; 13 cell-1 open; 14 cell-1 closed; 39 cell-1 closed; \
+                 40 cell-1 open",
+                "13 bank-1.1 opened by order; 14 bank-1.1 closed; 40 bank-1.1 opened; 40 bank-1.1 unexpected",
+            ),
+            (
+                "the clock is stepped while an order is under way",
+                "0 cell-1 closed; 10 order cell-1; 10.1 stepped 3600000; 3610.2 taken cell-1; 3611 cell-1 open; \
+                 3612 cell-1 closed; 3639 cell-1 closed; 3640 cell-1 open",
+                "3611 bank-1.1 opened by order; 3612 bank-1.1 closed; 3640 bank-1.1 opened; 3640 bank-1.1 unexpected",
+            ),
+            (
                 "a parcel lies on over a restart",
                 "0 item-2 absent; 10 item-2 present; 1000 restart; 3700 wait; 3701 item-2 present; 3800 item-2 present",
                 "10 bank-1.2 deposited; 3701 bank-1.2 overdue",

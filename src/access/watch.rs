@@ -126,8 +126,8 @@ impl Watch {
         self.next = Millis::MIN;
     }
 
-    /// The order that was begun at `begun` has ended.
-    pub fn ended(&mut self, what: Ordered, begun: Millis, how: Ended, at: Millis) {
+    /// The order under this key, begun at `begun`, has ended.
+    pub fn ended(&mut self, what: Ordered, key: &str, begun: Millis, how: Ended, at: Millis) {
         self.advance(at);
         match what {
             Ordered::Door(id) => {
@@ -136,7 +136,7 @@ impl Watch {
             }
             Ordered::Cell(point) => {
                 for (bank, n) in self.cells(point) {
-                    self.banks[bank].ended(n, begun, how, at);
+                    self.banks[bank].ended(n, key, how, at);
                 }
             }
         }
