@@ -48,6 +48,12 @@ impl Watch {
         Self { site, doors, banks, by_point, told: Vec::new(), next: Millis::MIN }
     }
 
+    /// Whether there is a door or a bank under this subject.
+    pub fn has(&self, subject: &str) -> bool {
+        let doors = self.doors.iter().map(door::Watched::subject);
+        doors.chain(self.banks.iter().map(bank::Watched::subject)).any(|own| own == subject)
+    }
+
     /// After it has been refined.
     pub fn reading(&mut self, reading: &Reading) {
         let Some(roles) = self.by_point.get(&reading.point) else {

@@ -103,7 +103,9 @@ fn order(body: &[u8], device: Arc<str>, caller: &Caller) -> Result<Order, Proble
             return Err(Problem::bad_request(format!("`{what}` may have up to {most} characters")));
         }
         if text.chars().any(char::is_control) {
-            return Err(Problem::bad_request(format!("`{what}` has a control character in it; write plain text")));
+            return Err(Problem::bad_request(format!(
+                "`{what}` has a control character in it; write plain text"
+            )));
         }
     }
     for (what, text) in [("action", &order.action), ("key", &order.key)] {
