@@ -1,4 +1,5 @@
-//! gatehouse: a gateway daemon for residential compounds. It reads devices over Modbus, serial lines and MQTT; a reading
+//! gatehouse: a gateway daemon for residential compounds. It reads devices over Modbus, serial lines, MQTT, OSDP and UDP
+//! controllers, and knows what happens at doors and lockers; a reading
 //! that crosses a threshold becomes a repair ticket; tickets are kept in SQLite and told to a centre.
 //!
 //! # The way of a reading

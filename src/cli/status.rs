@@ -42,13 +42,15 @@ struct Points {
 struct Point {
     quality: String,
     reason: Option<String>,
+    #[serde(default)]
+    momentary: bool,
 }
 
 impl Point {
     /// A door at which nothing has happened since the start is no bad point.
     fn word(&self) -> &str {
         match self.reason.as_deref() {
-            Some("not-yet") => "not yet read",
+            Some("not-yet") if self.momentary => "without a word yet",
             _ => &self.quality,
         }
     }
@@ -129,7 +131,7 @@ fn page(
 
 fn sums(site: &Site, points: &Points, tickets: &Tickets) -> Option<Table> {
     let states = ["online", "degraded", "offline", "maintenance", "unknown"];
-    let qualities = ["good", "uncertain", "bad", "not yet read"];
+    let qualities = ["good", "uncertain", "bad", "without a word yet"];
     let levels = ["urgent", "important", "ordinary"];
     let level = |ticket: &Ticket| levels[usize::from(ticket.level.clamp(1, 3)) - 1];
     let mut table = Table::default();
