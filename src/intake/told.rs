@@ -29,7 +29,7 @@ impl Corridor {
             return;
         }
         // No device's clock may say that something has yet to happen, or happened before there were computers.
-        happening.at = happening.at.clamp(0, now);
+        happening.at = happening.at.min(now).max(0);
         self.watch.happening(&happening);
     }
 

@@ -120,8 +120,9 @@ fn order(body: &[u8], device: Arc<str>, caller: &Caller) -> Result<Order, Proble
 }
 
 fn instant(text: &str) -> Result<i64, Problem> {
+    let shown: String = text.chars().filter(|c| !c.is_control()).take(WORD_MAX).collect();
     let cure =
-        |_| Problem::bad_request(format!("`expires_at` is `{text}`; write it as 2026-11-21T08:00:00Z"));
+        |_| Problem::bad_request(format!("`expires_at` is `{shown}`; write it as 2026-11-21T08:00:00Z"));
     time::parse(text).map_err(cure)
 }
 
