@@ -1,5 +1,6 @@
-//! gatehouse: a gateway daemon for residential compounds. It reads devices over Modbus, serial lines and MQTT; a reading
-//! that crosses a threshold becomes a repair ticket; tickets are kept in SQLite and told to a centre.
+//! gatehouse: a gateway daemon for residential compounds. It reads devices over Modbus, serial lines, OSDP, UHPPOTE and
+//! MQTT, and gives them orders; a reading that crosses a threshold, or a door that is forced, becomes a repair ticket;
+//! tickets are kept in SQLite and told to a centre.
 //!
 //! # The way of a reading
 //!
@@ -27,7 +28,8 @@
 //!                            └── ended, on the disk ◀──Done── Batch ◀────┘
 //! ```
 //!
-//! It goes ahead of polling. A kill at any moment leaves an order that was begun and has no end; the next start tells it as
+//! It goes ahead of polling, in the wire's lane. A technician's look (`read`, `scan`) takes the same lane from [`web`], since
+//! no second master may speak on a line. A kill at any moment leaves an order that was begun and has no end; the next start tells it as
 //! unsure and never gives it again.
 //!
 //! # What always holds
@@ -37,7 +39,9 @@
 //! - A door's device is told that its word was heard once that word is on the disk ([`receipt`]).
 //! - Event numbers have no gaps, and an event once told never changes.
 //! - Never two unclosed tickets of one rule and point.
-//! - No order reaches a wire before it is on the disk, and none reaches it twice under one key.
+//! - No order reaches a wire before it is on the disk, and none reaches it twice under one key for as long as the key is
+//!   kept ([`store::ORDERS_KEPT`], [`store::ORDERS_MAX`]); `expires_at` bounds what may come later still.
+//! - Cards, phone numbers and names are [`pseudonym`]s before they leave [`field`].
 //! - An acknowledgement is never taken for a door that opened.
 //! - Every queue has a bound. When intake falls behind, the wires wait; a poll is late, not lost.
 //! - Time is an argument in `rules`, `access`, `command`, `refine`, `field::decode` and the plans of `sync`: no clock, no I/O there.
@@ -50,13 +54,20 @@
 //!
 //! | for | go to |
 //! |---|---|
-//! | a new Modbus word order or type | `field/decode.rs` (what it means), `config/points.rs` (its name) |
+//! | a new Modbus word order or type | `field/decode.rs` (what it means), `config/registers.rs` (its name) |
+//! | which registers are read together, and what is asked of a unit that refuses some | `field/modbus/coalesce.rs`, `field/modbus/split.rs` |
+//! | who is asked next, and when a silent device is asked again | `field/schedule.rs` |
 //! | a new device of a known kind | `config/profiles/*.toml`: data, no code |
-//! | a board with a protocol of its own | a file in `field/serial/`, and its name in `field/serial/mod.rs` |
+//! | a board or meter with a protocol of its own | a file in `field/serial/`, and its name in `field/serial/mod.rs` |
+//! | another kind of wire | a room in `field/`, its name in `field/mod.rs`, `config/channels.rs` and `config/hang/` |
+//! | what a reader, controller or face terminal means | `field/osdp/unit.rs`, `field/uhppote/meaning.rs`, `field/mqtt/face.rs` |
+//! | what MQTT messages mean | `field/mqtt/inbox.rs` (topics), `field/mqtt/payload.rs` (values) |
 //! | a new rule condition | `rules/condition.rs` (when it holds), [`rules::Condition`], `config/rules.rs` (its TOML) |
 //! | a new field in the ticket | [`ticket::Ticket`], and `rules/engine.rs` where tickets are written |
 //! | what is forced, held, jammed, unexpected | `access/door.rs`, `access/bank.rs` |
-//! | whether an order is given | `command/desk.rs`; what is written of it: `intake/orders.rs` |
+//! | what may be ordered of a device | `config/commands.rs`; by a Modbus write: `config/writes.rs`, `field/modbus/act.rs` |
+//! | whether an order is given | `command/desk.rs`; what is written of it: `intake/orders.rs`; who may ask: `web/commands.rs` |
+//! | what `read` and `scan` show | `view.rs`, `show.rs`, `scan.rs` of the wire's room, then `web/look.rs` and `cli/read.rs`, `cli/scan.rs` |
 //! | what can happen to a ticket | `rules/desk.rs` |
 //! | a new event | where it happens, as an [`event::Draft`] to the journal |
 //! | what an answer of the CRM means | `sync/plan.rs` |

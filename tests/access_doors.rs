@@ -228,6 +228,22 @@ fn an_event_says_who_and_where_and_nothing_more() {
 }
 
 #[test]
+fn what_was_due_at_several_doors_is_told_in_the_order_of_its_time() {
+    for script in [
+        "0 garage open; 0 door closed; 0.1 door open; 61 wait",
+        "0 garage open; 0 door closed; 0.1 door open; 60 wait; 61 wait",
+    ] {
+        let mut compound = Compound::new(false);
+        compound.play(script);
+        assert_eq!(
+            compound.tale(),
+            "0.1 b3-entrance opened; 0.1 b3-entrance forced; 60 garage held; 60.1 b3-entrance held",
+            "{script}"
+        );
+    }
+}
+
+#[test]
 fn a_locker_opens_by_order_jams_is_held_and_keeps_parcels() {
     tell(
         true,
@@ -290,6 +306,18 @@ fn a_locker_opens_by_order_jams_is_held_and_keeps_parcels() {
                 "restart between order and opening: what became of it is not known, but it was ordered",
                 "0 cell-1 closed; 10 order cell-1; 10.5 restart; 12 unsure cell-1; 13 cell-1 open",
                 "13 bank-1.1 opened by order",
+            ),
+            (
+                "an order of which a restart knows no end explains what comes at once, and nothing later",
+                "0 cell-1 closed; 10 order cell-1; 10.5 restart; 13 cell-1 open; 14 cell-1 closed; 39 cell-1 closed; \
+                 40 cell-1 open",
+                "13 bank-1.1 opened by order; 14 bank-1.1 closed; 40 bank-1.1 opened; 40 bank-1.1 unexpected",
+            ),
+            (
+                "the clock is stepped while an order is under way",
+                "0 cell-1 closed; 10 order cell-1; 10.1 stepped 3600000; 3610.2 taken cell-1; 3611 cell-1 open; \
+                 3612 cell-1 closed; 3639 cell-1 closed; 3640 cell-1 open",
+                "3611 bank-1.1 opened by order; 3612 bank-1.1 closed; 3640 bank-1.1 opened; 3640 bank-1.1 unexpected",
             ),
             (
                 "a parcel lies on over a restart",

@@ -5,16 +5,17 @@ mod compound;
 
 use std::time::Duration;
 
-use compound::bench::{Bench, kinds};
-use compound::{CONTACT, GATE, READER};
+use compound::bench::{Bench, kinds, order};
+use compound::{CELL_1, CONTACT, GATE, READER};
 use gatehouse::event::Kinds;
-use gatehouse::happening::{Happening, Kind};
+use gatehouse::happening::{Direction, Happening, Kind};
+use gatehouse::order::Outcome;
 use gatehouse::pseudonym::Pseudonyms;
 use gatehouse::reading::{Batch, DeviceId, PointId, Reading, Value};
 use gatehouse::receipt::Receipt;
 use gatehouse::rules::{Condition, Over, Rule};
 use gatehouse::secret::Secret;
-use gatehouse::store::Filter;
+use gatehouse::store::{self, AccessRow, Filter, Page};
 use gatehouse::ticket::Class;
 use gatehouse::time;
 use serde_json::Value as Json;
@@ -187,6 +188,68 @@ fn an_open_door_is_not_opened_again_by_a_restart() {
         let events = bench.events(4).await;
         let expected = ["access.granted", "access.granted", "access.opened", "access.closed"];
         assert_eq!(kinds(&events), expected);
+        bench.stop().await;
+    });
+}
+
+#[test]
+fn of_a_door_that_left_the_configuration_nothing_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = || store::Settings {
+        dir: dir.path().to_owned(),
+        events_keep: store::EVENTS_KEEP_DEFAULT,
+        readings_keep: store::READINGS_KEEP_DEFAULT,
+        disk_limit: store::DISK_LIMIT_DEFAULT,
+    };
+    let subjects = || {
+        let ends = store::open(&settings(), "cp-017").unwrap();
+        let rows = ends.journal.recall().unwrap().access.into_iter();
+        rows.map(|row| row.subject).collect::<Vec<_>>()
+    };
+    let row = |subject: &str| AccessRow { subject: subject.into(), state: "{}".into() };
+    let known = ["devices/bank-1", "devices/bank-9", "doors/b3-entrance", "doors/torn-down"];
+    let mut ends = store::open(&settings(), "cp-017").unwrap();
+    ends.journal.commit(&Page { access: known.map(row).into(), ..Page::default() }).unwrap();
+    drop(ends);
+    assert_eq!(subjects(), known);
+    run(async { Bench::start(dir.path()).stop().await });
+    assert_eq!(subjects(), ["devices/bank-1", "doors/b3-entrance"]);
+}
+
+/// More fields than this the reports of those who use the events do not take.
+const FIELDS_MAX: usize = 18;
+
+#[test]
+fn no_event_of_a_door_a_locker_or_an_order_has_more_fields_than_its_users_take() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let mut bench = Bench::start(dir.path());
+        let mut whole = entry(1);
+        (whole.direction, whole.reason, whole.late) =
+            (Some(Direction::In), Some("no-privilege".into()), true);
+        bench.batches.send(batch(vec![whole])).await.unwrap();
+        for word in ["closed", "open"] {
+            bench.reads(CONTACT, word).await;
+        }
+        bench.reads(CELL_1, "closed").await;
+        let asked = bench.wish(order("open", "cell-1", "k-1")).await;
+        let deed = bench.deed().await;
+        bench.done(&deed, Outcome::Executed { what: "taken".into() }).await;
+        bench.reads(CELL_1, "open").await;
+        asked.answer.await.unwrap().unwrap();
+        let refused = bench.wish(order("open", "cell-9", "k-2")).await;
+        refused.answer.await.unwrap().unwrap_err();
+        // Granted, opened, forced, a cell opened by order, the order, one refused.
+        let events = bench.events(6).await;
+        for kind in
+            ["access.granted", "access.forced", "locker.opened", "command.executed", "command.refused"]
+        {
+            assert!(kinds(&events).iter().any(|told| told.starts_with(kind)), "{kind}: {:?}", kinds(&events));
+        }
+        for event in &events {
+            let fields = event["data"].as_object().unwrap().len();
+            assert!((1..=FIELDS_MAX).contains(&fields), "{event} has {fields} fields");
+        }
         bench.stop().await;
     });
 }

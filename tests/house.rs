@@ -60,7 +60,7 @@ fn the_check_finds_what_it_is_for() {
         ("src/field/modbus/mod.rs", "use super::super::rules::Rule;", "field → rules"),
         ("src/web/mod.rs", "use super::sync;", "web → sync"),
         ("src/config/mod.rs", "let f = open(\"http://x\", crate::app::run);", "config → app"),
-        ("src/app.rs", "use crate::nowhere::X;", "nowhere"),
+        ("src/app/mod.rs", "use crate::nowhere::X;", "nowhere"),
         ("src/lib.rs", "pub use crate::cellar::X;", "cellar"),
     ] {
         let found = wrong_arrows(path, &format!("//! A file.\n{line}\n"));

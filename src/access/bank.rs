@@ -43,6 +43,13 @@ struct Order {
 }
 
 impl Order {
+    /// No wire will say anything of it any more.
+    fn restarted(&mut self) {
+        if self.done.is_none() {
+            (self.done, self.unsure) = (Some(self.at), true);
+        }
+    }
+
     /// Whether an opening that may have happened as early as this is its doing.
     fn explains(&self, earliest: Millis, within: Millis) -> bool {
         self.done.is_none_or(|done| earliest <= done.saturating_add(within) + GRACE)
@@ -56,6 +63,7 @@ impl Watched {
         cells.resize(plan.cells.len(), Cell::default());
         for cell in &mut cells {
             cell.lost_sight(device.polled);
+            cell.order.iter_mut().for_each(Order::restarted);
         }
         Self {
             board: device.id.clone(),
@@ -129,10 +137,10 @@ impl Watched {
         self.dirty = true;
     }
 
-    /// The order begun at `begun` has ended.
-    pub fn ended(&mut self, n: usize, begun: Millis, how: Ended, at: Millis) {
+    /// The order under this key has ended.
+    pub fn ended(&mut self, n: usize, key: &str, how: Ended, at: Millis) {
         let cell = &mut self.cells[n];
-        let Some(order) = cell.order.as_mut().filter(|order| order.at == begun) else {
+        let Some(order) = cell.order.as_mut().filter(|order| *order.key == *key) else {
             return;
         };
         match how {

@@ -48,6 +48,12 @@ impl Watch {
         Self { site, doors, banks, by_point, told: Vec::new(), next: Millis::MIN }
     }
 
+    /// Whether there is a door or a bank under this subject.
+    pub fn has(&self, subject: &str) -> bool {
+        let doors = self.doors.iter().map(door::Watched::subject);
+        doors.chain(self.banks.iter().map(bank::Watched::subject)).any(|own| own == subject)
+    }
+
     /// After it has been refined.
     pub fn reading(&mut self, reading: &Reading) {
         let Some(roles) = self.by_point.get(&reading.point) else {
@@ -126,8 +132,8 @@ impl Watch {
         self.next = Millis::MIN;
     }
 
-    /// The order that was begun at `begun` has ended.
-    pub fn ended(&mut self, what: Ordered, begun: Millis, how: Ended, at: Millis) {
+    /// The order under this key, begun at `begun`, has ended.
+    pub fn ended(&mut self, what: Ordered, key: &str, begun: Millis, how: Ended, at: Millis) {
         self.advance(at);
         match what {
             Ordered::Door(id) => {
@@ -136,7 +142,7 @@ impl Watch {
             }
             Ordered::Cell(point) => {
                 for (bank, n) in self.cells(point) {
-                    self.banks[bank].ended(n, begun, how, at);
+                    self.banks[bank].ended(n, key, how, at);
                 }
             }
         }
@@ -152,14 +158,18 @@ impl Watch {
         roles.filter_map(cell).collect()
     }
 
-    /// Time has passed.
+    /// Time has passed. What was due meanwhile is told in the order in which it came to be so, not door by door.
     pub fn advance(&mut self, now: Millis) {
         if now < self.next {
             return;
         }
-        self.doors.iter_mut().for_each(|door| door.advance(now, &mut self.told));
-        self.banks.iter_mut().for_each(|bank| bank.advance(now, &mut self.told));
-        self.next = self.soonest().unwrap_or(Millis::MAX);
+        let mut next = self.soonest();
+        while let Some(due) = next.filter(|due| *due <= now) {
+            self.doors.iter_mut().for_each(|door| door.advance(due, &mut self.told));
+            self.banks.iter_mut().for_each(|bank| bank.advance(due, &mut self.told));
+            next = self.soonest();
+        }
+        self.next = next.unwrap_or(Millis::MAX);
     }
 
     /// When it has to be told the time again.

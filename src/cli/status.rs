@@ -41,6 +41,19 @@ struct Points {
 #[derive(Deserialize)]
 struct Point {
     quality: String,
+    reason: Option<String>,
+    #[serde(default)]
+    momentary: bool,
+}
+
+impl Point {
+    /// A door at which nothing has happened since the start is no bad point.
+    fn word(&self) -> &str {
+        match self.reason.as_deref() {
+            Some("not-yet") if self.momentary => "without a word yet",
+            _ => &self.quality,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -118,12 +131,12 @@ fn page(
 
 fn sums(site: &Site, points: &Points, tickets: &Tickets) -> Option<Table> {
     let states = ["online", "degraded", "offline", "maintenance", "unknown"];
-    let qualities = ["good", "uncertain", "bad"];
+    let qualities = ["good", "uncertain", "bad", "without a word yet"];
     let levels = ["urgent", "important", "ordinary"];
     let level = |ticket: &Ticket| levels[usize::from(ticket.level.clamp(1, 3)) - 1];
     let mut table = Table::default();
     table.row(sum("devices", site.devices.iter().map(|d| d.state.as_str()), &states));
-    table.row(sum("points", points.points.iter().map(|p| p.quality.as_str()), &qualities));
+    table.row(sum("points", points.points.iter().map(Point::word), &qualities));
     table.row(sum("unclosed tickets", tickets.tickets.iter().map(level), &levels));
     Some(table)
 }
@@ -151,7 +164,11 @@ fn away(site: &Site) -> Option<Table> {
     away.peek()?;
     let mut table = Table::new(&["DEVICE", "STATE", "SINCE", "PLACE", "WHY"]);
     for device in away {
-        let paint = (device.state == "offline").then_some(Paint::Red);
+        let paint = match device.state.as_str() {
+            "offline" => Some(Paint::Red),
+            "degraded" => Some(Paint::Yellow),
+            _ => None,
+        };
         table.row(vec![
             (&device.id).into(),
             Cell::painted(&device.state, paint),

@@ -124,7 +124,9 @@ impl Desk {
 
     /// The wall clock was stepped; as much time has passed as before.
     pub fn stepped(&mut self, by: Millis) {
-        self.under_way.iter_mut().for_each(|running| running.give_up += by);
+        for running in &mut self.under_way {
+            (running.begun_at, running.give_up) = (running.begun_at + by, running.give_up + by);
+        }
     }
 
     /// What an order of an earlier run moves.
@@ -222,6 +224,7 @@ mod tests {
         assert!(desk.overdue(BEGIN_WITHIN + END_WITHIN).is_empty(), "a stepped clock takes no time away");
         let given_up = desk.overdue(BEGIN_WITHIN + END_WITHIN + 1_000);
         assert_eq!(given_up.len(), 1);
+        assert_eq!(given_up[0].begun_at, 1_000, "its beginning is told by the new clock too");
         assert_eq!((desk.end(1), desk.next_due()), (None, None));
     }
 

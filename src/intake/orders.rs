@@ -163,7 +163,7 @@ impl Corridor {
     /// Written down and told; who waits for it hears it then.
     fn end(&mut self, running: Running, outcome: Outcome, at: Millis) {
         if let Some(moves) = running.moves {
-            self.watch.ended(moves.into(), running.begun_at, ended(&outcome), at);
+            self.watch.ended(moves.into(), &running.order.key, running.begun_at, ended(&outcome), at);
         }
         for answer in self.orders.waiting.remove(&running.number).unwrap_or_default() {
             self.orders.answers.push((answer, Ok(outcome.clone())));
@@ -224,7 +224,7 @@ impl Corridor {
         let now = time::now();
         for mut row in std::mem::take(&mut self.intake.orders) {
             if let Some(moves) = self.orders.desk.moves(&row.order) {
-                self.watch.ended(moves.into(), row.begun_at, Ended::Unsure, now);
+                self.watch.ended(moves.into(), &row.order.key, row.begun_at, Ended::Unsure, now);
             }
             let why = "the daemon stopped before the device answered".to_owned();
             row.ended = Some((now, Outcome::Unsure { why }));

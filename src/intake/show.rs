@@ -58,6 +58,8 @@ impl Corridor {
         let mut live = self.intake.live.lock();
         let now = live.device_mut(id);
         if now.state == state {
+            // Still so, but for what it says now.
+            now.error = why;
             return;
         }
         if let Some(before) = self.remembered[id.0 as usize].take().filter(|before| before.state == state) {

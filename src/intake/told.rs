@@ -11,7 +11,12 @@ impl Intake {
     pub(super) fn watch(&mut self) -> Watch {
         let saved = std::mem::take(&mut self.saved).into_iter();
         let saved: Vec<Saved> = saved.map(|row| Saved { subject: row.subject, state: row.state }).collect();
-        Watch::new(std::mem::take(&mut self.access), self.site.clone(), &saved)
+        let watch = Watch::new(std::mem::take(&mut self.access), self.site.clone(), &saved);
+        let gone: Vec<&str> = saved.iter().map(|s| s.subject.as_str()).filter(|s| !watch.has(s)).collect();
+        if let Err(error) = self.journal.forget_access(&gone) {
+            tracing::warn!(%error, "what was known of doors that are gone could not be removed");
+        }
+        watch
     }
 }
 
@@ -24,7 +29,7 @@ impl Corridor {
             return;
         }
         // No device's clock may say that something has yet to happen, or happened before there were computers.
-        happening.at = happening.at.clamp(0, now);
+        happening.at = happening.at.min(now).max(0);
         self.watch.happening(&happening);
     }
 

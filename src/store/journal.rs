@@ -191,6 +191,17 @@ impl Journal {
         Ok(deleted as u64)
     }
 
+    /// Of doors and banks that the configuration no longer has, nothing is kept.
+    pub fn forget_access(&mut self, subjects: &[&str]) -> Result<(), Error> {
+        if subjects.is_empty() {
+            return Ok(());
+        }
+        let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        orders::forget_access(&step, subjects)?;
+        step.commit()?;
+        Ok(())
+    }
+
     /// The order under this key, where one is kept.
     pub fn order(&self, key: &str) -> Result<Option<OrderRow>, Error> {
         Ok(orders::named(&self.db, key)?)

@@ -68,6 +68,11 @@ pub fn write_access(step: &Transaction<'_>, rows: &[AccessRow]) -> rusqlite::Res
     Ok(())
 }
 
+pub fn forget_access(step: &Transaction<'_>, subjects: &[&str]) -> rusqlite::Result<()> {
+    let mut forget = step.prepare_cached("DELETE FROM access WHERE subject = ?1")?;
+    subjects.iter().try_for_each(|subject| forget.execute([subject]).map(drop))
+}
+
 pub fn named(db: &Connection, key: &str) -> rusqlite::Result<Option<OrderRow>> {
     db.prepare_cached(&format!("SELECT {COLUMNS} FROM command WHERE key = ?1"))?
         .query_row([key], order_row)

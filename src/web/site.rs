@@ -65,6 +65,9 @@ pub struct Points {
 struct PointRow {
     id: Arc<str>,
     device: Arc<str>,
+    /// It reads the last word of what happened at a door or locker, and nothing before the first.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    momentary: bool,
     value: Option<Value>,
     quality: &'static str,
     reason: Option<&'static str>,
@@ -88,10 +91,13 @@ pub async fn points(State(desk): State<Arc<Desk>>) -> Json<Points> {
 fn point_row(desk: &Desk, id: PointId, now: PointNow) -> PointRow {
     let site = &desk.rooms.site;
     let point = site.point(id);
+    let device = site.device(point.device);
+    let own = device.first_point..device.first_point + device.points;
     let (last_good_at, last_good) = now.last_good.unzip();
     PointRow {
         id: point.id.clone(),
-        device: site.device(point.device).id.clone(),
+        device: device.id.clone(),
+        momentary: !own.contains(&id.0),
         value: now.value,
         quality: now.quality.word(),
         reason: now.reason.map(crate::reading::Reason::word),

@@ -132,7 +132,11 @@ impl Compound {
             ["wait"] => self.watch.advance(at),
             ["restart"] => self.restart(),
             ["standstill"] => self.watch.lost_sight(),
-            ["stepped", by] => self.watch.stepped(by.parse().unwrap()),
+            ["stepped", by] => {
+                let by: Millis = by.parse().unwrap();
+                self.watch.stepped(by);
+                self.begun += by;
+            }
             ["order", "door"] => self.order(Ordered::Door(ENTRANCE), at),
             ["order", cell] => self.order(Ordered::Cell(point(cell)), at),
             [how @ ("taken" | "failed" | "unsure"), what] => {
@@ -142,7 +146,7 @@ impl Compound {
                     "failed" => Ended::Not,
                     _ => Ended::Unsure,
                 };
-                self.watch.ended(what, self.begun, how, at);
+                self.watch.ended(what, "k-1", self.begun, how, at);
             }
             ["reader", kind, rest @ ..] => self.watch.happening(&happening(READER, at, kind, rest)),
             ["gate", kind, rest @ ..] => self.watch.happening(&happening(GATE, at, kind, rest)),

@@ -1,4 +1,9 @@
 //! Wiring, and the order of draining. Read [`House::build`] to see who holds what.
+//!
+//! `start`: what a house is built from; `supervise`: what runs is kept running.
+
+mod start;
+mod supervise;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,15 +15,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
-use crate::backoff::Backoff;
-use crate::config::{self, Gateway, Loaded, Mistakes};
+use crate::config::{self, Gateway, Mistakes};
 use crate::event::Draft;
 use crate::field::{Errand, Lane};
 use crate::intake::{self, Doors, Intake};
@@ -28,14 +28,15 @@ use crate::reading::Batch;
 use crate::rules::{Engine, Memory, Plan, SavedEpisode, SavedTicket};
 use crate::{field, store, sync, time, web};
 
+pub use start::Start;
+use start::{accept, announce, first_start, keep, rejected};
+use supervise::{Asked, Group, Signals, feed_watchdog, say_that_it_ends, show_trouble};
+
 /// Each step of draining has its share of the ten seconds that a stop may take.
 const WIRES_DRAIN: Duration = Duration::from_secs(1);
 const INTAKE_DRAIN: Duration = Duration::from_secs(4);
 const SYNC_DRAIN: Duration = Duration::from_secs(3);
 const WEB_DRAIN: Duration = Duration::from_secs(1);
-/// A task that panics is begun again after such a pause.
-const RESTART_FIRST: Duration = Duration::from_secs(1);
-const RESTART_MOST: Duration = Duration::from_secs(60);
 
 /// EX_CONFIG of sysexits.h.
 pub const BAD_CONFIGURATION: u8 = 78;
@@ -62,13 +63,6 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn say_that_it_ends(reloading: bool) {
-    let mut states = vec![if reloading { NotifyState::Reloading } else { NotifyState::Stopping }];
-    // systemd tells by it that the READY that follows is of this reload, and not of an older one.
-    states.extend(NotifyState::monotonic_usec_now().ok().filter(|_| reloading));
-    let _ = sd_notify::notify(&states);
-}
-
 /// What reads well may still not work on this machine (a port that is taken): then on with the one before.
 async fn rebuild(next: Start, data_dir: &Path) -> anyhow::Result<House> {
     let error = match House::build(next).await {
@@ -79,51 +73,6 @@ async fn rebuild(next: Start, data_dir: &Path) -> anyhow::Result<House> {
     let before = config::last_good::of(data_dir).context(error.clone())?;
     tracing::warn!("running with the last good configuration until this one is put right and reloaded");
     House::build(Start { gateway: before, reason: "reload", rejected: Some(error), text: None }).await
-}
-
-/// What a house is built from, and what it tells first.
-#[derive(Debug)]
-pub struct Start {
-    pub gateway: Gateway,
-    /// `start`, `reload`
-    pub reason: &'static str,
-    /// What is wrong with the configuration that was meant, in brief, when the last good one is used instead.
-    pub rejected: Option<String>,
-    /// The files it was read from, to be kept as the last good ones once the data directory is ours.
-    pub text: Option<Vec<(PathBuf, String)>>,
-}
-
-/// The configuration as it is, or the last good one with what is wrong with the present one, or none at all.
-fn first_start(path: &Path) -> Option<Start> {
-    let mistakes = match config::load(path) {
-        Ok(loaded) => return Some(accept(loaded, "start")),
-        Err(mistakes) => mistakes,
-    };
-    tracing::error!("the configuration is not right:\n{mistakes}");
-    let Some(gateway) = config::last_good::recall(path) else {
-        tracing::error!("there is no last good configuration to run with");
-        return None;
-    };
-    tracing::warn!("running with the last good configuration until this one is put right and reloaded");
-    Some(Start { gateway, reason: "start", rejected: Some(mistakes.brief()), text: None })
-}
-
-fn accept(loaded: Loaded, reason: &'static str) -> Start {
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    Start { gateway: loaded.gateway, reason, rejected: None, text: Some(loaded.text) }
-}
-
-/// Keeps the configuration as the last good one; whether it is another one than before.
-fn keep(start: &Start) -> bool {
-    let Some(text) = &start.text else {
-        return false;
-    };
-    config::last_good::keep(&start.gateway.store.dir, text).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the configuration could not be kept as the last good one");
-        true
-    })
 }
 
 /// Everything that runs. What is not here is held by a task.
@@ -342,54 +291,6 @@ impl House {
     }
 }
 
-/// Tasks that end together.
-#[derive(Debug, Default)]
-struct Group {
-    tasks: JoinSet<()>,
-    stop: CancellationToken,
-}
-
-impl Group {
-    /// A task that is begun again if it panics.
-    fn keep<F>(&mut self, name: Arc<str>, work: impl Fn() -> F + Send + 'static)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.tasks.spawn(keep_running(name, self.stop.clone(), work));
-    }
-
-    /// Whether all have ended in time. Those that have not are broken off, so that none holds on to what comes next.
-    async fn end(&mut self, within: Duration) -> bool {
-        self.stop.cancel();
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        let ended = timeout(within, all).await.is_ok();
-        self.tasks.shutdown().await;
-        ended
-    }
-}
-
-/// What the journal is told when the house opens.
-fn announce(start: &Start, changed: bool) -> Vec<Draft> {
-    let gateway = &start.gateway.site.gateway;
-    let subject = format!("gateways/{gateway}");
-    let now = time::now();
-    let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": start.reason });
-    let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &data)];
-    if let Some(mistakes) = &start.rejected {
-        events.push(rejected(gateway, mistakes));
-    } else if changed {
-        events.push(Draft::new("gateway.config-changed", subject, now, &data));
-    }
-    events
-}
-
-fn rejected(gateway: &str, mistakes: &str) -> Draft {
-    // A journal line, not a report: the first lines name the first mistakes.
-    let reason: String = mistakes.chars().take(2000).collect();
-    let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": reason });
-    Draft::new("gateway.config-rejected", format!("gateways/{gateway}"), time::now(), &data)
-}
-
 /// The near ends, by channel.
 type Lanes = HashMap<Arc<str>, mpsc::Sender<Errand>>;
 
@@ -441,79 +342,4 @@ fn begin_intake(
     };
     let thread = std::thread::Builder::new().name("intake".into()).spawn(body).context("starting intake")?;
     Ok((thread, done))
-}
-
-/// A panic ends one wire's or one centre's task alone; it is begun again after a pause.
-async fn keep_running<F>(name: Arc<str>, stop: CancellationToken, begin: impl Fn() -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let mut pauses = Backoff::new(RESTART_FIRST, RESTART_MOST);
-    loop {
-        match AbortOnDropHandle::new(tokio::spawn(begin())).await {
-            Ok(()) => return,
-            Err(error) => {
-                let pause = pauses.pause();
-                tracing::error!(%name, %error, ?pause, "a task broke; it is begun again");
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(pause) => {}
-                }
-            }
-        }
-    }
-}
-
-/// What intake cannot do is shown as long as it lasts, in place of what was wrong before.
-async fn show_trouble(mut trouble: watch::Receiver<Option<String>>, ready: watch::Sender<web::Readiness>) {
-    let before = ready.borrow().degraded.clone();
-    while trouble.changed().await.is_ok() {
-        let now = trouble.borrow_and_update().clone();
-        ready.send_modify(|ready| ready.degraded = now.or_else(|| before.clone()));
-    }
-}
-
-/// Fed by intake's rounds, not by a timer: when intake is stuck, the watchdog starves.
-async fn feed_watchdog(mut pulse: watch::Receiver<u64>) {
-    let Some(limit) = sd_notify::watchdog_enabled() else {
-        return;
-    };
-    let mut fed = Instant::now();
-    while pulse.changed().await.is_ok() {
-        if fed.elapsed() >= limit / 4 {
-            fed = Instant::now();
-            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
-        }
-    }
-}
-
-/// What the outside may ask of the process.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("listening for signals");
-        Ok(Self {
-            term: listen(SignalKind::terminate())?,
-            int: listen(SignalKind::interrupt())?,
-            hup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.term.recv() => Asked::Stop,
-            _ = self.int.recv() => Asked::Stop,
-            _ = self.hup.recv() => Asked::Reload,
-        }
-    }
-}
-
-enum Asked {
-    Stop,
-    Reload,
 }
