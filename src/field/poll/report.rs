@@ -33,17 +33,18 @@ impl<P: Ask> Poll<P> {
         }
     }
 
-    /// The points of a turn that got no answer are bad.
+    /// The points of a turn that got no answer are bad; of those that were told already it did.
     pub(super) async fn miss(
         &mut self,
         turn: usize,
         why: &str,
         mut readings: Vec<Reading>,
+        told: &[PointId],
     ) -> Result<(), Closed> {
         let at = now();
         let points = self.turns[turn].round.points.iter().copied();
         let missed: Vec<_> = points
-            .filter(|point| readings.iter().all(|r| r.point != *point))
+            .filter(|point| !told.contains(point) && readings.iter().all(|r| r.point != *point))
             .map(|point| Reading::bad(point, at, Reason::NoAnswer))
             .collect();
         readings.extend(missed);
@@ -111,7 +112,7 @@ impl<P: Ask> Poll<P> {
 }
 
 impl Troubles {
-    fn note(&mut self, readings: &[Reading]) {
+    pub fn note(&mut self, readings: &[Reading]) {
         for reading in readings {
             match reading.reason {
                 Some(reason @ (Reason::DeviceError | Reason::NoAnswer))
