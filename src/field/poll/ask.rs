@@ -57,6 +57,11 @@ pub trait Ask {
         Ok(Outcome::Failed { why: "nothing can be ordered on this wire".into() })
     }
 
+    /// For people: which part of what it is asked the device refuses.
+    fn refused(&self, _device: usize) -> Option<String> {
+        None
+    }
+
     /// When something that was promised has to be done: the end of a pulse.
     fn due(&self) -> Option<Instant> {
         None

@@ -25,7 +25,9 @@ impl<P: Ask> Poll<P> {
     pub(super) fn life(&mut self, unit: usize, readings: &[Reading], why: &str) -> Option<Life> {
         self.units[unit].troubles.note(readings);
         match self.schedule.state(unit) {
-            State::Well => Some(Life::Online),
+            State::Well => {
+                Some(self.protocol.refused(unit).map_or(Life::Online, |why| Life::Degraded { why }))
+            }
             State::Partly => Some(Life::Degraded { why: self.troubles(unit) }),
             State::Silent(FAILURES_DEGRADED) => Some(Life::Degraded { why: why.to_owned() }),
             State::Silent(1) => None,
@@ -60,6 +62,7 @@ impl<P: Ask> Poll<P> {
         let parts = parts.map(|(what, points)| (what, list(points.collect())));
         let parts: Vec<_> =
             parts.iter().filter_map(|(what, who)| Some(format!("{what}: {}", who.as_ref()?))).collect();
+        let parts: Vec<_> = parts.into_iter().chain(self.protocol.refused(unit)).collect();
         match parts.is_empty() {
             true => "it does not answer all that it is asked".into(),
             false => parts.join("; "),
@@ -75,7 +78,10 @@ impl<P: Ask> Poll<P> {
         let Some(seen) = self.load.look(now) else {
             return;
         };
-        let degraded = (0..self.units.len()).filter(|unit| self.schedule.state(*unit) != State::Well).count();
+        let troubled = |unit: &usize| {
+            self.schedule.state(*unit) != State::Well || self.protocol.refused(*unit).is_some()
+        };
+        let degraded = (0..self.units.len()).filter(troubled).count();
         self.counters.load(seen.cycle, seen.lag, degraded);
         match seen.news {
             None => {}
