@@ -168,6 +168,11 @@ impl<P: Ask> Poll<P> {
         }
     }
 
+    /// What others said by themselves while one was asked.
+    async fn hand_on_words(&mut self) -> Result<(), Closed> {
+        if self.protocol.listens() && self.link.is_some() { self.overheard(Ok(0)).await } else { Ok(()) }
+    }
+
     /// What a device said unasked.
     async fn overheard(&mut self, heard: io::Result<usize>) -> Result<(), Closed> {
         if let Err(e) = heard {

@@ -292,6 +292,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_is_named_in_runs() {
+        let of = |parts: &[(u16, u16, u8)]| {
+            let span = |&(register, count, code)| (Span { table: Table::Holding, register, count }, code);
+            refused(parts.iter().map(span))
+        };
+        assert_eq!(of(&[]), None);
+        let four = of(&[(42, 2, 2), (40, 1, 2), (41, 1, 2)]).unwrap();
+        assert_eq!(four, "holding registers 40–43 are refused (illegal data address)");
+        let two = of(&[(9, 1, 2), (40, 1, 3)]).unwrap();
+        assert!(two.starts_with("holding register 9 is refused (illegal data address), holding"), "{two}");
+        let many: Vec<_> = (0..9).map(|n| (n * 2, 1, 2)).collect();
+        assert!(of(&many).unwrap().ends_with(" and 4 more"));
+        assert!(of(&[(0xFFFF, 1, 2), (0xFFFE, 1, 2)]).unwrap().contains("65534–65535"));
+    }
+
+    #[test]
     fn a_wrong_word_order_is_explained() {
         let swapped = words([0x33, 0x33, 0x43, 0x66]); // 230.2 with its words reversed
         let told = otherwise(&point(Type::F32, Order::Abcd), &swapped, None, Some((0.0, 300.0)));

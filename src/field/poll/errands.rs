@@ -135,6 +135,8 @@ impl<P: Ask> Poll<P> {
         if self.link.is_none() || self.health.down.is_some() {
             return refuse(errand, self.health.why_down(), &self.out).await;
         }
+        // What a device said before it was ordered is older than what comes of the order.
+        self.hand_on_words().await?;
         let began = Instant::now();
         match errand {
             Errand::Do(deed) => {
@@ -148,7 +150,7 @@ impl<P: Ask> Poll<P> {
             }
         }
         self.counters.busy(began.elapsed());
-        Ok(())
+        self.hand_on_words().await
     }
 
     async fn act(&mut self, deed: &Deed, readings: &mut Vec<Reading>) -> Outcome {

@@ -41,8 +41,7 @@ impl<P: Ask> Poll<P> {
         for job in jobs {
             self.finish(job).await?;
         }
-        // What others said by themselves meanwhile.
-        if self.protocol.listens() && self.link.is_some() { self.overheard(Ok(0)).await } else { Ok(()) }
+        self.hand_on_words().await
     }
 
     /// Others go first. What was read before an order is handed on before what the order reads back, which is newer.
