@@ -221,3 +221,30 @@ async fn beside_a_running_daemon_scan_goes_through_it_and_polling_goes_on_after_
     .await
     .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_setting_the_channels_own_is_tried_first_and_then_the_usual_ones() {
+    let (far, near) = SerialStream::pair().unwrap();
+    let port = near.name().unwrap();
+    tokio::spawn(units(far));
+    let gateway = Gateway::new("cp-017");
+    gateway.configure(&line_config(&port).replace("timeout", "baud = 19200\ntimeout"));
+    let scan = ["scan", "rs485-1", "--from", "8", "--to", "8", "--timeout", "60ms", "--json"];
+    let page = text(&ran(&Arc::new(gateway), &scan).await.stdout);
+    let lines: Vec<&str> = page.lines().collect();
+    assert!(lines[0].contains("19200 8N1"), "its own first: {page}");
+    assert!(lines.last().unwrap().contains("{\"done\":10,\"of\":10}"), "and nine others: {page}");
+}
+
+#[tokio::test]
+async fn a_scan_over_tcp_says_what_it_cannot_do_and_where_to_look() {
+    let (_server, config) = meter().await;
+    let gateway = Gateway::new("cp-017");
+    gateway.configure(&config);
+    let gateway = Arc::new(gateway);
+    let nobody = ran(&gateway, &["scan", "plant", "--from", "8", "--to", "9", "--timeout", "60ms"]).await;
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(text(&nobody.stdout).contains("look at the units"), "{}", text(&nobody.stdout));
+    let speed = ran(&gateway, &["scan", "plant", "--line", "9600 8N1"]).await;
+    assert!(text(&speed.stdout).contains("cannot be changed from here"), "{}", text(&speed.stdout));
+}

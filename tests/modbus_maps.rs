@@ -53,7 +53,9 @@ fn with_a_bad_address() -> Device {
 async fn loses_only_what_is_not_there(mut running: Running) {
     for _ in 0..4 {
         let batch = running.up().await;
-        assert_eq!(batch.life, Some(Life::Online));
+        let why = "holding register 30 is refused (illegal data address), \
+                   holding registers 40–41 are refused (illegal data address)";
+        assert_eq!(batch.life, Some(Life::Degraded { why: why.into() }));
         let number = |v: f64| Ok(Value::Number(v));
         assert_eq!(
             told(&batch).into_values().collect::<Vec<_>>(),
@@ -245,4 +247,20 @@ async fn a_scan_finds_who_answers_and_tells_how_far_it_is() {
     let how = "holding register 0 = 0xFEDC".to_owned();
     assert_eq!(found, ["2", "5", "7"].map(|address| (address.to_owned(), how.clone())));
     assert_eq!(told.last(), Some(&Sighting::Progress { done: 8, of: 8 }));
+}
+
+/// The last block of pymodbus' begins at 300 and ends with 324.
+#[tokio::test]
+async fn a_device_that_refuses_a_part_is_degraded_and_the_part_is_named() {
+    let port = free_port();
+    let _server = pymodbus("tcp", &port.to_string(), &[7]);
+    let points = (0..3).map(|n| point(n, 324 + n as u16, Type::U16)).collect();
+    let mut running = Running::of(Settings::new(tcp(port), Framing::Tcp, TIMEOUT, vec![device(7, points)]));
+    let degraded = |b: &Batch| matches!(b.life, Some(Life::Degraded { .. }));
+    let batch = running.until(degraded).await;
+    let why = "holding registers 325–326 are refused (illegal data address)".to_owned();
+    assert_eq!(batch.life, Some(Life::Degraded { why }));
+    let good: Vec<bool> = batch.readings.iter().map(|r| r.value.is_some()).collect();
+    assert_eq!(good, [true, false, false]);
+    running.end().await;
 }

@@ -309,7 +309,15 @@ async fn two_readers_share_a_serial_line_and_a_third_that_is_not_there_does_not_
     let (mut far, port) = (far, free_port());
     // libosdp hears the pseudo-terminal's other end through a connection.
     let mut peer = Peer::start("tcp", &port.to_string(), &["5", &spec(6, KEY)]);
-    let mut through = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let listening = async {
+        loop {
+            match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let mut through = tokio::time::timeout(DEADLINE, listening).await.expect("the peer listens in time");
     tokio::spawn(async move { tokio::io::copy_bidirectional(&mut far, &mut through).await });
     let readers = vec![reader(0, 5, None), reader(1, 6, Some(KEY)), reader(2, 7, None)];
     let mut panel = Panel::start(wire, readers);

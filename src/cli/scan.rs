@@ -77,7 +77,33 @@ pub async fn scan(asked: &Scan) -> anyhow::Result<ExitCode> {
         }
         Way::Own(own) => by_ourselves(&own, what, &mut page).await?,
     }
-    page.finish(&asked.channel)
+    page.finish(&asked.channel, &channel.kind)
+}
+
+fn where_to_look(kind: &Kind) -> &'static str {
+    match (wire(kind), kind) {
+        (Some(Wire::Serial(_)), _) => "look at its A and B, its power, and --timeout",
+        (Some(Wire::Tcp { .. }), Kind::Modbus(_)) => "look at the units that are set there, and --timeout",
+        (Some(Wire::Tcp { .. }), _) => {
+            "look at the speed that is set there, A and B behind it, and --timeout"
+        }
+        (None, Kind::Mqtt(_)) => {
+            "no topic was heard; does anything publish there, and may this login read `#`?"
+        }
+        (None, _) => {
+            "controllers hear a broadcast in their own network only; look at `address`, and --timeout"
+        }
+    }
+}
+
+/// `None` of what is no line of devices.
+fn wire(kind: &Kind) -> Option<&Wire> {
+    match kind {
+        Kind::Modbus(settings) => Some(&settings.wire),
+        Kind::Serial(settings) => Some(&settings.wire),
+        Kind::Osdp(settings) => Some(&settings.wire),
+        Kind::Uhppote(_) | Kind::Mqtt(_) => None,
+    }
 }
 
 /// The settings to try: on a port all, else there is nothing to choose.
@@ -85,13 +111,7 @@ fn lines(asked: &Scan, kind: &Kind) -> Vec<Line> {
     if !asked.line.is_empty() {
         return asked.line.clone();
     }
-    let port = match kind {
-        Kind::Modbus(settings) => &settings.wire,
-        Kind::Serial(settings) => &settings.wire,
-        Kind::Osdp(settings) => &settings.wire,
-        Kind::Uhppote(_) | Kind::Mqtt(_) => return Vec::new(),
-    };
-    let Wire::Serial(Port { baud, parity, stop_bits, .. }) = port else {
+    let Some(Wire::Serial(Port { baud, parity, stop_bits, .. })) = wire(kind) else {
         return Vec::new();
     };
     let own = Line { baud: *baud, parity: *parity, stop_bits: *stop_bits };
@@ -153,12 +173,12 @@ impl Page {
         if self.json { Ok(()) } else { print(&format!("{line}\n")) }
     }
 
-    fn finish(&self, channel: &str) -> anyhow::Result<ExitCode> {
+    fn finish(&self, channel: &str, kind: &Kind) -> anyhow::Result<ExitCode> {
         if self.found > 0 {
             return Ok(ExitCode::SUCCESS);
         }
         if !self.trouble {
-            self.say(&format!("nobody answers on {channel}: look at its A and B, its power, and --timeout"))?;
+            self.say(&format!("nobody answers on {channel}: {}", where_to_look(kind)))?;
         }
         Ok(ExitCode::FAILURE)
     }

@@ -67,21 +67,23 @@ mod tests {
     async fn a_short_wait_is_not_rounded_up_to_the_next_tick() {
         let mut rest = Rest::default();
         let mut waits = Vec::new();
-        for _ in 0..40 {
+        for _ in 0..200 {
             let began = Instant::now();
             rest.until(began + Duration::from_micros(1750)).await;
             waits.push(began.elapsed());
         }
         waits.sort();
         assert!(waits[0] >= Duration::from_micros(1750), "{waits:?}");
+        // What other programs take of the machine lengthens some; a tick would lengthen all.
         assert!(waits[20] < Duration::from_micros(2400), "{waits:?}");
     }
 
     #[tokio::test]
     async fn a_wait_that_was_given_up_does_not_end_the_next() {
         let mut rest = Rest::default();
-        let short = Instant::now() + Duration::from_millis(2);
-        assert!(tokio::time::timeout(Duration::ZERO, rest.until(short)).await.is_err());
+        let two = Duration::from_millis(2);
+        // On a busy machine they may be over before they begin.
+        while tokio::time::timeout(Duration::ZERO, rest.until(Instant::now() + two)).await.is_ok() {}
         std::thread::sleep(Duration::from_millis(5));
         let at = Instant::now() + Duration::from_millis(10);
         rest.until(at).await;

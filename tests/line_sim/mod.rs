@@ -187,11 +187,13 @@ impl Wire {
         let turnaround = unit.turnaround.max(self.silence);
         let answers = self.over + turnaround;
         self.over = answers + self.character * answer.len() as u32;
-        self.deliver(&answer, answers);
         let mut tally = self.tally.lock().unwrap();
         let characters = (question.len() + answer.len()) as u32;
         tally.asked.push((began, address, self.character * characters + turnaround + self.silence));
+        // Before the master can have it, and ask again.
         *tally.answered.entry(address).or_default() += 1;
+        drop(tally);
+        self.deliver(&answer, answers);
     }
 
     fn deliver(&self, answer: &[u8], began: Instant) {

@@ -5,8 +5,8 @@
 //! unsure.
 //!
 //! The end of a pulse is a promise. It is kept from the moment the beginning may have been written, even if nobody
-//! answered, and tried until the device takes it, ever more rarely; an order that writes the same place instead takes
-//! its place. It does not outlive the daemon by a power cut: a board that can time its pulses itself
+//! answered, and tried until the device takes it, ever more rarely; an order that writes the same place, and is
+//! answered, takes its place. It does not outlive the daemon by a power cut: a board that can time its pulses itself
 //! (Waveshare's flash) should be told to.
 
 use std::time::Duration;
@@ -56,11 +56,15 @@ impl Units {
             return Ok(failed("it is too much for one request"));
         }
         self.learn_echo(link, device).await?;
-        let promises = then.is_some();
-        let replaced = self.promise(device, &write, then);
+        let (older, promises) = (self.pulses.len(), then.is_some());
+        self.promise(device, then);
         let reply = self.put(link, device, &Request::Write(write.clone())).await;
-        if matches!(reply, Ok(Reply::Exception(_)) | Err(Failure::Doubt { .. })) {
-            self.take_back(promises, replaced);
+        match begun(&reply) {
+            Begun::Yes => self.take_place(older, device, &write),
+            Begun::Perhaps if promises => self.take_place(older, device, &write),
+            // What was to end still does.
+            Begun::Perhaps => {}
+            Begun::No => self.pulses.truncate(older),
         }
         if let Err(Failure::Doubt { .. }) = reply {
             return Ok(failed(
@@ -71,6 +75,7 @@ impl Units {
             Reply::Exception(pdu::GATEWAY_PATH_UNAVAILABLE | pdu::GATEWAY_NO_RESPONSE) => {
                 Err(Failure::Unreached)
             }
+            Reply::Exception(code @ pdu::ACKNOWLEDGED) => Ok(Outcome::Unsure { why: pdu::exception(code) }),
             Reply::Exception(code) => Ok(failed(&format!("the device refused ({})", pdu::exception(code)))),
             Reply::Written | Reply::Words(_) => match read_back {
                 Some(back) => self.read_back(link, device, &back, readings).await,
@@ -147,23 +152,18 @@ impl Units {
 
     // --- the ends of pulses ---
 
-    /// Before the write: it may be given up on at any moment. Returns what the order takes the place of.
-    fn promise(&mut self, device: usize, write: &Write, then: Option<(Duration, Write)>) -> Vec<Pulse> {
-        let same = |pulse: &mut Pulse| pulse.device == device && pulse.write.is_of_the_place_of(write);
-        let replaced = self.pulses.extract_if(.., same).collect();
+    /// Before the write: it may be given up on at any moment.
+    fn promise(&mut self, device: usize, then: Option<(Duration, Write)>) {
         if let Some((after, write)) = then {
             let pauses = Backoff::new(AGAIN_FIRST, AGAIN_MOST);
             self.pulses.push(Pulse { device, write, at: Instant::now() + after, pauses });
         }
-        replaced
     }
 
-    /// Nothing was begun.
-    fn take_back(&mut self, promised: bool, replaced: Vec<Pulse>) {
-        if promised {
-            self.pulses.pop();
-        }
-        self.pulses.extend(replaced);
+    /// Of the `older` ends, that of the same place is none any more.
+    fn take_place(&mut self, older: usize, device: usize, write: &Write) {
+        let same = |pulse: &mut Pulse| pulse.device == device && pulse.write.is_of_the_place_of(write);
+        self.pulses.extract_if(..older, same).for_each(drop);
     }
 
     pub(super) fn next_pulse_end(&self) -> Option<Instant> {
@@ -217,6 +217,26 @@ impl Write {
             }
             (a, b) => a == b,
         }
+    }
+}
+
+/// Whether a write has done something.
+enum Begun {
+    Yes,
+    Perhaps,
+    No,
+}
+
+/// A refusal says that it has not. A device that failed amid it, one that is still at it, and a gateway that heard no
+/// answer say nothing of the kind; neither does silence.
+fn begun(reply: &Result<Reply, Failure>) -> Begun {
+    match reply {
+        Ok(Reply::Written | Reply::Words(_)) => Begun::Yes,
+        Ok(Reply::Exception(pdu::DEVICE_FAILURE | pdu::ACKNOWLEDGED | pdu::GATEWAY_NO_RESPONSE)) => {
+            Begun::Perhaps
+        }
+        Ok(Reply::Exception(_)) | Err(Failure::Doubt { .. }) => Begun::No,
+        Err(_) => Begun::Perhaps,
     }
 }
 

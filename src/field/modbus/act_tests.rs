@@ -27,8 +27,10 @@ enum Manner {
     Ignores,
     /// It does, and says nothing.
     Forgets,
+    /// It does, and says an exception.
+    Excepts(u8),
 }
-use Manner::{Delays, Forgets, Ignores, Lies, Obeys, Refuses};
+use Manner::{Delays, Excepts, Forgets, Ignores, Lies, Obeys, Refuses};
 
 #[derive(Debug, Default)]
 struct Board {
@@ -48,13 +50,14 @@ impl Board {
                 self.written.push((at as u16, u16::from_be_bytes([pdu[3], pdu[4]])));
                 let on = pdu[3] == 0xFF;
                 match manner {
-                    Obeys | Forgets => self.coils[at] = on,
+                    Obeys | Forgets | Excepts(_) => self.coils[at] = on,
                     Delays(reads) => self.coming = Some((reads, at, on)),
                     Lies | Refuses | Ignores => {}
                 }
                 match manner {
                     Obeys | Lies | Delays(_) => Some(pdu.to_vec()),
-                    Refuses => Some(vec![0x85, 4]),
+                    Refuses => Some(vec![0x85, 2]),
+                    Excepts(code) => Some(vec![0x85, code]),
                     Ignores | Forgets => None,
                 }
             }
@@ -172,7 +175,7 @@ async fn an_acknowledgement_alone_is_no_deed() {
 #[tokio::test]
 async fn a_refusal_is_told_in_words_and_silence_is_no_refusal() {
     let mut bench = bench(&[Refuses, Ignores]).await;
-    assert_eq!(failed_as(bench.order(0).await.0), "the device refused (exception 4: device failure)");
+    assert_eq!(failed_as(bench.order(0).await.0), "the device refused (exception 2: illegal data address)");
     assert!(matches!(bench.order(0).await.0, Err(Failure::Silent)));
     assert_eq!(failed_as(bench.order(9).await.0), "the device has no such command");
 }
@@ -198,6 +201,28 @@ async fn a_pulse_that_was_refused_has_no_end_and_a_second_one_lengthens_the_firs
     assert!(bench.units.due().unwrap() > first);
     bench.settle().await;
     assert_eq!(bench.written(), [(0, 0xFF00), (0, 0xFF00), (0, 0xFF00), (0, 0)], "one end for two");
+}
+
+#[tokio::test]
+async fn a_pulse_ends_if_its_beginning_was_done_by_a_device_or_a_gateway_that_says_otherwise() {
+    for code in [4, 5, 11] {
+        let mut bench = bench(&[Excepts(code)]).await;
+        let (outcome, _) = bench.order(2).await;
+        assert!(!matches!(outcome, Ok(Outcome::Executed { .. })), "{code}: {outcome:?}");
+        assert!(code != 5 || matches!(outcome, Ok(Outcome::Unsure { .. })), "{outcome:?}");
+        bench.settle().await;
+        assert!(!bench.board.lock().unwrap().coils[0], "{code}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_perhaps_never_came_does_not_cost_a_pulse_its_end() {
+    let mut bench = bench(&[Obeys, Ignores]).await;
+    executed(bench.order(2).await.0);
+    assert!(matches!(bench.order(1).await.0, Err(Failure::Silent)));
+    bench.settle().await;
+    assert!(!bench.board.lock().unwrap().coils[0]);
+    assert_eq!(bench.written(), [(0, 0xFF00), (0, 0), (0, 0)]);
 }
 
 #[tokio::test]

@@ -236,19 +236,25 @@ pub fn answer_length(function: u8, second: u8) -> Option<usize> {
 
 /// An exception's code for people.
 pub fn exception(code: u8) -> String {
-    let what = match code {
+    match meaning(code) {
+        Some(what) => format!("exception {code}: {what}"),
+        None => format!("exception {code}"),
+    }
+}
+
+pub fn meaning(code: u8) -> Option<&'static str> {
+    Some(match code {
         1 => "illegal function",
         2 => "illegal data address",
         3 => "illegal data value",
-        4 => "device failure",
-        5 => "acknowledged, still working",
+        DEVICE_FAILURE => "device failure",
+        ACKNOWLEDGED => "acknowledged, still working",
         6 => "device busy",
         8 => "memory parity error",
         GATEWAY_PATH_UNAVAILABLE => "gateway path unavailable",
         GATEWAY_NO_RESPONSE => "the gateway gets no answer from the unit",
-        _ => return format!("exception {code}"),
-    };
-    format!("exception {code}: {what}")
+        _ => return None,
+    })
 }
 
 /// The exceptions by which a gateway says that the unit behind it does not answer.
@@ -258,6 +264,10 @@ pub const GATEWAY_NO_RESPONSE: u8 = 0x0B;
 pub const ILLEGAL_ADDRESS: u8 = 2;
 pub const ILLEGAL_VALUE: u8 = 3;
 pub const ILLEGAL_FUNCTION: u8 = 1;
+/// It began, and could not end.
+pub const DEVICE_FAILURE: u8 = 4;
+/// It has begun, and takes long.
+pub const ACKNOWLEDGED: u8 = 5;
 
 #[cfg(test)]
 mod tests {

@@ -23,6 +23,8 @@ const ORDERS: [(Order, &str); 4] =
 /// Types that a pair of registers, or four of them, may really have.
 const PAIRS: [(Type, &str); 3] = [(Type::F32, "f32"), (Type::I32, "i32"), (Type::U32, "u32")];
 const FOURS: [(Type, &str); 3] = [(Type::F64, "f64"), (Type::I64, "i64"), (Type::U64, "u64")];
+/// So many runs of registers are named.
+const REFUSED_NAMED_MOST: usize = 5;
 /// What people measure lies in between, or is 0.
 const PLAUSIBLE: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
 
@@ -145,6 +147,11 @@ impl Units {
             }
             Ok(Reply::Exception(pdu::GATEWAY_PATH_UNAVAILABLE | pdu::GATEWAY_NO_RESPONSE)) => Ok(None),
             Ok(Reply::Exception(code)) => Ok(Some(Err(code))),
+            // It was not asked, since an older answer of it may come; it answered at another speed, perhaps.
+            Err(Failure::Doubt { until }) if self.master.trace().0.is_empty() => {
+                sleep_until(until).await;
+                Box::pin(self.probe(link, unit, table)).await
+            }
             Err(Failure::Doubt { .. }) => Ok(Some(Ok("answers".into()))),
             Err(Failure::Broken(e)) => Err(Failure::Broken(e)),
             Ok(Reply::Written) | Err(Failure::Silent | Failure::Wrong | Failure::Unreached) => Ok(None),
@@ -215,6 +222,35 @@ pub fn span(span: &Span) -> String {
     }
 }
 
+/// `holding registers 40–43 are refused (illegal data address)`; `None` of nothing.
+pub fn refused(parts: impl Iterator<Item = (Span, u8)>) -> Option<String> {
+    let mut parts: Vec<(Span, u8)> = parts.collect();
+    parts.sort_by_key(|(span, code)| (span.table, *code, span.register));
+    let mut runs: Vec<(Span, u8)> = Vec::new();
+    for (span, code) in parts {
+        match runs.last_mut() {
+            Some((run, same))
+                if *same == code && run.table == span.table && u32::from(span.register) <= run.end() =>
+            {
+                let end = run.end().max(span.end());
+                run.count = u16::try_from(end - u32::from(run.register)).unwrap_or(u16::MAX);
+            }
+            _ => runs.push((span, code)),
+        }
+    }
+    let named = runs.iter().take(REFUSED_NAMED_MOST).map(|(run, code)| {
+        let are = if run.count > 1 { "are" } else { "is" };
+        let why = pdu::meaning(*code).unwrap_or("an exception");
+        format!("{} {are} refused ({why})", span(run))
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    match runs.len() {
+        0 => None,
+        all if all > REFUSED_NAMED_MOST => Some(format!("{named} and {} more", all - REFUSED_NAMED_MOST)),
+        _ => Some(named),
+    }
+}
+
 /// `coil 0 reads on`, `holding registers 3–4 read 0x0001 0x00E6`
 pub fn reads(read: &Span, words: &[u16]) -> String {
     let word = |word: &u16| match (read.table.is_bits(), word) {
@@ -253,6 +289,22 @@ mod tests {
 
     fn words(bytes: [u8; 4]) -> [u16; 2] {
         [u16::from_be_bytes([bytes[0], bytes[1]]), u16::from_be_bytes([bytes[2], bytes[3]])]
+    }
+
+    #[test]
+    fn what_is_refused_is_named_in_runs() {
+        let of = |parts: &[(u16, u16, u8)]| {
+            let span = |&(register, count, code)| (Span { table: Table::Holding, register, count }, code);
+            refused(parts.iter().map(span))
+        };
+        assert_eq!(of(&[]), None);
+        let four = of(&[(42, 2, 2), (40, 1, 2), (41, 1, 2)]).unwrap();
+        assert_eq!(four, "holding registers 40–43 are refused (illegal data address)");
+        let two = of(&[(9, 1, 2), (40, 1, 3)]).unwrap();
+        assert!(two.starts_with("holding register 9 is refused (illegal data address), holding"), "{two}");
+        let many: Vec<_> = (0..9).map(|n| (n * 2, 1, 2)).collect();
+        assert!(of(&many).unwrap().ends_with(" and 4 more"));
+        assert!(of(&[(0xFFFF, 1, 2), (0xFFFE, 1, 2)]).unwrap().contains("65534–65535"));
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub struct Parts {
 struct Part {
     span: Span,
     wants: Vec<Span>,
-    /// It was refused alone, and is let be until then.
-    refused: Option<Instant>,
+    /// It was refused alone, and is let be until then; by which exception.
+    refused: Option<(Instant, u8)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -55,21 +55,21 @@ impl Parts {
         if self.whole_again.is_some_and(|at| at <= now) {
             *self = Self::new(question);
         }
-        let due = |part: &&Part| part.refused.is_none_or(|until| until <= now);
+        let due = |part: &&Part| part.refused.is_none_or(|(until, _)| until <= now);
         self.parts.iter().filter(due).map(|part| part.span).collect()
     }
 
-    /// It was refused for its address. What to ask instead; nothing, where it is a single value.
-    pub fn refused(&mut self, span: Span, merge: &Merge, now: Instant) -> Vec<Span> {
+    /// It was refused for its address, by this exception. What to ask instead; nothing, where it is a single value.
+    pub fn refused(&mut self, span: Span, code: u8, merge: &Merge, now: Instant) -> Vec<Span> {
         if let Stage::Joined(pieces) = &mut self.stage {
             self.parts = std::mem::take(pieces);
             self.stage = Stage::Settled;
         }
-        let suspect = |part: &Part| part.span == span && part.refused.is_none_or(|until| until <= now);
+        let suspect = |part: &Part| part.span == span && part.refused.is_none_or(|(until, _)| until <= now);
         let Some(at) = self.parts.iter().position(suspect) else { return self.pieces_of(&span) };
         if self.parts[at].wants.len() < 2 {
             if self.stage != Stage::Whole {
-                self.parts[at].refused = Some(now + ALONE_AGAIN);
+                self.parts[at].refused = Some((now + ALONE_AGAIN, code));
             }
             return Vec::new();
         }
@@ -122,9 +122,9 @@ impl Parts {
         self.parts.iter().map(|part| part.span).collect()
     }
 
-    /// For people: what the device refuses by itself.
-    pub fn bad(&self) -> impl Iterator<Item = Span> {
-        self.parts.iter().filter(|part| part.refused.is_some()).map(|part| part.span)
+    /// What the device refuses by itself, and by which exception.
+    pub fn bad(&self) -> impl Iterator<Item = (Span, u8)> {
+        self.parts.iter().filter_map(|part| Some((part.span, part.refused?.1)))
     }
 }
 
@@ -160,6 +160,7 @@ fn last(span: &Span) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::super::Table;
+    use super::super::pdu::ILLEGAL_ADDRESS;
     use super::*;
     use crate::field::fuzz::Chance;
 
@@ -199,7 +200,7 @@ mod tests {
             asked += 1;
             assert!(asked < 1000, "it ends");
             if device.refuses(&span) {
-                todo.extend(parts.refused(span, rules, now));
+                todo.extend(parts.refused(span, ILLEGAL_ADDRESS, rules, now));
             } else {
                 parts.answered(span);
                 heard.push(span);
@@ -228,7 +229,7 @@ mod tests {
         let (read, asked) = ask(&mut parts, &question, &rules, &device, now);
         assert_eq!(read, good);
         assert!(asked <= 1 + 2 * 6, "{asked}");
-        assert_eq!(parts.bad().collect::<Vec<_>>(), [span(36, 2)]);
+        assert_eq!(parts.bad().collect::<Vec<_>>(), [(span(36, 2), ILLEGAL_ADDRESS)]);
         let again = ask(&mut parts, &question, &rules, &device, now);
         assert_eq!(again, (good.clone(), 2), "the rest is read together again, and the bad one let be");
         let (read, asked) = ask(&mut parts, &question, &rules, &device, now + ALONE_AGAIN);

@@ -109,8 +109,8 @@ impl Units {
             Ok(Reply::Exception(pdu::GATEWAY_PATH_UNAVAILABLE | pdu::GATEWAY_NO_RESPONSE)) => {
                 going.failure = Some(Failure::Unreached);
             }
-            Ok(Reply::Exception(pdu::ILLEGAL_ADDRESS | pdu::ILLEGAL_VALUE)) => {
-                going.todo.extend(parts.refused(span, &unit.device.merge, Instant::now()));
+            Ok(Reply::Exception(code @ (pdu::ILLEGAL_ADDRESS | pdu::ILLEGAL_VALUE))) => {
+                going.todo.extend(parts.refused(span, code, &unit.device.merge, Instant::now()));
             }
             Ok(Reply::Exception(_)) => {}
             Ok(Reply::Written) => going.failure = Some(Failure::Wrong),
@@ -189,6 +189,10 @@ impl Ask for Units {
         self.order(link, device, nth, readings).await
     }
 
+    fn refused(&self, device: usize) -> Option<String> {
+        show::refused(self.units[device].asks.iter().flat_map(|asking| asking.parts.bad()))
+    }
+
     fn due(&self) -> Option<Instant> {
         self.next_pulse_end()
     }
@@ -252,8 +256,7 @@ impl Unit {
     fn settle(&mut self, nth: usize) {
         let Asking { parts, .. } = &mut self.asks[nth];
         if parts.settle(&self.device.merge) {
-            let refused: Vec<String> = parts.bad().map(|span| show::span(&span)).collect();
-            let refused = refused.join(", ");
+            let refused = show::refused(parts.bad()).unwrap_or_default();
             warn!(
                 unit = self.device.unit,
                 refused, "A device refuses a part of what it is asked; the rest is read without it."

@@ -46,7 +46,7 @@ impl Errands {
         std::future::pending().await
     }
 
-    fn waiting(&mut self) -> Option<Errand> {
+    pub fn waiting(&mut self) -> Option<Errand> {
         self.lane.try_recv().ok()
     }
 }
@@ -86,6 +86,7 @@ impl<P: Ask> Poll<P> {
         self.keep_promises().await;
         while let Some(errand) = self.errands.waiting() {
             self.run_errand(errand).await?;
+            self.keep_promises().await;
         }
         Ok(())
     }
@@ -134,13 +135,13 @@ impl<P: Ask> Poll<P> {
         if self.link.is_none() || self.health.down.is_some() {
             return refuse(errand, self.health.why_down(), &self.out).await;
         }
+        // What a device said before it was ordered is older than what comes of the order.
+        self.hand_on_words().await?;
         let began = Instant::now();
         match errand {
             Errand::Do(deed) => {
                 let mut readings = Vec::new();
                 let outcome = self.act(&deed, &mut readings).await;
-                self.amid.retain(|old| readings.iter().all(|reading| reading.point != old.point));
-                self.amid.extend_from_slice(&readings);
                 done(&deed, outcome, readings, &self.out).await?;
             }
             Errand::Read { device, point, answer } => drop(answer.send(self.look(device, point).await)),
@@ -149,7 +150,7 @@ impl<P: Ask> Poll<P> {
             }
         }
         self.counters.busy(began.elapsed());
-        Ok(())
+        self.hand_on_words().await
     }
 
     async fn act(&mut self, deed: &Deed, readings: &mut Vec<Reading>) -> Outcome {
@@ -205,7 +206,7 @@ impl<P: Ask> Poll<P> {
 
     // --- scan ---
 
-    /// Polling waits meanwhile; orders do not. The wire is as configured afterwards.
+    /// Polling waits meanwhile; orders and promises do not. The wire is as configured afterwards.
     async fn scan(&mut self, what: &Scan, found: &mpsc::Sender<Sighting>) -> Result<(), Closed> {
         let lines = match &what.lines[..] {
             [] => vec![None],
@@ -231,27 +232,33 @@ impl<P: Ask> Poll<P> {
             }
         }
         if !what.lines.is_empty() {
-            self.link = None; // whoever needs it next opens it as configured
+            // A turn may be under way. Where it fails, whoever needs the wire next tries again, and tells.
+            let _ = self.connect().await;
         }
         Ok(())
     }
 
-    /// Where the line is not as configured, it is for as long as the orders take.
+    /// Where the line is not as configured, it is for as long as orders and promises take.
     async fn errands_amid_scan(
         &mut self,
         line: Option<Line>,
         found: &mpsc::Sender<Sighting>,
         end: &mut ControlFlow<()>,
     ) -> Result<(), Closed> {
-        let Some(first) = self.errands.waiting() else {
+        let first = self.errands.waiting();
+        let promised = self.protocol.due().is_some_and(|at| at <= Instant::now());
+        if first.is_none() && !promised {
             return Ok(());
-        };
-        if line.is_some() {
-            self.link = None;
         }
-        self.run_short(first).await?;
-        while let Some(errand) = self.errands.waiting() {
+        if line.is_some() {
+            let _ = self.connect().await; // where it fails, orders are told, and promises stay
+        }
+        self.keep_promises().await;
+        let mut next = first;
+        while let Some(errand) = next {
             self.run_short(errand).await?;
+            self.keep_promises().await;
+            next = self.errands.waiting();
         }
         if line.is_some() {
             *end = self.reopen(line, found).await;

@@ -26,6 +26,8 @@ pub(super) struct Health {
     breaks: u32,
     /// Questions in a row that nobody answered.
     pub unanswered: u32,
+    /// When it was opened.
+    opened: Instant,
     /// Told once that the kernel does not switch the direction.
     direction_told: bool,
 }
@@ -38,6 +40,9 @@ const LOOK_AT_PORT: Duration = Duration::from_secs(2);
 const BREAKS_DOWN: u32 = 3;
 /// A peer that lost its power leaves a connection that looks alive; after so much silence a new one is tried.
 const UNANSWERED_MOST: u32 = 3;
+/// An adapter may hang and deliver nothing until its port is opened anew; after so much silence, and not more often.
+const UNANSWERED_MOST_PORT: u32 = 10;
+const REOPEN_PORT_APART: Duration = Duration::from_secs(30);
 
 impl<P: Ask> Poll<P> {
     pub(super) async fn connect(&mut self) -> io::Result<()> {
@@ -55,7 +60,7 @@ impl<P: Ask> Poll<P> {
         }
         self.link = Some(link);
         self.protocol.opened();
-        self.health.answered = false;
+        (self.health.answered, self.health.opened) = (false, Instant::now());
     }
 
     /// Tries until the wire is open, ever more rarely. What others want of it meanwhile is refused where it is down.
@@ -139,6 +144,7 @@ impl Health {
             answered: false,
             breaks: 0,
             unanswered: 0,
+            opened: Instant::now(),
             direction_told: false,
         }
     }
@@ -154,9 +160,15 @@ impl Health {
         self.unanswered = 0;
     }
 
-    /// A connection on which nobody answers for long is given up.
+    /// A connection, or a port, on which nobody answers for long is given up.
     pub fn give_up_on_silence(&mut self, wire: &Wire, link: &mut Option<Link>) {
-        if self.unanswered >= UNANSWERED_MOST && matches!(wire, Wire::Tcp { .. }) {
+        let long = match wire {
+            Wire::Tcp { .. } => self.unanswered >= UNANSWERED_MOST,
+            Wire::Serial(_) => {
+                self.unanswered >= UNANSWERED_MOST_PORT && self.opened.elapsed() >= REOPEN_PORT_APART
+            }
+        };
+        if long {
             self.unanswered = 0;
             *link = None;
         }

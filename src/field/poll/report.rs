@@ -25,7 +25,9 @@ impl<P: Ask> Poll<P> {
     pub(super) fn life(&mut self, unit: usize, readings: &[Reading], why: &str) -> Option<Life> {
         self.units[unit].troubles.note(readings);
         match self.schedule.state(unit) {
-            State::Well => Some(Life::Online),
+            State::Well => {
+                Some(self.protocol.refused(unit).map_or(Life::Online, |why| Life::Degraded { why }))
+            }
             State::Partly => Some(Life::Degraded { why: self.troubles(unit) }),
             State::Silent(FAILURES_DEGRADED) => Some(Life::Degraded { why: why.to_owned() }),
             State::Silent(1) => None,
@@ -33,17 +35,18 @@ impl<P: Ask> Poll<P> {
         }
     }
 
-    /// The points of a turn that got no answer are bad.
+    /// The points of a turn that got no answer are bad; of those that were told already it did.
     pub(super) async fn miss(
         &mut self,
         turn: usize,
         why: &str,
         mut readings: Vec<Reading>,
+        told: &[PointId],
     ) -> Result<(), Closed> {
         let at = now();
         let points = self.turns[turn].round.points.iter().copied();
         let missed: Vec<_> = points
-            .filter(|point| readings.iter().all(|r| r.point != *point))
+            .filter(|point| !told.contains(point) && readings.iter().all(|r| r.point != *point))
             .map(|point| Reading::bad(point, at, Reason::NoAnswer))
             .collect();
         readings.extend(missed);
@@ -59,6 +62,7 @@ impl<P: Ask> Poll<P> {
         let parts = parts.map(|(what, points)| (what, list(points.collect())));
         let parts: Vec<_> =
             parts.iter().filter_map(|(what, who)| Some(format!("{what}: {}", who.as_ref()?))).collect();
+        let parts: Vec<_> = parts.into_iter().chain(self.protocol.refused(unit)).collect();
         match parts.is_empty() {
             true => "it does not answer all that it is asked".into(),
             false => parts.join("; "),
@@ -74,7 +78,10 @@ impl<P: Ask> Poll<P> {
         let Some(seen) = self.load.look(now) else {
             return;
         };
-        let degraded = (0..self.units.len()).filter(|unit| self.schedule.state(*unit) != State::Well).count();
+        let troubled = |unit: &usize| {
+            self.schedule.state(*unit) != State::Well || self.protocol.refused(*unit).is_some()
+        };
+        let degraded = (0..self.units.len()).filter(troubled).count();
         self.counters.load(seen.cycle, seen.lag, degraded);
         match seen.news {
             None => {}
@@ -111,7 +118,7 @@ impl<P: Ask> Poll<P> {
 }
 
 impl Troubles {
-    fn note(&mut self, readings: &[Reading]) {
+    pub fn note(&mut self, readings: &[Reading]) {
         for reading in readings {
             match reading.reason {
                 Some(reason @ (Reason::DeviceError | Reason::NoAnswer))

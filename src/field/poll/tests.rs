@@ -5,20 +5,22 @@
 mod line_sim;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crc::{CRC_16_MODBUS, Crc};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
 use crate::field::profile::Line;
 use crate::field::wire::{Parity, Port};
-use crate::field::{ERRANDS_MAX, Scan, Sighting};
+use crate::field::{ERRANDS_MAX, Exchange, Scan, Sighting};
 use crate::metrics::Metrics;
-use crate::order::{Deed, Done};
-use crate::reading::Value;
+use crate::order::{Deed, Done, Outcome};
+use crate::reading::{PointId, Value};
 use crate::time::now;
 use line_sim::{Bus, Settings};
 
@@ -32,6 +34,12 @@ struct Plain {
     together: usize,
     /// How many questions went out together, at the most.
     most_together: Arc<std::sync::Mutex<usize>>,
+    /// How often its wire was opened.
+    opened: Arc<AtomicUsize>,
+    /// Something to be written to the first unit.
+    promised: Option<Instant>,
+    /// Where it listens: what the second unit said while another was asked.
+    aside: Option<Reading>,
 }
 
 impl Plain {
@@ -55,11 +63,28 @@ impl Plain {
 }
 
 impl Ask for Plain {
+    fn opened(&mut self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.promised
+    }
+
+    async fn settle(&mut self, link: &mut Link, _now: Instant) -> Result<(), Failure> {
+        Self::put(link, 1, &[6, 0, 9, 0, 0], WAIT / 100).await?;
+        self.promised = None;
+        Ok(())
+    }
+
     fn listens(&self) -> bool {
         self.listens
     }
 
     fn overheard(&mut self, bytes: &[u8]) -> Vec<(usize, Vec<Reading>)> {
+        if bytes.is_empty() {
+            return self.aside.take().map(|word| (1, vec![word])).into_iter().collect();
+        }
         let said = Value::Unsigned(bytes.len() as u64);
         vec![(0, vec![Reading::good(PointId(0), now(), said)])]
     }
@@ -122,6 +147,9 @@ impl Ask for Plain {
         readings: &mut Vec<Reading>,
     ) -> Result<Answer, Failure> {
         let heard = Self::put(link, device as u8 + 1, &[3, 0, question as u8, 0, 1], WAIT / 100).await?;
+        if self.listens {
+            self.aside = Some(Reading::good(PointId(99), now(), Value::Bool(true)));
+        }
         let number = u16::from_be_bytes([heard[3], heard[4]]);
         let point = PointId((device * 10 + question) as u32);
         readings.push(Reading::good(point, now(), Value::Unsigned(number.into())));
@@ -164,8 +192,16 @@ impl Run {
     }
 
     async fn order(&mut self, device: u32, until: Option<i64>) -> (Done, Vec<Reading>) {
+        self.send(device, until).await;
+        self.done().await
+    }
+
+    async fn send(&self, device: u32, until: Option<i64>) {
         let deed = Deed { number: 7, device: DeviceId(device), nth: 3, until };
         self.lane.send(Errand::Do(deed)).await.unwrap();
+    }
+
+    async fn done(&mut self) -> (Done, Vec<Reading>) {
         loop {
             let batch = self.next().await;
             if let Some(done) = batch.done {
@@ -192,14 +228,76 @@ async fn an_order_waits_for_one_transaction_on_a_line_that_is_never_idle() {
         for _ in 0..nth {
             run.next().await;
         }
+        run.send(nth % 8, None).await;
         let before = bus.tally().answers();
-        let (done, readings) = run.order(nth % 8, None).await;
+        let (done, readings) = run.done().await;
         assert!(matches!(done, Done { number: 7, outcome: Outcome::Executed { .. }, .. }), "{done:?}");
         assert_eq!(readings.len(), 1, "what was read back comes with it");
         let (answers, _) = *bus.tally().writes.last().unwrap();
-        assert!(answers - before <= 1, "{} questions went before it", answers - before);
+        assert!(answers <= before + 1, "{answers} answers before it, {before} when it was given");
     }
     assert_eq!(bus.tally().violations, 0);
+}
+
+#[tokio::test]
+async fn what_was_read_or_heard_before_an_order_is_told_before_it() {
+    let (_bus, wire) = bus(2, 9600);
+    let mut run = Run::of(wire, devices(2, 4, MILLI), Plain { listens: true, ..Plain::default() });
+    for _ in 0..10 {
+        run.next().await;
+        let (done, _) = run.order(0, None).await;
+        let mut turns = 0;
+        while turns < 3 {
+            let batch = run.next().await;
+            assert!(batch.readings.iter().all(|r| r.at >= done.at), "{batch:?} after {done:?}");
+            assert!(batch.readings.iter().all(|r| r.value.is_some()), "{batch:?}");
+            assert!(matches!(batch.life, None | Some(Life::Online)), "{batch:?}");
+            turns += usize::from(batch.life.is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_promise_is_kept_amid_a_scan_at_other_speeds() {
+    let (bus, wire) = bus(1, 115_200);
+    let promised = Some(Instant::now() + MILLI * 300);
+    let run = Run::of(wire, devices(1, 0, MILLI), Plain { promised, ..Plain::default() });
+    let (found, mut sightings) = mpsc::channel(64);
+    let lines = vec![Line { baud: 4800, parity: Parity::Even, stop_bits: 1 }; 2];
+    let what = Scan { from: 10, to: 41, lines, timeout: MILLI * 30 };
+    run.lane.send(Errand::Scan { what, found }).await.unwrap();
+    let mut last = 0;
+    while let Some(sighting) = timeout(WAIT, sightings.recv()).await.unwrap() {
+        let Sighting::Progress { done, of: 64 } = sighting else { panic!("{sighting:?}") };
+        // Each address takes its 30 ms.
+        assert!(done < 16 || !bus.tally().writes.is_empty(), "{done} asked, and it is not kept");
+        last = done;
+    }
+    assert_eq!((last, bus.tally().writes.len()), (64, 1));
+}
+
+#[tokio::test]
+async fn a_port_that_is_silent_for_all_its_units_is_opened_anew_now_and_then() {
+    let (bus, wire) = bus(12, 115_200);
+    (1..=12).for_each(|unit| bus.set(unit, line_sim::Unit { dead: true, ..line_sim::Unit::default() }));
+    let protocol = Plain::default();
+    let opened = protocol.opened.clone();
+    let mut run = Run::of(wire, devices(12, 1, MILLI), protocol);
+    for _ in 0..20 {
+        run.next().await;
+    }
+    assert_eq!(opened.load(Ordering::Relaxed), 1, "silent, but not for long");
+    for times in 2..4 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(31)).await;
+        tokio::time::resume();
+        let end = Instant::now() + WAIT;
+        while opened.load(Ordering::Relaxed) < times {
+            assert!(Instant::now() < end, "it is not opened anew");
+            while run.batches.try_recv().is_ok() {}
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -343,15 +441,19 @@ async fn a_port_that_is_plugged_in_again_is_found_at_once() {
         rs485: true,
     };
     let mut run = Run::of(Wire::Serial(port(&path)), devices(1, 1, MILLI), Plain::default());
-    run.next().await;
-    // By now it waits some seconds between two tries.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    run.next().await; // it is down
     for _ in 0..2 {
+        // Until it waits half a minute between two tries.
+        tokio::time::pause();
+        for _ in 0..120 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        tokio::time::resume();
         let (bus, _) = bus(1, 115_200);
         std::os::unix::fs::symlink(&bus.path, &path).unwrap();
         let plugged = Instant::now();
         while run.next().await.life != Some(Life::Online) {}
-        assert!(plugged.elapsed() < Duration::from_secs(4), "{:?}", plugged.elapsed());
+        assert!(plugged.elapsed() < Duration::from_secs(15), "{:?}", plugged.elapsed());
         std::fs::remove_file(&path).unwrap();
         drop(bus);
         while !matches!(run.next().await.life, Some(Life::Offline { .. })) {}
