@@ -60,6 +60,12 @@ fn a_door_whose_contact_speaks_by_itself() {
                  210 b3-entrance closed",
             ),
             (
+                "a grant told late excuses the last opening only",
+                "0 door closed; 10 door open; 10.3 door closed; 10.6 door open; 10.9 door closed; 11 reader granted; 20 wait",
+                "10 b3-entrance opened; 10.3 b3-entrance closed; 10.6 b3-entrance opened; 10.9 b3-entrance closed; \
+                 11 b3-reader granted; 11 b3-entrance granted; 10 b3-entrance forced",
+            ),
+            (
                 "held is known from the closing too",
                 "0 door closed; 12 reader granted; 13 door open; 74 door closed",
                 "12 b3-reader granted; 12 b3-entrance granted; 13 b3-entrance opened; 73 b3-entrance held; \
@@ -258,6 +264,13 @@ fn a_locker_opens_by_order_jams_is_held_and_keeps_parcels() {
                 "0 cell-1 closed; 10 order cell-1; 10.1 taken cell-1; 11 cell-1 closed; 15 cell-1 closed; 15.1 wait; \
                  30 cell-1 closed",
                 "15.1 bank-1.1 jammed by order",
+            ),
+            (
+                "jammed, and pulled open within a minute: its order's doing; later it is not",
+                "0 cell-1 closed; 10 order cell-1; 10.1 taken cell-1; 11 cell-1 closed; 30 cell-1 open; 31 cell-1 closed; \
+                 200 order cell-1; 200.1 taken cell-1; 201 cell-1 closed; 300 cell-1 open",
+                "15.1 bank-1.1 jammed by order; 30 bank-1.1 opened by order; 31 bank-1.1 closed; \
+                 205.1 bank-1.1 jammed by order; 300 bank-1.1 opened; 300 bank-1.1 unexpected",
             ),
             (
                 "not read in time, it is jammed when it is read",

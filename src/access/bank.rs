@@ -9,6 +9,9 @@ use super::sense::{self, Sense, Turn};
 use super::{Bank, Ended, GRACE, Saved, Told};
 use crate::reading::{Millis, PointId, Reading, Site};
 
+/// A cell that was jammed may be pulled open by whoever stands before it: that is its order's doing still.
+const JAMMED_OPENS_WITHIN: Millis = 60_000;
+
 #[derive(Debug)]
 pub struct Watched {
     pub plan: Bank,
@@ -52,7 +55,8 @@ impl Order {
 
     /// Whether an opening that may have happened as early as this is its doing.
     fn explains(&self, earliest: Millis, within: Millis) -> bool {
-        self.done.is_none_or(|done| earliest <= done.saturating_add(within) + GRACE)
+        let late = if self.jammed { JAMMED_OPENS_WITHIN } else { 0 };
+        self.done.is_none_or(|done| earliest <= done.saturating_add(within) + GRACE + late)
     }
 }
 

@@ -13,6 +13,8 @@ use crate::reading::{Millis, PointId, Reading, Site};
 
 /// Grants that are remembered; the next may wait while an opening is late.
 const PASSES_MAX: usize = 8;
+/// Openings that may wait for their grant; beyond, the oldest has waited long enough.
+const UNEXPLAINED_MAX: usize = 8;
 /// A polled contact that nobody could read for so long may have opened at any time: who let it is not to be known.
 const UNWATCHED: Millis = 60_000;
 
@@ -37,8 +39,8 @@ struct State {
     exit: Sense,
     /// When it was let open, in the order in which it was heard.
     passes: VecDeque<Millis>,
-    /// An opening that nothing explains yet.
-    unexplained: Option<Opening>,
+    /// Openings that nothing explains yet, oldest first.
+    unexplained: VecDeque<Opening>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -112,9 +114,14 @@ impl Watched {
         }
         let earliest = seen.filter(|_| self.polled).map_or(at, |seen| seen.max(at - GRACE));
         let opening = Opening { at, earliest };
-        if self.state.unexplained.is_none() && !self.explains(opening) {
-            self.state.unexplained = Some(opening);
+        if self.explains(opening) {
+            return;
         }
+        if self.state.unexplained.len() >= UNEXPLAINED_MAX {
+            let first = self.state.unexplained.pop_front();
+            out.extend(first.map(|first| self.told("access.forced", first.at, None)));
+        }
+        self.state.unexplained.push_back(opening);
     }
 
     fn explains(&self, opening: Opening) -> bool {
@@ -178,8 +185,17 @@ impl Watched {
         }
         passes.push_back(at);
         self.dirty = true;
-        if self.state.unexplained.is_some_and(|opening| self.explains(opening)) {
-            self.state.unexplained = None;
+        self.excuse(at);
+    }
+
+    /// What was opened after it may have been by it. What was opened before it is told, only the last: the wires differ in
+    /// speed, but one grant told late is no excuse for a door that was opened and closed before.
+    fn excuse(&mut self, pass: Millis) {
+        let window = self.plan.unlock_window;
+        let unexplained = &mut self.state.unexplained;
+        unexplained.retain(|opening| !(opening.earliest - window..=opening.at).contains(&pass));
+        if unexplained.back().is_some_and(|last| (last.at..last.at + GRACE).contains(&pass)) {
+            unexplained.pop_back();
         }
     }
 
@@ -195,7 +211,7 @@ impl Watched {
     }
 
     pub fn advance(&mut self, now: Millis, out: &mut Vec<Told>) {
-        if let Some(opening) = self.state.unexplained.take_if(|opening| opening.at + GRACE <= now) {
+        while let Some(opening) = self.state.unexplained.pop_front_if(|opening| opening.at + GRACE <= now) {
             out.push(self.told("access.forced", opening.at, None));
             self.dirty = true;
         }
@@ -206,7 +222,7 @@ impl Watched {
     }
 
     pub fn due(&self) -> Option<Millis> {
-        let forced = self.state.unexplained.map(|opening| opening.at + GRACE);
+        let forced = self.state.unexplained.front().map(|opening| opening.at + GRACE);
         let held = self.state.contact.due(self.plan.held_after);
         [forced, held].into_iter().flatten().min()
     }
@@ -219,7 +235,7 @@ impl Watched {
         self.state.contact.stepped(by);
         self.state.exit.stepped(by);
         self.state.passes.iter_mut().for_each(|pass| *pass += by);
-        if let Some(opening) = &mut self.state.unexplained {
+        for opening in &mut self.state.unexplained {
             (opening.at, opening.earliest) = (opening.at + by, opening.earliest + by);
         }
         self.exit_told = None;

@@ -57,6 +57,10 @@ struct Data {
     title: Option<String>,
     why: Option<String>,
     reason: Option<String>,
+    outcome: Option<String>,
+    detail: Option<String>,
+    card: Option<String>,
+    cell: Option<u32>,
 }
 
 /// What the daemon says to a cursor older than what it keeps.
@@ -127,8 +131,14 @@ fn line(event: &str, json: bool) -> anyhow::Result<String> {
     let event: Event = read(event)?;
     let sequence = event.sequence.trim_start_matches('0');
     let kind = event.r#type.strip_prefix("gatehouse.").unwrap_or(&event.r#type);
-    let says = event.data.title.or(event.data.why).or(event.data.reason).unwrap_or(event.subject);
-    let (time, says) = (local(&event.time), harmless(&says));
+    let Event { data, subject, .. } = event;
+    let said = [data.outcome, data.card, data.why, data.reason, data.detail];
+    let says = data.title.unwrap_or_else(|| {
+        let said: Vec<String> = said.into_iter().flatten().collect();
+        let cell = data.cell.map_or_else(String::new, |cell| format!(" cell {cell}"));
+        format!("{subject}{cell}  {}", said.join(", "))
+    });
+    let (time, says) = (local(&event.time), harmless(says.trim_end()));
     Ok(format!("{sequence:>6}  {time}  {kind:<20}  {says}\n"))
 }
 
@@ -141,5 +151,13 @@ mod tests {
         let line = super::line(event, false).unwrap();
         assert!(line.starts_with("    42  "), "{line}");
         assert!(line.contains("ticket.opened") && line.contains("水压低·[2J"), "{line}");
+
+        let event = r#"{"sequence":"00000000000000000043","type":"gatehouse.command.executed","subject":"devices/bank-1",
+            "time":"2026-11-21T08:00:00.123Z","data":{"outcome":"unsure","reason":"parcel","detail":"no answer"}}"#;
+        let line = super::line(event, false).unwrap();
+        assert!(
+            line.contains("devices/bank-1  unsure, parcel, no answer"),
+            "whose, and what came of it: {line}"
+        );
     }
 }

@@ -94,7 +94,8 @@ fn contact(section: &mut Section<'_>, installed: &Installed<'_>, contacts: &mut 
     let point = point(section, &told, installed)?;
     contacts.once(&told.value, told.spot, section.report);
     let cure = match &installed.shapes[point.0 as usize] {
-        Shape::Any => return Some(point),
+        // What a message brings is only known when it comes; but what has a unit or a range is a number.
+        Shape::Any if installed.points[point.0 as usize].unit.is_none() => return Some(point),
         Shape::Words(words) if ["open", "closed"].iter().all(|word| words.iter().any(|w| w == word)) => {
             return Some(point);
         }
