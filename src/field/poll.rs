@@ -116,17 +116,30 @@ pub async fn run(
 
 impl<P: Ask> Poll<P> {
     async fn work(&mut self) -> Result<(), Closed> {
+        // Between one errand and the next whoever is due has a turn: a flood of orders does not stop the polling.
+        let mut served = false;
         loop {
-            self.run_errands().await?;
+            if !served {
+                served = self.run_waiting().await?;
+            }
             let next = self.schedule.next();
             let wanted = next.is_some() || self.protocol.listens() || self.protocol.due().is_some();
             if self.link.is_none() && wanted {
                 self.open().await?;
             }
+            if std::mem::take(&mut served)
+                && let Some((turn, due)) = next.filter(|(_, due)| *due <= Instant::now())
+            {
+                self.poll(turn, due).await?;
+                continue;
+            }
             match self.idle(next).await {
                 Idle::Promised => self.keep_promises().await,
                 Idle::Due(turn, due) => self.poll(turn, due).await?,
-                Idle::Errand(errand) => self.run_errand(errand).await?,
+                Idle::Errand(errand) => {
+                    self.run_errand(errand).await?;
+                    served = true;
+                }
                 Idle::Heard(heard) => self.overheard(heard).await?,
             }
         }

@@ -81,14 +81,15 @@ fn trouble(why: &str) -> Exchange {
 }
 
 impl<P: Ask> Poll<P> {
-    /// All that wait, after what was promised: that ends something which is on.
-    pub(super) async fn run_errands(&mut self) -> Result<(), Closed> {
+    /// The one that has waited longest, after what was promised: that ends something which is on. Whether there was one.
+    pub(super) async fn run_waiting(&mut self) -> Result<bool, Closed> {
         self.keep_promises().await;
-        while let Some(errand) = self.errands.waiting() {
-            self.run_errand(errand).await?;
-            self.keep_promises().await;
-        }
-        Ok(())
+        let Some(errand) = self.errands.waiting() else {
+            return Ok(false);
+        };
+        self.run_errand(errand).await?;
+        self.keep_promises().await;
+        Ok(true)
     }
 
     pub(super) async fn run_errand(&mut self, errand: Errand) -> Result<(), Closed> {

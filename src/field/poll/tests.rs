@@ -240,6 +240,22 @@ async fn an_order_waits_for_one_transaction_on_a_line_that_is_never_idle() {
 }
 
 #[tokio::test]
+async fn a_flood_of_orders_does_not_stop_the_polling() {
+    let (bus, wire) = bus(2, 9600);
+    let mut run = Run::of(wire, devices(2, 1, MILLI), Plain::default());
+    run.next().await;
+    let before = bus.tally().answers();
+    for _ in 0..20 {
+        run.send(0, None).await;
+    }
+    for _ in 0..20 {
+        run.done().await;
+    }
+    let polled = bus.tally().answers() - before;
+    assert!(polled >= 19, "{polled} questions were answered while 20 orders were done");
+}
+
+#[tokio::test]
 async fn what_was_read_or_heard_before_an_order_is_told_before_it() {
     let (_bus, wire) = bus(2, 9600);
     let mut run = Run::of(wire, devices(2, 4, MILLI), Plain { listens: true, ..Plain::default() });

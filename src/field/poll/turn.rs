@@ -44,11 +44,11 @@ impl<P: Ask> Poll<P> {
         self.hand_on_words().await
     }
 
-    /// Others go first. What was read before an order is handed on before what the order reads back, which is newer.
+    /// Others go first, one between two questions. What was read before an order is handed on before what the order reads back, which is newer.
     async fn stand_aside(&mut self, jobs: &mut [Job]) -> Result<(), Closed> {
         let began = Instant::now();
         self.keep_promises().await;
-        while let Some(errand) = self.errands.waiting() {
+        if let Some(errand) = self.errands.waiting() {
             for job in jobs.iter_mut().filter(|job| !job.readings.is_empty()) {
                 let readings = std::mem::take(&mut job.readings);
                 job.told.extend(readings.iter().map(|reading| reading.point));
