@@ -241,18 +241,20 @@ async fn an_order_waits_for_one_transaction_on_a_line_that_is_never_idle() {
 
 #[tokio::test]
 async fn a_flood_of_orders_does_not_stop_the_polling() {
-    let (bus, wire) = bus(2, 9600);
+    let (_bus, wire) = bus(2, 9600);
     let mut run = Run::of(wire, devices(2, 1, MILLI), Plain::default());
     run.next().await;
-    let before = bus.tally().answers();
     for _ in 0..20 {
         run.send(0, None).await;
     }
-    for _ in 0..20 {
-        run.done().await;
+    let (mut done, mut polled) = (0, 0);
+    while done < 20 {
+        match run.next().await.done {
+            Some(_) => done += 1,
+            None => polled += 1,
+        }
     }
-    let polled = bus.tally().answers() - before;
-    assert!(polled >= 19, "{polled} questions were answered while 20 orders were done");
+    assert!(polled >= 15, "{polled} turns while 20 orders were done");
 }
 
 #[tokio::test]
