@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gatehouse::field::decode::{Order, Transform, Type};
-use gatehouse::field::modbus::{By, Device, Framing, Merge, Point, Settings, Table};
+use gatehouse::field::modbus::{By, Command, Device, Framing, Merge, Point, Settings, Table, Write};
 use gatehouse::field::{Scan, Sighting};
 use gatehouse::reading::{Batch, DeviceId, Life, PointId, Quality, Reason, Value};
 use gatehouse::sim::modbus::{Server, Units};
 use modbus_bench::{Running, free_port, line, pymodbus, serial, tcp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 const TIMEOUT: Duration = Duration::from_millis(1000);
 const POLL: Duration = Duration::from_millis(200);
@@ -263,4 +265,89 @@ async fn a_device_that_refuses_a_part_is_degraded_and_the_part_is_named() {
     let good: Vec<bool> = batch.readings.iter().map(|r| r.value.is_some()).collect();
     assert_eq!(good, [true, false, false]);
     running.end().await;
+}
+
+/// A unit on the other end of a connection: holding registers 0 to 19, each with its number, of which some are refused.
+struct Fake {
+    stream: tokio::net::TcpStream,
+    bad: &'static [u16],
+    zero: u16,
+}
+
+impl Fake {
+    /// Answers one request; whether it was a write.
+    async fn answer(&mut self, before_answer: impl AsyncFnOnce()) -> bool {
+        let mut asked = [0; 12];
+        self.stream.read_exact(&mut asked).await.unwrap();
+        let word = |at: usize| u16::from_be_bytes([asked[at], asked[at + 1]]);
+        let (first, count) = (word(8), word(10));
+        let pdu = match asked[7] {
+            6 => {
+                self.zero = count;
+                asked[7..].to_vec()
+            }
+            code if (first..first + count).any(|register| self.bad.contains(&register)) => {
+                vec![code | 0x80, 2]
+            }
+            code => {
+                let value = |register| if register == 0 { self.zero } else { register };
+                let words = (first..first + count).flat_map(|register| value(register).to_be_bytes());
+                [code, count as u8 * 2].into_iter().chain(words).collect()
+            }
+        };
+        before_answer().await;
+        let head = [&asked[..4], &(pdu.len() as u16 + 1).to_be_bytes(), &asked[6..7]].concat();
+        self.stream.write_all(&[head, pdu].concat()).await.unwrap();
+        asked[7] == 6
+    }
+}
+
+/// The line is never idle, and each question is asked in parts: an order that comes while a part is under way goes out
+/// right after it, and what was read before it is not told after it.
+#[tokio::test]
+async fn an_order_waits_for_one_part_of_a_question_that_is_refused_in_part() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let command = Command { write: Write::Register { at: 0, word: 0 }, read_back: None, then: None };
+    let commands =
+        (100..140).map(|word| Command { write: Write::Register { at: 0, word }, ..command.clone() });
+    let points = (0..20).map(|register| point(register.into(), register, Type::U16)).collect();
+    let device = Device { commands: commands.collect(), poll: Duration::from_millis(1), ..device(7, points) };
+    let wire = tcp(listener.local_addr().unwrap().port());
+    let mut running = Running::of(Settings::new(wire, Framing::Tcp, TIMEOUT, vec![device]));
+    let mut fake = Fake { stream: listener.accept().await.unwrap().0, bad: &[3, 4, 9, 14], zero: 0 };
+    // The parts of the search, and later the four runs between what is refused.
+    for nth in 0..40 {
+        for _ in 0..nth % 7 {
+            assert!(!fake.answer(async || {}).await);
+        }
+        let given = async || running.give(DeviceId(7), nth).await;
+        assert!(!fake.answer(given).await);
+        assert!(fake.answer(async || {}).await, "another question goes out before order {nth}");
+        let mut batches = Vec::new();
+        while !batches.iter().any(|batch: &Batch| batch.done.is_some()) {
+            batches.push(running.next().await);
+        }
+        let complete = async {
+            loop {
+                let batch = running.next().await;
+                let told = told(&batch);
+                if let Some(zero) = told.get(&0) {
+                    assert_eq!(*zero, Ok(Value::Number(100.0 + nth as f64)), "as before the order");
+                    return told;
+                }
+            }
+        };
+        let told = tokio::select! {
+            told = complete => told,
+            _ = async { loop { assert!(!fake.answer(async || {}).await) } } => unreachable!(),
+        };
+        for (id, value) in told {
+            let right = match id {
+                3 | 4 | 9 | 14 => Err(Reason::DeviceError),
+                0 => continue,
+                id => Ok(Value::Number(id.into())),
+            };
+            assert_eq!(value, right, "point {id}");
+        }
+    }
 }

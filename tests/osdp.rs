@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex as Shared, OnceLock};
 use std::time::Duration;
 
 use gatehouse::field::osdp::{self, Command, Does, Reader, Settings};
+use gatehouse::field::profile::Line;
 use gatehouse::field::wire::{Parity, Port, Wire};
 use gatehouse::field::{Context, Errand, Scan, Sighting};
 use gatehouse::happening::Kind;
@@ -349,6 +350,50 @@ async fn a_search_finds_who_is_on_the_line() {
     assert_eq!(addresses.len(), 2, "{addresses:?}");
     assert_eq!((&*addresses[0].0, &*addresses[1].0), ("5", "9"));
     assert!(addresses[1].1.contains("serial number DEADBEAF"), "{addresses:?}");
+}
+
+/// The reader has a secure channel, which it gives up when it hears nothing for 8 s; the line is a pseudo-terminal, and
+/// the search at another speed, so the line is opened anew for each order.
+#[tokio::test]
+async fn an_order_amid_a_search_at_other_speeds_waits_for_an_address_or_two() {
+    let (mut far, _near, wire, _) = pty();
+    let port = free_port();
+    let _peer = Peer::start("tcp", &port.to_string(), &[&spec(6, KEY)]);
+    let listening = async {
+        loop {
+            match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let mut through = tokio::time::timeout(DEADLINE, listening).await.expect("the peer listens in time");
+    tokio::spawn(async move { tokio::io::copy_bidirectional(&mut far, &mut through).await });
+    let mut panel = Panel::start(wire, vec![reader(0, 6, Some(KEY))]);
+    panel.online(0).await;
+    let (found, mut sightings) = mpsc::channel(256);
+    let lines = vec![Line { baud: 38_400, parity: Parity::None, stop_bits: 1 }; 2];
+    let what = Scan { from: 20, to: 100, lines, timeout: Duration::from_millis(200) };
+    panel.lane.send(Errand::Scan { what, found }).await.unwrap();
+    let mut seen = 0;
+    // At once, after more than 8 s, and right after that.
+    for after in [2, 60, 62] {
+        while seen < after {
+            match tokio::time::timeout(DEADLINE, sightings.recv()).await.unwrap() {
+                Some(Sighting::Progress { done, of: 162 }) => seen = done,
+                other => panic!("{other:?}"),
+            }
+        }
+        let given = tokio::time::Instant::now();
+        let outcome = panel.order(0, None).await;
+        assert!(matches!(outcome, Outcome::Executed { .. }), "{outcome:?}");
+        assert!(given.elapsed() < Duration::from_secs(2), "{:?}", given.elapsed());
+        assert!(!sightings.is_closed(), "the search goes on");
+    }
+    // Nobody wants to know any more: the reader is polled again.
+    drop(sightings);
+    panel.online(0).await;
+    assert!(matches!(panel.order(1, None).await, Outcome::Executed { .. }));
 }
 
 #[tokio::test]

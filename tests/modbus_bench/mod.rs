@@ -153,6 +153,11 @@ impl Running {
         self.until(|b| b.readings.iter().any(|r| r.quality == Quality::Good)).await
     }
 
+    /// Orders, and does not wait for it.
+    pub async fn give(&self, device: DeviceId, nth: usize) {
+        self.lane.send(Errand::Do(Deed { number: 1, device, nth, until: None })).await.unwrap();
+    }
+
     /// The batch with its outcome.
     pub async fn order(&mut self, device: DeviceId, nth: usize) -> Batch {
         if self.ordered == 0 {

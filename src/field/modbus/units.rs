@@ -17,7 +17,7 @@ use crate::field::Exchange;
 use crate::field::poll::{self, Answer, Ask, Failure};
 use crate::field::wire::Link;
 use crate::order::Outcome;
-use crate::reading::{PointId, Reading, Site};
+use crate::reading::{Millis, PointId, Reading, Site};
 use crate::time::now;
 
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Units {
     /// Ends of pulses that are not yet written; one of each command at the most.
     pub(super) pulses: Vec<Pulse>,
     pub(super) site: Arc<Site>,
+    /// Questions of the turns under way that have parts left.
+    going: Vec<Going>,
 }
 
 #[derive(Debug)]
@@ -55,10 +57,12 @@ struct Going {
     /// How many more may be asked in this turn.
     left: usize,
     heard: Heard,
+    /// When the first of it was heard.
+    at: Option<Millis>,
     failure: Option<Failure>,
 }
 
-/// One question is asked in so many requests at the most, so that a device that refuses this and that does not hold up the
+/// One question is asked in so many requests a turn at the most, so that a device that refuses this and that does not hold up the
 /// line; the search goes on in its next turn.
 const REQUESTS_MOST: usize = 24;
 /// After so many questions in a row without an answer a device may have been replaced.
@@ -71,6 +75,7 @@ impl Units {
             units: settings.devices.into_iter().map(Unit::new).collect(),
             pulses: Vec::new(),
             site,
+            going: Vec::new(),
         }
     }
 
@@ -86,16 +91,23 @@ impl Units {
         device: usize,
         request: &Request,
     ) -> Result<Reply, Failure> {
+        if let Request::Write(_) = request {
+            // What was read before may be otherwise after it, and must not be told then.
+            self.going.retain(|going| going.device != device);
+        }
         self.master.ask(link, self.units[device].device.unit, request).await
     }
 
     // --- one question ---
 
     fn begin(&mut self, device: usize, nth: usize) -> Going {
+        if let Some(at) = self.going.iter().position(|going| (going.device, going.nth) == (device, nth)) {
+            return self.going.swap_remove(at);
+        }
         let Asking { question, parts } = &mut self.units[device].asks[nth];
         let todo = parts.due(question, Instant::now());
         let left = REQUESTS_MOST.max(todo.len());
-        Going { device, nth, todo, left, heard: Heard::default(), failure: None }
+        Going { device, nth, todo, left, heard: Heard::default(), at: None, failure: None }
     }
 
     fn take(&mut self, going: &mut Going, span: Span, reply: Result<Reply, Failure>) {
@@ -104,6 +116,7 @@ impl Units {
         match reply {
             Ok(Reply::Words(words)) => {
                 parts.answered(span);
+                going.at.get_or_insert_with(now);
                 going.heard.add(span, words);
             }
             Ok(Reply::Exception(pdu::GATEWAY_PATH_UNAVAILABLE | pdu::GATEWAY_NO_RESPONSE)) => {
@@ -114,32 +127,59 @@ impl Units {
             }
             Ok(Reply::Exception(_)) => {}
             Ok(Reply::Written) => going.failure = Some(Failure::Wrong),
-            Err(failure) => going.failure = Some(failure),
+            Err(failure) => {
+                if let Failure::Broken(_) = failure {
+                    going.todo.push(span);
+                    going.left += 1;
+                }
+                going.failure = Some(failure);
+            }
         }
     }
 
-    fn finish(&mut self, going: Going, readings: &mut Vec<Reading>) -> Result<Answer, Failure> {
-        let unit = &mut self.units[going.device];
-        if let Some(failure) = going.failure {
-            if matches!(failure, Failure::Silent | Failure::Unreached) {
-                unit.silent = unit.silent.saturating_add(1);
+    /// One transaction of it is over.
+    fn pause(&mut self, mut going: Going, readings: &mut Vec<Reading>) -> Result<Answer, Failure> {
+        match going.failure.take() {
+            None if going.todo.is_empty() || going.left == 0 => Ok(self.finish(going, readings)),
+            None => {
+                self.going.push(going);
+                Ok(Answer::More)
             }
-            return Err(failure);
+            Some(Failure::Broken(e)) => {
+                // There are peers that close the connection after each answer: it goes on over the next one.
+                self.going.push(going);
+                Err(Failure::Broken(e))
+            }
+            Some(failure) => {
+                if matches!(failure, Failure::Silent | Failure::Unreached) {
+                    let unit = &mut self.units[going.device];
+                    unit.silent = unit.silent.saturating_add(1);
+                }
+                Err(failure)
+            }
         }
+    }
+
+    fn finish(&mut self, going: Going, readings: &mut Vec<Reading>) -> Answer {
+        let unit = &mut self.units[going.device];
         unit.answered();
         if going.todo.is_empty() {
             unit.settle(going.nth);
         }
-        let (at, Unit { device, asks, .. }) = (now(), unit);
+        let (at, Unit { device, asks, .. }) = (going.at.unwrap_or_else(now), unit);
         let points = asks[going.nth].question.points.iter().map(|&nth| &device.points[nth]);
         readings.extend(points.map(|point| values::reading(point, &going.heard, at)));
-        Ok(if going.heard.is_empty() { Answer::Refused } else { Answer::Read })
+        if going.heard.is_empty() { Answer::Refused } else { Answer::Read }
     }
 }
 
 impl Ask for Units {
     fn opened(&mut self) {
         self.master.opened();
+    }
+
+    fn begins(&mut self) {
+        self.going.clear();
     }
 
     fn together(&self) -> usize {
@@ -164,19 +204,14 @@ impl Ask for Units {
         readings: &mut [Vec<Reading>],
     ) -> Vec<Result<Answer, Failure>> {
         let mut going: Vec<Going> = asked.iter().map(|&(device, nth)| self.begin(device, nth)).collect();
-        loop {
-            let next: Vec<(usize, Span)> = going.iter_mut().enumerate().flat_map(Going::next).collect();
-            if next.is_empty() {
-                break;
-            }
-            let unit = |of: usize| self.units[going[of].device].device.unit;
-            let requests: Vec<_> = next.iter().map(|&(of, span)| (unit(of), Request::Read(span))).collect();
-            let replies = self.master.ask_all(link, &requests).await;
-            for ((of, span), reply) in next.into_iter().zip(replies) {
-                self.take(&mut going[of], span, reply);
-            }
+        let next = share(&mut going, self.together().max(asked.len()));
+        let unit = |of: usize| self.units[going[of].device].device.unit;
+        let requests: Vec<_> = next.iter().map(|&(of, span)| (unit(of), Request::Read(span))).collect();
+        let replies = self.master.ask_all(link, &requests).await;
+        for ((of, span), reply) in next.into_iter().zip(replies) {
+            self.take(&mut going[of], span, reply);
         }
-        going.into_iter().zip(readings).map(|(going, readings)| self.finish(going, readings)).collect()
+        going.into_iter().zip(readings).map(|(going, readings)| self.pause(going, readings)).collect()
     }
 
     async fn act(
@@ -220,16 +255,20 @@ impl Ask for Units {
     }
 }
 
-impl Going {
-    /// What it asks next: nothing after a failure, or when it has asked its share.
-    fn next(place: (usize, &mut Self)) -> Vec<(usize, Span)> {
-        let (of, going) = place;
-        if going.failure.is_some() {
-            return Vec::new();
+/// What is asked next: one part of each, and more as long as there is room for it.
+fn share(going: &mut [Going], room: usize) -> Vec<(usize, Span)> {
+    let mut next = Vec::new();
+    loop {
+        let before = next.len();
+        for (of, going) in going.iter_mut().enumerate() {
+            if next.len() < room && going.left > 0 && !going.todo.is_empty() {
+                going.left -= 1;
+                next.push((of, going.todo.remove(0)));
+            }
         }
-        let share = going.todo.len().min(going.left);
-        going.left -= share;
-        going.todo.drain(..share).map(|span| (of, span)).collect()
+        if next.len() == before {
+            return next;
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! What others want of the line: an output switched, a look at a reader, a search for readers.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::panel::{Closed, Panel};
 use super::reply::{self, Reply};
@@ -16,8 +18,21 @@ use crate::order::{Deed, Done, Outcome};
 use crate::reading::{Batch, DeviceId};
 use crate::time::now;
 
+/// An order may wait for one address: readers answer within 200 ms, whatever time a technician gives them.
+const SEEK_MOST: Duration = Duration::from_secs(1);
+/// A technician who does not take what is found for so long is gone.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
+
 impl Panel {
-    pub async fn errand(&mut self, errand: Errand) -> Result<(), Closed> {
+    /// `lane`: where others come from meanwhile.
+    pub async fn errand(&mut self, errand: Errand, lane: &mut mpsc::Receiver<Errand>) -> Result<(), Closed> {
+        match errand {
+            Errand::Scan { what, found } => self.scan(&what, &found, lane).await,
+            errand => self.run_short(errand).await,
+        }
+    }
+
+    async fn run_short(&mut self, errand: Errand) -> Result<(), Closed> {
         match errand {
             Errand::Do(deed) => self.act(&deed).await,
             Errand::Read { device, point: _, answer } => {
@@ -25,8 +40,9 @@ impl Panel {
                 let _ = answer.send(seen); // nobody listens any more
                 Ok(())
             }
-            Errand::Scan { what, found } => {
-                self.scan(&what, &found).await;
+            Errand::Scan { found, .. } => {
+                let why = "another scan is under way on this line";
+                let _ = found.try_send(Sighting::Trouble(why.into())); // nobody listens any more
                 Ok(())
             }
         }
@@ -136,33 +152,70 @@ impl Panel {
 
     // --- a search ---
 
-    /// Asks each address who is there. Readers of ours are not asked: it would end their secure channel.
-    async fn scan(&mut self, what: &Scan, found: &mpsc::Sender<Sighting>) {
+    /// Asks each address who is there. Readers of ours are not asked: it would end their secure channel. Polling waits
+    /// meanwhile, cards wait in their readers; orders go in between two addresses. To end the search for an order would be
+    /// no quicker: the line has to be opened as it is configured in both cases, which takes milliseconds.
+    async fn scan(
+        &mut self,
+        what: &Scan,
+        found: &mpsc::Sender<Sighting>,
+        lane: &mut mpsc::Receiver<Errand>,
+    ) -> Result<(), Closed> {
         let speeds = self.speeds(what);
         let of = speeds.len() as u32 * u32::from(what.to.saturating_sub(what.from) + 1);
-        let (wire, timeout) = (self.line.wire.clone(), self.line.timeout);
-        let mut done = 0;
+        let (home, mut done) = (Home { wire: self.line.wire.clone(), timeout: self.line.timeout }, 0);
         'search: for speed in &speeds {
-            if let Err(e) = self.tune(&wire, speed.as_ref()).await {
-                let _ = found.send(Sighting::Trouble(e.to_string())).await;
-                break;
-            }
-            self.line.timeout = what.timeout;
             for address in what.from..=what.to.min(super::frame::ADDRESS_MAX) {
-                if let Some(how) = self.who(address, &wire).await {
+                self.errands_amid_scan(&home, lane).await?;
+                if self.stop.is_cancelled() {
+                    break 'search;
+                }
+                if let Err(e) = self.tune(&home.abroad(speed.as_ref())).await {
+                    let _ = tell(found, Sighting::Trouble(e.to_string())).await;
+                    break 'search;
+                }
+                self.line.timeout = what.timeout;
+                let who = timeout(SEEK_MOST, self.who(address, &home.wire)).await;
+                if let Some(how) = who.ok().flatten() {
                     let sighting = Sighting::Found { address: address.to_string(), line: *speed, how };
-                    let _ = found.send(sighting).await;
+                    let _ = tell(found, sighting).await;
                 }
                 done += 1;
-                if found.send(Sighting::Progress { done, of }).await.is_err() {
+                if tell(found, Sighting::Progress { done, of }).await.is_break() {
                     break 'search;
                 }
             }
         }
-        if self.line.wire != wire {
+        self.line.timeout = home.timeout;
+        if self.line.wire != home.wire {
             self.line.close();
+            self.line.wire = home.wire;
         }
-        (self.line.wire, self.line.timeout) = (wire, timeout);
+        Ok(())
+    }
+
+    /// A reader that heard nothing of us for long has given up its secure channel: it has a turn first, which begins the
+    /// conversation anew where that is so.
+    async fn errands_amid_scan(
+        &mut self,
+        home: &Home,
+        lane: &mut mpsc::Receiver<Errand>,
+    ) -> Result<(), Closed> {
+        while let Ok(errand) = lane.try_recv() {
+            // Where it cannot be opened, the order comes to nothing, and is told so.
+            let _ = self.tune(&home.wire).await;
+            self.line.timeout = home.timeout;
+            let device = match &errand {
+                Errand::Do(deed) => Some(deed.device),
+                Errand::Read { device, .. } => Some(*device),
+                Errand::Scan { .. } => None,
+            };
+            if let Some((nth, _)) = device.and_then(|device| self.unit_of(device)) {
+                self.turn(nth).await?;
+            }
+            self.run_short(errand).await?;
+        }
+        Ok(())
     }
 
     /// `None` stands for the line as it is configured.
@@ -173,16 +226,13 @@ impl Panel {
         }
     }
 
-    async fn tune(&mut self, wire: &Wire, speed: Option<&Speed>) -> std::io::Result<()> {
-        if let (Wire::Serial(port), Some(speed)) = (wire, speed) {
-            let (baud, parity, stop_bits) = (speed.baud, speed.parity, speed.stop_bits);
-            self.line.wire = Wire::Serial(Port { baud, parity, stop_bits, ..port.clone() });
-            self.line.open().await?;
+    /// Opens the line so, where it is not.
+    async fn tune(&mut self, wire: &Wire) -> std::io::Result<()> {
+        if self.line.wire == *wire && self.line.is_open() {
+            return Ok(());
         }
-        if !self.line.is_open() {
-            self.line.open().await?;
-        }
-        Ok(())
+        self.line.wire = wire.clone();
+        self.line.open().await
     }
 
     async fn who(&mut self, address: u8, configured: &Wire) -> Option<String> {
@@ -207,6 +257,31 @@ impl Panel {
             }
             Answer::Next(_) | Answer::Open => None,
         }
+    }
+}
+
+/// The line as it is configured.
+struct Home {
+    wire: Wire,
+    timeout: Duration,
+}
+
+impl Home {
+    /// With other settings of a serial line.
+    fn abroad(&self, speed: Option<&Speed>) -> Wire {
+        match (&self.wire, speed) {
+            (Wire::Serial(port), Some(&Speed { baud, parity, stop_bits })) => {
+                Wire::Serial(Port { baud, parity, stop_bits, ..port.clone() })
+            }
+            (wire, _) => wire.clone(),
+        }
+    }
+}
+
+async fn tell(found: &mpsc::Sender<Sighting>, what: Sighting) -> ControlFlow<()> {
+    match timeout(TOLD_WITHIN, found.send(what)).await {
+        Ok(Ok(())) => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
     }
 }
 

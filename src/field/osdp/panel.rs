@@ -33,7 +33,7 @@ pub struct Panel {
     pub units: Vec<Unit>,
     names: Option<Pseudonyms>,
     out: mpsc::Sender<Batch>,
-    stop: CancellationToken,
+    pub stop: CancellationToken,
     pauses: Backoff,
     /// Told to all, and not yet answered by anyone since.
     down: bool,
@@ -88,7 +88,7 @@ impl Panel {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 errand = lane.recv(), if lane_open => match errand {
-                    Some(errand) => self.errand(errand).await?,
+                    Some(errand) => self.errand(errand, lane).await?,
                     None => lane_open = false,
                 },
                 () = self.wait(next) => if let Some(next) = next.filter(|_| self.line.is_open()) {
@@ -114,7 +114,7 @@ impl Panel {
 
     // --- one turn of a reader ---
 
-    async fn turn(&mut self, nth: usize) -> Result<(), Closed> {
+    pub async fn turn(&mut self, nth: usize) -> Result<(), Closed> {
         let mut said = Vec::new();
         let mut outcome = self.try_turn(nth, &mut said).await;
         if let Err(Trouble::Lost | Trouble::Refused(4)) = outcome {

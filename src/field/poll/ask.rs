@@ -17,6 +17,9 @@ pub trait Ask {
     /// The wire was opened anew.
     fn opened(&mut self) {}
 
+    /// Turns begin: a question that was put in part before is put anew.
+    fn begins(&mut self) {}
+
     /// Whether devices of this protocol speak without being asked.
     fn listens(&self) -> bool {
         false
@@ -92,7 +95,7 @@ pub trait Ask {
         Ok(None)
     }
 
-    /// Puts one question to one device; what was read is appended to `readings`.
+    /// Puts one question to one device, or, with one transaction, a part of it; what was read is appended to `readings`.
     async fn ask(
         &mut self,
         link: &mut Link,
@@ -123,6 +126,8 @@ pub struct Round {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Read,
+    /// It answered, and the question has parts left: it is put again, for one transaction more, once others had the wire.
+    More,
     /// The device says that it cannot.
     Refused,
 }

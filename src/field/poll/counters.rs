@@ -42,8 +42,10 @@ impl Counters {
         }
     }
 
+    /// A question that takes several transactions counts when it is done.
     pub fn count(&self, outcome: &Result<Answer, Failure>) {
         let counter = match outcome {
+            Ok(Answer::More) => return,
             Ok(Answer::Read) => &self.ok,
             Ok(Answer::Refused) | Err(Failure::Unreached) => &self.exception,
             Err(Failure::Silent) => &self.timeout,

@@ -34,6 +34,7 @@ struct Job {
 
 impl<P: Ask> Poll<P> {
     pub(super) async fn poll(&mut self, turn: usize, due: Instant) -> Result<(), Closed> {
+        self.protocol.begins();
         let mut jobs = self.jobs(turn, due);
         while self.step(&mut jobs).await {
             self.stand_aside(&mut jobs).await?;
@@ -109,6 +110,7 @@ impl<P: Ask> Poll<P> {
             let job = &mut jobs[i];
             job.readings.extend(readings);
             match outcome {
+                Ok(Answer::More) => job.questions.push(nth),
                 Ok(Answer::Read) => self.schedule.answered(job.turn, nth, ended - began),
                 Ok(Answer::Refused) => self.schedule.refused(job.turn, nth, ended - began),
                 Err(failure) => {

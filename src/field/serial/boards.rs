@@ -189,6 +189,14 @@ impl Boards {
 }
 
 impl Ask for Boards {
+    fn begins(&mut self) {
+        for asked in &mut self.boards {
+            if let What::Meter(meter) = &mut asked.what {
+                meter.begins();
+            }
+        }
+    }
+
     fn listens(&self) -> bool {
         self.boards.iter().any(|asked| asked.as_speaker().is_some())
     }

@@ -34,31 +34,28 @@ pub async fn whom(address: &mut Whose, line: &mut Line, link: &mut Link) -> Resu
     }
 }
 
-/// What the meter says of each part: its digits, or why there are none.
+/// What the meter says of each part, its digits or why there are none: of all where it knows the block, or of the part
+/// `next`, with a transaction for each. Empty where it answers, but does not know the block.
 pub async fn ask_group(
-    group: &mut Group,
+    group: &Group,
+    next: Option<usize>,
     to: &dlt645::Address,
     line: &mut Line,
     link: &mut Link,
 ) -> Result<Vec<Result<i64, Reason>>, Failure> {
-    if let Some(block) = group.block {
+    if let (Some(block), None) = (group.block, next) {
         match ask_di(block, dlt645::DATA_MOST, to, line, link).await {
-            Ok(Some(data)) => {
-                if let Some(values) = group.values(&data) {
-                    return Ok(values.into_iter().map(|v| v.ok_or(Reason::Unreadable)).collect());
-                }
+            Ok(data) => {
+                let values = data.and_then(|data| group.values(&data)).unwrap_or_default();
+                return Ok(values.into_iter().map(|v| v.ok_or(Reason::Unreadable)).collect());
             }
-            // There are meters that are silent to what they do not know.
-            Ok(None) | Err(Failure::Silent | Failure::Wrong) => {}
+            // There are meters that are silent to what they do not know. Whether it is there shows its first value.
+            Err(Failure::Silent | Failure::Wrong) => {}
             Err(failure) => return Err(failure),
         }
     }
-    let mut values = Vec::with_capacity(group.parts.len());
-    for part in &group.parts {
-        values.push(ask_part(part, to, line, link).await?);
-    }
-    group.block = None; // the meter is there, and does not know it, or not as the standard has it
-    Ok(values)
+    let Some(part) = group.parts.get(next.unwrap_or(0)) else { return Err(Failure::Wrong) };
+    Ok(vec![ask_part(part, to, line, link).await?])
 }
 
 async fn ask_part(

@@ -20,6 +20,17 @@ pub struct Meter {
     protocol: Protocol,
     /// It has said in the log that a value cannot be read.
     told: bool,
+    /// The question that is asked value by value at present.
+    begun: Option<Begun>,
+}
+
+#[derive(Debug)]
+struct Begun {
+    question: usize,
+    /// The next part to be asked.
+    next: usize,
+    /// Whether any part was given.
+    read: bool,
 }
 
 #[derive(Debug)]
@@ -42,7 +53,7 @@ impl Meter {
             }
             Metering::Mbus { address } => Protocol::Mbus { address },
         };
-        Self { device, points, protocol, told: false }
+        Self { device, points, protocol, told: false, begun: None }
     }
 
     pub fn questions(&self) -> usize {
@@ -75,6 +86,11 @@ impl Meter {
             Protocol::Cjt188 { .. } => "data 901F".into(),
             Protocol::Mbus { address } => format!("data of meter {address}"),
         }
+    }
+
+    /// What was asked in part before is asked anew.
+    pub fn begins(&mut self) {
+        self.begun = None;
     }
 
     pub async fn ask(
@@ -112,20 +128,35 @@ impl Meter {
         let Protocol::Dlt645 { address, groups } = &mut self.protocol else { return Ok(Answer::Refused) };
         let Some(group) = groups.get_mut(question) else { return Ok(Answer::Refused) };
         let to = whom(address, line, link).await?;
-        let asked = ask_group(group, &to, line, link).await;
+        let begun = self.begun.take().filter(|begun| begun.question == question);
+        let asked = ask_group(group, begun.as_ref().map(|begun| begun.next), &to, line, link).await;
         if let (Err(Failure::Silent), Whose::Alone(known)) = (&asked, address) {
             *known = None; // perhaps another meter hangs there now
         }
-        let mut outcome = Answer::Refused;
-        for (part, said) in group.parts.iter().zip(asked?) {
-            if said.is_ok() {
-                outcome = Answer::Read;
+        let said = match asked {
+            Ok(said) => said,
+            Err(failure) => {
+                // It goes on over a new connection, which may bring one answer only as well.
+                self.begun = begun.filter(|_| matches!(failure, Failure::Broken(_)));
+                return Err(failure);
             }
+        };
+        let mut begun = begun.unwrap_or(Begun { question, next: 0, read: false });
+        for (part, said) in group.parts.iter().skip(begun.next).zip(&said) {
+            begun.read |= said.is_ok();
             for point in part.points.iter().filter_map(|nth| self.points.get(*nth)) {
                 readings.push(reading(point, said.map(Value::Signed)));
             }
         }
-        Ok(outcome)
+        begun.next += said.len();
+        if begun.next < group.parts.len() {
+            self.begun = Some(begun);
+            return Ok(Answer::More);
+        }
+        if said.len() < group.parts.len() {
+            group.block = None; // the meter is there, and does not know it, or not as the standard has it
+        }
+        Ok(if begun.read { Answer::Read } else { Answer::Refused })
     }
 
     // --- CJ/T 188 ---

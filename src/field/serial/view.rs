@@ -20,7 +20,13 @@ impl Boards {
         for question in self.boards[device].questions_of(point) {
             let mut readings = Vec::new();
             self.line.begin_trace();
-            let outcome = self.ask(link, device, question, &mut readings).await;
+            self.begins();
+            let outcome = loop {
+                match self.ask(link, device, question, &mut readings).await {
+                    Ok(Answer::More) => {}
+                    outcome => break outcome,
+                }
+            };
             let traced = self.line.end_trace();
             let last = traced.len().saturating_sub(1);
             for (nth, traced) in traced.into_iter().enumerate() {
@@ -75,7 +81,7 @@ impl Boards {
 /// For people.
 fn trouble(outcome: &Result<Answer, Failure>) -> Option<String> {
     match outcome {
-        Ok(Answer::Read) => None,
+        Ok(Answer::Read | Answer::More) => None,
         Ok(Answer::Refused) => Some("it answers that it cannot".into()),
         Err(Failure::Silent) => Some("no answer in time".into()),
         Err(Failure::Broken(e)) => Some(e.to_string()),
