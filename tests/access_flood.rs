@@ -348,3 +348,40 @@ fn of_two_hundred_events_of_a_controller_each_is_there_once_though_the_daemon_is
         called(900..=900).iter().map(String::as_str).collect::<Vec<_>>().last()
     );
 }
+
+/// The number kept in the controller is written late and is gone when its memory is cleared: it is the journal that knows.
+#[test]
+fn a_kill_soon_after_the_first_contact_or_a_clearing_of_a_controller_loses_no_event_and_tells_none_twice() {
+    let controller = Controller::start();
+    let cards_held = |cards: std::ops::RangeInclusive<u32>| {
+        cards.for_each(|card| controller.card(10_000_000 + card, true));
+    };
+    cards_held(1..=1); // before our time
+    let mut house = house(None, None, Some(controller.port));
+    house.start();
+    house.until("the controller is told where we began", || (controller.stored() == 1).then_some(()));
+    cards_held(2..=3);
+    until_told(&house, 2);
+    house.kill();
+    cards_held(4..=5);
+    house.start();
+    assert_eq!(cards(&until_told(&house, 4)), called(2..=5));
+
+    // Cleared under our eyes.
+    controller.clear();
+    cards_held(6..=7);
+    until_told(&house, 6);
+    house.kill();
+    cards_held(8..=10);
+    house.start();
+    assert_eq!(cards(&until_told(&house, 9)), called(2..=10));
+
+    // Cleared while we are down, and since then it has counted on beyond what the journal has.
+    house.kill();
+    controller.clear();
+    cards_held(11..=18);
+    house.start();
+    until_told(&house, 17);
+    cards_held(19..=19);
+    assert_eq!(cards(&until_told(&house, 18)), called(2..=19));
+}

@@ -24,8 +24,9 @@ use crate::field::{Errand, Lane};
 use crate::intake::{self, Doors, Intake};
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::reading::Batch;
+use crate::reading::{Batch, DeviceId, Site};
 use crate::rules::{Engine, Memory, Plan, SavedEpisode, SavedTicket};
+use crate::store::Journal;
 use crate::{field, store, sync, time, web};
 
 pub use start::Start;
@@ -114,6 +115,7 @@ impl House {
         let named = consumers(&gateway);
         ends.journal.keep_consumers(&named).context("naming the consumers")?;
         let mut remembered = ends.journal.recall().context("recalling tickets from the journal")?;
+        let last_records = last_records(&ends.journal, &site).context("recalling what devices told last")?;
         let epoch = ends.journal.epoch().clone();
         let first_head = ends.journal.head();
 
@@ -208,6 +210,7 @@ impl House {
                 metrics: metrics.clone(),
                 lane,
                 pseudonyms: gateway.pseudonyms.clone(),
+                last_records: last_records.clone(),
             };
             wires.keep(channel.id.clone(), move || field::run(channel.clone(), context.clone()));
         }
@@ -307,6 +310,13 @@ fn consumers(gateway: &Gateway) -> Vec<(Arc<str>, store::Kind, bool)> {
     let pushed = gateway.sync.iter().map(|target| (target.name.clone(), store::Kind::Push, true));
     let pulled = gateway.consumers.iter().map(|c| (c.name.clone(), store::Kind::Pull, c.required));
     pushed.chain(pulled).collect()
+}
+
+fn last_records(journal: &Journal, site: &Site) -> Result<Arc<HashMap<DeviceId, Arc<str>>>, store::Error> {
+    let known = |(subject, record): (String, String)| {
+        Some((site.device_named(subject.strip_prefix("devices/")?)?, record.into()))
+    };
+    Ok(Arc::new(journal.last_records()?.into_iter().filter_map(known).collect()))
 }
 
 fn memory(remembered: store::Memory) -> Memory {

@@ -15,6 +15,7 @@ pub mod serial;
 pub mod uhppote;
 pub mod wire;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,13 +55,16 @@ pub struct Context {
     pub lane: Lane,
     /// Makes pseudonyms of cards and people; `None` where no access device is configured.
     pub pseudonyms: Option<Pseudonyms>,
+    /// The record that the journal had last of each device when the daemon started, where it had any.
+    pub last_records: Arc<HashMap<DeviceId, Arc<str>>>,
 }
 
 impl Context {
     /// With nobody at the near end of its lane, and no access device.
     pub fn new(site: Arc<Site>, out: mpsc::Sender<Batch>, stop: CancellationToken, metrics: Metrics) -> Self {
         let (_, lane) = mpsc::channel(1);
-        Self { site, out, stop, metrics, lane: Arc::new(Mutex::new(lane)), pseudonyms: None }
+        let (lane, last_records) = (Arc::new(Mutex::new(lane)), Arc::default());
+        Self { site, out, stop, metrics, lane, pseudonyms: None, last_records }
     }
 }
 

@@ -218,6 +218,11 @@ impl Journal {
         Ok(orders::records(&self.db)?)
     }
 
+    /// What [`records`](Self::records) has last of each device: its subject and the record.
+    pub fn last_records(&self) -> Result<Vec<(String, String)>, Error> {
+        Ok(orders::last_records(&self.db)?)
+    }
+
     fn recall_tickets(&self, closed_since: Millis) -> Result<Vec<TicketRow>, Error> {
         let mut query = self.db.prepare(
             "SELECT json, subject, life, id FROM ticket WHERE state <> 'closed'

@@ -117,6 +117,19 @@ pub fn records(db: &Connection) -> rusqlite::Result<Vec<String>> {
     query.query_map([after], |row| row.get(0))?.collect()
 }
 
+/// The device's subject and its last record, one row a device.
+pub fn last_records(db: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let after = file::head(db)?.saturating_sub(RECORDS_LOOKED);
+    // Beside max() SQLite gives the columns of the row that has it.
+    let mut query = db.prepare(
+        r#"SELECT json ->> '$.subject' AS subject, json ->> '$.data.record' AS record, max(seq)
+           FROM event WHERE seq > ?1 AND kind >= 'access.' AND kind < 'access/' AND instr(json, '"record":')
+               AND subject >= 'devices/' AND subject < 'devices0' AND record IS NOT NULL
+           GROUP BY subject"#,
+    )?;
+    query.query_map([after], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
 fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
     let device: Arc<str> = row.get(1)?;
     let order = Order {

@@ -91,6 +91,8 @@ pub struct Controller {
 struct Memory {
     events: BTreeMap<u32, [u8; 20]>,
     stored: u32,
+    /// How often it was cleared.
+    cleared: u8,
 }
 
 impl Controller {
@@ -128,9 +130,16 @@ impl Controller {
         event[..4].copy_from_slice(&index.to_le_bytes());
         event[4..8].copy_from_slice(&[1, u8::from(granted), 1, 1]);
         event[8..12].copy_from_slice(&card.to_le_bytes());
-        event[12..19].copy_from_slice(&[0x20, 0x26, 3, 4, 0x12, 0x30, 0x40]);
+        // Each life of its memory in another second.
+        event[12..19].copy_from_slice(&[0x20, 0x26, 3, 4, 0x12, 0x30, 0x40 + memory.cleared]);
         event[19] = if granted { 1 } else { 6 };
         memory.events.insert(index, event);
+    }
+
+    /// All is forgotten, and it counts anew.
+    pub fn clear(&self) {
+        let mut memory = self.memory.lock().unwrap();
+        *memory = Memory { cleared: memory.cleared + 1, ..Memory::default() };
     }
 
     /// Up to which event it has been told that we have them.

@@ -13,8 +13,8 @@ use tracing::{debug, info, warn};
 
 use super::asker::{Asker, Trouble};
 use super::codec::{self, Event, Function, Packet, Status};
-use super::ledger::Ledger;
-use super::meaning::meaning;
+use super::ledger::{Known, Ledger};
+use super::meaning::{self, meaning};
 use super::turns::Turns;
 use super::{Controller, Settings};
 use crate::field::{Context, Errand};
@@ -45,6 +45,8 @@ pub struct Unit {
     woken: Option<Instant>,
     asked: Option<Instant>,
     ledger: Ledger,
+    /// What the journal had last of it when the daemon started.
+    record: Option<Arc<str>>,
     /// Of the last events that were handed on.
     kept: Option<Receipt>,
     announced: bool,
@@ -71,10 +73,14 @@ impl Desk {
             warn!(channel = %id, zone = settings.timezone, "The zone is not known; its clocks are taken to be UTC.");
             TimeZone::UTC
         });
+        let unit = |controller: Controller| {
+            let record = context.last_records.get(&controller.id).cloned();
+            Unit::new(controller, record, start)
+        };
         Self {
             id,
             asker,
-            units: settings.controllers.into_iter().map(|controller| Unit::new(controller, start)).collect(),
+            units: settings.controllers.into_iter().map(unit).collect(),
             address: settings.address,
             announce: settings.announce,
             zone,
@@ -149,20 +155,36 @@ impl Desk {
         Ok(())
     }
 
+    /// Finds where the controller's events are to be taken up, `last` being its last.
+    async fn begin(&mut self, nth: usize, last: u32) -> Result<(), Trouble> {
+        let packet = self.ask(nth, |serial| codec::ask(Function::EventIndex, serial)).await?;
+        let record = self.units.get(nth).and_then(|unit| unit.record.clone());
+        let journal = match record.and_then(|record| Some((meaning::number(&record)?, record))) {
+            Some((index, record)) if index <= last => {
+                let packet = self.ask(nth, |serial| codec::ask_event(serial, index)).await?;
+                let event = codec::event(&packet);
+                // One that newer ones have overwritten says nothing against it.
+                let cleared = is_there(&event, index) && meaning::record(&event) != record;
+                Some(Known { index, cleared })
+            }
+            Some((index, _)) => Some(Known { index, cleared: true }),
+            None => None,
+        };
+        self.change(nth, |unit| unit.ledger.begin(journal, codec::index(&packet), last, Instant::now()));
+        Ok(())
+    }
+
     /// Fetches what happened since, in order. What was fetched before something failed is in `batch`.
     async fn catch_up(&mut self, nth: usize, status: &Status, batch: &mut Batch) -> Result<(), Trouble> {
         if self.units.get(nth).is_some_and(|unit| !unit.ledger.has_begun()) {
-            let packet = self.ask(nth, |serial| codec::ask(Function::EventIndex, serial)).await?;
-            if let Some(unit) = self.units.get_mut(nth) {
-                unit.ledger.begin(codec::index(&packet), status.index, Instant::now());
-            }
+            self.begin(nth, status.index).await?;
         }
         let Some(unit) = self.units.get_mut(nth) else { return Ok(()) };
         for index in unit.ledger.wanted(status.index) {
             let packet = self.ask(nth, |serial| codec::ask_event(serial, index)).await?;
             let event = codec::event(&packet);
             let Some(unit) = self.units.get_mut(nth) else { return Ok(()) };
-            if event.index == index && !matches!(event.kind, 0 | OVERWRITTEN) {
+            if is_there(&event, index) {
                 let when = when(&event, status, unit.controller.poll, &self.zone);
                 batch.happenings.extend(meaning(&unit.controller, &event, self.names.as_ref(), when));
             } else {
@@ -231,13 +253,14 @@ impl Desk {
 }
 
 impl Unit {
-    fn new(controller: Controller, start: Instant) -> Self {
+    fn new(controller: Controller, record: Option<Arc<str>>, start: Instant) -> Self {
         Self {
             turns: Turns::new(controller.poll, start),
             controller,
             woken: None,
             asked: None,
             ledger: Ledger::default(),
+            record,
             kept: None,
             announced: false,
             clock_set: None,
@@ -268,6 +291,11 @@ async fn until(due: Option<Instant>) {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
+}
+
+/// Whether the controller still has the event under this number, and said so.
+fn is_there(event: &Event, index: u32) -> bool {
+    event.index == index && !matches!(event.kind, 0 | OVERWRITTEN)
 }
 
 /// When an event happened, and whether nobody listened then. Its age is by the controller's own clock, however wrong

@@ -1,4 +1,13 @@
 //! Which of a controller's events are still to be fetched, and up to which it may be told that we have them. Pure.
+//!
+//! Where fetching begins after a start, the first that holds:
+//! 1. The journal has an event of this controller: after its last one. From 1 where the controller's memory was cleared
+//!    since, which shows in a last number below that one, or in another event (another time) under its number.
+//! 2. The controller keeps a number for its reader: after that one, or from 1 where its last number is below.
+//! 3. Neither has any: first contact. After the controller's last event, since its past is not ours; and that number is
+//!    stored in it at once, so that what happens from now on is not taken for its past by a later start.
+//!
+//! A number kept in the controller is never believed against the journal: it is written late, and outlives a clearing.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,10 +20,18 @@ pub struct Ledger {
     told: Option<u32>,
     /// What the controller has been told that we have.
     stored: u32,
-    /// Handed on: may be stored so long after this, if it is on the disk by then.
+    /// Handed on: may be stored from then on, if it is on the disk by then.
     ripe: Option<(Instant, u32)>,
     /// Its last number was smaller than what we know, once already.
     shrunk: bool,
+}
+
+/// The last event of a controller in the journal.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    pub index: u32,
+    /// The controller has none of this number, or another one under it: it counts anew since.
+    pub cleared: bool,
 }
 
 /// So many events in one turn; then the other controllers have theirs.
@@ -29,17 +46,20 @@ impl Ledger {
         self.told.is_some()
     }
 
-    /// `stored`: the number kept in the controller; `last`: of its last event. A controller that never was read by
-    /// anyone has 0: its past is not ours.
-    pub fn begin(&mut self, stored: u32, last: u32, now: Instant) {
-        let told = match stored {
-            0 => last,
-            stored if stored > last => 0, // it was reset since
-            stored => stored.max(last.saturating_sub(BACK_MOST)),
+    /// `stored`: the number kept in the controller; `last`: of its last event.
+    pub fn begin(&mut self, journal: Option<Known>, stored: u32, last: u32, now: Instant) {
+        let told = match (journal, stored) {
+            (Some(known), _) if known.cleared => 0,
+            (Some(known), _) => known.index,
+            (None, 0) => last,
+            (None, stored) if stored > last => 0,
+            (None, stored) => stored,
         };
+        let told = told.max(last.saturating_sub(BACK_MOST));
+        let first_contact = journal.is_none() && stored == 0;
         self.told = Some(told);
         self.stored = stored;
-        self.ripe = (told != stored).then_some((now, told));
+        self.ripe = (told != stored).then_some((if first_contact { now } else { now + RIPE }, told));
     }
 
     /// What to fetch now, oldest first. A number smaller than ours is believed when it comes twice in a row: then the
@@ -63,7 +83,7 @@ impl Ledger {
     pub fn handed_on(&mut self, index: u32, now: Instant) {
         self.told = Some(index);
         if self.ripe.is_none() {
-            self.ripe = Some((now, index));
+            self.ripe = Some((now + RIPE, index));
         }
     }
 
@@ -73,12 +93,12 @@ impl Ledger {
 
     /// What may be stored in the controller now.
     pub fn to_store(&self, now: Instant) -> Option<u32> {
-        self.ripe.filter(|(since, _)| now >= *since + RIPE).map(|(_, index)| index)
+        self.ripe.filter(|(due, _)| now >= *due).map(|(_, index)| index)
     }
 
     pub fn stored(&mut self, index: u32, now: Instant) {
         self.stored = index;
-        self.ripe = self.told.filter(|told| *told != index).map(|told| (now, told));
+        self.ripe = self.told.filter(|told| *told != index).map(|told| (now + RIPE, told));
     }
 }
 
@@ -90,21 +110,52 @@ fn nothing() -> Range<u32> {
 mod tests {
     use super::*;
 
+    const SAME: Option<bool> = Some(false);
+    const CLEARED: Option<bool> = Some(true);
+
     #[test]
     fn where_fetching_begins() {
         let now = Instant::now();
-        for (stored, last, expected) in [
-            (0, 5000, nothing()), // never read by anyone
-            (0, 0, nothing()),    // new
-            (57, 60, 58..61),     // three were missed
-            (57, 57, nothing()),  // none was
-            (57, 1000, 58..90),   // a turn's worth
-            (1, 50_000, 40_001..40_033),
-            (57, 3, 1..4), // it was reset
+        for (index, journal, stored, last, expected) in [
+            (0, None, 0, 5000, nothing()), // first contact
+            (0, None, 0, 0, nothing()),    // new
+            (0, None, 57, 60, 58..61),     // three were missed
+            (0, None, 57, 57, nothing()),  // none was
+            (0, None, 57, 1000, 58..90),   // a turn's worth
+            (0, None, 1, 50_000, 40_001..40_033),
+            (0, None, 57, 3, 1..4),        // it was cleared
+            (3, SAME, 1, 5, 4..6),         // (a) killed before 3 was stored
+            (3, SAME, 0, 5, 4..6),         // and where nothing ever was
+            (2, SAME, 0, 5, 3..6),         // (b) cleared, 1 and 2 told, killed
+            (3, SAME, 6, 6, 4..7),         // (c) the number is of before the clearing
+            (57, SAME, 60, 60, 58..61),    // another reader's number
+            (57, SAME, 57, 57, nothing()), // none was missed
+            (57, SAME, 57, 50_000, 40_001..40_033),
+            (57, CLEARED, 57, 3, 1..4),     // cleared while we were down
+            (57, CLEARED, 57, 80, 1..33),   // and many since
+            (57, CLEARED, 0, 0, nothing()), // and nothing since
+            (57, CLEARED, 57, 50_000, 40_001..40_033),
         ] {
             let mut ledger = Ledger::default();
-            ledger.begin(stored, last, now);
-            assert!(ledger.wanted(last).eq(expected), "{stored} {last}");
+            ledger.begin(journal.map(|cleared| Known { index, cleared }), stored, last, now);
+            assert_eq!(ledger.wanted(last), expected, "{index} {journal:?} {stored} {last}");
+        }
+    }
+
+    #[test]
+    fn at_first_contact_the_number_is_stored_at_once() {
+        let now = Instant::now();
+        for (journal, stored, last, at_once, later) in [
+            (None, 0, 40, Some(40), Some(40)),
+            (None, 0, 0, None, None),
+            (None, 57, 60, None, None),
+            (Some(Known { index: 3, cleared: false }), 0, 5, None, Some(3)),
+            (Some(Known { index: 3, cleared: false }), 6, 6, None, Some(3)),
+        ] {
+            let mut ledger = Ledger::default();
+            ledger.begin(journal, stored, last, now);
+            assert_eq!(ledger.to_store(now), at_once, "{journal:?} {stored} {last}");
+            assert_eq!(ledger.to_store(now + RIPE), later, "{journal:?} {stored} {last}");
         }
     }
 
@@ -112,7 +163,7 @@ mod tests {
     fn what_is_stored_is_what_had_time_to_reach_the_disk() {
         let now = Instant::now();
         let mut ledger = Ledger::default();
-        ledger.begin(57, 60, now);
+        ledger.begin(None, 57, 60, now);
         assert_eq!(ledger.to_store(now), None);
         ledger.handed_on(58, now);
         ledger.handed_on(60, now + RIPE / 2);
@@ -127,7 +178,7 @@ mod tests {
     #[test]
     fn a_controller_that_was_reset_counts_anew_when_it_says_so_twice() {
         let mut ledger = Ledger::default();
-        ledger.begin(57, 57, Instant::now());
+        ledger.begin(None, 57, 57, Instant::now());
         assert!(ledger.wanted(2).is_empty(), "perhaps an answer that came late");
         assert!(ledger.wanted(57).is_empty());
         assert!(ledger.wanted(2).is_empty());

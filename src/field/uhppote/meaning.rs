@@ -40,11 +40,16 @@ pub fn meaning(
 }
 
 /// Number and time: a controller that was reset counts from 1 again, and those are other events.
-fn record(event: &Event) -> Arc<str> {
+pub fn record(event: &Event) -> Arc<str> {
     match event.time {
         Some(time) => format!("{}@{time}", event.index).into(),
         None => event.index.to_string().into(),
     }
+}
+
+/// The event's number in a record.
+pub fn number(record: &str) -> Option<u32> {
+    record.split('@').next()?.parse().ok()
 }
 
 fn kind(event: &Event) -> Option<(Kind, Option<&'static str>)> {

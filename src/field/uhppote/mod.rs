@@ -1,9 +1,10 @@
 //! UHPPOTE door controllers (UT0311-L01/02/04, "Wiegand TCP access boards"): 64-byte datagrams over UDP.
 //!
-//! Every event has a number, and the controller keeps the last ones. It also keeps one number for its reader: up to where
-//! events have been taken. We fetch from there, in order, and store it anew 10 s after events were handed on; what a
-//! crash in between brings a second time, the journal knows by its `record`. A controller that nobody has read (0 is stored)
-//! is begun with at its last event: its past is not ours. What is fetched long after it happened is `late`.
+//! Every event has a number, and the controller keeps the last ones. Which we have, the journal knows: at a start they are
+//! fetched, in order, from after the last one in the journal, or from 1 where the controller's memory was cleared since
+//! (`ledger` has the whole rule); what comes a second time, intake knows by its `record`. The controller also keeps one
+//! number for its reader. It is stored anew 10 s after events were handed on, and believed only where the journal has
+//! nothing of this controller. What is fetched long after it happened is `late`.
 //!
 //! `codec` is the wire, `meaning` what an event is at a door, `ledger` which are to be fetched (all pure) · `asker` puts a
 //! question, `desk` says whose turn it is, `errand` what others want.
