@@ -4,12 +4,12 @@
 mod mosquitto;
 
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use gatehouse::field::decode::Transform;
 use gatehouse::field::mqtt::{Device, Point};
-use gatehouse::reading::{DeviceId, Life, Quality, Reason, Value};
+use gatehouse::reading::{Batch, DeviceId, Life, Quality, Reason, Value};
 use mosquitto::{Broker, Channel, DEADLINE, GATEWAY, Taken, contact, device, of, offline, point};
 
 /// What one point was told to be, batch by batch, until `last`.
@@ -281,12 +281,29 @@ impl std::io::Write for Log {
     }
 }
 
+/// What is logged by any test of this file: a subscriber of one thread would miss what another thread logs first.
+fn log() -> Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    let log = LOG.get_or_init(|| {
+        let log = Log::default();
+        let writer = log.clone();
+        tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).init();
+        log
+    });
+    log.clone()
+}
+
+impl Log {
+    /// Lines that hold all of these.
+    fn count(&self, words: &[&str]) -> usize {
+        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    }
+}
+
 #[tokio::test]
-async fn a_message_over_the_bound_is_told_once_with_its_cure_and_sought_ever_more_rarely() {
-    let log = Log::default();
-    let writer = log.clone();
-    // For all tests of this file: a subscriber of one thread would miss what another thread logs first.
-    tracing_subscriber::fmt().with_writer(move || writer.clone()).init();
+async fn what_no_connection_takes_is_told_each_time_and_sought_ever_more_rarely() {
+    let log = log();
     let broker = Broker::start();
     // A bridge's list of all its devices is large, and taken.
     let large = format!(r#"{{"t":20,"definition":"{}"}}"#, "x".repeat(1 << 20));
@@ -295,16 +312,54 @@ async fn a_message_over_the_bound_is_told_once_with_its_cure_and_sought_ever_mor
     let reading = channel.reading(0).await;
     assert_eq!(reading.value.as_ref().and_then(Value::number), Some(20.0));
 
-    broker.publish_file("z/u", &"x".repeat(5 << 20));
+    broker.publish_file("z/u", &"x".repeat(65 << 20));
     let lost = channel.until("the loss", |b| offline(b).is_some()).await;
     let why = offline(&lost).unwrap();
-    assert!(why.contains("more than 4 MiB") && why.contains("narrow the topics"), "{why}");
+    assert!(why.contains("more than 64 MiB") && why.contains("narrow the topics"), "{why}");
     let greeting = format!("Sending CONNACK to {GATEWAY}");
     broker.has_logged(&greeting, 4).await;
     let since = Instant::now();
     broker.has_logged(&greeting, 5).await;
     assert!(since.elapsed() > Duration::from_secs(2), "the pauses grow");
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert_eq!(log.matches("narrow the topics").count(), 1, "{log}");
+    let warned = log.count(&["WARN", "more than 64 MiB"]);
+    assert!(warned >= 4, "{warned}");
+    channel.end().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_put_aside_and_keeps_nothing_back() {
+    let log = log();
+    let broker = Broker::start();
+    let devices = || {
+        vec![device(0, "big/#", vec![point(0, Some("/t"))]), device(1, "door", vec![point(1, Some("/n"))])]
+    };
+    let channel = Channel::start(&broker, devices());
+    broker.subscribed(1).await;
+    channel.end().await;
+    // While we are away, one for the session and one that is retained, each larger than the one before.
+    broker.publish_file_of("big/queued", &"x".repeat(5 << 20), false);
+    broker.publish_file_of("big/kept", &"x".repeat(7 << 20), true);
+    for n in 0..100 {
+        broker.publish("door", &format!(r#"{{"n":{n}}}"#), &[]);
+    }
+    let mut channel = Channel::start(&broker, devices());
+    let mut come = std::collections::BTreeSet::new();
+    while come.len() < 100 {
+        let batch = tokio::time::timeout(DEADLINE, channel.batches.recv()).await;
+        let batch = batch.unwrap_or_else(|_| panic!("only {} came", come.len())).unwrap();
+        assert_eq!((of(&batch, 0), offline(&batch)), (None, None), "it is no reading, and nobody is gone");
+        come.extend(of(&batch, 1).and_then(|r| r.value.as_ref()).and_then(Value::number).map(|n| n as u64));
+    }
+    channel.end().await;
+    for topic in ["big/queued", "big/kept"] {
+        assert_eq!(log.count(&["WARN", "put aside", &format!("topic=\"{topic}\"")]), 1, "{topic}");
+    }
+
+    // What was queued has been acknowledged: only the retained one comes again.
+    let mut channel = Channel::start(&broker, devices());
+    broker.publish("door", r#"{"n":200}"#, &[]);
+    let is_last = |b: &Batch| of(b, 1).is_some_and(|r| r.value == Some(Value::Number(200.0)));
+    channel.until("the last one", is_last).await;
+    assert_eq!(log.count(&["WARN", "topic=\"big/queued\""]), 1, "it came once");
     channel.end().await;
 }

@@ -88,7 +88,7 @@ impl<'a> Installer<'a> {
             Kind::Osdp(settings) => Some(self.osdp(keys, device, &channel, settings)),
             Kind::Uhppote(settings) => Some(self.uhppote(keys, device, &channel, settings)),
             Kind::Mqtt(settings) => {
-                self.mqtt(keys, device, settings);
+                self.mqtt(keys, device, &channel, settings);
                 None
             }
         };
@@ -209,7 +209,7 @@ impl<'a> Installer<'a> {
         self.once(format!("number {number}"), spot, id, channel);
     }
 
-    fn once(&mut self, address: String, spot: Spot, id: &Arc<str>, channel: &Arc<str>) {
+    pub fn once(&mut self, address: String, spot: Spot, id: &Arc<str>, channel: &Arc<str>) {
         if let Some((other, first)) = self.addresses.get(&(channel.clone(), address.clone())) {
             let what = format!("{address} of channel `{channel}` is device `{other}` already");
             let cure = format!("look at the device's setting; the first is at {}", self.report.at(*first));

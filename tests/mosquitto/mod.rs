@@ -90,12 +90,17 @@ impl Broker {
         }
     }
 
+    /// Retained.
     pub fn publish_file(&self, topic: &str, payload: &str) {
+        self.publish_file_of(topic, payload, true);
+    }
+
+    pub fn publish_file_of(&self, topic: &str, payload: &str, retained: bool) {
         let file = self.dir.path().join("payload");
         std::fs::write(&file, payload).unwrap();
         let port = self.port.to_string();
         let mut command = Command::new("mosquitto_pub");
-        command.args(["-p", &port, "-q", "1", "-r", "-t", topic, "-f"]);
+        command.args(["-p", &port, "-q", "1", "-t", topic]).args(retained.then_some("-r")).arg("-f");
         assert!(command.arg(&file).status().unwrap().success());
     }
 

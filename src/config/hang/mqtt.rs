@@ -1,5 +1,7 @@
 //! A device behind an MQTT broker.
 
+use std::sync::Arc;
+
 use crate::config::commands::{Ability, permits};
 use crate::config::devices::{Draft, Installer};
 use crate::config::installed::Words;
@@ -13,11 +15,14 @@ use crate::field::profile::{self, Profile, Source, Transport};
 /// In a profile: the device's own topic.
 const TOPIC: &str = "{topic}";
 
+const TERMINAL: &str = "mqtt/face/1026700";
+
 impl<'a> Installer<'a> {
     pub(in crate::config) fn mqtt(
         &mut self,
         section: &mut Section<'a>,
         draft: &mut Draft<'a>,
+        channel: &Arc<str>,
         settings: &mut Settings,
     ) {
         let profile = draft.profile.map(|known| &known.profile);
@@ -34,7 +39,13 @@ impl<'a> Installer<'a> {
             Dialect::Points
         };
         let numbers = self.numbers();
-        let (topic, availability) = topics(section, profile);
+        let (topic, availability) = match face {
+            true => (
+                self.terminal(section, &draft.id, channel),
+                section.take::<Topic>("availability").map(|t| t.value.0),
+            ),
+            false => topics(section, profile),
+        };
         let abilities: &[Ability<Command>] = match draft.profile.map(|known| &known.commands) {
             Some(Commands::Messages(abilities)) => abilities,
             _ => &[],
@@ -59,6 +70,35 @@ impl<'a> Installer<'a> {
         }
         settings.devices.push(Device { id: numbers.device, topic, availability, dialect, points, commands });
     }
+
+    /// The topic of a face terminal. Two devices on one terminal would tell every entry twice.
+    fn terminal(&mut self, section: &mut Section<'a>, id: &Arc<str>, channel: &Arc<str>) -> String {
+        if section.entry("topic").is_none() {
+            section.missing(
+                "topic",
+                format!("write `topic = \"{TERMINAL}\"`, with the id that the terminal shows"),
+            );
+            return String::new();
+        }
+        let Some(Told { value: Topic(topic), spot }) = section.take("topic") else {
+            return String::new();
+        };
+        if is_terminal(&topic) {
+            self.once(format!("terminal `{topic}`"), spot, id, channel);
+        } else {
+            let what = format!("`{topic}` is not the topic of one face terminal");
+            let cure =
+                format!("write `mqtt/face/` and the id that the terminal shows, like `\"{TERMINAL}\"`");
+            section.report.mistake(spot, what, cure);
+        }
+        topic
+    }
+}
+
+/// What one face terminal says, and what is said to it: `mqtt/face/<id>`.
+fn is_terminal(topic: &str) -> bool {
+    let id = topic.strip_prefix("mqtt/face/").unwrap_or_default();
+    !id.is_empty() && !id.contains(['/', '+', '#']) && !["basic", "heartbeat"].contains(&id)
 }
 
 /// The device's topic, and where it says whether it is there.

@@ -24,6 +24,12 @@ use crate::reading::{Batch, DeviceId, Life, Millis};
 const RECORDS_KNOWN: usize = 4096;
 /// Three heartbeats.
 const SILENCE_MOST: Duration = Duration::from_secs(90);
+/// A record that came so much later than the terminal's own clock says it happened is a replay, whatever it says of itself.
+const LATE_AFTER: i64 = 60_000;
+/// The same by our clock, as long as the terminal's is not known; theirs are seldom exact.
+const LATE_BY_OUR_CLOCK: i64 = 600_000;
+/// By so much its clock may go faster or slower than ours between two heartbeats; they come every 30 s.
+const PACE: i64 = 5_000;
 /// Longer texts are no numbers and no names.
 const TEXT_MAX: usize = 128;
 
@@ -35,8 +41,29 @@ pub struct Terminal {
     zone: Option<TimeZone>,
     pseudonyms: Option<Pseudonyms>,
     records: Seen,
+    clock: Option<Clock>,
+    /// Its last heartbeat.
+    beat: Option<Clock>,
     /// How long it has said nothing; `None`: it is known to be gone.
     silence: Option<Duration>,
+}
+
+/// A time that it said, and when that came here. It may be years wrong and goes on all the same.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    told: Millis,
+    heard: Millis,
+}
+
+impl Clock {
+    fn at(self, now: Millis) -> Millis {
+        self.told.saturating_add(now.saturating_sub(self.heard).max(0))
+    }
+
+    /// Whether it went on at the pace of ours.
+    fn runs_to(self, next: Self) -> bool {
+        next.told > self.told && next.told.saturating_sub(self.at(next.heard)).saturating_abs() <= PACE
+    }
 }
 
 /// What its topics are for.
@@ -56,6 +83,8 @@ impl Terminal {
             zone: TimeZone::get(timezone).ok(),
             pseudonyms,
             records: Seen::new(RECORDS_KNOWN),
+            clock: None,
+            beat: None,
             silence: Some(Duration::ZERO),
         }
     }
@@ -91,6 +120,9 @@ impl Terminal {
         }
         // A retained message has no age: it is no sign of life.
         let life = (!message.retained).then(|| self.alive(info.is_some()));
+        if part == Part::Heartbeat && !message.retained {
+            self.beat(info, at);
+        }
         let mut batch = Batch::new(self.device, at, Vec::new(), life);
         let mut reply = None;
         match (part, info) {
@@ -199,11 +231,40 @@ impl Terminal {
             }
             happening.record = Some(record.into());
         }
-        happening.late = retained || text(Some(info), "PushType").as_deref() == Some("2");
+        let replayed = text(Some(info), "PushType").as_deref() == Some("2");
+        happening.late = retained || replayed || told.is_some_and(|told| self.is_old_record(told, at));
         if let Some(told) = told.filter(|_| happening.late) {
             happening.at = told;
         }
         Some(happening)
+    }
+
+    /// Its clock by a heartbeat. One that is behind waited at the broker, or the clock was set back or is wrong: then the
+    /// next one is behind by as much, while those that waited come all at once.
+    fn beat(&mut self, info: Option<&Json>, at: Millis) {
+        let Some(told) = text(info, "time").and_then(|told| self.instant(&told)) else { return };
+        let beat = Clock { told, heard: at };
+        let last = self.beat.replace(beat);
+        if last.is_some_and(|last| last.runs_to(beat)) || !self.is_old(told, at) {
+            self.clock = Some(beat);
+        }
+    }
+
+    /// By the terminal's own clock; where that is not known, by ours.
+    fn is_old(&self, told: Millis, at: Millis) -> bool {
+        match self.clock {
+            Some(clock) => clock.at(at).saturating_sub(told) > LATE_AFTER,
+            None => at.saturating_sub(told) > LATE_BY_OUR_CLOCK,
+        }
+    }
+
+    /// The same of a record. The newest one shows the clock as well.
+    fn is_old_record(&mut self, told: Millis, at: Millis) -> bool {
+        let old = self.is_old(told, at);
+        if !old && self.clock.is_none_or(|clock| told > clock.at(at)) {
+            self.clock = Some(Clock { told, heard: at });
+        }
+        old
     }
 
     /// By the terminal's clock, which says no zone.
@@ -370,6 +431,72 @@ mod tests {
             RECORD.replace(r#""PushType":0"#, r#""PushType":2"#).replace("2026-04-10 10:00:07", "noon");
         let happening = record(&mut terminal(), &unclear).remove(0);
         assert_eq!((happening.late, happening.at), (true, 7));
+    }
+
+    /// Whether a record of this time of 2026-04-10, come at that one, is late.
+    fn late(terminal: &mut Terminal, number: u32, told: &str, at: &str) -> bool {
+        let payload = RECORD.replace("10:00:07", told).replace(r#""2""#, &format!(r#""{number}""#));
+        let message =
+            Message { topic: "mqtt/face/1026700/Rec", payload: payload.as_bytes(), retained: false };
+        let (batch, _) = terminal.take(message, &mut Payload::new(payload.as_bytes()), at_clock(at)).unwrap();
+        batch.happenings[0].late
+    }
+
+    fn at_clock(time: &str) -> Millis {
+        terminal().instant(&format!("2026-04-10 {time}")).unwrap()
+    }
+
+    fn beat(terminal: &mut Terminal, told: &str, at: &str) {
+        let payload = BEAT.replace("2023-01-01 00:00:00", told);
+        let message = Message { topic: "mqtt/face/heartbeat", payload: payload.as_bytes(), retained: false };
+        terminal.take(message, &mut Payload::new(payload.as_bytes()), at_clock(at)).unwrap();
+    }
+
+    #[test]
+    fn an_old_record_is_late_whatever_it_says_of_itself() {
+        let mut terminal = terminal();
+        assert!(late(&mut terminal, 1, "09:49:00", "10:00:00"), "by our clock");
+        assert!(late(&mut terminal, 2, "09:49:30", "10:00:01"), "and the next of an outage is no newer");
+        assert!(!late(&mut terminal, 3, "09:55:00", "10:00:02"), "theirs may be wrong by some minutes");
+        assert!(late(&mut terminal, 4, "09:53:30", "10:00:03"), "by the newest");
+        beat(&mut terminal, "2026-04-10 10:00:00", "10:00:04");
+        assert!(late(&mut terminal, 5, "09:58:00", "10:00:05"), "by the heartbeat");
+        assert!(!late(&mut terminal, 6, "09:59:10", "10:00:06"));
+        assert!(late(&mut terminal, 7, "10:00:00", "10:01:10"), "time goes on between heartbeats");
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_does_not_make_all_late() {
+        let mut terminal = terminal();
+        beat(&mut terminal, "2026-04-10 01:00:00", "10:00:00");
+        assert!(
+            late(&mut terminal, 1, "01:00:05", "10:00:05"),
+            "one heartbeat may have waited at the broker"
+        );
+        beat(&mut terminal, "2026-04-10 01:00:30", "10:00:30");
+        assert!(!late(&mut terminal, 2, "01:00:35", "10:00:35"), "two that run like ours have not");
+        assert!(late(&mut terminal, 3, "00:58:00", "10:00:36"));
+        // Set right, ahead, and back again.
+        beat(&mut terminal, "2026-04-10 10:01:00", "10:01:00");
+        assert!(
+            !late(&mut terminal, 4, "10:01:10", "10:01:10") && late(&mut terminal, 5, "01:01:10", "10:01:10")
+        );
+        assert!(!late(&mut terminal, 6, "20:00:00", "10:01:20"));
+        assert!(late(&mut terminal, 7, "10:01:30", "10:01:30"));
+        beat(&mut terminal, "2026-04-10 10:01:31", "10:01:31");
+        assert!(!late(&mut terminal, 8, "10:01:32", "10:01:32"));
+    }
+
+    #[test]
+    fn heartbeats_that_waited_at_the_broker_set_no_clock_back() {
+        let mut terminal = terminal();
+        beat(&mut terminal, "2026-04-10 09:00:00", "09:00:00");
+        for (number, told) in [(1, "09:10:00"), (2, "09:10:30"), (3, "09:11:00")] {
+            beat(&mut terminal, &format!("2026-04-10 {told}"), "10:00:00");
+            assert!(late(&mut terminal, number, told, "10:00:00"), "{told}");
+        }
+        beat(&mut terminal, "2026-04-10 10:00:01", "10:00:01");
+        assert!(!late(&mut terminal, 4, "10:00:02", "10:00:02"));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use super::{Settings, Version, session, tls, why};
 /// A larger packet ends the connection: no device says so much, but a bridge's list of all its devices may. A broker that
 /// speaks MQTT 5 is told and keeps it to itself.
 pub const PACKET_MAX: u32 = 4 * MIB;
+/// A broker of MQTT 3.1.1 says a larger packet again and again until it is taken. Up to here it is taken, to be put aside.
+pub const PACKET_TAKEN_MAX: u32 = 64 * MIB;
 pub const MIB: u32 = 1024 * 1024;
 /// So many packets are read at once. All that waits to be sent goes out before the next are read.
 pub const READ_AT_ONCE: usize = 32;
@@ -52,6 +54,26 @@ pub enum Word {
 pub enum Mail {
     V311(rumqttc::Publish),
     V5(rumqttc_v5::Publish),
+}
+
+/// Why a connection is gone, for people.
+#[derive(Debug)]
+pub struct Lost {
+    pub why: String,
+    /// The size of the packet that was too large for it.
+    pub bytes: Option<usize>,
+}
+
+impl From<String> for Lost {
+    fn from(why: String) -> Self {
+        Self { why, bytes: None }
+    }
+}
+
+/// The bound that holds a packet of this size. `None`: no connection takes it.
+pub fn bound_for(bytes: usize) -> Option<u32> {
+    let bound = u32::try_from(bytes).ok()?.checked_next_multiple_of(MIB)?;
+    (bound <= PACKET_TAKEN_MAX).then_some(bound)
 }
 
 /// Whether the session outlives the connection.
@@ -97,23 +119,29 @@ impl Place {
     }
 
     /// A connection that knows nothing of an earlier one: what that one had still to say is not said any more. (An order that
-    /// comes after its hour opens a door for nobody.) It connects when it is listened to.
-    pub fn open(&self, id: &str, kept: Session) -> (Mouth, Ear) {
+    /// comes after its hour opens a door for nobody.) It connects when it is listened to. `bound` is of one packet.
+    pub fn open(&self, id: &str, kept: Session, bound: u32) -> (Mouth, Ear) {
         let settings = &self.settings;
         let mut network = NetworkOptions::new();
         network.set_connection_timeout(settings.timeout.as_secs().max(1)).set_tcp_nodelay(true);
         let security = self.security.clone();
         match settings.version {
-            Version::V311 => v311(settings, id, kept, security, network),
-            Version::V5 => v5(settings, id, kept, security, network),
+            Version::V311 => v311(settings, id, kept, bound, security, network),
+            Version::V5 => v5(settings, id, kept, bound, security, network),
         }
     }
+}
+
+/// Of large packets there is never more than one in memory.
+fn read_at_once(bound: u32) -> usize {
+    if bound > PACKET_MAX { 1 } else { READ_AT_ONCE }
 }
 
 fn v311(
     settings: &Settings,
     id: &str,
     kept: Session,
+    bound: u32,
     security: Option<TlsConfiguration>,
     network: NetworkOptions,
 ) -> (Mouth, Ear) {
@@ -122,8 +150,8 @@ fn v311(
     options
         .set_clean_session(kept == Session::Passing)
         .set_keep_alive(KEEP_ALIVE_SECONDS)
-        .set_max_packet_size(PACKET_MAX as usize, PACKET_MAX as usize)
-        .set_read_batch_size(READ_AT_ONCE);
+        .set_max_packet_size(bound as usize, PACKET_MAX as usize)
+        .set_read_batch_size(read_at_once(bound));
     if kept == Session::Kept {
         options.set_ack_mode(AckMode::Manual);
     }
@@ -142,6 +170,7 @@ fn v5(
     settings: &Settings,
     id: &str,
     kept: Session,
+    bound: u32,
     security: Option<TlsConfiguration>,
     network: NetworkOptions,
 ) -> (Mouth, Ear) {
@@ -150,8 +179,8 @@ fn v5(
     options
         .set_clean_start(kept == Session::Passing)
         .set_keep_alive(KEEP_ALIVE_SECONDS)
-        .set_max_packet_size(Some(PACKET_MAX))
-        .set_read_batch_size(READ_AT_ONCE)
+        .set_max_packet_size(Some(bound))
+        .set_read_batch_size(read_at_once(bound))
         .set_connect_timeout(settings.timeout.max(Duration::from_secs(1)))
         .set_network_options(network);
     if kept == Session::Kept {
@@ -253,8 +282,8 @@ fn refusal(reason: rumqttc_v5::PubAckReason) -> Result<(), Untaken> {
 // ---------------------------------------------------------------------------------------------- Ear
 
 impl Ear {
-    /// The next word. Without a connection it does nothing but connect. An error says for people why it is gone.
-    pub async fn next(&mut self) -> Result<Word, String> {
+    /// The next word. Without a connection it does nothing but connect.
+    pub async fn next(&mut self) -> Result<Word, Lost> {
         either!(self, mqtt, events => match events.poll().await {
             Ok(mqtt::Event::Incoming(packet)) => Ok(match packet {
                 mqtt::Packet::ConnAck(_) => Word::Greeting,
@@ -267,7 +296,7 @@ impl Ear {
                 _ => Word::Other,
             }),
             Ok(_) => Ok(Word::Other),
-            Err(error) => Err(why::why(&error)),
+            Err(error) => Err(Lost { why: why::why(&error), bytes: why::too_large(&error) }),
         })
     }
 
@@ -299,6 +328,21 @@ impl Mail {
 
     pub fn retained(&self) -> bool {
         either!(self, mqtt, publish => publish.retain)
+    }
+
+    /// Takes all out but what its acknowledgement needs, and gives back the payload alone.
+    pub fn take_payload(&mut self) -> Self {
+        either!(self, mqtt, publish => {
+            let mut payload = publish.clone();
+            payload.topic = Default::default();
+            (publish.topic, publish.payload) = Default::default();
+            payload.into()
+        })
+    }
+
+    /// Nobody else holds the memory of its payload any more.
+    pub fn is_sole_holder(&self) -> bool {
+        either!(self, mqtt, publish => publish.payload.is_unique())
     }
 }
 

@@ -10,8 +10,9 @@ use tokio::sync::mpsc::error::SendError;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::inbox::{Heard, Inbox, Message};
-use super::line::{Ear, Mail, Mouth, Place, Session, Word};
+use super::line::{Ear, Lost, MIB, Mail, Mouth, PACKET_MAX, Place, Session, Word, bound_for};
 use super::owed::Owed;
+use super::seen::Seen;
 use super::{Settings, topic};
 use crate::backoff::Backoff;
 use crate::field::Context;
@@ -28,6 +29,9 @@ const LAST_BATCHES: Duration = Duration::from_millis(300);
 const LAST_RECEIPTS: Duration = Duration::from_millis(300);
 const GOODBYE: Duration = Duration::from_millis(300);
 
+/// So many topics are remembered that have said something too large; it is told once for each.
+const LARGE_KNOWN: usize = 256;
+
 /// The mouth for others who want to say something; `None` while there is no connection.
 pub type Shared = Arc<Mutex<Option<Mouth>>>;
 
@@ -43,6 +47,11 @@ pub struct Link {
     shared: Shared,
     inbox: Inbox,
     owed: Owed,
+    /// Topics that have said something too large to be a reading.
+    large: Seen,
+    /// The last payload that was put aside. The connection would go on reading into its memory; it takes memory of its own,
+    /// and this is given back, since somebody else holds it.
+    aside: Option<Mail>,
     /// When time was last counted for those who have to speak by themselves.
     heard_at: Instant,
     context: Context,
@@ -58,11 +67,27 @@ impl Link {
         context: Context,
     ) -> Self {
         let broker = format!("{}:{}", place.settings.host, place.settings.port);
-        let (mouth, ear) = place.open(&id, Session::Kept);
+        let (mouth, ear) = place.open(&id, Session::Kept, PACKET_MAX);
         let timeout = place.settings.timeout;
         let heard_at = Instant::now();
         let owed = Owed::default();
-        Self { channel, broker, timeout, id, place, mouth, ear, shared, inbox, owed, heard_at, context }
+        let (large, aside) = (Seen::new(LARGE_KNOWN), None);
+        Self {
+            channel,
+            broker,
+            timeout,
+            id,
+            place,
+            mouth,
+            ear,
+            shared,
+            inbox,
+            owed,
+            large,
+            aside,
+            heard_at,
+            context,
+        }
     }
 
     /// Until it has to stop.
@@ -82,18 +107,23 @@ impl Link {
                 Ok(()) => {
                     told = false;
                     let since = Instant::now();
-                    let why = self.take_messages().await?;
+                    let Lost { why, bytes } = self.take_messages().await?;
+                    if let Some(bound) = bytes.and_then(bound_for) {
+                        self.make_room(bound);
+                        continue;
+                    }
                     if since.elapsed() >= STOOD {
                         backoff.reset();
                         logged = false;
                     }
+                    // A message that nobody takes stops the channel again and again, though it connects each time.
+                    logged &= bytes.is_none();
                     format!("broker {} is lost: {why}", self.broker)
                 }
                 Err(why) => format!("broker {} is not there: {why}", self.broker),
             };
             self.count("broken");
-            (self.mouth, self.ear) = self.place.open(&self.id, Session::Kept);
-            self.owed.forget();
+            self.open(PACKET_MAX);
             if !logged {
                 logged = true;
                 tracing::warn!(channel = &*self.channel, why, "the broker is gone, its devices are offline");
@@ -107,13 +137,32 @@ impl Link {
         }
     }
 
+    /// A connection that takes what the last one could not. The bound only grows until a connection ends otherwise, so that this
+    /// happens a few times in a row at the most.
+    fn make_room(&mut self, bound: u32) {
+        tracing::warn!(
+            channel = &*self.channel,
+            mib = bound / MIB,
+            "a message is too large; the connection is made anew with room to put it aside"
+        );
+        self.count("broken");
+        self.open(bound);
+    }
+
+    /// A new connection; what the last one was owed it cannot be given any more.
+    fn open(&mut self, bound: u32) {
+        (self.mouth, self.ear) = self.place.open(&self.id, Session::Kept, bound);
+        self.owed.forget();
+        self.aside = None;
+    }
+
     /// Connects and subscribes. An error says why, for people.
     async fn connect(&mut self) -> Result<(), String> {
         // Without a connection it does nothing but connect, and its first word is the greeting.
         match timeout(self.timeout, self.ear.next()).await {
             Ok(Ok(Word::Greeting)) => {}
             Ok(Ok(_)) => return Err("it says something else before its greeting".into()),
-            Ok(Err(why)) => return Err(why),
+            Ok(Err(lost)) => return Err(lost.why),
             Err(_) => return Err(format!("no connection within {:?}", self.timeout)),
         }
         let filters = self.inbox.filters().into_iter().filter(|filter| topic::is_filter(filter));
@@ -125,16 +174,16 @@ impl Link {
     }
 
     /// Until the connection breaks; gives back why. `None`: it has to stop.
-    async fn take_messages(&mut self) -> Option<String> {
+    async fn take_messages(&mut self) -> Option<Lost> {
         let stop = self.context.stop.clone();
         loop {
-            let why = match stop.run_until_cancelled(self.next()).await? {
+            let lost = match stop.run_until_cancelled(self.next()).await? {
                 Ok(word) => match self.take(word).await {
                     true => continue,
                     false if stop.is_cancelled() => return None,
-                    false => "nobody takes its messages".into(),
+                    false => "nobody takes its messages".to_owned().into(),
                 },
-                Err(why) => why,
+                Err(lost) => lost,
             };
             self.share(None);
             // What was received before it broke. It can no longer be acknowledged, so it may come twice.
@@ -142,14 +191,14 @@ impl Link {
                 let heard = self.heard(&mail);
                 self.hand_on(heard.batches).await;
             }
-            return Some(why);
+            return Some(lost);
         }
     }
 
     /// The next word. What comes to the disk meanwhile is acknowledged.
-    async fn next(&mut self) -> Result<Word, String> {
+    async fn next(&mut self) -> Result<Word, Lost> {
         let Self { ear, mouth, owed, .. } = self;
-        let unsaid = || "its acknowledgements cannot be sent".to_owned();
+        let unsaid = || Lost::from("its acknowledgements cannot be sent".to_owned());
         while owed.is_full() {
             owed.ripe().await;
             owed.settle(mouth).then_some(()).ok_or_else(unsaid)?;
@@ -166,6 +215,7 @@ impl Link {
 
     /// Whether intake took what it says.
     async fn take(&mut self, word: Word) -> bool {
+        self.aside.take_if(|aside| aside.is_sole_holder());
         let taken = match word {
             Word::Message(mail) => self.take_mail(mail).await,
             Word::Subscribed { refused: 0 } | Word::Greeting | Word::Other => true,
@@ -185,8 +235,14 @@ impl Link {
         taken && self.hand_on(gone).await
     }
 
-    async fn take_mail(&mut self, mail: Mail) -> bool {
+    async fn take_mail(&mut self, mut mail: Mail) -> bool {
         self.count("ok");
+        if is_large(&mail) {
+            self.tell_of_large(&mail);
+            self.aside = Some(mail.take_payload());
+            self.owed.push(mail, Vec::new());
+            return true;
+        }
         let mut heard = self.heard(&mail);
         self.owed.for_signing(&mut heard.batches);
         let taken = self.hand_on(heard.batches).await;
@@ -196,8 +252,21 @@ impl Link {
         taken
     }
 
+    fn tell_of_large(&mut self, mail: &Mail) {
+        let (topic, bytes) = (mail.topic().unwrap_or_default(), mail.payload().len());
+        if self.large.is_new(topic) {
+            tracing::warn!(
+                channel = &*self.channel,
+                topic,
+                bytes,
+                "a message is too large to be a reading and is put aside; narrow the topics of this channel so that it is \
+                 not among them"
+            );
+        }
+    }
+
     fn heard(&mut self, mail: &Mail) -> Heard {
-        let Some(topic) = mail.topic() else {
+        let Some(topic) = mail.topic().filter(|_| !is_large(mail)) else {
             return Heard::default();
         };
         self.inbox.take(Message { topic, payload: mail.payload(), retained: mail.retained() }, now())
@@ -252,6 +321,11 @@ impl Link {
         let request = Request { channel: self.channel.to_string(), outcome };
         self.context.metrics.requests.get_or_create(&request).inc();
     }
+}
+
+/// What was taken only so that it does not come again.
+fn is_large(mail: &Mail) -> bool {
+    mail.payload().len() > PACKET_MAX as usize
 }
 
 /// Without usable certificates there is no connection to try; its devices are offline until the configuration is another.

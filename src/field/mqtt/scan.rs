@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, timeout_at};
 
-use super::line::{Ear, Place, Session, Word};
+use super::line::{Ear, PACKET_MAX, Place, Session, Word};
 use crate::field::Sighting;
 
 /// Retained messages come at once, a sensor behind a bridge every some seconds while someone tries it.
@@ -30,12 +30,12 @@ pub async fn run(place: Place, id: String, time: Duration, found: Sender<Sightin
 }
 
 async fn seek(place: &Place, id: &str, time: Duration, found: &Sender<Sighting>) -> Result<(), String> {
-    let (mouth, mut ear) = place.open(id, Session::Passing);
+    let (mouth, mut ear) = place.open(id, Session::Passing, PACKET_MAX);
     let end = Instant::now() + place.settings.timeout;
     match timeout_at(end, ear.next()).await {
         Ok(Ok(Word::Greeting)) => {}
         Ok(Ok(_)) => return Err("the broker does not greet".into()),
-        Ok(Err(why)) => return Err(format!("the broker is not there: {why}")),
+        Ok(Err(lost)) => return Err(format!("the broker is not there: {}", lost.why)),
         Err(_) => return Err(format!("no connection within {:?}", place.settings.timeout)),
     }
     // `#` leaves out what begins with `$`.
@@ -54,7 +54,7 @@ async fn seek(place: &Place, id: &str, time: Duration, found: &Sender<Sighting>)
 async fn listen(ear: &mut Ear, found: &Sender<Sighting>) -> Result<(), String> {
     let mut topics = HashSet::new();
     loop {
-        match ear.next().await? {
+        match ear.next().await.map_err(|lost| lost.why)? {
             Word::Message(mail) => {
                 let Some(topic) = mail.topic().filter(|topic| !topic.starts_with('$')) else { continue };
                 let address: String = topic.chars().take(TOPIC_CHARS).collect();

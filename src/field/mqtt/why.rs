@@ -3,7 +3,7 @@
 use rumqttc::mqttbytes;
 use rustls::{AlertDescription, CertificateError};
 
-use super::line::{MIB, PACKET_MAX};
+use super::line::{MIB, PACKET_TAKEN_MAX};
 
 /// Why a connection broke or never was, for people: the cause, and the cure where it is known.
 pub fn why(error: &(impl std::error::Error + 'static)) -> String {
@@ -17,14 +17,33 @@ pub fn why(error: &(impl std::error::Error + 'static)) -> String {
     error.to_string()
 }
 
+/// The size of the packet that was over the bound, where that is why.
+pub fn too_large(error: &(impl std::error::Error + 'static)) -> Option<usize> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(this) = cause {
+        if let Some(bytes) = size(this) {
+            return Some(bytes);
+        }
+        cause = this.source();
+    }
+    None
+}
+
+fn size(cause: &(dyn std::error::Error + 'static)) -> Option<usize> {
+    match cause.downcast_ref() {
+        Some(rumqttc::StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(bytes))) => {
+            Some(*bytes)
+        }
+        _ => None,
+    }
+}
+
 fn told(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(rumqttc::StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(bytes))) =
-        cause.downcast_ref()
-    {
+    if let Some(bytes) = size(cause) {
         return Some(format!(
             "it sends a message of {bytes} bytes, and more than {} MiB are not taken; narrow the topics of this \
              channel so that it is not among them, or speak MQTT 5, which lets the broker leave it out",
-            PACKET_MAX / MIB
+            PACKET_TAKEN_MAX / MIB
         ));
     }
     if refuses_login(cause) {
