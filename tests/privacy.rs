@@ -297,7 +297,20 @@ fn look_around(house: &Gateway) -> Vec<u8> {
 }
 
 /// What the gateway says to the broker.
-fn listen_in(broker: &Broker) -> Arc<Mutex<Vec<u8>>> {
+struct Ear {
+    process: std::process::Child,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        // By itself it would seek its broker for ever.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn listen_in(broker: &Broker) -> Ear {
     let port = broker.port.to_string();
     let mut process = Command::new("mosquitto_sub")
         .args(["-h", "127.0.0.1", "-p", &port, "-i", "ear", "-v", "-t", "mqtt/face/+", "-t", "gatehouse/#"])
@@ -314,12 +327,9 @@ fn listen_in(broker: &Broker) -> Arc<Mutex<Vec<u8>>> {
         while let Ok(n @ 1..) = stdout.read(&mut bytes) {
             told.lock().unwrap().extend(&bytes[..n]);
         }
-        // The broker is gone.
-        let _ = process.kill();
-        let _ = process.wait();
     });
     gateway::until(|| (broker.logged("Sending SUBACK to ear") > 0).then_some(())).unwrap();
-    heard
+    Ear { process, heard }
 }
 
 /// Every file below, but for the two secrets and what was configured.
@@ -426,7 +436,7 @@ fn of_fifty_known_cards_and_their_holders_nothing_stands_in_clear_in_journal_his
     assert!(house.stop().0.success());
     files(house.dir(), &mut places);
     places.push(("traffic to the CRM".into(), crm.heard()));
-    places.push(("traffic to the broker".into(), said.lock().unwrap().clone()));
+    places.push(("traffic to the broker".into(), said.heard.lock().unwrap().clone()));
     places.push(("what people are shown".into(), shown_to_people));
 
     let needles = needles();
