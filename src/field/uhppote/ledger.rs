@@ -138,7 +138,7 @@ mod tests {
         ] {
             let mut ledger = Ledger::default();
             ledger.begin(journal.map(|cleared| Known { index, cleared }), stored, last, now);
-            assert_eq!(ledger.wanted(last), expected, "{index} {journal:?} {stored} {last}");
+            assert!(ledger.wanted(last).eq(expected), "{index} {journal:?} {stored} {last}");
         }
     }
 
