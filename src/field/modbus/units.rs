@@ -140,7 +140,7 @@ impl Units {
     /// One transaction of it is over.
     fn pause(&mut self, mut going: Going, readings: &mut Vec<Reading>) -> Result<Answer, Failure> {
         match going.failure.take() {
-            None if going.todo.is_empty() || going.left == 0 => Ok(self.finish(going, readings)),
+            None if going.todo.is_empty() || going.left == 0 => Ok(self.finish(&going, readings)),
             None => {
                 self.going.push(going);
                 Ok(Answer::More)
@@ -160,7 +160,7 @@ impl Units {
         }
     }
 
-    fn finish(&mut self, going: Going, readings: &mut Vec<Reading>) -> Answer {
+    fn finish(&mut self, going: &Going, readings: &mut Vec<Reading>) -> Answer {
         let unit = &mut self.units[going.device];
         unit.answered();
         if going.todo.is_empty() {
