@@ -479,11 +479,14 @@ mod tests {
     fn a_whole_turn_that_is_not_answered_does_not_make_the_device_gone() {
         let devices = [vec![(SECOND, 1), (SECOND * 60, 1)]];
         let mut line = Line::new(&devices, &[Some(MILLI * 20)], SECOND / 2);
+        let mut partly = 0;
         for _ in 0..60 {
             line.run(SECOND * 10, |turn, _| turn == 0);
-            assert!(!matches!(line.schedule.state(0), State::Silent(2..)), "{:?}", line.schedule.state(0));
+            // Pauses are shortened at random: a look may fall just behind a try in vain.
+            assert!(matches!(line.schedule.state(0), State::Partly | State::Silent(1) | State::Well));
+            partly += usize::from(line.schedule.state(0) == State::Partly);
         }
-        assert_eq!(line.schedule.state(0), State::Partly);
+        assert!(partly >= 30, "{partly} of 60 looks");
     }
 
     #[test]
