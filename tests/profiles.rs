@@ -92,6 +92,7 @@ address = "192.0.2.1:502"
     for (number, (profile, channel, _)) in (1..).zip(CONTRACT) {
         let (on, more) = match *channel {
             "modbus" => ("modbus".to_owned(), format!("unit = {number}")),
+            "mqtt" if *profile == "face-terminal" => ("mqtt".into(), "topic = \"mqtt/face/1026700\"".into()),
             "mqtt" => ("mqtt".into(), format!("topic = \"t/{profile}\"")),
             "osdp" => ("osdp".into(), "unit = 1".into()),
             "uhppote" => ("uhppote".into(), "serial = 423187757".into()),
