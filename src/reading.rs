@@ -72,6 +72,21 @@ pub struct Point {
     pub range: Option<(f64, f64)>,
     /// Smaller changes are not recorded in the history.
     pub deadband: f64,
+    /// How false numbers are told from true ones.
+    pub clean: Clean,
+}
+
+/// What a point cannot truly do; all of it off where nothing is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Clean {
+    /// It cannot change faster than this, in its unit a second.
+    pub rate: Option<f64>,
+    /// A lone number far off from those around it is a spike.
+    pub spike: bool,
+    /// A true sensor shows some change within that.
+    pub stuck: Option<Millis>,
+    /// Gaps up to that are filled for pictures and rollups, never for rules.
+    pub fill: Option<Millis>,
 }
 
 impl Site {
@@ -186,6 +201,12 @@ pub enum Reason {
     SensorFault,
     /// An answer came, but no value could be made of it (wrong JSON, an unmapped word, not a number).
     Unreadable,
+    /// A lone number far off from those around it.
+    Spike,
+    /// A change faster than the thing can change.
+    TooFast,
+    /// No change for longer than a true sensor goes without.
+    Stuck,
 }
 
 impl Reason {
@@ -201,6 +222,9 @@ impl Reason {
             Reason::Retained => "retained",
             Reason::SensorFault => "sensor-fault",
             Reason::Unreadable => "unreadable",
+            Reason::Spike => "spike",
+            Reason::TooFast => "too-fast",
+            Reason::Stuck => "stuck",
         }
     }
 }
@@ -212,6 +236,8 @@ pub struct Reading {
     /// When the answer's last byte was here.
     pub at: Millis,
     pub value: Option<Value>,
+    /// What the device said, where cleaning did not let it stand as the value.
+    pub raw: Option<Value>,
     pub quality: Quality,
     pub reason: Option<Reason>,
     /// Where the device itself says its unit; else it is the point's.
@@ -220,15 +246,15 @@ pub struct Reading {
 
 impl Reading {
     pub fn good(point: PointId, at: Millis, value: Value) -> Self {
-        Self { point, at, value: Some(value), quality: Quality::Good, reason: None, unit: None }
+        Self { point, at, value: Some(value), raw: None, quality: Quality::Good, reason: None, unit: None }
     }
 
     pub fn uncertain(point: PointId, at: Millis, value: Value, reason: Reason) -> Self {
-        Self { point, at, value: Some(value), quality: Quality::Uncertain, reason: Some(reason), unit: None }
+        Self { reason: Some(reason), quality: Quality::Uncertain, ..Self::good(point, at, value) }
     }
 
     pub fn bad(point: PointId, at: Millis, reason: Reason) -> Self {
-        Self { point, at, value: None, quality: Quality::Bad, reason: Some(reason), unit: None }
+        Self { point, at, value: None, raw: None, quality: Quality::Bad, reason: Some(reason), unit: None }
     }
 }
 

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use gatehouse::reading::{Batch, Device, DeviceId, Millis, Point, PointId, Reading, Reason, Site, Value};
+use gatehouse::reading::{
+    Batch, Clean, Device, DeviceId, Millis, Point, PointId, Reading, Reason, Site, Value,
+};
 use gatehouse::rules::{Change, Condition, Engine, Locale, Memory, Outcome, Over, Plan, Rule};
 use gatehouse::ticket::{Action, Class, Standard, State, Verb};
 use proptest::prelude::*;
@@ -30,6 +32,7 @@ fn site() -> Arc<Site> {
         unit: Some("kPa".into()),
         range: None,
         deadband: 0.0,
+        clean: Clean::default(),
     };
     Arc::new(Site {
         gateway: "cp-017".into(),

@@ -4,40 +4,44 @@ use serde_json::{Value as Json, json};
 
 use super::installed::Installed;
 use super::kinds::{Pair, millis, wrong};
-use super::mistakes::{Report, Spot, did_you_mean, listed};
+use super::mistakes::{Spot, did_you_mean, listed};
 use super::rules::{DELAY_MAX, SILENT_MIN};
 use super::section::{Read, Section, Wrong};
 use super::tree::{Node, Value as Written};
+use super::windows::{Terms, longer};
 use crate::field::profile::Shape;
 use crate::reading::{Millis, Value};
 use crate::rules::{Condition, Over, Rule};
 
-/// Conditions of this version.
-const CONDITIONS: [&str; 7] = ["above", "below", "outside", "inside", "equals", "not_equals", "silent"];
-/// Those of the contract that are still to come.
-pub(super) const LATER: [&str; 9] =
-    ["rises", "falls", "stuck", "count", "when", "forecast", "runtime", "cycles", "schedule"];
+const CONDITIONS: [&str; 16] = [
+    "above",
+    "below",
+    "outside",
+    "inside",
+    "equals",
+    "not_equals",
+    "silent",
+    "rises",
+    "falls",
+    "stuck",
+    "count",
+    "when",
+    "forecast",
+    "runtime",
+    "cycles",
+    "schedule",
+];
 // ---------------------------------------------------------------------------------------------- condition
 
 /// The one condition, and how it was written.
-pub(super) fn condition(section: &mut Section<'_>) -> (Condition, Json) {
+/// `terms`: the names of `when`, and the gateway's timezone.
+pub(super) fn condition(section: &mut Section<'_>, terms: &Terms<'_>) -> (Condition, Json) {
     let harmless = (Condition::Silent(Millis::MAX), Json::Null);
     let mut written: Vec<(&'static str, Spot)> = Vec::new();
     for key in CONDITIONS {
         written.extend(section.entry(key).map(|entry| (key, entry.key_spot)));
     }
-    for key in LATER {
-        if let Some(entry) = section.entry_to_come(key) {
-            written.push((key, entry.key_spot));
-            let what = format!("the condition `{key}` is not in this version");
-            section.report.mistake(entry.key_spot, what, format!("use one of {}", listed(CONDITIONS)));
-        }
-    }
     written.sort_by_key(|(_, spot)| spot.start);
-    if written.iter().any(|(key, _)| *key == "when") {
-        // Its partner; unknown to every other condition.
-        section.entry_to_come("points");
-    }
     if let [(first, _), rest @ ..] = written.as_slice()
         && let Some((second, spot)) = rest.first()
     {
@@ -51,14 +55,15 @@ pub(super) fn condition(section: &mut Section<'_>) -> (Condition, Json) {
     };
     let limit = section.entry(key).map_or(Json::Null, |entry| json!({ *key: as_written(&entry.value) }));
     // All of them are read, so that a wrong value of the second is found as well.
-    let read: Vec<Option<Condition>> = written.iter().map(|(key, _)| read_condition(section, key)).collect();
+    let read: Vec<Option<Condition>> =
+        written.iter().map(|(key, _)| read_condition(section, key, terms)).collect();
     match read.into_iter().next().flatten() {
         Some(condition) => (condition, limit),
         None => harmless,
     }
 }
 
-fn read_condition(section: &mut Section<'_>, key: &'static str) -> Option<Condition> {
+fn read_condition(section: &mut Section<'_>, key: &'static str, terms: &Terms<'_>) -> Option<Condition> {
     match key {
         "above" => section.take(key).map(|told| Condition::Above(told.value)),
         "below" => section.take(key).map(|told| Condition::Below(told.value)),
@@ -69,7 +74,7 @@ fn read_condition(section: &mut Section<'_>, key: &'static str) -> Option<Condit
         "silent" => {
             section.span(key, SILENT_MIN..=DELAY_MAX).map(|told| Condition::Silent(millis(told.value)))
         }
-        _ => None,
+        _ => longer(section, key, terms),
     }
 }
 
@@ -80,7 +85,11 @@ fn as_written(value: &Written) -> Json {
         Node::Number(number) => json!(number),
         Node::Bool(flag) => json!(flag),
         Node::List(list) => Json::Array(list.iter().map(as_written).collect()),
-        Node::Time | Node::Table(_) => Json::Null,
+        Node::Table(table) => {
+            let entries = table.entries.iter().map(|entry| (entry.key.clone(), as_written(&entry.value)));
+            Json::Object(entries.collect())
+        }
+        Node::Time => Json::Null,
     }
 }
 
@@ -118,6 +127,18 @@ pub(super) fn deadband(section: &mut Section<'_>, condition: &Condition) -> f64 
         Condition::Silent(span) if *span != Millis::MAX => {
             complain("`deadband` says nothing of silence", "leave it out");
         }
+        Condition::Stuck(_)
+        | Condition::Count { .. }
+        | Condition::When(_)
+        | Condition::Forecast { .. }
+        | Condition::Runtime { .. }
+        | Condition::Cycles { .. }
+        | Condition::Schedule(_) => {
+            complain("`deadband` means nothing to this condition", "leave it out");
+        }
+        Condition::Rises { by, .. } | Condition::Falls { by, .. } if told.value >= *by => {
+            complain("with this `deadband` the condition would never be gone", "write less than `by`");
+        }
         Condition::Outside(low, high) if told.value * 2.0 > high - low => {
             complain(
                 "with this `deadband` the condition would never be gone",
@@ -132,7 +153,7 @@ pub(super) fn deadband(section: &mut Section<'_>, condition: &Condition) -> f64 
 // ---------------------------------------------------------------------------------------------- values
 
 /// Whether the points can have such values at all.
-pub(super) fn suits(section: &mut Section<'_>, rule: &Rule, installed: &Installed<'_>, report: &Report<'_>) {
+pub(super) fn suits(section: &mut Section<'_>, rule: &Rule, installed: &Installed<'_>) {
     let Over::Points(points) = &rule.over else { return };
     let key = match &rule.condition {
         Condition::Above(_) => "above",
@@ -141,7 +162,13 @@ pub(super) fn suits(section: &mut Section<'_>, rule: &Rule, installed: &Installe
         Condition::Inside(..) => "inside",
         Condition::Equals(_) => "equals",
         Condition::NotEquals(_) => "not_equals",
-        Condition::Silent(_) => return,
+        Condition::Rises { .. } => "rises",
+        Condition::Falls { .. } => "falls",
+        Condition::Forecast { .. } => "forecast",
+        Condition::Count { .. } => "count",
+        Condition::Runtime { .. } => "runtime",
+        Condition::Cycles { .. } => "cycles",
+        _ => return,
     };
     let Some(spot) = section.peek(key).map(|entry| entry.value.spot) else {
         return;
@@ -150,14 +177,18 @@ pub(super) fn suits(section: &mut Section<'_>, rule: &Rule, installed: &Installe
         let id = &installed.points[point.0 as usize].id;
         if let Some((what, cure)) = unsuited(&rule.condition, &installed.shapes[point.0 as usize], id) {
             // The first one says it for all.
-            return report.mistake(spot, format!("{}: {what}", section.name), cure);
+            return section.report.mistake(spot, format!("{}: {what}", section.name), cure);
         }
     }
 }
 
 fn unsuited(condition: &Condition, shape: &Shape, id: &str) -> Option<(String, String)> {
     let value = match condition {
-        Condition::Equals(value) | Condition::NotEquals(value) => value,
+        Condition::Equals(value)
+        | Condition::NotEquals(value)
+        | Condition::Count { equals: value, .. }
+        | Condition::Runtime { equals: Some(value), .. }
+        | Condition::Cycles { equals: Some(value), .. } => value,
         _ => {
             let is = match shape {
                 Shape::Number | Shape::Any => return None,

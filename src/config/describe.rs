@@ -183,7 +183,10 @@ fn hung(channel: &Channel) -> Vec<(DeviceId, String)> {
 fn standing(rule: &Rule) -> String {
     match &rule.over {
         Over::Points(points) => counted(points.len(), "point"),
+        Over::Together(points) => format!("{} together", counted(points.len(), "point")),
         Over::Devices(devices) => counted(devices.len(), "device"),
+        Over::Channels(channels) => counted(channels.len(), "channel"),
+        Over::Nothing => "time alone".into(),
     }
 }
 

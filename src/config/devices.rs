@@ -247,6 +247,7 @@ impl<'a> Installer<'a> {
                 unit: point.unit,
                 range: point.range,
                 deadband: point.deadband,
+                clean: reading::Clean::default(),
             });
         }
         if first_point as usize <= POINTS_MAX && self.installed.points.len() > POINTS_MAX {

@@ -70,7 +70,8 @@ impl Installed<'_> {
     pub fn happens(&mut self, id: String, device: DeviceId, words: Words) -> PointId {
         let number = PointId(self.points.len() as u32);
         let id = id.into();
-        self.points.push(reading::Point { id, device, unit: None, range: None, deadband: 0.0 });
+        let clean = reading::Clean::default();
+        self.points.push(reading::Point { id, device, unit: None, range: None, deadband: 0.0, clean });
         let words = match words {
             Words::Access | Words::Reader => ACCESS_WORDS.as_slice(),
             Words::Locker => LOCKER_WORDS.as_slice(),

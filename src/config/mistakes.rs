@@ -56,6 +56,13 @@ pub(super) struct Spot {
     pub end: usize,
 }
 
+impl Spot {
+    /// So many bytes into a text between quotes.
+    pub fn within(self, at: usize) -> Self {
+        Self { start: (self.start + 1 + at).min(self.end), ..self }
+    }
+}
+
 /// Takes every mistake while the configuration is walked; the walk goes on.
 #[derive(Debug)]
 pub(super) struct Report<'a> {

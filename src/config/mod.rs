@@ -34,6 +34,7 @@ mod secrets;
 mod section;
 mod services;
 mod tree;
+mod windows;
 mod wires;
 mod writes;
 
@@ -159,7 +160,7 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
     let (doors, watched) = doors::doors(&section.tables("door"), &mut installed, report);
     let permits = std::mem::take(&mut installed.permits);
     let commands = doors::allowed(permits, &installed, &doors, &watched, report);
-    let mut rules = rules::rules(&section.tables("rule"), &installed, report);
+    let mut rules = rules::rules(&section.tables("rule"), &installed, &about.timezone, report);
     rules.extend(rules::built_in(section.table("builtin"), &installed, report));
     let pseudonyms = privacy::privacy(section.table("privacy"), installed.people.take(), report);
     let gateway = Gateway {

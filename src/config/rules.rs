@@ -7,13 +7,14 @@ use std::time::Duration;
 use glob::Pattern;
 use serde_json::json;
 
-use super::conditions::{LATER, condition, deadband, suits};
+use super::conditions::{condition, deadband, suits};
 use super::installed::Installed;
 use super::kinds::{ID_MAX, Texts, human, millis, wrong};
 use super::mistakes::{Report, Spot, did_you_mean};
 use super::names::{Names, title};
 use super::section::{Read, Section, Told, Wrong};
 use super::tree::{Node, Table, Value as Written};
+use super::windows::Terms;
 use crate::reading::{DeviceId, Millis, PointId};
 use crate::rules::{
     Condition, DEVICE_SILENT, DEVICE_SILENT_DEFAULT, Over, REOPEN_DEFAULT, Rule, SETTLE_DEFAULT,
@@ -35,7 +36,13 @@ const PLACEHOLDERS: [&str; 6] = ["{device}", "{point}", "{place}", "{value}", "{
 /// Rules that are built in; of these, this version has the first.
 const BUILT_IN: [&str; 5] = [DEVICE_SILENT, "channel-offline", "storm", "storage-low", "clock-unsynced"];
 
-pub(super) fn rules(tables: &[&Table], installed: &Installed<'_>, report: &Report<'_>) -> Vec<Rule> {
+/// `zone`: the gateway's timezone.
+pub(super) fn rules(
+    tables: &[&Table],
+    installed: &Installed<'_>,
+    zone: &str,
+    report: &Report<'_>,
+) -> Vec<Rule> {
     let mut names = Names::new("rule", "give one of them another id", RULES_MAX);
     let mut rules = Vec::new();
     for table in tables {
@@ -46,7 +53,7 @@ pub(super) fn rules(tables: &[&Table], installed: &Installed<'_>, report: &Repor
                 format!("name yours otherwise; `builtin = {{ {id} = false }}` switches the built-in one off");
             report.mistake(entry.value.spot, format!("rule `{id}` is built in"), cure);
         }
-        rules.push(rule(section, id, None, installed, report));
+        rules.push(rule(section, id, None, installed, zone));
     }
     for (device, table) in &installed.suggested {
         let owner = &installed.devices[device.0 as usize].id;
@@ -61,7 +68,7 @@ pub(super) fn rules(tables: &[&Table], installed: &Installed<'_>, report: &Repor
             );
         }
         names.once(&id, spot, report);
-        rules.push(rule(section, id, Some(owner), installed, report));
+        rules.push(rule(section, id, Some(owner), installed, zone));
     }
     rules
 }
@@ -72,13 +79,20 @@ fn rule(
     id: String,
     owner: Option<&Arc<str>>,
     installed: &Installed<'_>,
-    report: &Report<'_>,
+    zone: &str,
 ) -> Rule {
     section.entry("id");
-    let points = points(&mut section, owner, installed);
-    let (condition, limit) = condition(&mut section);
-    let points =
-        if matches!(condition, Condition::Silent(_)) { read(&section, points, installed) } else { points };
+    let stands = stands(&mut section, owner, installed);
+    let names = if let Stands::Together(names) = &stands { names.as_slice() } else { &[] };
+    let (condition, limit) = condition(&mut section, &Terms { names, zone });
+    let over = match stands {
+        Stands::Points(points) if matches!(condition, Condition::Silent(_)) => {
+            Over::Points(read(&section, points, installed))
+        }
+        Stands::Points(points) => Over::Points(points),
+        Stands::Together(names) => Over::Together(names.into_iter().map(|(_, point)| point).collect()),
+        Stands::Nothing => Over::Nothing,
+    };
     let mut delay = |key, default: Millis, most| {
         section.span(key, Duration::ZERO..=most).map_or(default, |told| millis(told.value))
     };
@@ -96,7 +110,7 @@ fn rule(
         level: section.whole("level", 1..=3).map_or(LEVEL_DEFAULT, |told| told.value),
         trade: section.take::<String>("trade").map(|told| told.value.into()),
         title: section.take::<Title>("title").map(|told| told.value.0),
-        over: Over::Points(points),
+        over,
         condition,
         limit,
         on_delay,
@@ -105,19 +119,67 @@ fn rule(
         verify,
         reopen,
     };
-    suits(&mut section, &rule, installed, report);
+    suits(&mut section, &rule, installed);
     section.finish();
     rule
 }
 
 // ---------------------------------------------------------------------------------------------- points
 
-/// The points that the patterns name, each once, in the order of the site.
-fn points(section: &mut Section<'_>, owner: Option<&Arc<str>>, installed: &Installed<'_>) -> Vec<PointId> {
-    if LATER.iter().any(|key| section.entry_to_come(key).is_some()) && section.entry("point").is_none() {
-        // Several of those take no point; what they are is said elsewhere.
+/// What a rule stands on.
+enum Stands {
+    Points(Vec<PointId>),
+    /// The names of an expression.
+    Together(Vec<(String, PointId)>),
+    Nothing,
+}
+
+fn stands(section: &mut Section<'_>, owner: Option<&Arc<str>>, installed: &Installed<'_>) -> Stands {
+    if section.peek("when").is_some() {
+        return Stands::Together(named(section, owner, installed));
+    }
+    if section.peek("schedule").is_some() {
+        return Stands::Nothing;
+    }
+    Stands::Points(points(section, owner, installed))
+}
+
+/// `points = { x = "pump-1.pressure" }`
+fn named(
+    section: &mut Section<'_>,
+    owner: Option<&Arc<str>>,
+    installed: &Installed<'_>,
+) -> Vec<(String, PointId)> {
+    if section.entry("points").is_none() {
+        section.missing("points", "write `points = { x = \"pump-1.pressure\" }`, a name for each point");
         return Vec::new();
     }
+    let Some(table) = section.table("points") else {
+        return Vec::new();
+    };
+    if table.entries.is_empty() || table.entries.len() > PATTERNS_MAX {
+        let what = format!("`points` names {} points", table.entries.len());
+        section.report.mistake(table.spot, what, format!("name 1 to {PATTERNS_MAX}"));
+    }
+    let mut names = Vec::new();
+    for entry in &table.entries {
+        let spot = entry.value.spot;
+        let Ok(text) = String::read(&entry.value) else {
+            let cure = format!("write it like `{} = \"pump-1.pressure\"`", entry.key);
+            section.report.mistake(spot, format!("`{}` has to be text in quotes", entry.key), cure);
+            continue;
+        };
+        let text = owner.map_or_else(|| text.clone(), |owner| format!("{owner}.{text}"));
+        match installed.points.iter().position(|point| *point.id == *text) {
+            Some(point) => names.push((entry.key.clone(), PointId(point as u32))),
+            None => nothing(&text, spot, section, installed),
+        }
+    }
+    names
+}
+
+/// The points that the patterns name, each once, in the order of the site.
+fn points(section: &mut Section<'_>, owner: Option<&Arc<str>>, installed: &Installed<'_>) -> Vec<PointId> {
     if section.entry("point").is_none() {
         section.missing("point", "write `point = \"pump-1.pressure\"`; a glob or a list will do as well");
     }

@@ -11,7 +11,7 @@ pub fn refine(reading: &mut Reading, point: &Point) {
         (None, range) if range.is_some() || point.unit.is_some() => Reason::Unreadable,
         _ => return,
     };
-    reading.value = None;
+    reading.raw = reading.value.take();
     reading.quality = Quality::Bad;
     reading.reason = Some(reason);
 }
@@ -19,7 +19,7 @@ pub fn refine(reading: &mut Reading, point: &Point) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::{DeviceId, PointId, Value};
+    use crate::reading::{Clean, DeviceId, PointId, Value};
 
     #[test]
     fn a_point_with_a_unit_or_a_range_says_numbers_within_it_or_nothing() {
@@ -29,6 +29,7 @@ mod tests {
             unit: unit.map(Into::into),
             range,
             deadband: 0.0,
+            clean: Clean::default(),
         };
         let (text, number) = (|t: &str| Value::Text(t.into()), Value::Number);
         let range = Some((0.0, 100.0));

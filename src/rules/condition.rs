@@ -15,7 +15,7 @@ pub enum Verdict {
 
 impl Condition {
     /// `None` where the value is of a kind that cannot be compared (a text against a limit),
-    /// or the condition is not about values (`silent`).
+    /// or the condition is not about the value of the moment.
     pub fn judge(&self, value: &Value, deadband: f64) -> Option<Verdict> {
         let verdict = |holds: bool, gone: bool| match (holds, gone) {
             (true, _) => Verdict::Holds,
@@ -50,7 +50,7 @@ impl Condition {
                 let same = value.same(wanted);
                 verdict(!same, same)
             }
-            Condition::Silent(_) => return None,
+            _ => return None,
         })
     }
 }

@@ -9,13 +9,17 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
 use super::condition::Verdict;
 use super::desk::{Case, Change, Life, deadlines};
 use super::episode::{Delays, Edge, Phase};
+use super::judge::{Judge, Seen, judge};
 use super::title::{Facts, title};
 use super::{Condition, Locale, Over, Rule};
 use crate::reading::{Batch, DeviceId, Millis, PointId, Quality, Reading, Site, Value};
-use crate::ticket::{Action, EVIDENCE_MAX, Evidence, Refusal, Standard, State, Ticket};
+use crate::ticket::{Action, EVIDENCE_MAX, Evidence, Refusal, Standard, State, Ticket, Verb};
 
 /// What the rules are, and for whom.
 #[derive(Debug, Clone)]
@@ -69,6 +73,16 @@ pub struct Outcome {
 enum Subject {
     Point(PointId),
     Device(DeviceId),
+    /// The rule as a whole.
+    Rule,
+}
+
+/// An episode as it is saved. Earlier versions saved the phase alone.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    phase: Phase,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judge: Option<Json>,
 }
 
 #[derive(Debug)]
@@ -76,6 +90,8 @@ struct Watch {
     rule: u32,
     subject: Subject,
     phase: Phase,
+    /// `None`: the value of the moment says it all.
+    judge: Option<Box<dyn Judge>>,
     /// Of the latest reading; for `silent` of the latest good one.
     at: Millis,
     /// The latest value that could be used.
@@ -92,6 +108,8 @@ pub struct Engine {
     plan: Plan,
     watches: Vec<Watch>,
     by_point: Vec<Vec<u32>>,
+    /// By point: whether each reading is an occurrence.
+    momentary: Vec<bool>,
     by_device: Vec<Vec<u32>>,
     by_ticket: HashMap<Arc<str>, u32>,
     timers: BinaryHeap<Reverse<(Millis, u32)>>,
@@ -110,6 +128,7 @@ impl Engine {
         let mut engine = Self {
             watches: Vec::new(),
             by_point: vec![Vec::new(); site.points.len()],
+            momentary: momentary(&site),
             by_device: vec![Vec::new(); site.devices.len()],
             by_ticket: HashMap::new(),
             timers: BinaryHeap::new(),
@@ -130,29 +149,47 @@ impl Engine {
     }
 
     fn place_watches(&mut self, now: Millis) {
-        for (rule, over) in self.plan.rules.iter().map(|r| r.over.clone()).enumerate() {
-            let subjects: Vec<Subject> = match over {
-                Over::Points(points) => points.into_iter().map(Subject::Point).collect(),
-                Over::Devices(devices) => devices.into_iter().map(Subject::Device).collect(),
-            };
-            for subject in subjects {
-                let index = self.watches.len() as u32;
-                match subject {
-                    Subject::Point(point) => self.by_point[point.0 as usize].push(index),
-                    Subject::Device(device) => self.by_device[device.0 as usize].push(index),
+        for rule in 0..self.plan.rules.len() as u32 {
+            match self.plan.rules[rule as usize].over.clone() {
+                Over::Points(points) => {
+                    for point in points {
+                        let index = self.place(rule, Subject::Point(point), now);
+                        self.by_point[point.0 as usize].push(index);
+                    }
                 }
-                self.watches.push(Watch {
-                    rule: rule as u32,
-                    subject,
-                    phase: Phase::Idle,
-                    at: now,
-                    value: None,
-                    evidence: VecDeque::new(),
-                    case: None,
-                    armed: None,
-                });
+                Over::Devices(devices) => {
+                    for device in devices {
+                        let index = self.place(rule, Subject::Device(device), now);
+                        self.by_device[device.0 as usize].push(index);
+                    }
+                }
+                Over::Together(points) => {
+                    let index = self.place(rule, Subject::Rule, now);
+                    for point in points {
+                        let watches = &mut self.by_point[point.0 as usize];
+                        if watches.last() != Some(&index) {
+                            watches.push(index);
+                        }
+                    }
+                }
+                Over::Channels(_) | Over::Nothing => {}
             }
         }
+    }
+
+    fn place(&mut self, rule: u32, subject: Subject, now: Millis) -> u32 {
+        self.watches.push(Watch {
+            rule,
+            subject,
+            phase: Phase::Idle,
+            judge: judge(&self.plan.rules[rule as usize]),
+            at: now,
+            value: None,
+            evidence: VecDeque::new(),
+            case: None,
+            armed: None,
+        });
+        self.watches.len() as u32 - 1
     }
 
     fn remember(&mut self, mut memory: Memory, now: Millis) {
@@ -160,11 +197,16 @@ impl Engine {
             .map(|index| ((self.rule_of(index).id.clone(), self.subject_id(index)), index))
             .collect();
         for saved in memory.episodes {
-            let phase = saved.state.as_deref().and_then(|state| serde_json::from_str::<Phase>(state).ok());
-            match (keys.get(&(saved.rule.clone(), saved.subject.clone())), phase) {
-                (Some(&index), Some(mut phase)) => {
-                    phase.pause(memory.last_trace);
-                    self.watches[index as usize].phase = phase;
+            let kept = saved.state.as_deref().and_then(Kept::read);
+            match (keys.get(&(saved.rule.clone(), saved.subject.clone())), kept) {
+                (Some(&index), Some(mut kept)) => {
+                    kept.phase.pause(memory.last_trace);
+                    let watch = &mut self.watches[index as usize];
+                    watch.phase = kept.phase;
+                    if let (Some(judge), Some(saved)) = (&mut watch.judge, &kept.judge) {
+                        judge.take_up(saved);
+                        judge.lost(memory.last_trace, now);
+                    }
                     // Saved as it now stands, or the next start would count the time that was switched off.
                     self.touched.insert(index);
                 }
@@ -232,6 +274,9 @@ impl Engine {
             return self.heard(index, good, reading.at);
         }
         let at = reading.at.max(watch.at);
+        if watch.judge.is_some() {
+            return self.judged(index, reading, at);
+        }
         watch.at = at;
         let value = reading.value.as_ref().filter(|_| reading.quality != Quality::Bad);
         let verdict = value.and_then(|v| rule.condition.judge(v, rule.deadband));
@@ -241,23 +286,44 @@ impl Engine {
             return;
         }
         self.bring_forward(index, at);
+        if verdict.is_some() {
+            self.watches[index as usize].value = value.cloned();
+        }
+        self.hear(index, verdict, reading.quality, at);
+    }
+
+    /// What has come by time alone comes first.
+    fn judged(&mut self, index: u32, reading: &Reading, at: Millis) {
+        self.bring_forward(index, at);
+        let watch = &mut self.watches[index as usize];
+        watch.at = at;
+        let value = reading.value.as_ref().filter(|_| reading.quality != Quality::Bad);
+        if let Subject::Point(_) = watch.subject {
+            watch.witness(at, value);
+            watch.value = value.cloned().or(watch.value.take());
+        }
+        let momentary = self.momentary[reading.point.0 as usize];
+        let seen = Seen { point: reading.point, at, value, quality: reading.quality, momentary };
+        let verdict = watch.judge.as_mut().and_then(|judge| judge.see(&seen));
+        self.hear(index, verdict, reading.quality, at);
+    }
+
+    /// What the condition says from `at` on; `None`: nothing, delays stand.
+    fn hear(&mut self, index: u32, verdict: Option<Verdict>, quality: Quality, at: Millis) {
         let watch = &mut self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let before = watch.phase;
         let edge = match verdict {
-            Some(verdict) => {
-                watch.value = value.cloned();
-                watch.phase.judge(verdict, reading.quality, at, rule.delays())
-            }
+            Some(verdict) => watch.phase.judge(verdict, quality, at, rule.delays()),
             None => {
                 watch.phase.pause(at);
                 None
             }
         };
-        if watch.phase != before {
+        if watch.phase != before || watch.judge.as_mut().is_some_and(|judge| judge.is_worth_saving()) {
             self.touched.insert(index);
         }
-        let well = reading.quality == Quality::Good && verdict.is_some_and(|v| v != Verdict::Holds);
+        let well = quality == Quality::Good && verdict.is_some_and(|v| v != Verdict::Holds);
         self.edge(index, edge);
         self.well(index, well, at);
     }
@@ -336,13 +402,33 @@ impl Engine {
         let case = watch.case.as_mut().filter(|case| case.ticket.id == action.ticket);
         let case = case.ok_or_else(|| Refusal::Unknown(action.ticket.clone()))?;
         let before = self.told.len();
+        let resolved = case.ticket.state;
         let done = case.act(action, now, standard, &mut self.told);
+        if action.verb == Verb::Resolve && case.ticket.state != resolved && done.is_ok() {
+            self.resolved(index, now);
+        }
+        let Some(case) = &self.watches[index as usize].case else {
+            return Err(Refusal::Unknown(action.ticket.clone()));
+        };
         let ticket = case.ticket.clone();
         if self.told.len() > before {
             self.touched.insert(index);
         }
         self.arm(index);
         done.map(|()| ticket)
+    }
+
+    /// Wear is counted since the last resolve, and gone with it.
+    fn resolved(&mut self, index: u32, at: Millis) {
+        let watch = &mut self.watches[index as usize];
+        if !watch.judge.as_mut().is_some_and(|judge| judge.resolved(at)) {
+            return;
+        }
+        watch.phase = Phase::Idle;
+        if let Some(case) = watch.case.as_mut().filter(|case| case.ticket.cleared_at.is_none()) {
+            case.cleared(at, &mut self.told);
+        }
+        self.touched.insert(index);
     }
 
     /// What has to be written since the last call.
@@ -353,8 +439,7 @@ impl Engine {
         for index in std::mem::take(&mut self.touched) {
             let watch = &self.watches[index as usize];
             let subject = self.subject_id(index);
-            let state =
-                (watch.phase != Phase::Idle).then(|| serde_json::to_string(&watch.phase).ok()).flatten();
+            let state = watch.kept();
             let rule = self.rule_of(index).id.clone();
             outcome.episodes.push(SavedEpisode { rule, subject: subject.clone(), state });
             if let Some(case) = &watch.case {
@@ -371,12 +456,15 @@ impl Engine {
         for index in 0..self.watches.len() as u32 {
             let watch = &mut self.watches[index as usize];
             watch.phase.pause(until);
+            if let Some(judge) = &mut watch.judge {
+                judge.lost(until, now);
+            }
             if let Some(case) = &mut watch.case {
                 case.read(false, until);
             }
             watch.at = (watch.at + now - until).min(now);
             watch.armed = None;
-            if watch.case.is_some() || watch.phase != Phase::Idle {
+            if watch.case.is_some() || watch.phase != Phase::Idle || watch.judge.is_some() {
                 self.touched.insert(index);
             }
             self.arm(index);
@@ -387,7 +475,8 @@ impl Engine {
     pub fn rest(&mut self) {
         for (index, watch) in self.watches.iter().enumerate() {
             let runs = watch.case.as_ref().is_some_and(|case| case.ticket.state != State::Closed);
-            if runs || watch.phase.ends(Delays { on: 0, off: 0 }).is_some() {
+            let judged = watch.judge.as_ref().is_some_and(|judge| judge.save().is_some());
+            if runs || judged || watch.phase.ends(Delays { on: 0, off: 0 }).is_some() {
                 self.touched.insert(index as u32);
             }
         }
@@ -407,6 +496,7 @@ impl Engine {
         match self.watches[index as usize].subject {
             Subject::Point(point) => self.site.point(point).id.clone(),
             Subject::Device(device) => self.site.device(device).id.clone(),
+            Subject::Rule => self.rule_of(index).id.clone(),
         }
     }
 
@@ -415,7 +505,8 @@ impl Engine {
         let watch = &self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let case = watch.case.as_ref().and_then(|case| case.due(rule, self.synced));
-        [watch.silence_ends(rule), watch.phase.ends(rule.delays()), case].into_iter().flatten().min()
+        let judge = watch.judge.as_ref().and_then(|judge| judge.due());
+        [watch.silence_ends(rule), judge, watch.phase.ends(rule.delays()), case].into_iter().flatten().min()
     }
 
     fn arm(&mut self, index: u32) {
@@ -430,6 +521,13 @@ impl Engine {
     /// Lets everything of one watch that is due by `now` happen, in the order of its instants.
     fn bring_forward(&mut self, index: u32, now: Millis) {
         while let Some(due) = self.due(index).filter(|due| *due <= now) {
+            if let Some(judge) = self.watches[index as usize].judge.as_mut().filter(|j| j.due() == Some(due))
+            {
+                if let Some(said) = judge.pass(due) {
+                    self.hear(index, said.verdict, said.quality, said.at);
+                }
+                continue;
+            }
             let watch = &mut self.watches[index as usize];
             let rule = &self.plan.rules[watch.rule as usize];
             let before = watch.phase;
@@ -500,32 +598,35 @@ impl Engine {
         let watch = &self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let (device, point) = match watch.subject {
-            Subject::Point(point) => (self.site.point(point).device, Some(self.site.point(point))),
-            Subject::Device(device) => (device, None),
+            Subject::Point(point) => (Some(self.site.point(point).device), Some(self.site.point(point))),
+            Subject::Device(device) => (Some(device), None),
+            Subject::Rule => (self.common_device(rule), None),
         };
-        let device = self.site.device(device);
+        let device = device.map(|device| self.site.device(device));
+        let place = device.map_or_else(|| "".into(), |device| device.place.clone());
+        let value = watch.judge.as_ref().and_then(|judge| judge.value()).or_else(|| watch.value.clone());
         let facts = Facts {
-            device: &device.id,
+            device: device.map_or("", |device| &device.id),
             point: point.map_or("", |p| &p.id),
-            place: &device.place,
-            value: watch.value.as_ref(),
+            place: &place,
+            value: value.as_ref(),
             unit: point.and_then(|p| p.unit.as_deref()).unwrap_or_default(),
         };
         Ticket {
             id: "".into(),
             number: String::new(),
             rule: rule.id.clone(),
-            device: Some(device.id.clone()),
+            device: device.map(|device| device.id.clone()),
             point: point.map(|p| p.id.clone()),
-            place: device.place.clone(),
             title: title(rule, self.plan.locale, &facts),
+            place,
             class: rule.class,
             level: rule.level,
             trade: rule.trade.clone(),
             state: State::Open,
             revision: 1,
             occurrences: 1,
-            value: watch.value.clone(),
+            value,
             limit: rule.limit.clone(),
             unit: point.and_then(|p| p.unit.clone()),
             external_id: None,
@@ -542,6 +643,35 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// The one device that all points of a rule belong to.
+    fn common_device(&self, rule: &Rule) -> Option<DeviceId> {
+        let Over::Together(points) = &rule.over else { return None };
+        let mut devices = points.iter().map(|point| self.site.point(*point).device);
+        let first = devices.next()?;
+        devices.all(|device| device == first).then_some(first)
+    }
+}
+
+impl Kept {
+    fn read(state: &str) -> Option<Self> {
+        let alone = || serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None });
+        serde_json::from_str(state).ok().or_else(alone)
+    }
+}
+
+/// Points whose readings say what happened, not what is.
+fn momentary(site: &Site) -> Vec<bool> {
+    let mut momentary = vec![false; site.points.len()];
+    let words = site.devices.iter().filter_map(|d| d.words).chain(site.doors.iter().map(|d| d.words));
+    for point in words {
+        if let Some(is) = momentary.get_mut(point.0 as usize) {
+            *is = true;
+        }
+    }
+    momentary
+}
+
 impl Plan {
     fn standard(&self, rule: &Rule) -> Standard {
         self.standards[usize::from(rule.level.clamp(1, 3)) - 1]
@@ -549,6 +679,15 @@ impl Plan {
 }
 
 impl Watch {
+    /// What a restart has to know of the episode; `None`: nothing.
+    fn kept(&self) -> Option<String> {
+        let judge = self.judge.as_ref().and_then(|judge| judge.save());
+        let kept = Kept { phase: self.phase, judge };
+        (kept.phase != Phase::Idle || kept.judge.is_some())
+            .then(|| serde_json::to_string(&kept).ok())
+            .flatten()
+    }
+
     /// For `silent`: when the silence becomes one; again where it had ended, or where a restart stopped its clock.
     fn silence_ends(&self, rule: &Rule) -> Option<Millis> {
         let Condition::Silent(span) = rule.condition else {

@@ -1,13 +1,23 @@
 //! Readings → ticket changes. Pure: no clock, no I/O, `now` is an argument.
 
 mod condition;
+mod count;
 mod desk;
 mod engine;
 mod episode;
+mod expression;
+mod judge;
+mod occasions;
+mod stuck;
 mod title;
+mod trend;
+mod wear;
+mod window;
 
 pub use desk::Change;
 pub use engine::{Engine, Memory, Outcome, Plan, SavedEpisode, SavedTicket};
+pub use expression::Expression;
+pub use occasions::Occasions;
 
 use std::sync::Arc;
 
@@ -50,6 +60,12 @@ pub enum Over {
     Points(Vec<PointId>),
     /// For `silent` only: any good reading of the device counts.
     Devices(Vec<DeviceId>),
+    /// For `when` only: one episode over all of them, in the order of the expression's names.
+    Together(Vec<PointId>),
+    /// For `channel-offline` only: all devices of a wire, by wire.
+    Channels(Vec<(Arc<str>, Vec<DeviceId>)>),
+    /// For `schedule` and `storm`: nothing but time and the other rules.
+    Nothing,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +78,51 @@ pub enum Condition {
     NotEquals(Value),
     /// No good reading for that long, counted from the later of the last one and the daemon's start.
     Silent(Millis),
+    /// The value is higher than its lowest within the window by so much, or more.
+    Rises {
+        by: f64,
+        within: Millis,
+    },
+    Falls {
+        by: f64,
+        within: Millis,
+    },
+    /// Good readings for that long, and not one change.
+    Stuck(Millis),
+    /// So many occurrences within the window: of a momentary point each reading, of any other each change to the value.
+    Count {
+        equals: Value,
+        times: u32,
+        within: Millis,
+    },
+    When(Expression),
+    /// The trend crosses the limit within that time.
+    Forecast {
+        limit: Limit,
+        within: Millis,
+    },
+    /// So long at that value since the last resolve. Without `equals` the point counts the hours itself.
+    Runtime {
+        equals: Option<Value>,
+        lasts: Millis,
+    },
+    /// So often come to that value since the last resolve. Without `equals` the point is the counter.
+    Cycles {
+        equals: Option<Value>,
+        count: u64,
+    },
+    Schedule(Occasions),
+    /// No device of the wire is there.
+    ChannelOffline,
+    /// More new tickets a minute than people can take in are summed up in one.
+    Storm,
+}
+
+/// A line that a value can cross.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    Above(f64),
+    Below(f64),
 }
 
 /// The language of ticket titles.

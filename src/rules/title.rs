@@ -1,6 +1,6 @@
 //! What a ticket is called, in the language of those who read it.
 
-use super::{Condition, Locale, Rule};
+use super::{Condition, Limit, Locale, Rule};
 use crate::reading::Value;
 
 /// What a title can speak of.
@@ -64,6 +64,40 @@ fn default(rule: &Rule, locale: Locale, facts: &Facts) -> String {
         (Condition::Equals(_) | Condition::NotEquals(_), _) => {
             format!("{place}: {} {value}", what.trim_end())
         }
+        (Condition::Rises { .. }, true) => format!("{place}: {what}上升过快 {value}（{limit}）"),
+        (Condition::Rises { .. }, false) => format!("{place}: {what} rising fast {value} ({limit})"),
+        (Condition::Falls { .. }, true) => format!("{place}: {what}下降过快 {value}（{limit}）"),
+        (Condition::Falls { .. }, false) => format!("{place}: {what} falling fast {value} ({limit})"),
+        (Condition::Stuck(_), true) => format!("{place}: {what}超过 {limit} 无变化，疑似传感器卡死"),
+        (Condition::Stuck(_), false) => format!("{place}: {what} has not changed for {limit}"),
+        (Condition::Count { equals, .. }, true) => {
+            format!("{place}: {what}多次 {}（{limit}）", word(equals, true))
+        }
+        (Condition::Count { equals, .. }, false) => format!("{place}: {what} {equals} repeatedly ({limit})"),
+        (Condition::When(_), true) => {
+            format!("{place}: 组合条件 {}", rule.id).trim_start_matches(": ").to_owned()
+        }
+        (Condition::When(_), false) => format!("{place}: {}", rule.id).trim_start_matches(": ").to_owned(),
+        (Condition::Forecast { within, .. }, true) => {
+            format!("{place}: 预计{what}将在 {} 内达到 {limit}", span_text(*within))
+        }
+        (Condition::Forecast { within, .. }, false) => {
+            format!("{place}: {what} is expected to reach {limit} within {}", span_text(*within))
+        }
+        (Condition::Runtime { .. }, true) => format!("{place}: {what}累计运行 {limit}，需保养"),
+        (Condition::Runtime { .. }, false) => {
+            format!("{place}: {what} has run for {limit}, maintenance is due")
+        }
+        (Condition::Cycles { .. }, true) => format!("{place}: {what}累计 {limit} 次，需保养"),
+        (Condition::Cycles { .. }, false) => {
+            format!("{place}: {what} has had {limit} cycles, maintenance is due")
+        }
+        (Condition::Schedule(_), true) => format!("定期保养 {}", rule.id),
+        (Condition::Schedule(_), false) => format!("Periodic upkeep {}", rule.id),
+        (Condition::ChannelOffline, true) => format!("通信线路离线 {place}"),
+        (Condition::ChannelOffline, false) => format!("Channel {place} is offline"),
+        (Condition::Storm, true) => format!("告警风暴：{value} 个工单暂缓"),
+        (Condition::Storm, false) => format!("Alarm storm: {value} tickets held back"),
     }
 }
 
@@ -72,7 +106,17 @@ fn limit(condition: &Condition) -> String {
         Condition::Above(x) | Condition::Below(x) => x.to_string(),
         Condition::Outside(low, high) | Condition::Inside(low, high) => format!("{low} … {high}"),
         Condition::Equals(value) | Condition::NotEquals(value) => value.to_string(),
-        Condition::Silent(span) => span_text(*span),
+        Condition::Silent(span) | Condition::Stuck(span) => span_text(*span),
+        Condition::Rises { by, within } | Condition::Falls { by, within } => {
+            format!("{by} / {}", span_text(*within))
+        }
+        Condition::Count { times, within, .. } => format!("{times} / {}", span_text(*within)),
+        Condition::When(expression) => expression.text.to_string(),
+        Condition::Forecast { limit: Limit::Above(x) | Limit::Below(x), .. } => x.to_string(),
+        Condition::Runtime { lasts, .. } => span_text(*lasts),
+        Condition::Cycles { count, .. } => count.to_string(),
+        Condition::Schedule(occasions) => occasions.text.to_string(),
+        Condition::ChannelOffline | Condition::Storm => String::new(),
     }
 }
 

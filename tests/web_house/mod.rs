@@ -9,7 +9,7 @@ use gatehouse::event::Draft;
 use gatehouse::live::Live;
 use gatehouse::metrics::Metrics;
 use gatehouse::order::{Outcome, Refused, Wish};
-use gatehouse::reading::{Device, DeviceId, Point, Site, Value};
+use gatehouse::reading::{Clean, Device, DeviceId, Point, Site, Value};
 use gatehouse::secret::Secret;
 use gatehouse::store::{self, Journal, Page, TicketRow};
 use gatehouse::ticket::{Ask, Class, Deadlines, Refusal, State, Ticket, Verb};
@@ -230,6 +230,7 @@ pub fn site() -> Site {
         unit: unit.map(Into::into),
         range: None,
         deadband: 0.0,
+        clean: Clean::default(),
     };
     Site {
         gateway: "cp-017".into(),
