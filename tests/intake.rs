@@ -10,7 +10,7 @@ use gatehouse::access;
 use gatehouse::intake::{Doors, Intake, Keep};
 use gatehouse::live::Live;
 use gatehouse::metrics::Metrics;
-use gatehouse::reading::{Batch, Device, DeviceId, Point, PointId, Reading, Site, Value};
+use gatehouse::reading::{Batch, Clean, Device, DeviceId, Point, PointId, Reading, Site, Value};
 use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
 use gatehouse::store::{self, View};
 use gatehouse::ticket::{Action, Ask, Class, Refusal, Standard, Ticket, Verb};
@@ -39,8 +39,14 @@ fn site() -> Arc<Site> {
         points: 1,
         words: None,
     };
-    let point =
-        Point { id: "pump-1.pressure".into(), device: DeviceId(0), unit: None, range: None, deadband: 0.0 };
+    let point = Point {
+        id: "pump-1.pressure".into(),
+        device: DeviceId(0),
+        unit: None,
+        range: None,
+        deadband: 0.0,
+        clean: Clean::default(),
+    };
     Arc::new(Site {
         gateway: "cp-017".into(),
         name: "锦绣花园".into(),
