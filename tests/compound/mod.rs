@@ -57,6 +57,7 @@ pub fn site(polled: bool) -> Arc<Site> {
         unit: None,
         range: None,
         deadband: 0.0,
+        clean: reading::Clean::default(),
     };
     let door = |id: &str, words| reading::Door { id: id.into(), place: "3号楼/入口".into(), words };
     Arc::new(Site {
