@@ -418,6 +418,30 @@ impl Engine {
         done.map(|()| ticket)
     }
 
+    /// Likewise for a closed ticket that has left the desk, a newer one being there: its state stays, but it still takes
+    /// what the centre calls it, which may be weeks late.
+    pub fn act_on_filed(
+        &mut self,
+        filed: SavedTicket,
+        action: &Action,
+        now: Millis,
+    ) -> Result<Ticket, Refusal> {
+        let earlier = self.left.tickets.iter().rev().find(|saved| saved.ticket.id == action.ticket);
+        let SavedTicket { ticket, subject, life } = earlier.cloned().unwrap_or(filed);
+        if ticket.id != action.ticket || ticket.state != State::Closed {
+            return Err(Refusal::Unknown(action.ticket.clone()));
+        }
+        let mut case = Case { ticket, life: serde_json::from_str(&life).unwrap_or_default() };
+        let rule = self.plan.rules.iter().find(|rule| rule.id == case.ticket.rule);
+        let standard = rule.map_or(self.plan.standards[2], |rule| self.plan.standard(rule));
+        let before = self.told.len();
+        let done = case.act(action, now, standard, &mut self.told);
+        if self.told.len() > before {
+            self.left.tickets.push(saved_ticket(&case, subject, now));
+        }
+        done.map(|()| case.ticket)
+    }
+
     /// Wear is counted since the last resolve, and gone with it.
     fn resolved(&mut self, index: u32, at: Millis) {
         let watch = &mut self.watches[index as usize];
@@ -584,9 +608,15 @@ impl Engine {
                 self.number += 1;
                 ticket.number = format!("{}-{:06}", self.site.gateway.to_uppercase(), self.number);
                 ticket.id = ticket_id(at, &self.plan.epoch, self.number);
-                if let Some(old) = &watch.case {
+                if let Some(old) = watch.case.take() {
                     self.by_ticket.remove(&old.ticket.id);
+                    // It may have been closed since the last page, too.
+                    if self.touched.contains(&index) {
+                        let subject = self.subject_id(index);
+                        self.left.tickets.push(saved_ticket(&old, subject, at));
+                    }
                 }
+                let watch = &mut self.watches[index as usize];
                 self.by_ticket.insert(ticket.id.clone(), index);
                 watch.case = Some(Box::new(Case::open(ticket, &mut self.told)));
             }
