@@ -120,7 +120,7 @@ pub enum Durable {
 /// Held as long as the journal is; a second daemon on the same directory would number events twice.
 pub fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
-    let at = |source| Error::Directory { path: path.clone(), source };
+    let at = |why| Error::Directory { path: path.clone(), why };
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

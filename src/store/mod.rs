@@ -82,8 +82,8 @@ impl Kind {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{path}: {source}; the daemon's user needs to read and write there")]
-    Directory { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {why}; the daemon's user needs to read and write there")]
+    Directory { path: PathBuf, why: std::io::Error },
     #[error(
         "{0} is in use by another gatehouse; stop that one first, or give this one a data_dir of its own"
     )]
@@ -125,7 +125,7 @@ pub fn in_use(dir: &Path) -> bool {
 /// Refuses the data of another gateway.
 pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     let dir = &settings.dir;
-    let directory = |source| Error::Directory { path: dir.clone(), source };
+    let directory = |why| Error::Directory { path: dir.clone(), why };
     fs::create_dir_all(dir).map_err(directory)?;
     let lock = file::lock(dir)?;
     let history = History::open(dir);
