@@ -148,6 +148,7 @@ async fn a_restarted_broker_costs_nothing_that_was_published_after_it_came_back(
     for n in 1..=20 {
         broker.publish("z/t", &format!(r#"{{"t":{n}}}"#), &[]);
     }
+    assert_eq!(channel.reading(0).await.reason, Some(Reason::NotYet), "not heard since the broker is back");
     for n in 1..=20 {
         let reading = channel.reading(0).await;
         assert_eq!(reading.value.as_ref().and_then(Value::number), Some(f64::from(n)));
@@ -162,6 +163,7 @@ async fn a_restarted_broker_costs_nothing_that_was_published_after_it_came_back(
     broker.start_again();
     broker.subscribed(3).await;
     broker.publish("z/t", r#"{"t":99}"#, &[]);
+    assert_eq!(channel.reading(0).await.reason, Some(Reason::NotYet));
     assert_eq!(channel.reading(0).await.value.as_ref().and_then(Value::number), Some(99.0));
     assert!(channel.metrics.render().contains(r#"outcome="broken""#));
     channel.end().await;
@@ -180,7 +182,13 @@ async fn a_broker_that_is_not_there_is_told_once_for_each_device() {
     }
     broker.start_again();
     broker.subscribed(1).await;
-    assert!(channel.batches.is_empty(), "tries that fail say nothing new, and a connection makes nothing up");
+    for id in 0..2 {
+        // Tries that failed said nothing new.
+        let batch = channel.until("the broker is back", |b| b.device == DeviceId(id)).await;
+        assert_eq!(offline(&batch), Some("not heard since the broker is back"));
+        assert_eq!(of(&batch, id).unwrap().reason, Some(Reason::NotYet));
+    }
+    assert!(channel.batches.is_empty(), "a connection makes nothing up");
     broker.publish("a", "1", &[]);
     assert_eq!(channel.reading(0).await.quality, Quality::Good);
     channel.end().await;
