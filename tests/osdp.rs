@@ -338,6 +338,24 @@ async fn a_search_finds_who_is_on_the_line() {
     let _peer = Peer::start("tcp", &port.to_string(), &["5", "9"]);
     let mut panel = Panel::start(tcp(port), vec![reader(0, 5, None)]);
     panel.online(0).await;
+    let addresses = found(&panel).await;
+    assert_eq!(addresses.len(), 2, "{addresses:?}");
+    assert_eq!((&*addresses[0].0, &*addresses[1].0), ("5", "9"));
+    assert!(addresses[1].1.contains("serial number DEADBEAF"), "{addresses:?}");
+}
+
+/// As `gatehouse scan` does it where no daemon runs.
+#[tokio::test]
+async fn a_search_without_readers_of_its_own_finds_those_with_a_key_too() {
+    let port = free_port();
+    let _peer = Peer::start("tcp", &port.to_string(), &["5", &spec(6, KEY)]);
+    let panel = Panel::start(tcp(port), vec![]);
+    let addresses: Vec<String> = found(&panel).await.into_iter().map(|(address, _)| address).collect();
+    assert_eq!(addresses, ["5", "6"]);
+}
+
+/// Who is found, and how.
+async fn found(panel: &Panel) -> Vec<(String, String)> {
     let (found, mut sightings) = mpsc::channel(64);
     let what = Scan { from: 4, to: 10, lines: vec![], timeout: Duration::from_millis(300) };
     panel.lane.send(Errand::Scan { what, found }).await.unwrap();
@@ -347,9 +365,7 @@ async fn a_search_finds_who_is_on_the_line() {
             addresses.push((address, how));
         }
     }
-    assert_eq!(addresses.len(), 2, "{addresses:?}");
-    assert_eq!((&*addresses[0].0, &*addresses[1].0), ("5", "9"));
-    assert!(addresses[1].1.contains("serial number DEADBEAF"), "{addresses:?}");
+    addresses
 }
 
 /// The reader has a secure channel, which it gives up when it hears nothing for 8 s; the line is a pseudo-terminal, and
