@@ -1,16 +1,18 @@
 //! The MQTT channel against mosquitto: what it reads, what it must not believe, and what a broker's restart costs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod log;
 mod mosquitto;
 
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use gatehouse::field::decode::Transform;
 use gatehouse::field::mqtt::{Device, Point};
 use gatehouse::reading::{Batch, DeviceId, Life, Quality, Reason, Value};
+use log::log;
 use mosquitto::{Broker, Channel, DEADLINE, GATEWAY, Taken, contact, device, of, offline, point};
+use tracing::Level;
 
 /// What one point was told to be, batch by batch, until `last`.
 async fn numbers(batches: &mut Taken, last: f64) -> Vec<f64> {
@@ -274,44 +276,9 @@ async fn a_stop_hands_on_what_was_received_and_nothing_twice() {
     channel.end().await;
 }
 
-/// What is logged, kept for the test.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What is logged by any test of this file: a subscriber of one thread would miss what another thread logs first.
-fn log() -> Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    let log = LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).init();
-        log
-    });
-    log.clone()
-}
-
-impl Log {
-    /// Lines that hold all of these.
-    fn count(&self, words: &[&str]) -> usize {
-        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
-    }
-}
-
 #[tokio::test]
 async fn what_no_connection_takes_is_told_each_time_and_sought_ever_more_rarely() {
-    let log = log();
+    let log = log(Level::INFO);
     let broker = Broker::start();
     // A bridge's list of all its devices is large, and taken.
     let large = format!(r#"{{"t":20,"definition":"{}"}}"#, "x".repeat(1 << 20));
@@ -336,7 +303,7 @@ async fn what_no_connection_takes_is_told_each_time_and_sought_ever_more_rarely(
 
 #[tokio::test]
 async fn a_message_that_is_too_large_is_put_aside_and_keeps_nothing_back() {
-    let log = log();
+    let log = log(Level::INFO);
     let broker = Broker::start();
     let devices = || {
         vec![device(0, "big/#", vec![point(0, Some("/t"))]), device(1, "door", vec![point(1, Some("/n"))])]
