@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! # The sentence that the case shows.
-//! [[rule]]                        the configuration, behind a site of two pumps and a tank (`SITE`); its own `[gateway]`,
+//! [[rule]]                        the configuration, behind a site of two pumps, a tank and a door; its own `[gateway]`,
 //! id = "low"                      `[builtin]` or `[[device]]` take the place of the site's
 //! …
 //! --- cooler                      another configuration by that name, for `restart … with=cooler`
 //! ---                             the story
-//! 0s    pump-1.pressure 180       a reading; ?180 uncertain; bad; words, true, false; several of one device with commas
+//! 0s    pump-1.pressure 180       a reading; ?180 uncertain; bad; words, true, false; several of one device with commas;
+//! 5s    entrance.access forced    of a momentary point: what has happened
 //! 10s   -> opened low value=180   what is told, at its own time; what stands nowhere must not be told
 //! 30s   say resolve by=li         acknowledge start resolve close tell; note= id= revision= of=rule@point refused=word
 //! 40s   restart off=60s           saved, off for a minute, up again; `kill`: without a word
@@ -65,6 +66,16 @@ id = "tank"
 channel = "plant"
 unit = 3
 point = [{ id = "level", table = "holding", register = 0, type = "u16", scale = 0.01, unit = "m" }]
+[[device]]
+id = "door"
+channel = "plant"
+unit = 4
+place = "3号楼/入口"
+builtin = { device-silent = false }
+point = [{ id = "contact", table = "coil", register = 0, type = "bool", map = { true = "closed", false = "open" } }]
+[[door]]
+id = "entrance"
+contact = "door.contact"
 "#;
 
 // ---------------------------------------------------------------------------------------------- a case
@@ -418,8 +429,18 @@ impl<'a> Bench<'a> {
             }
             batch.readings.push(reading);
         }
-        self.engine.batch(&batch.ok_or("no reading")?);
+        let batch = batch.ok_or("no reading")?;
+        match batch.readings.as_slice() {
+            [word] if self.is_momentary(word) => self.engine.word(word),
+            _ => self.engine.batch(&batch),
+        }
         Ok(())
+    }
+
+    fn is_momentary(&self, reading: &Reading) -> bool {
+        let site = &self.config.site;
+        let mut words = site.doors.iter().map(|door| door.words).chain(site.devices.iter().filter_map(|d| d.words));
+        words.any(|point| point == reading.point)
     }
 
     fn say(&mut self, words: &[String]) -> Result<(), String> {
