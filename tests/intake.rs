@@ -116,6 +116,7 @@ impl Bench {
             batches: batches_out,
             asks: asks_out,
             wishes: mpsc::channel(1).1,
+            calls: mpsc::channel(1).1,
             tells,
             head: head_in,
             trouble: watch::channel(None).0,

@@ -12,6 +12,9 @@
 //! 30s   say resolve by=li         acknowledge start resolve close tell; note= id= revision= of=rule@point refused=word
 //! 40s   restart off=60s           saved, off for a minute, up again; `kill`: without a word
 //! 2h    unsynced                  the clock cannot be believed; synced
+//! 3h    maintain device=pump-1 for=1h   or place= or rule=; no longer than that; 0s: it ends; refused=word
+//! 3h    -> maintenance begun      changed, ended; until= by=, device= place= rule=, note=
+//! 4h    step 1h                   the clock is set on by so much; -1h: back
 //! 1d    wait                      nothing until then
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -23,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gatehouse::config::{self, Gateway};
+use gatehouse::maintenance::{self, Maintenance, Refused, Scope};
 use gatehouse::reading::{Batch, Millis, Reading, Reason, Value};
 use gatehouse::refine::refine;
 use gatehouse::rules::{Change, Engine, Memory, Outcome, Plan, SavedEpisode, SavedTicket};

@@ -7,6 +7,7 @@ mod engine;
 mod episode;
 mod expression;
 mod judge;
+mod maintenance;
 mod occasions;
 mod stuck;
 mod title;

@@ -114,6 +114,7 @@ impl Bench {
             batches: batches_out,
             asks: mpsc::channel(1).1,
             wishes: wishes_out,
+            calls: mpsc::channel(1).1,
             tells: mpsc::channel(1).1,
             head: head_in,
             trouble: watch::channel(None).0,
