@@ -13,6 +13,8 @@
 //! 30s   say resolve by=li         acknowledge start resolve close tell; note= id= revision= of=rule@point refused=word
 //! 40s   restart off=60s           saved, off for a minute, up again; `kill`: without a word
 //! 2h    unsynced                  the clock cannot be believed; synced
+//! 3h    maintain place=3号楼 until=4h   device= or rule= as well; until=0s ends it; refused=word
+//! 5h    step by=1h                the clock is set forward: the next line is at 6h or later
 //! 1d    wait                      nothing until then
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -24,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gatehouse::config::{self, Gateway};
+use gatehouse::maintenance::{self, Maintenance, Refused, Scope, Step};
 use gatehouse::reading::{Batch, Millis, Reading, Reason, Value};
 use gatehouse::refine::refine;
 use gatehouse::rules::{Change, Engine, Memory, Outcome, Plan, SavedEpisode, SavedTicket};
@@ -282,6 +285,7 @@ struct Bench<'a> {
     told: VecDeque<Change>,
     tickets: HashMap<Arc<str>, SavedTicket>,
     episodes: HashMap<(Arc<str>, Arc<str>), SavedEpisode>,
+    maintenance: HashMap<Scope, Maintenance>,
     number: u64,
 }
 
@@ -298,6 +302,7 @@ impl<'a> Bench<'a> {
             told: VecDeque::new(),
             tickets: HashMap::new(),
             episodes: HashMap::new(),
+            maintenance: HashMap::new(),
             number: 0,
         };
         bench.pass(BEGIN)?;
@@ -364,6 +369,8 @@ impl<'a> Bench<'a> {
             "synced" | "unsynced" => self.synced = first == "synced",
             "restart" | "kill" => self.restart(first == "restart", rest)?,
             "say" => self.say(rest)?,
+            "maintain" => self.maintain(rest)?,
+            "step" => self.step(rest)?,
             point if point.contains('.') => self.read(&line.text)?,
             other => return Err(format!("`{other}` is nothing that can happen")),
         }
@@ -381,8 +388,14 @@ impl<'a> Bench<'a> {
     }
 
     fn take(&mut self) -> Result<(), String> {
-        let Outcome { told, tickets, episodes, number } = self.engine.take(self.now);
+        let Outcome { told, tickets, episodes, maintenance, number } = self.engine.take(self.now);
         self.number = number;
+        for maintenance::Change { step, maintenance, .. } in maintenance {
+            match step {
+                Step::Ended => self.maintenance.remove(&maintenance.scope),
+                _ => self.maintenance.insert(maintenance.scope.clone(), maintenance),
+            };
+        }
         for saved in tickets {
             self.tickets.insert(saved.ticket.id.clone(), saved);
         }
@@ -487,6 +500,40 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
+    fn maintain(&mut self, words: &[String]) -> Result<(), String> {
+        let (mut scope, mut until, mut refused) = (None, None, "");
+        for (key, value) in pairs(words)? {
+            match key {
+                "until" => until = span(value),
+                "refused" => refused = value,
+                key => scope = Scope::of(key, value.into()),
+            }
+        }
+        let asked = Maintenance {
+            scope: scope.ok_or("device=, place= or rule=")?,
+            since: self.now,
+            until: BEGIN + until.ok_or("until=1h")?,
+            by: "li".into(),
+            note: None,
+        };
+        let answer = match self.engine.maintain(asked) {
+            Ok(_) => "",
+            Err(Refused::Unknown { .. }) => "unknown",
+            Err(Refused::TooLong { .. }) => "long",
+            Err(Refused::TooMany) => "many",
+        };
+        if answer == refused {
+            return Ok(());
+        }
+        Err(format!("expected refused=`{refused}`\n         answered refused=`{answer}`"))
+    }
+
+    fn step(&mut self, words: &[String]) -> Result<(), String> {
+        let by = pairs(words)?.first().and_then(|(_, by)| span(by)).ok_or("step by=1h")?;
+        self.engine.lost_time(self.now, self.now + by);
+        self.pass(self.now + by)
+    }
+
     /// Comes up again from what was saved, through JSON as in the journal.
     fn restart(&mut self, orderly: bool, words: &[String]) -> Result<(), String> {
         if orderly {
@@ -508,6 +555,7 @@ impl<'a> Bench<'a> {
         let memory = Memory {
             tickets: self.tickets.values().map(through_json).collect(),
             episodes: self.episodes.values().filter(|e| e.state.is_some()).cloned().collect(),
+            maintenance: self.maintenance.values().cloned().collect(),
             number: self.number,
             last_trace: trace,
         };

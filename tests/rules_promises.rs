@@ -221,7 +221,7 @@ impl Bench {
     }
 
     fn take(&mut self, now: Millis) {
-        let Outcome { told, tickets, episodes, number } = self.engine.take(now);
+        let Outcome { told, tickets, episodes, number, .. } = self.engine.take(now);
         self.told.extend(told);
         self.number = number;
         for saved in tickets {
@@ -248,6 +248,7 @@ impl Bench {
             episodes: self.episodes.values().filter(|e| e.state.is_some()).cloned().collect(),
             number: self.number,
             last_trace: trace,
+            ..Memory::default()
         };
         self.engine = Engine::new(plan, site(), memory, now);
         self.engine.advance(now, true);

@@ -7,6 +7,7 @@ mod engine;
 mod episode;
 mod expression;
 mod judge;
+mod maintenance;
 mod meter;
 mod occasions;
 mod sparing;

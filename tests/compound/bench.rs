@@ -116,6 +116,7 @@ impl Bench {
             batches: batches_out,
             asks: asks_out,
             wishes: wishes_out,
+            calls: mpsc::channel(1).1,
             tells: mpsc::channel(1).1,
             head: head_in,
             trouble: watch::channel(None).0,
