@@ -71,6 +71,7 @@ fn low() -> Rule {
         class: Class::Immediate,
         level: 1,
         trade: None,
+        chatter: None,
         title: None,
     }
 }

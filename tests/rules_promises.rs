@@ -58,6 +58,7 @@ fn plan() -> Plan {
         class: Class::Immediate,
         level: 1,
         trade: None,
+        chatter: None,
         title: None,
     };
     let both = || Over::Points(vec![PointId(0), PointId(1)]);

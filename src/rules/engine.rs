@@ -12,10 +12,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::channel::Channels;
 use super::condition::Verdict;
 use super::desk::{Case, Change, Life, deadlines};
 use super::episode::{Delays, Edge, Phase};
 use super::judge::{Judge, Seen, judge};
+use super::storm::{Storm, Waiting};
 use super::title::{Facts, title};
 use super::{Condition, Locale, Over, Rule};
 use crate::reading::{Batch, DeviceId, Millis, PointId, Quality, Reading, Site, Value};
@@ -70,9 +72,11 @@ pub struct Outcome {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Subject {
+pub(super) enum Subject {
     Point(PointId),
     Device(DeviceId),
+    /// Of those that the rule names.
+    Channel(u32),
     /// The rule as a whole.
     Rule,
 }
@@ -83,30 +87,36 @@ struct Kept {
     phase: Phase,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     judge: Option<Json>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    waiting: Option<Waiting>,
 }
 
 #[derive(Debug)]
-struct Watch {
-    rule: u32,
-    subject: Subject,
-    phase: Phase,
+pub(super) struct Watch {
+    pub(super) rule: u32,
+    pub(super) subject: Subject,
+    pub(super) phase: Phase,
     /// `None`: the value of the moment says it all.
     judge: Option<Box<dyn Judge>>,
     /// Of the latest reading; for `silent` of the latest good one.
-    at: Millis,
+    pub(super) at: Millis,
     /// The latest value that could be used.
-    value: Option<Value>,
+    pub(super) value: Option<Value>,
     evidence: VecDeque<(Millis, Option<Value>)>,
-    case: Option<Box<Case>>,
+    pub(super) case: Option<Box<Case>>,
+    /// For `silent`: the wire is down, and nobody's silence counts.
+    pub(super) asleep: bool,
+    /// It would have a ticket, were there no storm.
+    pub(super) waiting: Option<Waiting>,
     /// The earliest entry of this watch in the timer queue.
     armed: Option<Millis>,
 }
 
 #[derive(Debug)]
 pub struct Engine {
-    site: Arc<Site>,
-    plan: Plan,
-    watches: Vec<Watch>,
+    pub(super) site: Arc<Site>,
+    pub(super) plan: Plan,
+    pub(super) watches: Vec<Watch>,
     by_point: Vec<Vec<u32>>,
     /// By point: whether each reading is an occurrence.
     momentary: Vec<bool>,
@@ -117,7 +127,9 @@ pub struct Engine {
     number: u64,
     told: Vec<Change>,
     /// Watches whose saved state is out of date.
-    touched: BTreeSet<u32>,
+    pub(super) touched: BTreeSet<u32>,
+    pub(super) channels: Channels,
+    pub(super) storm: Storm,
     /// What left the configuration, to be saved once.
     left: Outcome,
 }
@@ -136,12 +148,16 @@ impl Engine {
             number: memory.number,
             told: Vec::new(),
             touched: BTreeSet::new(),
+            channels: Channels::default(),
+            storm: Storm::default(),
             left: Outcome::default(),
             site,
             plan,
         };
         engine.place_watches(now);
         engine.remember(memory, now);
+        engine.take_up_channels();
+        engine.take_up_storm(now);
         for index in 0..engine.watches.len() as u32 {
             engine.arm(index);
         }
@@ -172,12 +188,15 @@ impl Engine {
                         }
                     }
                 }
-                Over::Channels(_) | Over::Nothing => {}
+                Over::Channels(channels) => self.place_channels(rule, &channels, now),
+                Over::Nothing => {
+                    self.place(rule, Subject::Rule, now);
+                }
             }
         }
     }
 
-    fn place(&mut self, rule: u32, subject: Subject, now: Millis) -> u32 {
+    pub(super) fn place(&mut self, rule: u32, subject: Subject, now: Millis) -> u32 {
         self.watches.push(Watch {
             rule,
             subject,
@@ -187,6 +206,8 @@ impl Engine {
             value: None,
             evidence: VecDeque::new(),
             case: None,
+            asleep: false,
+            waiting: None,
             armed: None,
         });
         self.watches.len() as u32 - 1
@@ -203,6 +224,7 @@ impl Engine {
                     kept.phase.pause(memory.last_trace);
                     let watch = &mut self.watches[index as usize];
                     watch.phase = kept.phase;
+                    watch.waiting = kept.waiting;
                     if let (Some(judge), Some(saved)) = (&mut watch.judge, &kept.judge) {
                         judge.take_up(saved);
                         judge.lost(memory.last_trace, now);
@@ -239,6 +261,8 @@ impl Engine {
 
     /// Takes in what one answer of a device amounts to.
     pub fn batch(&mut self, batch: &Batch) {
+        self.keep_time(batch.at);
+        self.wire(batch);
         let mut good = None;
         for reading in &batch.readings {
             if reading.quality == Quality::Good {
@@ -260,6 +284,7 @@ impl Engine {
 
     /// An occurrence at a momentary point. It is told of the device, not by it, and so no sign of its life.
     pub fn word(&mut self, reading: &Reading) {
+        self.keep_time(reading.at);
         for i in 0..self.by_point[reading.point.0 as usize].len() {
             let index = self.by_point[reading.point.0 as usize][i];
             self.reading(index, reading);
@@ -309,7 +334,7 @@ impl Engine {
     }
 
     /// What the condition says from `at` on; `None`: nothing, delays stand.
-    fn hear(&mut self, index: u32, verdict: Option<Verdict>, quality: Quality, at: Millis) {
+    pub(super) fn hear(&mut self, index: u32, verdict: Option<Verdict>, quality: Quality, at: Millis) {
         let watch = &mut self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let before = watch.phase;
@@ -373,21 +398,31 @@ impl Engine {
                 self.arm(index);
             }
         }
-        while let Some(&Reverse((at, index))) = self.timers.peek()
-            && at <= now
-        {
-            self.timers.pop();
+        while let Some(due) = self.next_due().filter(|due| *due <= now) {
+            if self.timers.peek().is_none_or(|Reverse((at, _))| *at > due) {
+                self.let_in(due);
+                continue;
+            }
+            let Some(Reverse((at, index))) = self.timers.pop() else { break };
             if self.watches[index as usize].armed == Some(at) {
                 self.watches[index as usize].armed = None;
-                self.bring_forward(index, now);
+                self.bring_forward(index, if self.storm.is_on() { at } else { now });
                 self.arm(index);
             }
         }
     }
 
+    /// In a storm the order of all watches counts: what time alone brings comes before what is read.
+    fn keep_time(&mut self, at: Millis) {
+        if self.storm.is_on() {
+            self.advance(at, self.synced);
+        }
+    }
+
     /// The next instant at which [`Engine::advance`] has something to do.
     pub fn next_due(&self) -> Option<Millis> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        [timer, self.storm.due()].into_iter().flatten().min()
     }
 
     /// What a person or the centre asks of a ticket. What it changed is in the next [`Engine::take`], also where it
@@ -460,7 +495,7 @@ impl Engine {
                 judge.lost(until, now);
             }
             if let Some(case) = &mut watch.case {
-                case.read(false, until);
+                case.lost_sight(until);
             }
             watch.at = (watch.at + now - until).min(now);
             watch.armed = None;
@@ -469,6 +504,8 @@ impl Engine {
             }
             self.arm(index);
         }
+        self.channels_go_on(now);
+        self.storm_stepped(until, now);
     }
 
     /// Before the end, and now and then: every clock that runs is saved as it stands.
@@ -488,7 +525,7 @@ impl Engine {
         self.watches.iter().filter(open).count()
     }
 
-    fn rule_of(&self, index: u32) -> &Rule {
+    pub(super) fn rule_of(&self, index: u32) -> &Rule {
         &self.plan.rules[self.watches[index as usize].rule as usize]
     }
 
@@ -496,6 +533,7 @@ impl Engine {
         match self.watches[index as usize].subject {
             Subject::Point(point) => self.site.point(point).id.clone(),
             Subject::Device(device) => self.site.device(device).id.clone(),
+            Subject::Channel(number) => self.channel_id(self.rule_of(index), number),
             Subject::Rule => self.rule_of(index).id.clone(),
         }
     }
@@ -509,7 +547,7 @@ impl Engine {
         [watch.silence_ends(rule), judge, watch.phase.ends(rule.delays()), case].into_iter().flatten().min()
     }
 
-    fn arm(&mut self, index: u32) {
+    pub(super) fn arm(&mut self, index: u32) {
         let Some(due) = self.due(index) else { return };
         let watch = &mut self.watches[index as usize];
         if watch.armed.is_none_or(|armed| due < armed) {
@@ -519,7 +557,7 @@ impl Engine {
     }
 
     /// Lets everything of one watch that is due by `now` happen, in the order of its instants.
-    fn bring_forward(&mut self, index: u32, now: Millis) {
+    pub(super) fn bring_forward(&mut self, index: u32, now: Millis) {
         while let Some(due) = self.due(index).filter(|due| *due <= now) {
             if let Some(judge) = self.watches[index as usize].judge.as_mut().filter(|j| j.due() == Some(due))
             {
@@ -556,7 +594,9 @@ impl Engine {
         match edge {
             Some(Edge::Opened { since, at }) => self.opened(index, since, at),
             Some(Edge::Cleared { at }) => {
-                if let Some(case) = &mut self.watches[index as usize].case {
+                if !self.waited_in_vain(index, at)
+                    && let Some(case) = &mut self.watches[index as usize].case
+                {
                     case.cleared(at, &mut self.told);
                 }
             }
@@ -565,48 +605,66 @@ impl Engine {
     }
 
     fn opened(&mut self, index: u32, since: Millis, at: Millis) {
+        let reopen = self.rule_of(index).reopen;
+        let case = self.watches[index as usize].case.as_mut();
+        let only_counts = case.filter(|case| case.takes_back(at, reopen)).map(|case| case.counts(at));
+        match only_counts {
+            Some(true) => {}
+            Some(false) => self.reopen(index, since, at),
+            None if self.has_to_wait(index, since, at) => {}
+            None => self.open(index, since, at),
+        }
+    }
+
+    /// As it would be opened now, under its old name and with what people made of it.
+    fn reopen(&mut self, index: u32, since: Millis, at: Millis) {
         let mut ticket = self.write_ticket(index, since, at);
         let watch = &mut self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let standard = self.plan.standard(rule);
-        match &mut watch.case {
-            Some(case) if case.takes_back(at, rule.reopen) => {
-                // As it would be opened now, under its old name and with what people made of it.
-                let old = &case.ticket;
-                (ticket.id, ticket.number) = (old.id.clone(), old.number.clone());
-                (ticket.state, ticket.revision) = (old.state, old.revision);
-                (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at);
-                ticket.external_id.clone_from(&old.external_id);
-                case.ticket = ticket;
-                case.back(at, standard, &mut self.told);
-            }
-            _ => {
-                self.number += 1;
-                ticket.number = format!("{}-{:06}", self.site.gateway.to_uppercase(), self.number);
-                ticket.id = ticket_id(at, &self.plan.epoch, self.number);
-                if let Some(old) = &watch.case {
-                    self.by_ticket.remove(&old.ticket.id);
-                }
-                self.by_ticket.insert(ticket.id.clone(), index);
-                watch.case = Some(Box::new(Case::open(ticket, &mut self.told)));
-            }
+        let Some(case) = &mut watch.case else { return };
+        let old = &case.ticket;
+        (ticket.id, ticket.number) = (old.id.clone(), old.number.clone());
+        (ticket.state, ticket.revision) = (old.state, old.revision);
+        (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at);
+        ticket.external_id.clone_from(&old.external_id);
+        case.ticket = ticket;
+        case.back(at, rule, standard, &mut self.told);
+    }
+
+    /// A new ticket.
+    pub(super) fn open(&mut self, index: u32, since: Millis, at: Millis) {
+        let mut ticket = self.write_ticket(index, since, at);
+        let watch = &mut self.watches[index as usize];
+        self.number += 1;
+        ticket.number = format!("{}-{:06}", self.site.gateway.to_uppercase(), self.number);
+        ticket.id = ticket_id(at, &self.plan.epoch, self.number);
+        if let Some(old) = &watch.case {
+            self.by_ticket.remove(&old.ticket.id);
         }
+        self.by_ticket.insert(ticket.id.clone(), index);
+        watch.case = Some(Box::new(Case::open(ticket, &mut self.told)));
     }
 
     /// The ticket as it would be opened now; without id and number.
-    fn write_ticket(&self, index: u32, since: Millis, at: Millis) -> Ticket {
+    pub(super) fn write_ticket(&self, index: u32, since: Millis, at: Millis) -> Ticket {
         let watch = &self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let (device, point) = match watch.subject {
             Subject::Point(point) => (Some(self.site.point(point).device), Some(self.site.point(point))),
             Subject::Device(device) => (Some(device), None),
+            Subject::Channel(_) => (None, None),
             Subject::Rule => (self.common_device(rule), None),
         };
         let device = device.map(|device| self.site.device(device));
         let place = device.map_or_else(|| "".into(), |device| device.place.clone());
         let value = watch.judge.as_ref().and_then(|judge| judge.value()).or_else(|| watch.value.clone());
+        let wire = match watch.subject {
+            Subject::Channel(number) => self.channel_id(rule, number),
+            _ => "".into(),
+        };
         let facts = Facts {
-            device: device.map_or("", |device| &device.id),
+            device: device.map_or(&*wire, |device| &device.id),
             point: point.map_or("", |p| &p.id),
             place: &place,
             value: value.as_ref(),
@@ -644,6 +702,12 @@ impl Engine {
 }
 
 impl Engine {
+    /// For people: the id of a channel.
+    fn channel_id(&self, rule: &Rule, number: u32) -> Arc<str> {
+        let Over::Channels(channels) = &rule.over else { return "".into() };
+        channels.get(number as usize).map_or_else(|| "".into(), |(id, _)| id.clone())
+    }
+
     /// The one device that all points of a rule belong to.
     fn common_device(&self, rule: &Rule) -> Option<DeviceId> {
         let Over::Together(points) = &rule.over else { return None };
@@ -655,7 +719,7 @@ impl Engine {
 
 impl Kept {
     fn read(state: &str) -> Option<Self> {
-        let alone = || serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None });
+        let alone = || serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None, waiting: None });
         serde_json::from_str(state).ok().or_else(alone)
     }
 }
@@ -682,7 +746,7 @@ impl Watch {
     /// What a restart has to know of the episode; `None`: nothing.
     fn kept(&self) -> Option<String> {
         let judge = self.judge.as_ref().and_then(|judge| judge.save());
-        let kept = Kept { phase: self.phase, judge };
+        let kept = Kept { phase: self.phase, judge, waiting: self.waiting.clone() };
         (kept.phase != Phase::Idle || kept.judge.is_some())
             .then(|| serde_json::to_string(&kept).ok())
             .flatten()
@@ -698,7 +762,7 @@ impl Watch {
             Phase::Pending { .. } => self.phase.ends(rule.delays()).is_some(),
             Phase::Idle | Phase::Clearing { .. } => false,
         };
-        (!lasts).then_some(self.at + span)
+        (!lasts && !self.asleep).then_some(self.at + span)
     }
 
     /// Keeps what the sensor said before a breach. A value that has not changed is no news.

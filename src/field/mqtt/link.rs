@@ -106,6 +106,8 @@ impl Link {
             let why = match stop.run_until_cancelled(self.connect()).await? {
                 Ok(()) => {
                     told = false;
+                    let found = self.inbox.found(now());
+                    self.hand_on(found.into_iter().collect()).await;
                     let since = Instant::now();
                     let Lost { why, bytes } = self.take_messages().await?;
                     if let Some(bound) = bytes.and_then(bound_for) {
