@@ -439,7 +439,8 @@ impl<'a> Bench<'a> {
 
     fn is_momentary(&self, reading: &Reading) -> bool {
         let site = &self.config.site;
-        let mut words = site.doors.iter().map(|door| door.words).chain(site.devices.iter().filter_map(|d| d.words));
+        let mut words =
+            site.doors.iter().map(|door| door.words).chain(site.devices.iter().filter_map(|d| d.words));
         words.any(|point| point == reading.point)
     }
 

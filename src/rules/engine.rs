@@ -342,7 +342,9 @@ impl Engine {
         let watch = &mut self.watches[index as usize];
         let Some(good) = good else {
             self.bring_forward(index, at);
-            return self.well(index, false, at);
+            // Heard in this very instant, it is not silent, in whichever order its readings come.
+            let heard = self.watches[index as usize].at >= at;
+            return self.well(index, heard, at);
         };
         if watch.case.is_none() && watch.phase == Phase::Idle && self.armed_after(index, good) {
             self.watches[index as usize].at = good;
@@ -666,7 +668,9 @@ impl Engine {
 
 impl Kept {
     fn read(state: &str) -> Option<Self> {
-        let alone = || serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None, at: None, value: None });
+        let alone = || {
+            serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None, at: None, value: None })
+        };
         serde_json::from_str(state).ok().or_else(alone)
     }
 }
