@@ -389,7 +389,9 @@ impl Engine {
         let watch = &mut self.watches[index as usize];
         let Some(good) = good else {
             self.bring_forward(index, at);
-            return self.well(index, false, at);
+            // Heard in this very instant, it is not silent, in whichever order its readings come.
+            let heard = self.watches[index as usize].at >= at;
+            return self.well(index, heard, at);
         };
         if watch.case.is_none() && watch.phase == Phase::Idle && self.armed_after(index, good) {
             self.watches[index as usize].at = good;
