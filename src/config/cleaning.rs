@@ -16,7 +16,7 @@ const STUCK: RangeInclusive<Duration> = MINUTE..=DAY.saturating_mul(30);
 /// What lies further back was not measured.
 const FILL: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
 const EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY.saturating_mul(7);
-const EXAMPLE: &str = "write it like `clean = { rate = 0.5, spike = true, stuck = \"6h\", fill = \"5m\" }`";
+const EXAMPLE: &str = "`clean = { rate = 0.5, spike = true, stuck = \"6h\", fill = \"5m\" }`";
 
 /// `clean = { … }` of a point that has this shape.
 pub(super) fn clean(section: &mut Section<'_>, shape: &Shape) -> Clean {
@@ -25,7 +25,7 @@ pub(super) fn clean(section: &mut Section<'_>, shape: &Shape) -> Clean {
     };
     let Node::Table(table) = &entry.value.node else {
         let what = format!("`clean` of a point is {}, it has to be a table", entry.value.kind());
-        section.report.mistake(entry.value.spot, what, EXAMPLE);
+        section.report.mistake(entry.value.spot, what, format!("write it like {EXAMPLE}"));
         return Clean::default();
     };
     let mut keys = Section::new(table, "`clean`", section.report);
@@ -66,7 +66,7 @@ pub(super) fn as_suggested(section: &mut Section<'_>, known: Option<&Known<'_>>)
             ("`clean` turns on what the profile suggests, and it suggests nothing", "leave it out".to_owned())
         }
         None => {
-            let cure = format!("at a `[[device.point]]` {EXAMPLE}");
+            let cure = format!("write {EXAMPLE} at a `[[device.point]]`");
             ("`clean` turns on what a profile suggests, and there is none", cure)
         }
     };
@@ -91,4 +91,58 @@ fn slot(every: Duration) -> Millis {
 
 fn millis(span: Duration) -> Millis {
     span.as_millis().try_into().unwrap_or(Millis::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_sources;
+    use crate::reading::Site;
+
+    fn site(devices: &str) -> std::sync::Arc<Site> {
+        let text = format!(
+            "[gateway]\nid = \"a\"\n[[channel]]\nid = \"c\"\ntype = \"modbus-tcp\"\naddress = \"192.0.2.1:502\"\n\
+             [[channel]]\nid = \"b\"\ntype = \"mqtt\"\nhost = \"192.0.2.2\"\n{devices}"
+        );
+        load_sources(vec![("gatehouse.toml".into(), text)]).unwrap().gateway.site.clone()
+    }
+
+    fn point(site: &Site, id: &str) -> Clean {
+        site.point(site.point_named(id).unwrap()).clean
+    }
+
+    #[test]
+    fn a_profile_only_suggests_and_what_is_written_at_a_point_holds() {
+        let site = site(
+            "[[device]]\nid = \"on\"\nchannel = \"c\"\nunit = 1\nprofile = \"xy-md02\"\nclean = true\n\
+             [[device]]\nid = \"off\"\nchannel = \"c\"\nunit = 2\nprofile = \"xy-md02\"\n\
+             [[device.point]]\nid = \"own\"\ntable = \"holding\"\nregister = 9\ntype = \"u16\"\n\
+             clean = { rate = 0.5, stuck = \"6h\", fill = \"5m\" }\n",
+        );
+        let on = point(&site, "on.temperature");
+        assert!(on.spike && on.rate.is_some() && on.fill == Some(300_000), "{on:?}");
+        assert_eq!(point(&site, "off.temperature"), Clean { slot: Some(60_000), ..Clean::default() });
+        let own = Clean {
+            rate: Some(0.5),
+            spike: false,
+            stuck: Some(21_600_000),
+            fill: Some(300_000),
+            slot: Some(60_000),
+        };
+        assert_eq!(point(&site, "off.own"), own);
+    }
+
+    #[test]
+    fn who_is_asked_has_to_answer_and_who_speaks_by_itself_may_keep_silent_unless_it_says_how_often() {
+        let site = site(
+            "[[device]]\nid = \"slow\"\nchannel = \"c\"\nunit = 1\npoll = \"5m\"\n\
+             [[device.point]]\nid = \"a\"\ntable = \"coil\"\nregister = 0\n\
+             [[device.point]]\nid = \"b\"\ntable = \"holding\"\nregister = 0\ntype = \"u16\"\npoll = \"10m\"\n\
+             [[device]]\nid = \"hall\"\nchannel = \"b\"\ntopic = \"hall\"\n\
+             [[device.point]]\nid = \"a\"\njson = \"/a\"\n\
+             [[device.point]]\nid = \"b\"\njson = \"/b\"\nclean = { every = \"1h\" }\n",
+        );
+        let slots = ["slow.a", "slow.b", "hall.a", "hall.b"].map(|id| point(&site, id).slot);
+        assert_eq!(slots, [Some(600_000), Some(1_200_000), None, Some(7_200_000)]);
+    }
 }
