@@ -102,7 +102,7 @@ mod tests {
     fn site(devices: &str) -> std::sync::Arc<Site> {
         let text = format!(
             "[gateway]\nid = \"a\"\n[[channel]]\nid = \"c\"\ntype = \"modbus-tcp\"\naddress = \"192.0.2.1:502\"\n\
-             [[channel]]\nid = \"b\"\ntype = \"mqtt\"\nhost = \"192.0.2.2\"\n{devices}"
+             [[channel]]\nid = \"b\"\ntype = \"mqtt\"\nurl = \"mqtt://192.0.2.2:1883\"\n{devices}"
         );
         load_sources(vec![("gatehouse.toml".into(), text)]).unwrap().gateway.site.clone()
     }
