@@ -9,7 +9,7 @@ use serde_json::{Value as JsonValue, json};
 
 use super::Corridor;
 use crate::event::Draft;
-use crate::metrics::Usable as UsableLabel;
+use crate::metrics::{Metrics, Usable as UsableLabel};
 use crate::reading::{Millis, Reading, Site};
 use crate::refine::{Share, Usable};
 use crate::time;
@@ -65,13 +65,8 @@ impl Corridor {
 
     /// `/metrics`: the day so far.
     pub(super) fn measure_the_day(&self, now: Millis) {
-        for share in self.day.usable.shares(&self.intake.site, now) {
-            let device = &self.intake.site.device(share.device).id;
-            for (stage, part) in [("before", share.before), ("after", share.after)] {
-                let label = UsableLabel { device: device.to_string(), stage };
-                self.intake.metrics.usable_share.get_or_create(&label).set(part);
-            }
-        }
+        let shares = self.day.usable.shares(&self.intake.site, now);
+        measure(&self.intake.metrics, &self.intake.site, &shares);
     }
 
     fn day_from(&self, now: Millis) -> Day {
@@ -97,6 +92,16 @@ impl Corridor {
             });
             let subject = format!("gateways/{}", site.gateway);
             self.page.events.push(Draft::new("gateway.data-quality", subject, to, &data));
+        }
+    }
+}
+
+fn measure(metrics: &Metrics, site: &Site, shares: &[Share]) {
+    for share in shares {
+        let device = &site.device(share.device).id;
+        for (stage, part) in [("before", share.before), ("after", share.after)] {
+            let label = UsableLabel { device: device.to_string(), stage };
+            metrics.usable_share.get_or_create(&label).set(part);
         }
     }
 }
@@ -133,6 +138,32 @@ fn date(zone: &TimeZone, at: Millis) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reading::{Device, DeviceId};
+
+    #[test]
+    fn the_metrics_say_the_share_of_each_device_before_and_after() {
+        let device = Device {
+            id: "pump-1".into(),
+            channel: "plant".into(),
+            profile: None,
+            place: "".into(),
+            polled: true,
+            first_point: 0,
+            points: 0,
+            words: None,
+        };
+        let site = Site { devices: vec![device], ..Site::default() };
+        let share = Share { device: DeviceId(0), points: 1, before: 0.65, after: 0.925, reasons: Vec::new() };
+        let metrics = Metrics::new();
+        measure(&metrics, &site, &[share]);
+        let text = metrics.render();
+        for line in [
+            r#"gatehouse_usable_share{device="pump-1",stage="before"} 0.65"#,
+            r#"gatehouse_usable_share{device="pump-1",stage="after"} 0.925"#,
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
 
     #[test]
     fn a_day_ends_at_the_midnight_of_its_zone_whatever_its_length() {
