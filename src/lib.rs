@@ -35,6 +35,7 @@
 //! # What always holds
 //!
 //! - A number that was not read is never shown: a bad reading has a reason and no value.
+//! - What a device said and nobody believes is kept as `raw`, and no other number takes its place: gaps are filled in pictures alone.
 //! - No ticket without its event, no event without its ticket: one transaction, synced to disk before anyone hears of it.
 //! - A door's device is told that its word was heard once that word is on the disk ([`receipt`]).
 //! - Event numbers have no gaps, and an event once told never changes.
@@ -62,6 +63,7 @@
 //! | another kind of wire | a room in `field/`, its name in `field/mod.rs`, `config/channels.rs` and `config/hang/` |
 //! | what a reader, controller or face terminal means | `field/osdp/unit.rs`, `field/uhppote/meaning.rs`, `field/mqtt/face.rs` |
 //! | what MQTT messages mean | `field/mqtt/inbox.rs` (topics), `field/mqtt/payload.rs` (values) |
+//! | what is taken for a false number | `refine/clean.rs`, `refine/hampel.rs`; its TOML: `config/cleaning.rs` |
 //! | a new rule condition | `rules/condition.rs` (when it holds), [`rules::Condition`], `config/rules.rs` (its TOML) |
 //! | a new field in the ticket | [`ticket::Ticket`], and `rules/engine.rs` where tickets are written |
 //! | what is forced, held, jammed, unexpected | `access/door.rs`, `access/bank.rs` |

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use gatehouse::config::{self, Gateway};
 use gatehouse::maintenance::{self, Maintenance, Refused, Scope, Step};
 use gatehouse::reading::{Batch, DeviceId, Life, Millis, Reading, Reason, Value};
-use gatehouse::refine::refine;
+use gatehouse::refine::Cleaner;
 use gatehouse::rules::{Change, Engine, Memory, Outcome, Plan, SavedEpisode, SavedTicket};
 use gatehouse::ticket::{Action, EVIDENCE_MAX, Refusal, State, Ticket, Verb};
 
@@ -279,6 +279,7 @@ fn differs(line: &Line, change: &Change) -> Result<(), String> {
 struct Bench<'a> {
     case: &'a Case,
     config: &'a Gateway,
+    cleaner: Cleaner,
     engine: Engine,
     now: Millis,
     synced: bool,
@@ -297,6 +298,7 @@ impl<'a> Bench<'a> {
         let mut bench = Self {
             case,
             config,
+            cleaner: Cleaner::new(&config.site),
             engine: engine(config, Memory::default(), BEGIN),
             now: BEGIN,
             synced: true,
@@ -438,7 +440,7 @@ impl<'a> Bench<'a> {
                 (Some(value), _) => Reading::uncertain(point, self.now, read_value(value), Reason::Retained),
                 (None, value) => Reading::good(point, self.now, read_value(value)),
             };
-            refine(&mut reading, site.point(point));
+            self.cleaner.clean(&mut reading, site.point(point));
             let device = site.point(point).device;
             let batch = batch.get_or_insert(Batch::new(device, self.now, Vec::new(), None));
             if batch.device != device {
@@ -595,6 +597,7 @@ impl<'a> Bench<'a> {
             number: self.number,
             last_trace: trace,
         };
+        self.cleaner = Cleaner::new(&self.config.site);
         self.engine = engine(self.config, memory, self.now);
         self.pass(self.now)
     }

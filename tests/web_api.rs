@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gatehouse::event::{Draft, Kinds};
 use gatehouse::live::DeviceState;
-use gatehouse::reading::{DeviceId, PointId, Quality, Reading, Value};
+use gatehouse::reading::{DeviceId, PointId, Quality, Reading, Reason, Value};
 use gatehouse::store::Page;
 use gatehouse::ticket::{State, Ticket};
 use gatehouse::time;
@@ -441,6 +441,15 @@ async fn devices_and_points_show_what_is_now() {
     });
     assert_eq!(points["points"][0], expected);
     assert_eq!(points["points"].as_array().unwrap().len(), 2);
+    {
+        let mut now = house.live.lock();
+        let point = now.point_mut(PointId(0));
+        (point.value, point.raw) = (None, Some(Value::Number(900.0)));
+        (point.quality, point.reason) = (Quality::Bad, Some(Reason::Spike));
+    }
+    let spike = house.get("/api/v1/points").await.json()["points"][0].take();
+    let shown = (&spike["value"], &spike["raw"], &spike["quality"], &spike["reason"]);
+    assert_eq!(shown, (&json!(null), &json!(900.0), &json!("bad"), &json!("spike")));
     let devices = house.get("/api/v1/devices").await.json();
     let expected = json!({
         "id": "pump-1", "profile": null, "place": "3号楼/地下室/水泵房", "channel": "plant", "state": "online",

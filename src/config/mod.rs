@@ -12,6 +12,7 @@ mod broker;
 mod builtin;
 mod channels;
 mod chatter;
+mod cleaning;
 mod commands;
 mod conditions;
 mod describe;

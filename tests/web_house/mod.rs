@@ -376,5 +376,6 @@ fn rule() -> Rule {
         level: 1,
         trade: None,
         title: None,
+        chatter: None,
     }
 }
