@@ -9,8 +9,9 @@ use std::time::Duration;
 use gatehouse::access;
 use gatehouse::intake::{Doors, Intake, Keep};
 use gatehouse::live::Live;
+use gatehouse::maintenance::{Call, Change, Maintenance, Refused, Scope, Step};
 use gatehouse::metrics::Metrics;
-use gatehouse::reading::{Batch, Clean, Device, DeviceId, Point, PointId, Reading, Site, Value};
+use gatehouse::reading::{Batch, Clean, Device, DeviceId, Millis, Point, PointId, Reading, Site, Value};
 use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
 use gatehouse::store::{self, View};
 use gatehouse::ticket::{Action, Ask, Class, Refusal, Standard, Ticket, Verb};
@@ -23,6 +24,8 @@ use tokio::task::{JoinHandle, LocalSet};
 struct Bench {
     batches: mpsc::Sender<Batch>,
     asks: mpsc::Sender<Ask>,
+    calls: mpsc::Sender<Call>,
+    live: Arc<Live>,
     view: View,
     head: watch::Receiver<u64>,
     done: JoinHandle<()>,
@@ -75,26 +78,39 @@ fn low() -> Rule {
     }
 }
 
+fn settings(dir: &Path) -> store::Settings {
+    store::Settings {
+        dir: dir.to_owned(),
+        events_keep: store::EVENTS_KEEP_DEFAULT,
+        readings_keep: store::READINGS_KEEP_DEFAULT,
+        disk_limit: store::DISK_LIMIT_DEFAULT,
+    }
+}
+
 impl Bench {
     fn start(dir: &Path) -> Self {
-        let settings = store::Settings {
-            dir: dir.to_owned(),
-            events_keep: store::EVENTS_KEEP_DEFAULT,
-            readings_keep: store::READINGS_KEEP_DEFAULT,
-            disk_limit: store::DISK_LIMIT_DEFAULT,
-        };
+        let settings = settings(dir);
         let ends = store::open(&settings, "cp-017").unwrap();
         let (batches, batches_out) = mpsc::channel(8);
         let (asks, asks_out) = mpsc::channel(8);
+        let (calls, calls_out) = mpsc::channel(8);
         let (_, tells) = mpsc::channel(1);
         let (head_in, head) = watch::channel(0);
         let standard = Standard { contact: 1_000_000, on_site: 1_000_000, follow_up: 1_000_000 };
         let plan =
             Plan { rules: vec![low()], standards: [standard; 3], locale: Locale::En, epoch: "e".into() };
         let view = ends.view.clone();
+        let live = Arc::new(Live::new(&site()));
+        let remembered = ends.journal.recall().unwrap();
+        let memory = Memory {
+            maintenance: remembered.maintenance,
+            number: remembered.number,
+            last_trace: remembered.last_trace,
+            ..Memory::default()
+        };
         let intake = Intake {
-            engine: Engine::new(plan, site(), Memory::default(), time::now()),
-            live: Arc::new(Live::new(&site())),
+            engine: Engine::new(plan, site(), memory, time::now()),
+            live: live.clone(),
             site: site(),
             journal: ends.journal,
             history: ends.history,
@@ -116,14 +132,14 @@ impl Bench {
             batches: batches_out,
             asks: asks_out,
             wishes: mpsc::channel(1).1,
-            calls: mpsc::channel(1).1,
+            calls: calls_out,
             tells,
             head: head_in,
             trouble: watch::channel(None).0,
             pulse: watch::channel(0).0,
         };
         let done = tokio::task::spawn_local(intake.run(doors, Vec::new(), Vec::new));
-        Self { batches, asks, view, head, done }
+        Self { batches, asks, calls, live, view, head, done }
     }
 
     /// The ticket that a low reading opens, once it is in the journal.
@@ -134,6 +150,31 @@ impl Bench {
         self.head.wait_for(|head| *head > 0).await.unwrap();
         let tickets = self.view.tickets(&store::Filter { limit: 1, ..store::Filter::default() }).unwrap();
         serde_json::from_str(&tickets[0].1).unwrap()
+    }
+
+    async fn rest(&self, until: Millis) -> oneshot::Receiver<Result<Change, Refused>> {
+        let (answer, answered) = oneshot::channel();
+        let scope = Scope::Device("pump-1".into());
+        let note = Some("new seals".to_owned());
+        self.calls.send(Call { scope, until, by: "li".into(), note, answer }).await.unwrap();
+        answered
+    }
+
+    fn resting(&self) -> Vec<Maintenance> {
+        self.live.lock().maintenance.clone()
+    }
+
+    /// What the journal tells of maintenance.
+    fn told(&self) -> Vec<serde_json::Value> {
+        let kinds = "gateway.maintenance".parse().unwrap();
+        let events = self.view.events(0, 100, &kinds).unwrap().events;
+        events.iter().map(|event| serde_json::from_str(&event.json).unwrap()).collect()
+    }
+
+    /// As a daemon that is told to stop.
+    async fn stop(self) {
+        drop(self.batches);
+        self.done.await.unwrap();
     }
 
     async fn acknowledge(&self, ticket: &Ticket) -> oneshot::Receiver<Result<Ticket, Refusal>> {
@@ -186,4 +227,74 @@ async fn an_action_asked_as_the_daemon_stops_is_written_and_answered() {
         assert_eq!(serde_json::from_str::<Ticket>(&filed).unwrap().revision, 2);
     };
     LocalSet::new().run_until(work).await;
+}
+
+#[tokio::test]
+async fn maintenance_is_answered_and_shown_when_it_is_written_and_only_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = async {
+        let bench = Bench::start(dir.path());
+        let until = time::now() + 3_600_000;
+        let begun = bench.rest(until).await.await.unwrap().unwrap();
+        assert_eq!((begun.step, bench.resting()), (Step::Begun, vec![begun.maintenance]));
+        let other = Connection::open(dir.path().join("journal.db")).unwrap();
+        let refuse = "CREATE TRIGGER full BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'full'); END";
+        other.execute_batch(refuse).unwrap();
+        let (live, view) = (bench.live.clone(), bench.view.clone());
+        let answered = bench.rest(0).await;
+        bench.stop().await;
+        assert!(answered.await.is_err(), "it was not written, and was answered as done");
+        assert_eq!(live.lock().maintenance.len(), 1, "and was shown");
+        assert_eq!(view.head().unwrap(), 1);
+    };
+    tokio::time::timeout(Duration::from_secs(30), LocalSet::new().run_until(work)).await.unwrap();
+}
+
+#[tokio::test]
+async fn maintenance_is_told_at_its_beginning_and_end_and_kept_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = async {
+        let bench = Bench::start(dir.path());
+        let until = time::now() + 3_600_000;
+        let begun = bench.rest(until).await.await.unwrap().unwrap();
+        bench.stop().await;
+
+        let bench = Bench::start(dir.path());
+        let low = Reading::good(PointId(0), time::now(), Value::Number(100.0));
+        bench.batches.send(Batch::new(DeviceId(0), low.at, vec![low], None)).await.unwrap();
+        // What is asked after the reading is answered after it.
+        let changed = bench.rest(until + 1).await.await.unwrap().unwrap();
+        assert_eq!((changed.step, changed.maintenance.since), (Step::Changed, begun.maintenance.since));
+        let ended = bench.rest(0).await.await.unwrap().unwrap();
+        assert_eq!(ended.step, Step::Ended);
+        assert_eq!(bench.resting(), vec![]);
+        let told = bench.told();
+        let states: Vec<_> = told.iter().map(|event| event["data"]["state"].as_str().unwrap()).collect();
+        assert_eq!(states, ["begun", "changed", "ended"]);
+        for event in &told {
+            assert_eq!(event["subject"], "gateways/cp-017");
+            let data = &event["data"];
+            assert_eq!((&data["device"], &data["by"]), (&"pump-1".into(), &"li".into()), "{data}");
+            assert!(data["until"].is_string() && data["note"] == "new seals", "{data}");
+        }
+        bench.stop().await;
+        let ends = store::open(&settings(dir.path()), "cp-017").unwrap();
+        assert_eq!(ends.journal.recall().unwrap().maintenance, vec![]);
+    };
+    tokio::time::timeout(Duration::from_secs(30), LocalSet::new().run_until(work)).await.unwrap();
+}
+
+#[tokio::test]
+async fn maintenance_that_ends_by_time_tells_so_in_the_name_of_the_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = async {
+        let mut bench = Bench::start(dir.path());
+        let until = time::now() + 300;
+        bench.rest(until).await.await.unwrap().unwrap();
+        bench.head.wait_for(|head| *head >= 2).await.unwrap();
+        let ended = &bench.told()[1];
+        assert_eq!((&ended["data"]["state"], &ended["data"]["by"]), (&"ended".into(), &"gateway".into()));
+        assert_eq!(ended["time"], time::format(until), "at its own instant");
+    };
+    tokio::time::timeout(Duration::from_secs(30), LocalSet::new().run_until(work)).await.unwrap();
 }

@@ -231,7 +231,13 @@ impl Engine {
     }
 
     /// What the condition says meanwhile. A delay that it breaks off is broken off, and none begins.
-    pub(super) fn hear_at_rest(&mut self, index: u32, verdict: Option<Verdict>, quality: Quality, at: Millis) {
+    pub(super) fn hear_at_rest(
+        &mut self,
+        index: u32,
+        verdict: Option<Verdict>,
+        quality: Quality,
+        at: Millis,
+    ) {
         let watch = &mut self.watches[index as usize];
         let before = watch.phase;
         watch.phase.hear_at_rest(verdict, quality);

@@ -8,6 +8,8 @@ mod episode;
 mod expression;
 mod judge;
 mod maintenance;
+#[cfg(test)]
+mod maintenance_tests;
 mod occasions;
 mod stuck;
 mod title;
