@@ -33,10 +33,10 @@ fn done(gateway: &Gateway, arguments: &[&str]) -> String {
 }
 
 /// Until this daemon has read the tank `at` that level.
-fn until_read(gateway: &Gateway, level: u64) {
+fn until_read(gateway: &Gateway, level: f64) {
     gateway.until("the tank is read", || {
         let points = gateway.get("/api/v1/points")?;
-        (points["points"][0]["value"].as_u64() == Some(level)).then_some(())
+        (points["points"][0]["value"].as_f64() == Some(level)).then_some(())
     });
 }
 
@@ -49,7 +49,7 @@ async fn maintenance_is_set_listed_and_ended_with_the_command_and_outlives_kill_
     gateway.configure(&compound(&server));
     beside(move || {
         gateway.start();
-        until_read(&gateway, 50);
+        until_read(&gateway, 50.0);
         assert_eq!(done(&gateway, &[]), "nothing is in maintenance\n");
         let begun = done(&gateway, &["--place", "3号楼", "--for", "2h", "--by", "Wang", "--note", "seals"]);
         assert!(begun.starts_with("maintenance of place 3号楼 begun until "), "{begun}");
@@ -57,7 +57,7 @@ async fn maintenance_is_set_listed_and_ended_with_the_command_and_outlives_kill_
 
         units.set_holding(1, 0, 500);
         gateway.start();
-        until_read(&gateway, 500);
+        until_read(&gateway, 500.0);
         let listed = done(&gateway, &[]);
         for word in ["place 3号楼", "Wang", "seals"] {
             assert!(listed.contains(word), "{listed}");
@@ -66,14 +66,14 @@ async fn maintenance_is_set_listed_and_ended_with_the_command_and_outlives_kill_
         assert_eq!(device["state"], "maintenance");
         gateway.kill();
         gateway.start();
-        until_read(&gateway, 500);
+        until_read(&gateway, 500.0);
         assert!(gateway.tickets().is_empty(), "{:?}", gateway.tickets());
 
         let ended = done(&gateway, &["--place", "3号楼", "--end", "--json"]);
         assert!(ended.contains(r#""state":"ended""#), "{ended}");
         // The fault that is there at the end.
         let opened = gateway.until_told("ticket.opened", 1);
-        assert_eq!(opened[0]["data"]["value"], 500);
+        assert_eq!(opened[0]["data"]["value"].as_f64(), Some(500.0));
         let told = of_kind(&gateway.events(), "gateway.maintenance");
         let states: Vec<_> = told.iter().map(|event| event["data"]["state"].as_str().unwrap()).collect();
         assert_eq!(states, ["begun", "ended"], "each once, whatever was killed");
