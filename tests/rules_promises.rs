@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use gatehouse::maintenance::{self, Maintenance, Scope};
 use gatehouse::reading::{
     Batch, Clean, Device, DeviceId, Millis, Point, PointId, Reading, Reason, Site, Value,
 };
@@ -85,6 +86,7 @@ enum Step {
     Read { device: u32, wait: Millis, reading: Kind },
     Say { rule: usize, device: usize, verb: u8 },
     Restart { off: Millis },
+    Rest { device: u32, lasts: Millis },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +132,7 @@ struct Bench {
     told: Vec<Change>,
     tickets: HashMap<Arc<str>, gatehouse::rules::SavedTicket>,
     episodes: HashMap<(Arc<str>, Arc<str>), gatehouse::rules::SavedEpisode>,
+    maintenance: HashMap<Scope, Maintenance>,
     number: u64,
 }
 
@@ -137,11 +140,24 @@ impl Bench {
     fn new() -> Self {
         let mut engine = Engine::new(plan(), site(), Memory::default(), 0);
         engine.advance(0, true);
-        Self { engine, told: vec![], tickets: HashMap::new(), episodes: HashMap::new(), number: 0 }
+        Self {
+            engine,
+            told: vec![],
+            tickets: HashMap::new(),
+            episodes: HashMap::new(),
+            maintenance: HashMap::new(),
+            number: 0,
+        }
     }
 
     fn take(&mut self, now: Millis) {
-        let Outcome { told, tickets, episodes, number, .. } = self.engine.take(now);
+        let Outcome { told, tickets, episodes, maintenance, number } = self.engine.take(now);
+        for maintenance::Change { step, maintenance, .. } in maintenance {
+            match step {
+                maintenance::Step::Ended => self.maintenance.remove(&maintenance.scope),
+                _ => self.maintenance.insert(maintenance.scope.clone(), maintenance),
+            };
+        }
         self.told.extend(told);
         self.number = number;
         for saved in tickets {
@@ -157,12 +173,19 @@ impl Bench {
         let memory = Memory {
             tickets: self.tickets.values().cloned().collect(),
             episodes: self.episodes.values().filter(|e| e.state.is_some()).cloned().collect(),
+            maintenance: self.maintenance.values().cloned().collect(),
             number: self.number,
             last_trace: trace,
-            ..Memory::default()
         };
         self.engine = Engine::new(plan(), site(), memory, now);
         self.engine.advance(now, true);
+    }
+
+    /// `until` that has come ends it.
+    fn rest(&mut self, device: u32, now: Millis, until: Millis) {
+        let scope = Scope::Device(["a", "b"][device as usize].into());
+        let asked = Maintenance { scope, since: now, until, by: "li".into(), note: None };
+        self.engine.maintain(asked).unwrap();
     }
 
     /// What was told, without what depends on the order in which devices spoke: ids and numbers.
@@ -177,8 +200,10 @@ impl Bench {
     }
 }
 
-fn run(steps: &[(u32, Millis, Kind)], cut: bool) -> Bench {
+/// `rest`: the first device is in maintenance until then.
+fn run(steps: &[(u32, Millis, Kind)], cut: bool, rest: Millis) -> Bench {
     let mut bench = Bench::new();
+    bench.rest(0, 0, rest);
     for (device, at, kind) in steps {
         if cut {
             // As if each reading came in a batch of its own, with time passing in between.
@@ -229,7 +254,7 @@ fn steps_of(reads: Vec<Step>) -> Vec<(u32, Millis, Kind)> {
             *at += wait + 1;
             Some((device, *at, reading))
         }
-        Step::Say { .. } | Step::Restart { .. } => None,
+        Step::Say { .. } | Step::Restart { .. } | Step::Rest { .. } => None,
     });
     steps.collect()
 }
@@ -238,20 +263,26 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn cutting_into_batches_changes_nothing(reads in prop::collection::vec(read(), 1..60)) {
+    fn cutting_into_batches_changes_nothing(reads in prop::collection::vec(read(), 1..60), rest in 0..200i64) {
         let mut steps = steps_of(reads);
         steps.sort_by_key(|s| s.1);
-        let (whole, cut) = (run(&steps, false), run(&steps, true));
+        let rest = rest * SECOND;
+        let (whole, cut) = (run(&steps, false, rest), run(&steps, true, rest));
         check(&whole.told);
+        let early = whole.told.iter().find(|c| c.ticket.device.as_deref() == Some("a") && c.at < rest);
+        prop_assert!(early.is_none(), "in maintenance until {rest}: {early:?}");
         prop_assert_eq!(whole.by_subject(), cut.by_subject());
     }
 
     #[test]
-    fn the_order_in_which_devices_report_changes_nothing(reads in prop::collection::vec(read(), 1..60)) {
+    fn the_order_in_which_devices_report_changes_nothing(
+        reads in prop::collection::vec(read(), 1..60), rest in 0..200i64
+    ) {
+        let rest = rest * SECOND;
         let steps = steps_of(reads);
         let mut sorted = steps.clone();
         sorted.sort_by_key(|s| s.0);
-        prop_assert_eq!(run(&steps, false).by_subject(), run(&sorted, false).by_subject());
+        prop_assert_eq!(run(&steps, false, rest).by_subject(), run(&sorted, false, rest).by_subject());
     }
 
     #[test]
@@ -261,6 +292,7 @@ proptest! {
                 6 => read(),
                 1 => (0..3usize, 0..2usize, 0..5u8).prop_map(|(rule, device, verb)| Step::Say { rule, device, verb }),
                 1 => (0..30i64).prop_map(|off| Step::Restart { off: off * SECOND }),
+                1 => (0..2u32, 0..60i64).prop_map(|(device, s)| Step::Rest { device, lasts: s * SECOND }),
             ],
             1..80,
         )
@@ -285,6 +317,7 @@ proptest! {
                     };
                     let _ = bench.engine.act(&action, now);
                 }
+                Step::Rest { device, lasts } => bench.rest(device, now, now + lasts),
                 Step::Restart { off } => {
                     let trace = now;
                     now += off;
@@ -296,6 +329,7 @@ proptest! {
         }
         // A condition that holds in the end has exactly one unclosed ticket, however often the daemon was killed.
         for device in 0..2 {
+            bench.rest(device, now, now);
             for n in 1..20 {
                 bench.engine.batch(&batch(device, now + n * SECOND, Kind::Good(50.0)));
             }
