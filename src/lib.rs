@@ -71,6 +71,7 @@
 //! | whether an order is given | `command/desk.rs`; what is written of it: `intake/orders.rs`; who may ask: `web/commands.rs` |
 //! | what `read` and `scan` show | `view.rs`, `show.rs`, `scan.rs` of the wire's room, then `web/look.rs` and `cli/read.rs`, `cli/scan.rs` |
 //! | what can happen to a ticket | `rules/desk.rs` |
+//! | what rests in maintenance, and what counts at its end | `rules/maintenance.rs`; who may set it: `web/maintenance.rs` |
 //! | a new event | where it happens, as an [`event::Draft`] to the journal |
 //! | what an answer of the CRM means | `sync/plan.rs` |
 //! | a new call of the API | a file in `web/` |

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use gatehouse::maintenance::{self, Maintenance, Scope};
 use gatehouse::reading::{
     Batch, Clean, Device, DeviceId, Millis, Point, PointId, Reading, Reason, Site, Value,
 };
@@ -143,6 +144,7 @@ enum Step {
     Read { device: u32, wait: Millis, what: What },
     Say { rule: usize, device: usize, verb: usize },
     Restart { off: Millis },
+    Rest { device: u32, lasts: Millis },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -215,6 +217,7 @@ struct Bench {
     told: Vec<Change>,
     tickets: HashMap<Arc<str>, gatehouse::rules::SavedTicket>,
     episodes: HashMap<(Arc<str>, Arc<str>), gatehouse::rules::SavedEpisode>,
+    maintenance: HashMap<Scope, Maintenance>,
     number: u64,
 }
 
@@ -226,11 +229,24 @@ impl Bench {
     fn with(plan: Plan) -> Self {
         let mut engine = Engine::new(plan, site(), Memory::default(), 0);
         engine.advance(0, true);
-        Self { engine, told: vec![], tickets: HashMap::new(), episodes: HashMap::new(), number: 0 }
+        Self {
+            engine,
+            told: vec![],
+            tickets: HashMap::new(),
+            episodes: HashMap::new(),
+            maintenance: HashMap::new(),
+            number: 0,
+        }
     }
 
     fn take(&mut self, now: Millis) {
-        let Outcome { told, tickets, episodes, number, .. } = self.engine.take(now);
+        let Outcome { told, tickets, episodes, maintenance, number } = self.engine.take(now);
+        for maintenance::Change { step, maintenance, .. } in maintenance {
+            match step {
+                maintenance::Step::Ended => self.maintenance.remove(&maintenance.scope),
+                _ => self.maintenance.insert(maintenance.scope.clone(), maintenance),
+            };
+        }
         self.told.extend(told);
         self.number = number;
         for saved in tickets {
@@ -255,12 +271,19 @@ impl Bench {
         let memory = Memory {
             tickets: self.tickets.values().cloned().collect(),
             episodes: self.episodes.values().filter(|e| e.state.is_some()).cloned().collect(),
+            maintenance: self.maintenance.values().cloned().collect(),
             number: self.number,
             last_trace: trace,
-            ..Memory::default()
         };
         self.engine = Engine::new(plan, site(), memory, now);
         self.engine.advance(now, true);
+    }
+
+    /// `until` that has come ends it.
+    fn rest(&mut self, device: u32, now: Millis, until: Millis) {
+        let scope = Scope::Device(["a", "b"][device as usize].into());
+        let asked = Maintenance { scope, since: now, until, by: "li".into(), note: None };
+        self.engine.maintain(asked).unwrap();
     }
 
     /// Down and up again in one instant.
@@ -294,7 +317,13 @@ type Read = (u32, Millis, What);
 /// `cuts`, again and again: whether time passes and is written before a reading, and whether a reading of the same device
 /// and instant comes in the same batch.
 fn run(steps: &[Read], cuts: &[(bool, bool)]) -> Bench {
+    run_at_rest(steps, cuts, 0)
+}
+
+/// `rest`: the first device is in maintenance until then.
+fn run_at_rest(steps: &[Read], cuts: &[(bool, bool)], rest: Millis) -> Bench {
     let mut bench = Bench::new();
+    bench.rest(0, 0, rest);
     let mut waiting: Option<Batch> = None;
     for (n, (device, at, what)) in steps.iter().enumerate() {
         let (passes, joins) = cuts.get(n % cuts.len().max(1)).copied().unwrap_or_default();
@@ -369,7 +398,7 @@ fn steps_of(reads: Vec<Step>) -> Vec<Read> {
             *at += wait;
             Some((device, *at, what))
         }
-        Step::Say { .. } | Step::Restart { .. } => None,
+        Step::Say { .. } | Step::Restart { .. } | Step::Rest { .. } => None,
     });
     steps.collect()
 }
@@ -389,19 +418,27 @@ proptest! {
     fn cutting_into_batches_changes_nothing(
         reads in prop::collection::vec(read(), 1..80),
         cuts in prop::collection::vec(any::<(bool, bool)>(), 1..80),
+        rest in 0..200i64,
     ) {
         let steps = in_order(reads);
-        let (whole, cut) = (run(&steps, &[]), run(&steps, &cuts));
+        let rest = rest * SECOND;
+        let (whole, cut) = (run_at_rest(&steps, &[], rest), run_at_rest(&steps, &cuts, rest));
         check(&whole.told);
+        let early = whole.told.iter().find(|c| c.ticket.device.as_deref() == Some("a") && c.at < rest);
+        prop_assert!(early.is_none(), "in maintenance until {rest}: {early:?}");
         prop_assert_eq!(whole.by_subject(), cut.by_subject());
     }
 
     #[test]
-    fn the_order_in_which_devices_report_changes_nothing(reads in prop::collection::vec(read(), 1..80)) {
+    fn the_order_in_which_devices_report_changes_nothing(
+        reads in prop::collection::vec(read(), 1..80),
+        rest in 0..200i64,
+    ) {
+        let rest = rest * SECOND;
         let steps = steps_of(reads);
         let mut sorted = steps.clone();
         sorted.sort_by_key(|s| s.0);
-        prop_assert_eq!(run(&steps, &[]).by_subject(), run(&sorted, &[]).by_subject());
+        prop_assert_eq!(run_at_rest(&steps, &[], rest).by_subject(), run_at_rest(&sorted, &[], rest).by_subject());
     }
 
     /// But for silence, which by the contract counts from the daemon's start.
@@ -439,6 +476,7 @@ proptest! {
                 6 => read(),
                 1 => (0..25usize, 0..2usize, 0..5usize).prop_map(|(rule, device, verb)| Step::Say { rule, device, verb }),
                 1 => (0..30i64).prop_map(|off| Step::Restart { off: off * SECOND }),
+                1 => (0..2u32, 0..60i64).prop_map(|(device, s)| Step::Rest { device, lasts: s * SECOND }),
             ],
             1..80,
         )
@@ -464,6 +502,7 @@ proptest! {
                     };
                     let _ = bench.engine.act(&action, now);
                 }
+                Step::Rest { device, lasts } => bench.rest(device, now, now + lasts),
                 Step::Restart { off } => {
                     let trace = now;
                     now += off;
@@ -475,6 +514,7 @@ proptest! {
         check(&bench.told);
         // A condition that holds in the end has exactly one unclosed ticket, however often the daemon was killed.
         for device in 0..2 {
+            bench.rest(device, now, now);
             for n in 1..20 {
                 let at = now + n * SECOND;
                 bench.hear(device, at, What::Number(Kind::Good, 50.0));

@@ -280,10 +280,10 @@ impl Corridor {
             self.note(reading);
         }
         self.show(&batch);
+        self.intake.engine.batch(&batch);
         if let Some(life) = batch.life.take() {
             self.device(batch.device, life, batch.at);
         }
-        self.intake.engine.batch(&batch);
         for happening in std::mem::take(&mut batch.happenings) {
             self.happened(happening, now);
         }

@@ -329,6 +329,12 @@ impl Engine {
         if watch.judge.is_some() {
             return self.judged(index, reading, at);
         }
+        if watch.rest.is_some() {
+            // Its end may have come first.
+            self.bring_forward(index, at);
+        }
+        let watch = &mut self.watches[index as usize];
+        let rule = &self.plan.rules[watch.rule as usize];
         watch.at = at;
         let value = reading.value.as_ref().filter(|_| reading.quality != Quality::Bad);
         let verdict = value.and_then(|v| rule.condition.judge(v, rule.deadband));

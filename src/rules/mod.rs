@@ -10,6 +10,8 @@ mod episode;
 mod expression;
 mod judge;
 mod maintenance;
+#[cfg(test)]
+mod maintenance_tests;
 mod meter;
 mod occasions;
 mod sparing;

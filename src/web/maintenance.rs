@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Desk;
 use super::gate::Caller;
 use super::problem::Problem;
-use crate::maintenance::{Call, Refused, Scope};
+use crate::maintenance::{Call, Maintenance, Refused, Scope};
 use crate::reading::Millis;
 use crate::time;
 
@@ -41,7 +41,7 @@ struct Said {
 /// `GET /api/v1/maintenance`
 pub async fn list(State(desk): State<Arc<Desk>>) -> Json<JsonValue> {
     let now = desk.rooms.live.lock().maintenance.clone();
-    Json(json!({ "maintenance": now.iter().map(|one| one.told()).collect::<Vec<_>>() }))
+    Json(json!({ "maintenance": now.iter().map(Maintenance::told).collect::<Vec<_>>() }))
 }
 
 /// `POST /api/v1/devices/{id}/maintenance`
