@@ -10,7 +10,7 @@ use gatehouse::reading::{
     Batch, Clean, Device, DeviceId, Millis, Point, PointId, Reading, Reason, Site, Value,
 };
 use gatehouse::rules::{
-    Change, Condition, Engine, Expression, Limit, Locale, Memory, Outcome, Over, Plan, Rule,
+    Change, Chatter, Condition, Engine, Expression, Limit, Locale, Memory, Outcome, Over, Plan, Rule,
 };
 use gatehouse::ticket::{Action, Class, Standard, State, Verb};
 use proptest::prelude::*;
@@ -86,6 +86,7 @@ fn rule(id: &str, condition: Condition, over: Over) -> Rule {
         class: Class::Immediate,
         level: 1,
         trade: None,
+        chatter: None,
         title: None,
     }
 }
@@ -97,6 +98,7 @@ fn rules() -> Vec<Rule> {
     let state = |id, condition| rule(id, condition, over(state_of));
     let word = |id, condition| rule(id, condition, over(word_of));
     let denied = || Value::Text("denied".into());
+    let chatty = |rule: Rule| Rule { chatter: Some(Chatter { times: 3, within: 40 * s }), ..rule };
     let slow = |rule: Rule| Rule { on_delay: 5 * s, off_delay: 7 * s, ..rule };
     let dead = |rule: Rule| Rule { deadband: 2.0, ..rule };
     let names = ["x".to_owned(), "y".to_owned()];
@@ -107,7 +109,7 @@ fn rules() -> Vec<Rule> {
         slow(number("low", Condition::Below(9.5))),
         dead(number("outside", Condition::Outside(8.0, 12.0))),
         slow(number("inside", Condition::Inside(9.0, 10.0))),
-        number("ten", Condition::Equals(Value::Signed(10))),
+        chatty(number("ten", Condition::Equals(Value::Signed(10)))),
         slow(number("not-ten", Condition::NotEquals(Value::Number(10.0)))),
         dead(number("rises", Condition::Rises { by: 4.0, within: 20 * s })),
         slow(number("falls", Condition::Falls { by: 4.0, within: 30 * s })),
@@ -117,7 +119,7 @@ fn rules() -> Vec<Rule> {
         number("forecast", Condition::Forecast { limit: Limit::Above(40.0), within: 3600 * s }),
         number("meter-hours", Condition::Runtime { equals: None, lasts: 2 * 3600 * s }),
         number("meter-cycles", Condition::Cycles { equals: None, count: 60 }),
-        state("on", Condition::Equals(on())),
+        chatty(state("on", Condition::Equals(on()))),
         slow(state("changes", Condition::Count { equals: on(), times: 2, within: 20 * s })),
         state("hours", Condition::Runtime { equals: Some(on()), lasts: 25 * s }),
         slow(state("slow-hours", Condition::Runtime { equals: Some(on()), lasts: 15 * s })),
@@ -229,7 +231,7 @@ impl Bench {
     }
 
     fn take(&mut self, now: Millis) {
-        let Outcome { told, tickets, episodes, number } = self.engine.take(now);
+        let Outcome { told, tickets, episodes, number, .. } = self.engine.take(now);
         self.told.extend(told);
         self.number = number;
         for saved in tickets {
@@ -256,6 +258,7 @@ impl Bench {
             episodes: self.episodes.values().filter(|e| e.state.is_some()).cloned().collect(),
             number: self.number,
             last_trace: trace,
+            ..Memory::default()
         };
         self.engine = Engine::new(plan, site(), memory, now);
         self.engine.advance(now, true);
@@ -542,6 +545,7 @@ fn walked(off: u64) -> Plan {
         plan.rules.remove(left);
         plan.rules[0].level = 2;
     }
+    plan.rules[1].chatter = Some(Chatter { times: 4, within: 20 * SECOND });
     plan
 }
 

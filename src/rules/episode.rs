@@ -34,9 +34,17 @@ impl Clock {
         self.from.is_some()
     }
 
-    /// Standing at what it had run when it last stopped.
-    pub fn stood(self) -> Self {
-        Self { from: None, ..self }
+    /// As it is saved: what has run is counted, and from `at` it goes on.
+    pub fn rest(&mut self, at: Millis) {
+        if self.runs() {
+            self.stop(at);
+            self.go_on(at);
+        }
+    }
+
+    /// Saved at another instant than this, it stands: nothing is credited that nobody saw.
+    pub fn wake(&mut self, now: Millis) {
+        self.from = self.from.filter(|from| *from == now);
     }
 
     /// What it has run by `at`.
@@ -128,6 +136,15 @@ impl Phase {
             (Phase::Idle | Phase::Active, _) => {}
         }
         self.advance(at, delays)
+    }
+
+    /// In maintenance clocks stand; one that the condition would break off is broken off.
+    pub fn hear_at_rest(&mut self, verdict: Option<Verdict>, quality: Quality) {
+        match (&*self, verdict) {
+            (Phase::Pending { .. }, Some(Verdict::Gone)) if quality == Quality::Good => *self = Phase::Idle,
+            (Phase::Clearing { .. }, Some(Verdict::Holds)) => *self = Phase::Active,
+            _ => {}
+        }
     }
 
     /// A bad reading, or time switched off from `at`: a running clock stands.
