@@ -44,6 +44,10 @@ const SITE: &str = r#"
 id = "plant"
 type = "modbus-tcp"
 address = "192.0.2.10:502"
+[[channel]]
+id = "entrance"
+type = "modbus-tcp"
+address = "192.0.2.11:502"
 "#;
 const DEVICES: &str = r#"
 [[device]]
@@ -73,7 +77,7 @@ unit = 3
 point = [{ id = "level", table = "holding", register = 0, type = "u16", scale = 0.01, unit = "m" }]
 [[device]]
 id = "door"
-channel = "plant"
+channel = "entrance"
 unit = 4
 place = "3号楼/入口"
 builtin = { device-silent = false }

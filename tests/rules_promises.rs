@@ -11,7 +11,7 @@ use gatehouse::reading::{
     Batch, Clean, Device, DeviceId, Millis, Point, PointId, Reading, Reason, Site, Value,
 };
 use gatehouse::rules::{
-    Change, Condition, Engine, Expression, Limit, Locale, Memory, Outcome, Over, Plan, Rule,
+    Change, Chatter, Condition, Engine, Expression, Limit, Locale, Memory, Outcome, Over, Plan, Rule,
 };
 use gatehouse::ticket::{Action, Class, Standard, State, Verb};
 use proptest::prelude::*;
@@ -99,6 +99,7 @@ fn rules() -> Vec<Rule> {
     let state = |id, condition| rule(id, condition, over(state_of));
     let word = |id, condition| rule(id, condition, over(word_of));
     let denied = || Value::Text("denied".into());
+    let chatty = |rule: Rule| Rule { chatter: Some(Chatter { times: 3, within: 40 * s }), ..rule };
     let slow = |rule: Rule| Rule { on_delay: 5 * s, off_delay: 7 * s, ..rule };
     let dead = |rule: Rule| Rule { deadband: 2.0, ..rule };
     let names = ["x".to_owned(), "y".to_owned()];
@@ -109,7 +110,7 @@ fn rules() -> Vec<Rule> {
         slow(number("low", Condition::Below(9.5))),
         dead(number("outside", Condition::Outside(8.0, 12.0))),
         slow(number("inside", Condition::Inside(9.0, 10.0))),
-        number("ten", Condition::Equals(Value::Signed(10))),
+        chatty(number("ten", Condition::Equals(Value::Signed(10)))),
         slow(number("not-ten", Condition::NotEquals(Value::Number(10.0)))),
         dead(number("rises", Condition::Rises { by: 4.0, within: 20 * s })),
         slow(number("falls", Condition::Falls { by: 4.0, within: 30 * s })),
@@ -119,7 +120,7 @@ fn rules() -> Vec<Rule> {
         number("forecast", Condition::Forecast { limit: Limit::Above(40.0), within: 3600 * s }),
         number("meter-hours", Condition::Runtime { equals: None, lasts: 2 * 3600 * s }),
         number("meter-cycles", Condition::Cycles { equals: None, count: 60 }),
-        state("on", Condition::Equals(on())),
+        chatty(state("on", Condition::Equals(on()))),
         slow(state("changes", Condition::Count { equals: on(), times: 2, within: 20 * s })),
         state("hours", Condition::Runtime { equals: Some(on()), lasts: 25 * s }),
         slow(state("slow-hours", Condition::Runtime { equals: Some(on()), lasts: 15 * s })),
@@ -584,6 +585,7 @@ fn walked(off: u64) -> Plan {
         plan.rules.remove(left);
         plan.rules[0].level = 2;
     }
+    plan.rules[1].chatter = Some(Chatter { times: 4, within: 20 * SECOND });
     plan
 }
 

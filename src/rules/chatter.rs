@@ -84,6 +84,19 @@ impl Comings {
         }
     }
 
+    /// As it is saved.
+    pub fn rest(&mut self, now: Millis) {
+        if let Some(restless) = &mut self.restless {
+            restless.lasts.rest(now);
+        }
+    }
+
+    pub fn wake(&mut self, now: Millis) {
+        if let Some(restless) = &mut self.restless {
+            restless.lasts.wake(now);
+        }
+    }
+
     /// When it will have calmed down.
     pub fn calms(&self, chatter: Option<Chatter>) -> Option<Millis> {
         let within = chatter.map_or(0, |chatter| chatter.within);

@@ -58,19 +58,19 @@ impl Life {
     /// As it is saved: what has run is counted.
     pub fn at_rest(&self, now: Millis) -> Self {
         let mut life = self.clone();
-        if let Some(well) = life.well.as_mut().filter(|well| well.runs()) {
-            well.stop(now);
-            well.go_on(now);
+        if let Some(well) = &mut life.well {
+            well.rest(now);
         }
-        life.comings.stop(now);
+        life.comings.rest(now);
         life
     }
 
-    /// Saved at another instant than this, the clock stands: nothing is credited that nobody saw.
+    /// What ran stands, unless it was saved in this very instant.
     pub fn wake(&mut self, now: Millis) {
-        if let Some(well) = self.well.as_mut().filter(|well| well.ends(0) != Some(now)) {
-            *well = well.stood();
+        if let Some(well) = &mut self.well {
+            well.wake(now);
         }
+        self.comings.wake(now);
     }
 }
 

@@ -430,7 +430,7 @@ impl Engine {
                 self.arm(index);
             }
         }
-        while let Some(due) = self.next_due().filter(|due| *due <= now) {
+        while let Some(due) = self.next_turn().filter(|due| *due <= now) {
             if self.timers.peek().is_none_or(|Reverse((at, _))| *at > due) {
                 self.let_in(due);
                 continue;
@@ -454,8 +454,13 @@ impl Engine {
 
     /// The next instant at which [`Engine::advance`] has something to do.
     pub fn next_due(&self) -> Option<Millis> {
+        [self.next_turn(), self.maintenance_due()].into_iter().flatten().min()
+    }
+
+    /// A watch's turn, or that of a ticket that waits. Maintenance ends after them.
+    fn next_turn(&self) -> Option<Millis> {
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        [timer, self.maintenance_due(), self.storm.due()].into_iter().flatten().min()
+        [timer, self.storm.due()].into_iter().flatten().min()
     }
 
     /// What a person or the centre asks of a ticket. What it changed is in the next [`Engine::take`], also where it

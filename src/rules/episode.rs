@@ -34,9 +34,17 @@ impl Clock {
         self.from.is_some()
     }
 
-    /// Standing at what it had run when it last stopped.
-    pub fn stood(self) -> Self {
-        Self { from: None, ..self }
+    /// As it is saved: what has run is counted, and from `at` it goes on.
+    pub fn rest(&mut self, at: Millis) {
+        if self.runs() {
+            self.stop(at);
+            self.go_on(at);
+        }
+    }
+
+    /// Saved at another instant than this, it stands: nothing is credited that nobody saw.
+    pub fn wake(&mut self, now: Millis) {
+        self.from = self.from.filter(|from| *from == now);
     }
 
     /// What it has run by `at`.
