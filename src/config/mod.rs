@@ -28,6 +28,7 @@ mod names;
 mod points;
 mod privacy;
 mod profiles;
+mod quoted;
 mod registers;
 mod rules;
 mod secrets;

@@ -70,11 +70,13 @@ pub struct Outcome {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Subject {
+pub(super) enum Subject {
     Point(PointId),
     Device(DeviceId),
     /// The rule as a whole.
     Rule,
+    /// One occasion of a schedule.
+    Occasion(Millis),
 }
 
 /// An episode as it is saved. Earlier versions saved the phase alone.
@@ -86,40 +88,40 @@ struct Kept {
 }
 
 #[derive(Debug)]
-struct Watch {
-    rule: u32,
-    subject: Subject,
-    phase: Phase,
+pub(super) struct Watch {
+    pub(super) rule: u32,
+    pub(super) subject: Subject,
+    pub(super) phase: Phase,
     /// `None`: the value of the moment says it all.
-    judge: Option<Box<dyn Judge>>,
+    pub(super) judge: Option<Box<dyn Judge>>,
     /// Of the latest reading; for `silent` of the latest good one.
-    at: Millis,
+    pub(super) at: Millis,
     /// The latest value that could be used.
     value: Option<Value>,
     evidence: VecDeque<(Millis, Option<Value>)>,
-    case: Option<Box<Case>>,
+    pub(super) case: Option<Box<Case>>,
     /// The earliest entry of this watch in the timer queue.
-    armed: Option<Millis>,
+    pub(super) armed: Option<Millis>,
 }
 
 #[derive(Debug)]
 pub struct Engine {
     site: Arc<Site>,
-    plan: Plan,
-    watches: Vec<Watch>,
+    pub(super) plan: Plan,
+    pub(super) watches: Vec<Watch>,
     by_point: Vec<Vec<u32>>,
     /// By point: whether each reading is an occurrence.
     momentary: Vec<bool>,
     by_device: Vec<Vec<u32>>,
-    by_ticket: HashMap<Arc<str>, u32>,
+    pub(super) by_ticket: HashMap<Arc<str>, u32>,
     timers: BinaryHeap<Reverse<(Millis, u32)>>,
-    synced: bool,
+    pub(super) synced: bool,
     number: u64,
     told: Vec<Change>,
     /// Watches whose saved state is out of date.
-    touched: BTreeSet<u32>,
+    pub(super) touched: BTreeSet<u32>,
     /// What left the configuration, to be saved once.
-    left: Outcome,
+    pub(super) left: Outcome,
 }
 
 impl Engine {
@@ -141,7 +143,9 @@ impl Engine {
             plan,
         };
         engine.place_watches(now);
+        engine.place_occasions(&memory.tickets, now);
         engine.remember(memory, now);
+        engine.look_back(now, 0);
         for index in 0..engine.watches.len() as u32 {
             engine.arm(index);
         }
@@ -172,12 +176,15 @@ impl Engine {
                         }
                     }
                 }
+                Over::Nothing if self.is_schedule(rule) => {
+                    self.place(rule, Subject::Rule, now);
+                }
                 Over::Channels(_) | Over::Nothing => {}
             }
         }
     }
 
-    fn place(&mut self, rule: u32, subject: Subject, now: Millis) -> u32 {
+    pub(super) fn place(&mut self, rule: u32, subject: Subject, now: Millis) -> u32 {
         self.watches.push(Watch {
             rule,
             subject,
@@ -305,6 +312,12 @@ impl Engine {
         let momentary = self.momentary[reading.point.0 as usize];
         let seen = Seen { point: reading.point, at, value, quality: reading.quality, momentary };
         let verdict = watch.judge.as_mut().and_then(|judge| judge.see(&seen));
+        if let Some(judge) = watch.judge.as_mut().filter(|judge| judge.waits()) {
+            if judge.is_worth_saving() {
+                self.touched.insert(index);
+            }
+            return self.arm(index);
+        }
         self.hear(index, verdict, reading.quality, at);
     }
 
@@ -367,6 +380,7 @@ impl Engine {
     /// Lets happen what time alone has brought by `now`. `synced`: whether the clock can be believed;
     /// no deadline passes while it cannot.
     pub fn advance(&mut self, now: Millis, synced: bool) {
+        let believed = synced && !self.synced;
         if synced != self.synced {
             self.synced = synced;
             for index in 0..self.watches.len() as u32 {
@@ -382,6 +396,9 @@ impl Engine {
                 self.bring_forward(index, now);
                 self.arm(index);
             }
+        }
+        if believed {
+            self.look_back(now, 0);
         }
     }
 
@@ -469,11 +486,15 @@ impl Engine {
             }
             self.arm(index);
         }
+        self.look_back(now, now - until);
     }
 
     /// Before the end, and now and then: every clock that runs is saved as it stands.
     pub fn rest(&mut self) {
-        for (index, watch) in self.watches.iter().enumerate() {
+        for (index, watch) in self.watches.iter_mut().enumerate() {
+            if let Some(judge) = &mut watch.judge {
+                judge.rest();
+            }
             let runs = watch.case.as_ref().is_some_and(|case| case.ticket.state != State::Closed);
             let judged = watch.judge.as_ref().is_some_and(|judge| judge.save().is_some());
             if runs || judged || watch.phase.ends(Delays { on: 0, off: 0 }).is_some() {
@@ -492,11 +513,12 @@ impl Engine {
         &self.plan.rules[self.watches[index as usize].rule as usize]
     }
 
-    fn subject_id(&self, index: u32) -> Arc<str> {
+    pub(super) fn subject_id(&self, index: u32) -> Arc<str> {
         match self.watches[index as usize].subject {
             Subject::Point(point) => self.site.point(point).id.clone(),
             Subject::Device(device) => self.site.device(device).id.clone(),
             Subject::Rule => self.rule_of(index).id.clone(),
+            Subject::Occasion(at) => crate::time::format(at).into(),
         }
     }
 
@@ -509,7 +531,7 @@ impl Engine {
         [watch.silence_ends(rule), judge, watch.phase.ends(rule.delays()), case].into_iter().flatten().min()
     }
 
-    fn arm(&mut self, index: u32) {
+    pub(super) fn arm(&mut self, index: u32) {
         let Some(due) = self.due(index) else { return };
         let watch = &mut self.watches[index as usize];
         if watch.armed.is_none_or(|armed| due < armed) {
@@ -519,12 +541,19 @@ impl Engine {
     }
 
     /// Lets everything of one watch that is due by `now` happen, in the order of its instants.
-    fn bring_forward(&mut self, index: u32, now: Millis) {
+    pub(super) fn bring_forward(&mut self, index: u32, now: Millis) {
         while let Some(due) = self.due(index).filter(|due| *due <= now) {
             if let Some(judge) = self.watches[index as usize].judge.as_mut().filter(|j| j.due() == Some(due))
             {
-                if let Some(said) = judge.pass(due) {
-                    self.hear(index, said.verdict, said.quality, said.at);
+                let said = judge.pass(due);
+                let rule = self.watches[index as usize].rule;
+                match said {
+                    Some(said) if self.is_schedule(rule) => {
+                        self.touched.insert(index);
+                        self.occasion(rule, said.at, said.at);
+                    }
+                    Some(said) => self.hear(index, said.verdict, said.quality, said.at),
+                    None => {}
                 }
                 continue;
             }
@@ -564,7 +593,7 @@ impl Engine {
         }
     }
 
-    fn opened(&mut self, index: u32, since: Millis, at: Millis) {
+    pub(super) fn opened(&mut self, index: u32, since: Millis, at: Millis) {
         let mut ticket = self.write_ticket(index, since, at);
         let watch = &mut self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
@@ -600,10 +629,12 @@ impl Engine {
         let (device, point) = match watch.subject {
             Subject::Point(point) => (Some(self.site.point(point).device), Some(self.site.point(point))),
             Subject::Device(device) => (Some(device), None),
-            Subject::Rule => (self.common_device(rule), None),
+            Subject::Rule | Subject::Occasion(_) => (self.common_device(rule), None),
         };
         let device = device.map(|device| self.site.device(device));
-        let place = device.map_or_else(|| "".into(), |device| device.place.clone());
+        let told =
+            if let Condition::Schedule(occasions) = &rule.condition { occasions.place.clone() } else { None };
+        let place = told.or_else(|| device.map(|device| device.place.clone())).unwrap_or_default();
         let value = watch.judge.as_ref().and_then(|judge| judge.value()).or_else(|| watch.value.clone());
         let facts = Facts {
             device: device.map_or("", |device| &device.id),
@@ -644,8 +675,11 @@ impl Engine {
 }
 
 impl Engine {
-    /// The one device that all points of a rule belong to.
+    /// The one device that a rule is about: that of all its points, or the one it names.
     fn common_device(&self, rule: &Rule) -> Option<DeviceId> {
+        if let Condition::Schedule(occasions) = &rule.condition {
+            return occasions.device;
+        }
         let Over::Together(points) = &rule.over else { return None };
         let mut devices = points.iter().map(|point| self.site.point(*point).device);
         let first = devices.next()?;
@@ -680,7 +714,7 @@ impl Plan {
 
 impl Watch {
     /// What a restart has to know of the episode; `None`: nothing.
-    fn kept(&self) -> Option<String> {
+    pub(super) fn kept(&self) -> Option<String> {
         let judge = self.judge.as_ref().and_then(|judge| judge.save());
         let kept = Kept { phase: self.phase, judge };
         (kept.phase != Phase::Idle || kept.judge.is_some())
@@ -713,7 +747,7 @@ impl Watch {
     }
 }
 
-fn saved_ticket(case: &Case, subject: Arc<str>, now: Millis) -> SavedTicket {
+pub(super) fn saved_ticket(case: &Case, subject: Arc<str>, now: Millis) -> SavedTicket {
     let life = serde_json::to_string(&case.life.at_rest(now)).unwrap_or_default();
     SavedTicket { ticket: case.ticket.clone(), subject, life }
 }

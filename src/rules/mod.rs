@@ -11,12 +11,13 @@ mod occasions;
 mod stuck;
 mod title;
 mod trend;
+mod upkeep;
 mod wear;
 mod window;
 
 pub use desk::Change;
 pub use engine::{Engine, Memory, Outcome, Plan, SavedEpisode, SavedTicket};
-pub use expression::Expression;
+pub use expression::{Cure, Expression, Fault, Kind, Name};
 pub use occasions::Occasions;
 
 use std::sync::Arc;

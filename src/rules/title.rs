@@ -92,8 +92,12 @@ fn default(rule: &Rule, locale: Locale, facts: &Facts) -> String {
         (Condition::Cycles { .. }, false) => {
             format!("{place}: {what} has had {limit} cycles, maintenance is due")
         }
-        (Condition::Schedule(_), true) => format!("定期保养 {}", rule.id),
-        (Condition::Schedule(_), false) => format!("Periodic upkeep {}", rule.id),
+        (Condition::Schedule(_), true) => {
+            format!("{place}: 定期保养 {}", rule.id).trim_start_matches(": ").to_owned()
+        }
+        (Condition::Schedule(_), false) => {
+            format!("{place}: periodic upkeep {}", rule.id).trim_start_matches(": ").to_owned()
+        }
         (Condition::ChannelOffline, true) => format!("通信线路离线 {place}"),
         (Condition::ChannelOffline, false) => format!("Channel {place} is offline"),
         (Condition::Storm, true) => format!("告警风暴：{value} 个工单暂缓"),
