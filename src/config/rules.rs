@@ -182,7 +182,8 @@ fn named(
             None => nothing(&text, spot, section, installed),
         }
     }
-    names
+    // An expression over half of its names would only be complained of once more.
+    if names.len() == table.entries.len() { names } else { Vec::new() }
 }
 
 /// As CEL reads one, and none of its own words.

@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::installed::Installed;
-use super::kinds::millis;
+use super::kinds::{millis, wrong};
 use super::mistakes::did_you_mean;
 use super::rules::{DELAY_MAX, SILENT_MIN};
-use super::section::Section;
+use super::section::{Read, Section, Wrong};
+use super::tree::{Node, Value as Written};
 use crate::field::profile::Shape;
 use crate::reading::{DeviceId, Millis, PointId, Value};
 use crate::rules::{Condition, Cure, Expression, Kind, Limit, Name, Occasions};
@@ -132,14 +133,32 @@ fn cycles(section: &mut Section<'_>) -> Option<Condition> {
     Some(Condition::Cycles { equals, count: count?.value })
 }
 
+/// An expression: longer than other texts, and over several lines where one likes.
+struct Formula(String);
+
+impl Read for Formula {
+    const IS: &'static str = "text in quotes";
+    const EXAMPLE: &'static str = "\"x > 50 && y + 1 < 3\"";
+
+    fn read(value: &Written) -> Result<Self, Wrong> {
+        match &value.node {
+            Node::Text(text) if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => {
+                Err(wrong("a control character inside", "remove it"))
+            }
+            Node::Text(text) => Ok(Self(text.clone())),
+            _ => String::read(value).map(Self),
+        }
+    }
+}
+
 fn when(section: &mut Section<'_>, terms: &Terms<'_>) -> Option<Condition> {
-    let told = section.take::<String>("when")?;
+    let told = section.take::<Formula>("when")?;
     let names: Vec<Name> =
         terms.names.iter().map(|(name, point)| named(name, *point, terms.installed)).collect();
     if names.is_empty() {
         return None; // said of `points`
     }
-    match Expression::compile(&told.value, &names) {
+    match Expression::compile(&told.value.0, &names) {
         Ok(expression) => Some(Condition::When(expression)),
         Err(fault) => {
             let cure = match fault.cure {

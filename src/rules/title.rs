@@ -115,7 +115,7 @@ fn limit(condition: &Condition) -> String {
             format!("{by} / {}", span_text(*within))
         }
         Condition::Count { times, within, .. } => format!("{times} / {}", span_text(*within)),
-        Condition::When(expression) => expression.text.to_string(),
+        Condition::When(expression) => expression.text.split_whitespace().collect::<Vec<_>>().join(" "),
         Condition::Forecast { limit: Limit::Above(x) | Limit::Below(x), .. } => x.to_string(),
         Condition::Runtime { lasts, .. } => span_text(*lasts),
         Condition::Cycles { count, .. } => count.to_string(),
