@@ -127,15 +127,15 @@ impl<'a> Bench<'a> {
 /// Device, milliseconds since the last one, value.
 fn readings() -> impl Strategy<Value = Vec<(u32, Millis, Option<i64>)>> {
     let value = prop_oneof![8 => (0..10i64).prop_map(Some), 1 => Just(None)];
-    let wait = prop_oneof![1 => Just(0), 1 => Just(1), 4 => (0..4 * SECOND), 1 => Just(30 * SECOND)];
+    let wait = prop_oneof![1 => Just(0), 1 => Just(1), 4 => 0..4 * SECOND, 1 => Just(30 * SECOND)];
     prop::collection::vec((0..2u32, wait, value), 1..50)
 }
 
-fn run(
-    gateway: &Gateway,
+fn run<'a>(
+    gateway: &'a Gateway,
     readings: &[(u32, Millis, Option<i64>)],
     how: impl Fn(&mut Bench<'_>, usize),
-) -> Bench<'_> {
+) -> Bench<'a> {
     let mut bench = Bench::new(gateway);
     for (i, (device, wait, value)) in readings.iter().enumerate() {
         bench.now += wait;
