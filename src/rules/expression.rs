@@ -24,7 +24,7 @@ use crate::reading::{Millis, PointId, Quality, Value};
 /// Bytes of an expression.
 pub const TEXT_MAX: usize = 1024;
 /// The parser takes about 100 KB for each bracket in a debug build, and ten are allowed.
-const STACK: usize = 64 << 20;
+const STACK: usize = 32 << 20;
 /// Bytes of what a restart has to know; beyond them the values are read anew.
 const SAVED_MAX: usize = 4096;
 

@@ -238,6 +238,49 @@ mod tests {
     }
 
     #[test]
+    fn no_line_makes_it_panic_or_stand_still() {
+        const PARTS: [&str; 24] = [
+            "*",
+            "*/5",
+            "0",
+            "59",
+            "60",
+            "1-5",
+            "5-1",
+            "L",
+            "15W",
+            "LW",
+            "1#2",
+            "5L",
+            "+1",
+            "MON",
+            "JAN-DEC",
+            "?",
+            ",",
+            "1,2,",
+            "-1",
+            "99999999999",
+            "*/0",
+            "31",
+            "2",
+            "水",
+        ];
+        let (mut state, mut good) = (7_u64, 0);
+        let mut roll = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            PARTS[(state >> 33) as usize % PARTS.len()]
+        };
+        for _ in 0..5000 {
+            let line = [roll(), roll(), roll(), roll(), roll()].join(" ");
+            let Ok(occasions) = Occasions::parse(&line, "Europe/Berlin") else { continue };
+            good += 1;
+            let next = occasions.after(SOME_DAY).unwrap();
+            assert!(next > SOME_DAY && occasions.newest(SOME_DAY, next) == [next], "{line}");
+        }
+        assert!(good > 20, "only {good} were lines");
+    }
+
+    #[test]
     fn what_is_no_cron_line_is_refused() {
         for line in [
             "",
