@@ -36,6 +36,9 @@ fn gateway() -> Gateway {
     config::load_sources(vec![("gatehouse.toml".into(), toml)]).unwrap_or_else(|m| panic!("\n{m}")).gateway
 }
 
+/// Kind, time, revision, occurrences, state.
+type Told = (&'static str, Millis, u64, u32, State);
+
 /// An engine with a journal in memory.
 struct Bench<'a> {
     gateway: &'a Gateway,
@@ -115,8 +118,8 @@ impl<'a> Bench<'a> {
     }
 
     /// By rule, without the order of different ones.
-    fn by_rule(&self) -> BTreeMap<String, Vec<(&'static str, Millis, u64, u32, State)>> {
-        let mut by = BTreeMap::<_, Vec<_>>::new();
+    fn by_rule(&self) -> BTreeMap<String, Vec<Told>> {
+        let mut by = BTreeMap::<String, Vec<Told>>::new();
         for Change { kind, at, ticket: t } in self.told.iter().filter(|c| &*c.ticket.rule != "upkeep") {
             by.entry(t.rule.to_string()).or_default().push((*kind, *at, t.revision, t.occurrences, t.state));
         }

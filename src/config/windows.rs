@@ -202,7 +202,7 @@ fn schedule(section: &mut Section<'_>, terms: &Terms<'_>) -> Option<Condition> {
     let place = section.take::<String>("place").map(|told| told.value.into());
     let told = told?;
     match Occasions::parse(&told.value, terms.zone) {
-        Ok(occasions) => Some(Condition::Schedule(occasions.at(device, place))),
+        Ok(occasions) => Some(Condition::Schedule(Box::new(occasions.at(device, place)))),
         Err(what) => {
             let cure = "write minute, hour, day, month, weekday: `\"0 9 1 * *\"` is nine o'clock on the first of each month";
             section.report.mistake(told.spot, what, cure);

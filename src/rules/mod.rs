@@ -112,7 +112,7 @@ pub enum Condition {
         equals: Option<Value>,
         count: u64,
     },
-    Schedule(Occasions),
+    Schedule(Box<Occasions>),
     /// No device of the wire is there.
     ChannelOffline,
     /// More new tickets a minute than people can take in are summed up in one.

@@ -121,10 +121,10 @@ impl Check<'_> {
     }
 
     fn call(&mut self, node: &IdedExpr, call: &CallExpr) -> Checked {
-        if let ([a, b], None) = (call.args.as_slice(), &call.target) {
-            if let Some(checked) = self.binary(node, &call.func_name, a, b) {
-                return checked;
-            }
+        if let ([a, b], None) = (call.args.as_slice(), &call.target)
+            && let Some(checked) = self.binary(node, &call.func_name, a, b)
+        {
+            return checked;
         }
         match (call.func_name.as_str(), call.args.as_slice()) {
             (operators::CONDITIONAL, [condition, yes, no]) => self.choice(condition, yes, no),
