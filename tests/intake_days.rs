@@ -16,7 +16,7 @@ use gatehouse::metrics::Metrics;
 use gatehouse::reading::{Batch, Clean, Device, DeviceId, Millis, Point, PointId, Reading, Site, Value};
 use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
 use gatehouse::store::{self, View};
-use gatehouse::ticket::{Action, Ask, Class, Refusal, Standard, Ticket, Verb};
+use gatehouse::ticket::{Class, Standard};
 use gatehouse::time;
 use jiff::tz::{Offset, TimeZone};
 use rusqlite::Connection;
@@ -26,7 +26,6 @@ use tokio::task::{JoinHandle, LocalSet};
 /// A gateway with one device, one point and one rule, as far as intake sees it.
 struct Bench {
     batches: mpsc::Sender<Batch>,
-    asks: mpsc::Sender<Ask>,
     calls: mpsc::Sender<Call>,
     live: Arc<Live>,
     view: View,
@@ -98,7 +97,6 @@ impl Bench {
         let settings = settings(dir);
         let ends = store::open(&settings, "cp-017").unwrap();
         let (batches, batches_out) = mpsc::channel(8);
-        let (asks, asks_out) = mpsc::channel(8);
         let (calls, calls_out) = mpsc::channel(8);
         let (_, tells) = mpsc::channel(1);
         let (head_in, head) = watch::channel(0);
@@ -137,7 +135,7 @@ impl Bench {
         };
         let doors = Doors {
             batches: batches_out,
-            asks: asks_out,
+            asks: mpsc::channel(1).1,
             wishes: mpsc::channel(1).1,
             calls: calls_out,
             tells,
@@ -146,17 +144,7 @@ impl Bench {
             pulse: watch::channel(0).0,
         };
         let done = tokio::task::spawn_local(intake.run(doors, Vec::new(), Vec::new));
-        Self { batches, asks, calls, live, view, head, done }
-    }
-
-    /// The ticket that a low reading opens, once it is in the journal.
-    async fn opened(&mut self) -> Ticket {
-        let reading = Reading::good(PointId(0), time::now(), Value::Number(100.0));
-        let batch = Batch::new(DeviceId(0), reading.at, vec![reading], None);
-        self.batches.send(batch).await.unwrap();
-        self.head.wait_for(|head| *head > 0).await.unwrap();
-        let tickets = self.view.tickets(&store::Filter { limit: 1, ..store::Filter::default() }).unwrap();
-        serde_json::from_str(&tickets[0].1).unwrap()
+        Self { batches, calls, live, view, head, done }
     }
 
     async fn rest(&self, until: Millis) -> oneshot::Receiver<Result<Change, Refused>> {

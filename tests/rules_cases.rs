@@ -14,6 +14,7 @@
 //! 10s   -> opened low value=180   what is told, at its own time; what stands nowhere must not be told
 //! 30s   say resolve by=li         acknowledge start resolve close tell; note= id= revision= of=rule@point refused=word
 //! 40s   restart off=60s           saved, off for a minute, up again; `kill`: without a word
+//! 1h    jump 2h                   the running clock is stepped; `-2h`: back
 //! 2h    unsynced                  the clock cannot be believed; synced
 //! 3h    maintain place=3号楼 until=4h   device= or rule= as well; until=0s ends it; refused=word
 //! 5h    step by=1h                the clock is set forward: the next line is at 6h or later
@@ -329,7 +330,7 @@ impl<'a> Bench<'a> {
             done.map_err(|why| format!("line {}: {why}\n{}", line.number, self.story()))?;
         }
         let end = case.story.iter().map(|line| line.at).max();
-        self.pass(self.now.max(end.unwrap_or(BEGIN)))?;
+        self.pass(self.now.max(end.unwrap_or(BEGIN)) + 1)?;
         if stepwise {
             self.nothing_more().map_err(|why| format!("the end: {why}\n{}", self.story()))?;
         }
@@ -346,6 +347,10 @@ impl<'a> Bench<'a> {
     fn expect(&mut self, line: &Line) -> Result<(), String> {
         // What the line before has brought may have happened earlier (a deadline while the clock was off).
         self.pass(line.at.max(self.now))?;
+        if self.told.is_empty() {
+            // An expression is judged when its instant is over.
+            self.pass(self.now + 1)?;
+        }
         match self.told.pop_front() {
             Some(change) => differs(line, &change),
             None => Err(format!("expected {}\n         told     nothing", line.text)),
@@ -375,6 +380,7 @@ impl<'a> Bench<'a> {
         match first.as_str() {
             "wait" => {}
             "synced" | "unsynced" => self.synced = first == "synced",
+            "jump" => self.jump(rest)?,
             "restart" | "kill" => self.restart(first == "restart", rest)?,
             "say" => self.say(rest)?,
             "maintain" => self.maintain(rest)?,
@@ -574,6 +580,15 @@ impl<'a> Bench<'a> {
         let by = pairs(words)?.first().and_then(|(_, by)| span(by)).ok_or("step by=1h")?;
         self.engine.lost_time(self.now, self.now + by);
         self.pass(self.now + by)
+    }
+
+    /// The clock is stepped while the daemon runs.
+    fn jump(&mut self, words: &[String]) -> Result<(), String> {
+        let by = words.first().ok_or("jump 1h, or jump -1h")?;
+        let length = span(by.trim_start_matches('-')).ok_or("jump 1h, or jump -1h")?;
+        let to = self.now + if by.starts_with('-') { -length } else { length };
+        self.engine.lost_time(self.now, to);
+        self.pass(to)
     }
 
     /// Comes up again from what was saved, through JSON as in the journal.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use unicode_width::UnicodeWidthChar;
 
-use super::{hush, secrets};
+use super::{hush, quoted, secrets};
 pub(super) use crate::near::nearest;
 
 /// More are counted, not kept.
@@ -54,13 +54,6 @@ pub(super) struct Spot {
     pub file: usize,
     pub start: usize,
     pub end: usize,
-}
-
-impl Spot {
-    /// So many bytes into a text between quotes.
-    pub fn within(self, at: usize) -> Self {
-        Self { start: (self.start + 1 + at).min(self.end), ..self }
-    }
 }
 
 /// Takes every mistake while the configuration is walked; the walk goes on.
@@ -135,6 +128,14 @@ impl<'a> Report<'a> {
         if warnings.len() < MISTAKES_MAX {
             warnings.push((spot, self.locate(spot, what.into(), cure.into())));
         }
+    }
+
+    /// The part of a text between quotes from byte `from` to `to` of what it says.
+    pub fn inside(&self, spot: Spot, from: usize, to: usize) -> Spot {
+        let written = self.sources.get(spot.file).and_then(|(_, text)| text.get(spot.start..spot.end));
+        let written = written.unwrap_or_default();
+        let place = |at| spot.start + quoted::place(written, at);
+        Spot { start: place(from), end: place(to), ..spot }
     }
 
     /// `file:line` of a spot, for words about another place.

@@ -31,6 +31,7 @@ mod names;
 mod points;
 mod privacy;
 mod profiles;
+mod quoted;
 mod registers;
 mod rules;
 mod secrets;

@@ -14,7 +14,7 @@ use super::mistakes::{Report, Spot, did_you_mean};
 use super::names::{Names, title};
 use super::section::{Read, Section, Wrong};
 use super::tree::{Table, Value as Written};
-use super::windows::Terms;
+use super::windows::{Terms, idle};
 use crate::reading::{Millis, PointId};
 use crate::rules::{Condition, Over, REOPEN_DEFAULT, Rule, SETTLE_DEFAULT, VERIFY_DEFAULT};
 use crate::store::CLOSED_REMEMBERED;
@@ -79,7 +79,7 @@ fn rule(
     section.entry("id");
     let stands = stands(&mut section, owner, installed);
     let names = if let Stands::Together(names) = &stands { names.as_slice() } else { &[] };
-    let (condition, limit) = condition(&mut section, &Terms { names, zone });
+    let (condition, limit) = condition(&mut section, &Terms { names, zone, installed });
     let over = match stands {
         Stands::Points(points) if matches!(condition, Condition::Silent(_)) => {
             Over::Points(read(&section, points, installed))
@@ -98,10 +98,11 @@ fn rule(
     let reopen = delay("reopen", REOPEN_DEFAULT, REOPEN_MAX);
     let classes =
         [("immediate", Class::Immediate), ("planned", Class::Planned), ("periodic", Class::Periodic)];
+    let usual = if matches!(condition, Condition::Schedule(_)) { Class::Periodic } else { Class::Immediate };
     let rule = Rule {
         id: id.into(),
         deadband: deadband(&mut section, &condition),
-        class: section.word("class", &classes).map_or(Class::Immediate, |told| told.value),
+        class: section.word("class", &classes).map_or(usual, |told| told.value),
         level: section.whole("level", 1..=3).map_or(LEVEL_DEFAULT, |told| told.value),
         trade: section.take::<String>("trade").map(|told| told.value.into()),
         title: section.take::<Title>("title").map(|told| told.value.0),
@@ -135,6 +136,7 @@ fn stands(section: &mut Section<'_>, owner: Option<&Arc<str>>, installed: &Insta
         return Stands::Together(named(section, owner, installed));
     }
     if section.peek("schedule").is_some() {
+        idle(section);
         return Stands::Nothing;
     }
     Stands::Points(points(section, owner, installed))
@@ -166,12 +168,48 @@ fn named(
             continue;
         };
         let text = owner.map_or_else(|| text.clone(), |owner| format!("{owner}.{text}"));
+        if !is_name(&entry.key) {
+            let what = format!("`{}` cannot be a name in an expression", entry.key);
+            section.report.mistake(entry.key_spot, what, "write letters, digits and `_`, and a letter first");
+            continue;
+        }
         match installed.points.iter().position(|point| *point.id == *text) {
             Some(point) => names.push((entry.key.clone(), PointId(point as u32))),
             None => nothing(&text, spot, section, installed),
         }
     }
-    names
+    // An expression over half of its names would only be complained of once more.
+    if names.len() == table.entries.len() { names } else { Vec::new() }
+}
+
+/// As CEL reads one, and none of its own words.
+fn is_name(name: &str) -> bool {
+    const TAKEN: [&str; 22] = [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "math",
+        "namespace",
+        "null",
+        "package",
+        "return",
+        "true",
+        "var",
+        "void",
+        "while",
+    ];
+    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    letters && !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty() && !TAKEN.contains(&name)
 }
 
 /// The points that the patterns name, each once, in the order of the site.

@@ -3,11 +3,15 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::kinds::millis;
+use super::installed::Installed;
+use super::kinds::{millis, wrong};
+use super::mistakes::did_you_mean;
 use super::rules::{DELAY_MAX, SILENT_MIN};
-use super::section::Section;
-use crate::reading::{Millis, PointId, Value};
-use crate::rules::{Condition, Expression, Limit, Occasions};
+use super::section::{Read, Section, Wrong};
+use super::tree::{Node, Value as Written};
+use crate::field::profile::Shape;
+use crate::reading::{DeviceId, Millis, PointId, Value};
+use crate::rules::{Condition, Cure, Expression, Kind, Limit, Name, Occasions};
 
 /// What a condition may speak of beside its own key.
 pub(super) struct Terms<'a> {
@@ -15,6 +19,7 @@ pub(super) struct Terms<'a> {
     pub names: &'a [(String, PointId)],
     /// The gateway's timezone.
     pub zone: &'a str,
+    pub installed: &'a Installed<'a>,
 }
 
 const WINDOW: RangeInclusive<Duration> = SILENT_MIN..=Duration::from_secs(31 * 24 * 3600);
@@ -128,29 +133,97 @@ fn cycles(section: &mut Section<'_>) -> Option<Condition> {
     Some(Condition::Cycles { equals, count: count?.value })
 }
 
+/// An expression: longer than other texts, and over several lines where one likes.
+struct Formula(String);
+
+impl Read for Formula {
+    const IS: &'static str = "text in quotes";
+    const EXAMPLE: &'static str = "\"x > 50 && y + 1 < 3\"";
+
+    fn read(value: &Written) -> Result<Self, Wrong> {
+        match &value.node {
+            Node::Text(text) if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => {
+                Err(wrong("a control character inside", "remove it"))
+            }
+            Node::Text(text) => Ok(Self(text.clone())),
+            _ => String::read(value).map(Self),
+        }
+    }
+}
+
 fn when(section: &mut Section<'_>, terms: &Terms<'_>) -> Option<Condition> {
-    let told = section.take::<String>("when")?;
-    let names: Vec<String> = terms.names.iter().map(|(name, _)| name.clone()).collect();
+    let told = section.take::<Formula>("when")?;
+    let names: Vec<Name> =
+        terms.names.iter().map(|(name, point)| named(name, *point, terms.installed)).collect();
     if names.is_empty() {
         return None; // said of `points`
     }
-    match Expression::compile(&told.value, &names) {
+    match Expression::compile(&told.value.0, &names) {
         Ok(expression) => Some(Condition::When(expression)),
         Err(fault) => {
-            section.report.mistake(told.spot.within(fault.at), fault.what, fault.cure);
+            let cure = match fault.cure {
+                Cure::Say(cure) => cure,
+                Cure::Meant { word, there_is } => did_you_mean(&word, there_is.iter().map(String::as_str)),
+            };
+            let spot = section.report.inside(told.spot, fault.at, fault.at + fault.length);
+            section.report.mistake(spot, format!("`when`: {}", fault.what), cure);
             None
         }
     }
 }
 
+fn named(name: &str, point: PointId, installed: &Installed<'_>) -> Name {
+    let kind = match &installed.shapes[point.0 as usize] {
+        Shape::Number => Kind::Number,
+        Shape::Bool => Kind::Bool,
+        Shape::Text => Kind::Text,
+        Shape::Words(words) => Kind::Words(words.clone()),
+        Shape::Any => Kind::Any,
+    };
+    Name { name: name.to_owned(), point: installed.points[point.0 as usize].id.clone(), kind }
+}
+
 fn schedule(section: &mut Section<'_>, terms: &Terms<'_>) -> Option<Condition> {
-    let told = section.take::<String>("schedule")?;
+    let told = section.take::<String>("schedule");
+    let device = section.take::<String>("device").and_then(|told| {
+        let devices = &terms.installed.devices;
+        let found = devices.iter().position(|device| *device.id == *told.value);
+        if found.is_none() {
+            let there_is: Vec<&str> = devices.iter().map(|device| &*device.id).collect();
+            section.report.unknown(
+                told.spot,
+                &told.value,
+                format!("there is no device `{}`", told.value),
+                &there_is,
+            );
+        }
+        found.map(|device| DeviceId(device as u32))
+    });
+    let place = section.take::<String>("place").map(|told| told.value.into());
+    let told = told?;
     match Occasions::parse(&told.value, terms.zone) {
-        Ok(occasions) => Some(Condition::Schedule(occasions)),
+        Ok(occasions) => Some(Condition::Schedule(Box::new(occasions.at(device, place)))),
         Err(what) => {
             let cure = "write minute, hour, day, month, weekday: `\"0 9 1 * *\"` is nine o'clock on the first of each month";
             section.report.mistake(told.spot, what, cure);
             None
+        }
+    }
+}
+
+/// What stands beside a schedule and says nothing there.
+pub(super) fn idle(section: &mut Section<'_>) {
+    const IDLE: [(&str, &str); 6] = [
+        ("point", "leave it out; `device` or `place` says where the work is"),
+        ("points", "leave it out; `device` or `place` says where the work is"),
+        ("on_delay", "leave it out; an occasion is there at its time"),
+        ("off_delay", "leave it out; an occasion is gone when its ticket is resolved"),
+        ("settle", "leave it out; an occasion is gone when its ticket is resolved"),
+        ("reopen", "leave it out; each occasion has a ticket of its own"),
+    ];
+    for (key, cure) in IDLE {
+        if let Some(entry) = section.entry(key) {
+            section.report.mistake(entry.key_spot, format!("`{key}` means nothing to a schedule"), cure);
         }
     }
 }

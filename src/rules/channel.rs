@@ -103,7 +103,7 @@ impl Engine {
             let device = match self.watches[index as usize].subject {
                 Subject::Point(point) => self.site.point(point).device,
                 Subject::Device(device) => device,
-                Subject::Channel(_) | Subject::Rule => continue,
+                Subject::Channel(_) | Subject::Rule | Subject::Occasion(_) => continue,
             };
             let number = self.channels.of.get(device.0 as usize).copied().flatten();
             if let Some(channel) = number.and_then(|number| self.channels.all.get_mut(number as usize)) {

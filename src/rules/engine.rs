@@ -83,6 +83,8 @@ pub(super) enum Subject {
     Channel(u32),
     /// The rule as a whole.
     Rule,
+    /// One occasion of a schedule.
+    Occasion(Millis),
 }
 
 /// An episode as it is saved. Earlier versions saved the phase alone.
@@ -123,7 +125,7 @@ pub(super) struct Watch {
     /// It would have a ticket, were there no storm.
     pub(super) waiting: Option<Waiting>,
     /// The earliest entry of this watch in the timer queue.
-    armed: Option<Millis>,
+    pub(super) armed: Option<Millis>,
 }
 
 #[derive(Debug)]
@@ -135,7 +137,7 @@ pub struct Engine {
     /// By point: whether each reading is an occurrence.
     pub(super) momentary: Vec<bool>,
     by_device: Vec<Vec<u32>>,
-    by_ticket: HashMap<Arc<str>, u32>,
+    pub(super) by_ticket: HashMap<Arc<str>, u32>,
     timers: BinaryHeap<Reverse<(Millis, u32)>>,
     pub(super) synced: bool,
     number: u64,
@@ -148,7 +150,7 @@ pub struct Engine {
     pub(super) channels: Channels,
     pub(super) storm: Storm,
     /// What left the configuration, to be saved once.
-    left: Outcome,
+    pub(super) left: Outcome,
 }
 
 impl Engine {
@@ -176,10 +178,12 @@ impl Engine {
             plan,
         };
         engine.place_watches(now);
+        engine.place_occasions(&memory.tickets, now);
         engine.remember(memory, now);
         engine.take_up_maintenance(maintenance, last_trace, now);
         engine.take_up_channels();
         engine.take_up_storm(now);
+        engine.look_back(now, 0);
         for index in 0..engine.watches.len() as u32 {
             engine.arm(index);
         }
@@ -364,6 +368,12 @@ impl Engine {
         let momentary = self.momentary[reading.point.0 as usize];
         let seen = Seen { point: reading.point, at, value, quality: reading.quality, momentary };
         let verdict = watch.judge.as_mut().and_then(|judge| judge.see(&seen));
+        if let Some(judge) = watch.judge.as_mut().filter(|judge| judge.waits()) {
+            if judge.is_worth_saving() {
+                self.touched.insert(index);
+            }
+            return self.arm(index);
+        }
         self.hear(index, verdict, reading.quality, at);
     }
 
@@ -424,6 +434,7 @@ impl Engine {
     /// Lets happen what time alone has brought by `now`. `synced`: whether the clock can be believed;
     /// no deadline passes while it cannot.
     pub fn advance(&mut self, now: Millis, synced: bool) {
+        let believed = synced && !self.synced;
         if synced != self.synced {
             self.synced = synced;
             for index in 0..self.watches.len() as u32 {
@@ -443,6 +454,9 @@ impl Engine {
             }
         }
         self.end_maintenance(now);
+        if believed {
+            self.look_back(now, 0);
+        }
     }
 
     /// In a storm the order of all watches counts: what time alone brings comes before what is read.
@@ -573,11 +587,15 @@ impl Engine {
         }
         self.channels_go_on(now);
         self.storm_stepped(until, now);
+        self.look_back(now, now - until);
     }
 
     /// Before the end, and now and then: every clock that runs is saved as it stands.
     pub fn rest(&mut self) {
-        for (index, watch) in self.watches.iter().enumerate() {
+        for (index, watch) in self.watches.iter_mut().enumerate() {
+            if let Some(judge) = &mut watch.judge {
+                judge.rest();
+            }
             let runs = watch.case.as_ref().is_some_and(|case| case.ticket.state != State::Closed);
             let judged = watch.judge.as_ref().is_some_and(|judge| judge.save().is_some());
             if runs || judged || watch.phase.ends(Delays { on: 0, off: 0 }).is_some() {
@@ -596,12 +614,13 @@ impl Engine {
         &self.plan.rules[self.watches[index as usize].rule as usize]
     }
 
-    fn subject_id(&self, index: u32) -> Arc<str> {
+    pub(super) fn subject_id(&self, index: u32) -> Arc<str> {
         match self.watches[index as usize].subject {
             Subject::Point(point) => self.site.point(point).id.clone(),
             Subject::Device(device) => self.site.device(device).id.clone(),
             Subject::Channel(number) => self.channel_id(self.rule_of(index), number),
             Subject::Rule => self.rule_of(index).id.clone(),
+            Subject::Occasion(at) => crate::time::format(at).into(),
         }
     }
 
@@ -610,7 +629,8 @@ impl Engine {
         let watch = &self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let case = watch.case.as_ref().and_then(|case| case.due(rule, self.synced));
-        let judge = watch.judge.as_ref().and_then(|judge| judge.due());
+        let waits = watch.rest.is_some() && self.is_schedule(watch.rule);
+        let judge = watch.judge.as_ref().filter(|_| !waits).and_then(|judge| judge.due());
         let rest = watch.rest.map(|end| end.at(self.synced));
         let phase = watch.phase.ends(rule.delays());
         [watch.silence_ends(rule), judge, phase, case, rest].into_iter().flatten().min()
@@ -632,8 +652,16 @@ impl Engine {
             let delay = self.watches[index as usize].phase.ends(self.rule_of(index).delays());
             let judge = self.watches[index as usize].judge.as_mut().filter(|_| delay != Some(due));
             if let Some(judge) = judge.filter(|judge| judge.due() == Some(due)) {
-                if let Some(said) = judge.pass(due) {
-                    self.hear(index, said.verdict, said.quality, said.at);
+                let said = judge.pass(due);
+                let rule = self.watches[index as usize].rule;
+                match said {
+                    Some(said) if self.is_schedule(rule) => {
+                        self.touched.insert(index);
+                        let at = said.at.max(self.watches[index as usize].at);
+                        self.occasion(rule, said.at, at);
+                    }
+                    Some(said) => self.hear(index, said.verdict, said.quality, said.at),
+                    None => {}
                 }
                 continue;
             }
@@ -679,7 +707,7 @@ impl Engine {
         }
     }
 
-    fn opened(&mut self, index: u32, since: Millis, at: Millis) {
+    pub(super) fn opened(&mut self, index: u32, since: Millis, at: Millis) {
         let reopen = self.rule_of(index).reopen;
         let case = self.watches[index as usize].case.as_mut();
         let only_counts = case.filter(|case| case.takes_back(at, reopen)).map(|case| case.counts(at));
@@ -734,10 +762,12 @@ impl Engine {
             Subject::Point(point) => (Some(self.site.point(point).device), Some(self.site.point(point))),
             Subject::Device(device) => (Some(device), None),
             Subject::Channel(_) => (None, None),
-            Subject::Rule => (self.common_device(rule), None),
+            Subject::Rule | Subject::Occasion(_) => (self.common_device(rule), None),
         };
         let device = device.map(|device| self.site.device(device));
-        let place = device.map_or_else(|| "".into(), |device| device.place.clone());
+        let told =
+            if let Condition::Schedule(occasions) = &rule.condition { occasions.place.clone() } else { None };
+        let place = told.or_else(|| device.map(|device| device.place.clone())).unwrap_or_default();
         let value = watch.judge.as_ref().and_then(|judge| judge.value()).or_else(|| watch.value.clone());
         let wire = match watch.subject {
             Subject::Channel(number) => self.channel_id(rule, number),
@@ -788,8 +818,11 @@ impl Engine {
         channels.get(number as usize).map_or_else(|| "".into(), |(id, _)| id.clone())
     }
 
-    /// The one device that all points of a rule belong to.
+    /// The one device that a rule is about: that of all its points, or the one it names.
     fn common_device(&self, rule: &Rule) -> Option<DeviceId> {
+        if let Condition::Schedule(occasions) = &rule.condition {
+            return occasions.device;
+        }
         let Over::Together(points) = &rule.over else { return None };
         let mut devices = points.iter().map(|point| self.site.point(*point).device);
         let first = devices.next()?;
@@ -827,7 +860,7 @@ impl Plan {
 
 impl Watch {
     /// What a restart has to know of the episode; `None`: nothing.
-    fn kept(&self, now: Millis) -> Option<String> {
+    pub(super) fn kept(&self, now: Millis) -> Option<String> {
         let judge = self.judge.as_ref().and_then(|judge| judge.save());
         let at = judge.is_some().then_some(now);
         let value = self.value.clone().filter(|_| matches!(self.phase, Phase::Pending { .. }));
@@ -865,7 +898,7 @@ impl Watch {
     }
 }
 
-fn saved_ticket(case: &Case, subject: Arc<str>, now: Millis) -> SavedTicket {
+pub(super) fn saved_ticket(case: &Case, subject: Arc<str>, now: Millis) -> SavedTicket {
     let life = serde_json::to_string(&case.life.at_rest(now)).unwrap_or_default();
     SavedTicket { ticket: case.ticket.clone(), subject, life }
 }

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use super::condition::Verdict;
 use super::count::Count;
 use super::expression::Expressed;
+use super::occasions::Diary;
 use super::stuck::Stuck;
 use super::trend::Trend;
 use super::wear::Wear;
@@ -76,6 +77,20 @@ pub trait Judge: Debug + Send {
         false
     }
 
+    /// What it sees is judged when the instant is over: until then it says nothing, and nothing stands.
+    fn waits(&self) -> bool {
+        false
+    }
+
+    /// It is saved next as it now is, and nothing may come after it.
+    fn rest(&mut self) {}
+
+    /// For `schedule`: the occasions by `now` that nobody saw, oldest first. `jumped`: by how much a running clock was
+    /// stepped; `synced`: whether `now` can be believed.
+    fn missed(&mut self, _now: Millis, _jumped: Millis, _synced: bool) -> Vec<Millis> {
+        Vec::new()
+    }
+
     /// What the ticket shows where that is not the reading's value: hours that were run, openings that were counted.
     fn value(&self) -> Option<Value> {
         None
@@ -93,6 +108,7 @@ pub fn judge(rule: &Rule) -> Option<Box<dyn Judge>> {
         Condition::Forecast { limit, within } => Box::new(Trend::new(*limit, *within)),
         Condition::Runtime { equals, lasts } => Box::new(Wear::runtime(equals.clone(), *lasts)),
         Condition::Cycles { equals, count } => Box::new(Wear::cycles(equals.clone(), *count)),
+        Condition::Schedule(occasions) => Box::new(Diary::new(occasions)),
         _ => return None,
     })
 }

@@ -181,10 +181,16 @@ impl Engine {
             scope.has(&device.id, &device.place)
         };
         match (scope, watch.subject) {
+            // The work that is due is there already.
+            (_, Subject::Occasion(_)) => false,
             (Scope::Rule(name), _) => rule.id == *name,
             (_, Subject::Point(point)) => rests(self.site.point(point).device),
             (_, Subject::Device(device)) => rests(device),
             // What is said of several together says nothing while one of them rests.
+            (_, Subject::Rule) if let Condition::Schedule(occasions) = &rule.condition => {
+                occasions.device.is_some_and(rests)
+                    || occasions.place.as_ref().is_some_and(|place| scope.has("", place))
+            }
             (_, Subject::Rule) => match &rule.over {
                 Over::Together(points) => points.iter().any(|point| rests(self.site.point(*point).device)),
                 _ => false,
@@ -227,6 +233,9 @@ impl Engine {
         if let Condition::Silent(span) = self.plan.rules[watch.rule as usize].condition {
             heard = heard.filter(|_| at < watch.at + span);
             watch.at = at;
+        }
+        if let Condition::Schedule(_) = self.plan.rules[watch.rule as usize].condition {
+            watch.at = at; // what came up meanwhile is opened now
         }
         if let Some(case) = &mut watch.case {
             case.end_rest(at);

@@ -19,12 +19,13 @@ mod storm;
 mod stuck;
 mod title;
 mod trend;
+mod upkeep;
 mod wear;
 mod window;
 
 pub use desk::Change;
 pub use engine::{Engine, Memory, Outcome, Plan, SavedEpisode, SavedTicket};
-pub use expression::Expression;
+pub use expression::{Cure, Expression, Fault, Kind, Name};
 pub use occasions::Occasions;
 
 use std::sync::Arc;
@@ -121,7 +122,7 @@ pub enum Condition {
         equals: Option<Value>,
         count: u64,
     },
-    Schedule(Occasions),
+    Schedule(Box<Occasions>),
     /// No device of the wire is there.
     ChannelOffline,
     /// More new tickets a minute than that are held back and summed up in one.

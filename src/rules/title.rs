@@ -92,8 +92,12 @@ fn default(rule: &Rule, locale: Locale, facts: &Facts) -> String {
         (Condition::Cycles { .. }, false) => {
             format!("{place}: {what} has had {limit} cycles, maintenance is due")
         }
-        (Condition::Schedule(_), true) => format!("定期保养 {}", rule.id),
-        (Condition::Schedule(_), false) => format!("Periodic upkeep {}", rule.id),
+        (Condition::Schedule(_), true) => {
+            format!("{place}: 定期保养 {}", rule.id).trim_start_matches(": ").to_owned()
+        }
+        (Condition::Schedule(_), false) => {
+            format!("{place}: periodic upkeep {}", rule.id).trim_start_matches(": ").to_owned()
+        }
         (Condition::ChannelOffline, true) => format!("通信线路离线 {place}"),
         (Condition::ChannelOffline, false) => format!("Channel {place} is offline"),
         (Condition::Storm { .. }, true) => format!("告警风暴：{value} 个工单被暂缓"),
@@ -111,7 +115,7 @@ fn limit(condition: &Condition) -> String {
             format!("{by} / {}", span_text(*within))
         }
         Condition::Count { times, within, .. } => format!("{times} / {}", span_text(*within)),
-        Condition::When(expression) => expression.text.to_string(),
+        Condition::When(expression) => expression.text.split_whitespace().collect::<Vec<_>>().join(" "),
         Condition::Forecast { limit: Limit::Above(x) | Limit::Below(x), .. } => x.to_string(),
         Condition::Runtime { lasts, .. } => span_text(*lasts),
         Condition::Cycles { count, .. } => count.to_string(),
