@@ -7,6 +7,7 @@ mod events;
 mod history;
 mod profiles;
 mod read;
+mod replay;
 mod scan;
 mod status;
 mod table;
@@ -36,7 +37,7 @@ impl Cli {
     /// What is logged where the environment does not say: the demo speaks for itself.
     pub fn log_level(&self) -> LevelFilter {
         match self.command {
-            Command::Demo(_) | Command::Read(_) | Command::Scan(_) => LevelFilter::ERROR,
+            Command::Demo(_) | Command::Read(_) | Command::Scan(_) | Command::Replay(_) => LevelFilter::ERROR,
             _ => LevelFilter::INFO,
         }
     }
@@ -62,6 +63,8 @@ pub enum Command {
     Events(events::Events),
     /// What one point has said
     History(history::History),
+    /// Which tickets a rule would have raised, over the recorded history or a CSV
+    Replay(replay::Replay),
     /// The built-in device profiles, or one of them
     Profiles { name: Option<String> },
 }
@@ -115,6 +118,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tickets(tickets) => wait_for(tickets::tickets(&tickets)),
         Command::Events(events) => wait_for(events::events(&events)),
         Command::History(history) => wait_for(history::history(&history)),
+        Command::Replay(asked) => replay::replay(&asked),
         Command::Profiles { name } => profiles::profiles(name.as_deref()),
     };
     match done {

@@ -52,8 +52,7 @@ impl Table {
 
     /// For the terminal at hand.
     pub fn render(&self) -> String {
-        let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(PAGE);
-        self.render_for(columns, colours())
+        self.render_for(page(), colours())
     }
 
     fn render_for(&self, page: usize, colours: bool) -> String {
@@ -81,6 +80,13 @@ impl Table {
         }
         text
     }
+}
+
+/// Columns of the terminal at hand.
+pub fn page() -> usize {
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let seen = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    said.or_else(seen).filter(|columns| *columns > 0).unwrap_or(PAGE)
 }
 
 /// One word in colour, where there are colours.

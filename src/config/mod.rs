@@ -130,10 +130,7 @@ pub fn load_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, Mistakes>
     load_texts(sources, None)
 }
 
-fn load_texts(
-    sources: Vec<(PathBuf, String)>,
-    bench: Option<&mut Bench<'_>>,
-) -> Result<Loaded, Mistakes> {
+fn load_texts(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> Result<Loaded, Mistakes> {
     if sources.is_empty() {
         let cure = "begin with `[gateway]` and `id = \"cp-017\"`".into();
         let nothing = Mistake { path: PathBuf::new(), place: None, what: "no configuration".into(), cure };

@@ -132,10 +132,12 @@ impl Bench<'_> {
         }
         self.against = match self.other {
             None => None,
-            Some(Other::Written(..)) => last.and_then(|root| alone(root, report)).map(|table| one((None, table))),
-            Some(Other::Changed(_)) => base
-                .zip(last)
-                .and_then(|((owner, table), root)| Some(one((owner, &changed(table, root)?)))),
+            Some(Other::Written(..)) => {
+                last.and_then(|root| alone(root, report)).map(|table| one((None, table)))
+            }
+            Some(Other::Changed(_)) => {
+                base.zip(last).and_then(|((owner, table), root)| Some(one((owner, &changed(table, root)?))))
+            }
         };
     }
 }
