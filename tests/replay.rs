@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -109,6 +109,11 @@ impl House {
     }
 }
 
+/// One space between words, as few rely on more.
+fn squeezed(page: &str) -> String {
+    page.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
@@ -163,12 +168,45 @@ fn words_are_words_and_a_ticket_closes_when_its_time_has_been_well_read() {
 }
 
 #[test]
+fn what_happened_at_a_door_is_replayed_as_words_of_its_momentary_point() {
+    let door = r#"
+[[channel]]
+id = "broker"
+type = "mqtt"
+url = "mqtt://127.0.0.1:1883"
+[[device]]
+id = "b3-door"
+channel = "broker"
+topic = "zigbee2mqtt/b3-door"
+profile = "zigbee2mqtt-contact"
+[[door]]
+id = "b3-entrance"
+contact = "b3-door.door"
+[[rule]]
+id = "held"
+point = "b3-entrance.access"
+equals = "held"
+"#;
+    let csv = "2026-11-21T08:00:00Z,b3-entrance.access,opened\n2026-11-21T08:01:00Z,b3-entrance.access,held\n\
+               2026-11-21T08:02:00Z,b3-entrance.access,closed\n";
+    let said = House::with(door).changes("held", csv);
+    assert!(
+        said[0].starts_with(r#"{"at":"2026-11-21T08:01:00.000Z","change":"opened","rule":"held""#),
+        "{said:?}"
+    );
+    assert!(
+        said[1].starts_with(r#"{"at":"2026-11-21T08:02:00.000Z","change":"cleared","rule":"held""#),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn the_order_of_lines_of_one_instant_or_of_all_changes_nothing() {
     let house = House::new();
     let mut lines = Vec::new();
-    for second in 0..200 {
+    for second in 0..400 {
         for pump in ["pump-1", "pump-2"] {
-            let value = if second / 25 % 2 == 0 { 300 } else { 150 };
+            let value = if second / 40 % 2 == 0 { 300 } else { 150 };
             let at = time::format(1_795_248_000_000 + second * 1000);
             lines.push(format!("{at},{pump}.pressure,{value}"));
         }
@@ -328,12 +366,12 @@ fn two_thresholds_stand_side_by_side() {
         house.file("other.toml", "[[rule]]\nid = \"other\"\npoint = \"pump-1.pressure\"\nbelow = 170.0\n");
     let page = house.said(&["pressure-low", "--compare", other.to_str().unwrap(), "--csv", csv]);
     assert!(page.starts_with("pressure-low: below 200 beside below 170\n"), "{page}");
-    assert!(page.contains("tickets opened             1          1\n"), "{page}");
-    assert!(page.contains(" 200 ---") && page.contains(" 170 ..."), "{page}");
+    assert!(squeezed(&page).contains("tickets opened 1 1\n"), "{page}");
+    assert!(page.contains(" 200 #-----") && page.contains(".....#....."), "{page}");
     // The limits are the same, and what was asked for tells them apart.
     let page = house.said(&["pressure-low", "--compare", "on_delay=10m", "--csv", csv]);
     assert!(page.starts_with("pressure-low: as it is beside on_delay=10m\n"), "{page}");
-    assert!(page.contains("tickets opened             1         0\n"), "{page}");
+    assert!(squeezed(&page).contains("tickets opened 1 0\n"), "{page}");
 }
 
 #[test]
@@ -354,11 +392,12 @@ fn the_page_has_changes_a_plot_and_a_sum_and_fits_its_terminal() {
         assert_eq!(page.contains('⣀'), locale != "C", "{page}");
         if columns == "60" {
             for part in [
-                "2026-11-21 16:01:30  cleared   pump-1.pressure  180    1m 15s",
+                "11-21 16:01:30 cleared pump-1.pressure 180 1m 15s\n",
                 "pump-1.pressure (kPa)",
-                "open in all                3m 35s",
+                "open in all 3m 35s\n",
+                "tickets a device and month -\n",
             ] {
-                assert!(page.contains(part), "{part}\n{page}");
+                assert!(squeezed(&page).contains(part), "{part}\n{page}");
             }
             // The plot and the tables; the head is for people to wrap.
             assert!(page.lines().skip(3).all(|line| line.chars().count() <= 60), "{page}");
@@ -472,39 +511,34 @@ fn a_history_replayed_is_what_a_csv_of_it_would_be() {
 // ---------------------------------------------------------------------------------------------- a million
 
 #[test]
-fn a_million_lines_take_their_time_and_no_more_and_few_bytes_each() {
+fn a_million_lines_take_a_bounded_time_and_few_bytes_each() {
     let house = House::new();
     let mut csv = String::with_capacity(48 << 20);
     for n in 0..1_000_000_i64 {
-        let value = if n / 5000 % 10 == 9 { 150 } else { 300 + n % 17 };
+        let value = if n / 5000 % 10 == 5 { 150 } else { 300 + n % 17 };
         writeln!(csv, "{},pump-1.pressure,{value}", time::format(1_763_712_000_000 + n * 1000)).unwrap();
     }
     let csv = house.file("million.csv", &csv);
     let began = Instant::now();
-    let said = house.said(&["pressure-low", "--json", "--csv", csv.to_str().unwrap()]);
-    let took = began.elapsed();
-    assert_eq!(said.lines().count(), 40, "{said}");
-    // Without optimisation, on two shared cores.
-    assert!(took < Duration::from_secs(120), "{took:?}");
-    println!("a million lines in {took:?}, {} KiB at the most", peak(&house, &csv));
-}
-
-/// The memory of one run at its peak, as the kernel counts it.
-fn peak(house: &House, csv: &Path) -> u64 {
-    let mut child = house
-        .command(&["pressure-low", "--json", "--csv", csv.to_str().unwrap()])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = house.command(&["pressure-low", "--json", "--csv", csv.to_str().unwrap()]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut peak = 0;
+    // What it says is far less than a pipe holds.
     while child.try_wait().unwrap().is_none() {
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
-        peak = peak.max(kib.unwrap_or(0));
+        peak = peak.max(resident_most(child.id()).unwrap_or(0));
+        assert!(began.elapsed() < Duration::from_secs(300), "a debug build on shared cores takes far less");
         thread::sleep(Duration::from_millis(5));
     }
-    assert!(peak < 200 << 10, "{peak} KiB");
-    peak
+    let took = began.elapsed();
+    let said = text(&child.wait_with_output().unwrap().stdout);
+    assert_eq!(said.lines().count(), 40, "{said}");
+    assert!(peak < 160 << 10, "{peak} KiB");
+    println!("a million lines in {took:?}, {peak} KiB at the most");
+}
+
+/// KiB that a process had resident at the most, as the kernel counts them.
+fn resident_most(id: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }

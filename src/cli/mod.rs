@@ -1,4 +1,4 @@
-//! The commands. `run`, `check` and `demo` work on this machine; the others ask a running daemon through its API.
+//! The commands. `run`, `check`, `demo` and `replay` work on this machine; the others ask a running daemon through its API.
 
 mod check;
 mod client;

@@ -96,7 +96,7 @@ fn as_toml(change: &str) -> String {
         _ => (LIMIT, change.trim()),
     };
     let line = format!("{key} = {value}");
-    if DeTable::parse(&line).is_ok() { line } else { format!("{key} = {:?}", value) }
+    if DeTable::parse(&line).is_ok() { line } else { format!("{key} = {value:?}") }
 }
 
 // ---------------------------------------------------------------------------------------------- bench

@@ -22,6 +22,10 @@ const PLOTS_MAX: usize = 3;
 const WIDTH_MAX: usize = 240;
 /// A steady value is written once a minute: a shorter silence looks the same.
 const SILENCE_SEEN: Millis = 120_000;
+/// A longer time has the year with each change.
+const YEAR_TOLD: Millis = 300 * 86_400_000;
+/// Less says nothing of a month.
+const DAY: Millis = 86_400_000;
 const MONTH: f64 = 30.4375 * 86_400_000.0;
 
 /// Which replay the page is about.
@@ -84,7 +88,8 @@ pub(super) fn page(about: &About<'_>, mut seen: Seen) -> anyhow::Result<String> 
     let still: Vec<usize> = seen.tallies.iter_mut().map(|tally| tally.close(&axis, axis.to)).collect();
     let labels = labels(about);
     let mut text = head(about, &seen, &labels, &zone);
-    text += &changes(&seen.tallies, &labels, &zone);
+    let when = if axis.to - axis.from < YEAR_TOLD { "%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    text += &changes(&seen.tallies, &labels, &|at| written(&zone, at, when));
     text += &plots(about, &seen, &labels, &zone);
     text += &sum(about, &seen, &labels, &still);
     for note in about.notes {
@@ -139,7 +144,7 @@ fn words(limit: &Json) -> String {
 
 // ---------------------------------------------------------------------------------------------- changes
 
-fn changes(tallies: &[Tally], labels: &[String], zone: &TimeZone) -> String {
+fn changes(tallies: &[Tally], labels: &[String], when: &dyn Fn(Millis) -> String) -> String {
     let mut rows: Vec<_> = tallies
         .iter()
         .zip(labels)
@@ -158,7 +163,7 @@ fn changes(tallies: &[Tally], labels: &[String], zone: &TimeZone) -> String {
     for (told, lasted, label) in &rows {
         let on = told.point.as_ref().or(told.device.as_ref());
         let mut cells = vec![
-            local(zone, told.at).into(),
+            when(told.at).into(),
             told.change.into(),
             on.map_or("-", |on| &**on).into(),
             told.value.as_ref().map_or_else(|| "-".to_owned(), plain).into(),
@@ -303,14 +308,14 @@ fn sum(about: &About<'_>, seen: &Seen, labels: &[String], still: &[usize]) -> St
     table.render() + "\n"
 }
 
-/// What one ticket is, by device and month.
+/// What one ticket is, by device and month; `None`: the time is too short to say.
 fn rate(about: &About<'_>, axis: &Axis) -> Option<f64> {
     let site = &about.run.gateway.site;
     let mut devices: Vec<_> = about.run.points.iter().map(|point| site.point(*point).device).collect();
     devices.sort_unstable();
     devices.dedup();
-    let span = (axis.to - axis.from) as f64;
-    (span > 0.0).then(|| MONTH / span / devices.len().max(1) as f64)
+    let span = axis.to - axis.from;
+    (span >= DAY).then(|| MONTH / span as f64 / devices.len().max(1) as f64)
 }
 
 // ---------------------------------------------------------------------------------------------- words

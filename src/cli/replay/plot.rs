@@ -259,7 +259,7 @@ const BRAILLE: [[u32; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x8
 pub fn short(value: f64) -> String {
     let rounded = (value * 1000.0).round() / 1000.0;
     let text = format!("{rounded}");
-    if text.len() <= MARGIN - 1 { text } else { format!("{value:.3e}") }
+    if text.len() < MARGIN { text } else { format!("{value:.3e}") }
 }
 
 /// Ten columns wide, cut or filled.
