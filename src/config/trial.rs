@@ -91,8 +91,9 @@ const LIMITS: [&str; 6] = ["by", "above", "below", "times", "hours", "count"];
 /// `220`, `below=220`, `on_delay=30s` as one line of TOML; quotes are put where they are needed.
 fn as_toml(change: &str) -> String {
     let named = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    // `x == 3` is an expression.
     let (key, value) = match change.split_once('=') {
-        Some((key, value)) if named(key.trim()) => (key.trim(), value.trim()),
+        Some((key, value)) if named(key.trim()) && !value.starts_with('=') => (key.trim(), value.trim()),
         _ => (LIMIT, change.trim()),
     };
     let line = format!("{key} = {value}");

@@ -55,7 +55,7 @@ const LINE_MAX: u64 = 4096;
 const WRONG_MAX: usize = 10;
 /// Names of unknown points that are kept.
 const UNKNOWN_MAX: usize = 100;
-/// Whole numbers up to here are told apart by a float.
+/// Whole numbers below this are told apart by a float.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 const COLUMNS: [&str; 3] = ["time", "point", "value"];
@@ -215,7 +215,7 @@ fn read_value(text: &str) -> Result<Option<Value>, Complaint> {
             Ok(number) if !number.is_finite() => {
                 return Err((format!("`{text}` is no number"), "leave the value empty for a bad reading"));
             }
-            Ok(number) if number.abs() > WHOLE_MAX => {
+            Ok(number) if number.abs() >= WHOLE_MAX => {
                 let signed = text.parse().map(Value::Signed);
                 signed.or_else(|_| text.parse().map(Value::Unsigned)).unwrap_or(Value::Number(number))
             }
