@@ -3,7 +3,7 @@
 
 mod web_house;
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Output, Stdio};
 
@@ -172,6 +172,26 @@ fn wrong_usage_ends_with_2_and_no_daemon_with_1() {
     assert_eq!(alone.status.code(), Some(1));
     assert!(text(&alone.stderr).contains("is the daemon running"), "{}", text(&alone.stderr));
     assert!(gatehouse(&["--help"]).output().unwrap().status.success());
+}
+
+#[test]
+fn a_demo_takes_the_order_of_the_readme_and_when_terminated_tells_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = gatehouse(&["demo", "--listen", "127.0.0.1:0"]);
+    let mut demo = demo.env("TMPDIR", dir.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let page =
+        lines.find_map(|line| Some(line.split_once("page: ")?.1.split_once(' ')?.0.to_owned())).unwrap();
+
+    let order = r#"{"action":"open","target":"cell-3","by":"li","key":"order-4711"}"#;
+    let commands = format!("{page}api/v1/devices/bank-1/commands");
+    let answer = Command::new("curl").args(["-s", "-d", order, &commands]).output().unwrap();
+    let killed = Command::new("kill").arg(demo.id().to_string()).status().unwrap();
+    let rest: Vec<String> = lines.collect();
+    assert!(text(&answer.stdout).contains("\"outcome\":\"executed\""), "{}", text(&answer.stdout));
+    assert!(killed.success() && demo.wait().unwrap().success());
+    assert!(rest.iter().any(|line| line.starts_with('✓')), "{rest:?}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]

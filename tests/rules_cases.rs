@@ -2,16 +2,21 @@
 //!
 //! ```text
 //! # The sentence that the case shows.
-//! [[rule]]                        the configuration, behind a site of two pumps and a tank (`SITE`); its own `[gateway]`,
+//! [[rule]]                        the configuration, behind a site of two pumps, a tank and a door; its own `[gateway]`,
 //! id = "low"                      `[builtin]` or `[[device]]` take the place of the site's
 //! …
 //! --- cooler                      another configuration by that name, for `restart … with=cooler`
 //! ---                             the story
-//! 0s    pump-1.pressure 180       a reading; ?180 uncertain; bad; words, true, false; several of one device with commas
+//! 0s    pump-1.pressure 180       a reading; ?180 uncertain; bad; words, true, false; several of one device with commas;
+//! 5s    entrance.access forced    of a momentary point: what has happened
+//! 5s    offline pump-1             it does not answer any more; online
+//! 5s    wire plant down            the wire itself; up
 //! 10s   -> opened low value=180   what is told, at its own time; what stands nowhere must not be told
 //! 30s   say resolve by=li         acknowledge start resolve close tell; note= id= revision= of=rule@point refused=word
 //! 40s   restart off=60s           saved, off for a minute, up again; `kill`: without a word
 //! 2h    unsynced                  the clock cannot be believed; synced
+//! 3h    maintain place=3号楼 until=4h   device= or rule= as well; until=0s ends it; refused=word
+//! 5h    step by=1h                the clock is set forward: the next line is at 6h or later
 //! 1d    wait                      nothing until then
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -23,7 +28,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gatehouse::config::{self, Gateway};
-use gatehouse::reading::{Batch, Millis, Reading, Reason, Value};
+use gatehouse::maintenance::{self, Maintenance, Refused, Scope, Step};
+use gatehouse::reading::{Batch, DeviceId, Life, Millis, Reading, Reason, Value};
 use gatehouse::refine::refine;
 use gatehouse::rules::{Change, Engine, Memory, Outcome, Plan, SavedEpisode, SavedTicket};
 use gatehouse::ticket::{Action, EVIDENCE_MAX, Refusal, State, Ticket, Verb};
@@ -65,6 +71,16 @@ id = "tank"
 channel = "plant"
 unit = 3
 point = [{ id = "level", table = "holding", register = 0, type = "u16", scale = 0.01, unit = "m" }]
+[[device]]
+id = "door"
+channel = "plant"
+unit = 4
+place = "3号楼/入口"
+builtin = { device-silent = false }
+point = [{ id = "contact", table = "coil", register = 0, type = "bool", map = { true = "closed", false = "open" } }]
+[[door]]
+id = "entrance"
+contact = "door.contact"
 "#;
 
 // ---------------------------------------------------------------------------------------------- a case
@@ -271,6 +287,7 @@ struct Bench<'a> {
     told: VecDeque<Change>,
     tickets: HashMap<Arc<str>, SavedTicket>,
     episodes: HashMap<(Arc<str>, Arc<str>), SavedEpisode>,
+    maintenance: HashMap<Scope, Maintenance>,
     number: u64,
 }
 
@@ -287,6 +304,7 @@ impl<'a> Bench<'a> {
             told: VecDeque::new(),
             tickets: HashMap::new(),
             episodes: HashMap::new(),
+            maintenance: HashMap::new(),
             number: 0,
         };
         bench.pass(BEGIN)?;
@@ -353,6 +371,10 @@ impl<'a> Bench<'a> {
             "synced" | "unsynced" => self.synced = first == "synced",
             "restart" | "kill" => self.restart(first == "restart", rest)?,
             "say" => self.say(rest)?,
+            "maintain" => self.maintain(rest)?,
+            "step" => self.step(rest)?,
+            "online" | "offline" => self.life(first == "online", rest)?,
+            "wire" => self.wire(rest)?,
             point if point.contains('.') => self.read(&line.text)?,
             other => return Err(format!("`{other}` is nothing that can happen")),
         }
@@ -370,8 +392,14 @@ impl<'a> Bench<'a> {
     }
 
     fn take(&mut self) -> Result<(), String> {
-        let Outcome { told, tickets, episodes, number } = self.engine.take(self.now);
+        let Outcome { told, tickets, episodes, maintenance, number } = self.engine.take(self.now);
         self.number = number;
+        for maintenance::Change { step, maintenance, .. } in maintenance {
+            match step {
+                Step::Ended => self.maintenance.remove(&maintenance.scope),
+                _ => self.maintenance.insert(maintenance.scope.clone(), maintenance),
+            };
+        }
         for saved in tickets {
             self.tickets.insert(saved.ticket.id.clone(), saved);
         }
@@ -418,7 +446,49 @@ impl<'a> Bench<'a> {
             }
             batch.readings.push(reading);
         }
-        self.engine.batch(&batch.ok_or("no reading")?);
+        let batch = batch.ok_or("no reading")?;
+        match batch.readings.as_slice() {
+            [word] if self.is_momentary(word) => self.engine.word(word),
+            _ => self.engine.batch(&batch),
+        }
+        Ok(())
+    }
+
+    fn is_momentary(&self, reading: &Reading) -> bool {
+        let site = &self.config.site;
+        let mut words =
+            site.doors.iter().map(|door| door.words).chain(site.devices.iter().filter_map(|d| d.words));
+        words.any(|point| point == reading.point)
+    }
+
+    /// A device is there, or it does not answer any more.
+    fn life(&mut self, online: bool, words: &[String]) -> Result<(), String> {
+        for id in words {
+            let site = &self.config.site;
+            let device = site.device_named(id).ok_or_else(|| format!("there is no device `{id}`"))?;
+            let why = "no answer".to_owned();
+            let life = if online { Life::Online } else { Life::Offline { why } };
+            let bad = |point| Reading::bad(point, self.now, Reason::NoAnswer);
+            let readings = site.points_of(device).filter(|_| !online).map(bad).collect();
+            self.engine.batch(&Batch::new(device, self.now, readings, Some(life)));
+        }
+        Ok(())
+    }
+
+    /// As the wires say it: down of each device, up of one.
+    fn wire(&mut self, words: &[String]) -> Result<(), String> {
+        let [channel, state] = words else { return Err("write `wire plant down`".into()) };
+        let site = &self.config.site;
+        let devices =
+            (0..).map(DeviceId).zip(&site.devices).filter(|(_, device)| *device.channel == **channel);
+        let up = state == "up";
+        let life = (!up).then(|| Life::Offline { why: "cannot be opened".into() });
+        for (device, _) in devices.take(if up { 1 } else { usize::MAX }) {
+            let bad = |point| Reading::bad(point, self.now, Reason::WireDown);
+            let readings = site.points_of(device).filter(|_| !up).map(bad).collect();
+            let batch = Batch::new(device, self.now, readings, life.clone());
+            self.engine.batch(&Batch { wire: Some(up), ..batch });
+        }
         Ok(())
     }
 
@@ -466,6 +536,40 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
+    fn maintain(&mut self, words: &[String]) -> Result<(), String> {
+        let (mut scope, mut until, mut refused) = (None, None, "");
+        for (key, value) in pairs(words)? {
+            match key {
+                "until" => until = span(value),
+                "refused" => refused = value,
+                key => scope = Scope::of(key, value.into()),
+            }
+        }
+        let asked = Maintenance {
+            scope: scope.ok_or("device=, place= or rule=")?,
+            since: self.now,
+            until: BEGIN + until.ok_or("until=1h")?,
+            by: "li".into(),
+            note: None,
+        };
+        let answer = match self.engine.maintain(asked) {
+            Ok(_) => "",
+            Err(Refused::Unknown { .. }) => "unknown",
+            Err(Refused::TooLong { .. }) => "long",
+            Err(Refused::TooMany) => "many",
+        };
+        if answer == refused {
+            return Ok(());
+        }
+        Err(format!("expected refused=`{refused}`\n         answered refused=`{answer}`"))
+    }
+
+    fn step(&mut self, words: &[String]) -> Result<(), String> {
+        let by = pairs(words)?.first().and_then(|(_, by)| span(by)).ok_or("step by=1h")?;
+        self.engine.lost_time(self.now, self.now + by);
+        self.pass(self.now + by)
+    }
+
     /// Comes up again from what was saved, through JSON as in the journal.
     fn restart(&mut self, orderly: bool, words: &[String]) -> Result<(), String> {
         if orderly {
@@ -487,6 +591,7 @@ impl<'a> Bench<'a> {
         let memory = Memory {
             tickets: self.tickets.values().map(through_json).collect(),
             episodes: self.episodes.values().filter(|e| e.state.is_some()).cloned().collect(),
+            maintenance: self.maintenance.values().cloned().collect(),
             number: self.number,
             last_trace: trace,
         };

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,7 @@ struct Seen {
 }
 
 pub async fn demo(time: Option<Duration>, listen: SocketAddr) -> anyhow::Result<ExitCode> {
+    let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let dir = Scratch::new()?;
     let compound = Compound::start(&dir.0).await.context("starting the simulated compound")?;
     let house = open(&compound, listen, &dir).await?;
@@ -84,6 +86,7 @@ pub async fn demo(time: Option<Duration>, listen: SocketAddr) -> anyhow::Result<
             Some((event, at)) = pulled.recv() => seen.take(begun, event, at)?,
             () = sleep_until(end.unwrap_or(begun)), if end.is_some() => break,
             _ = tokio::signal::ctrl_c() => break,
+            _ = terminated.recv() => break,
         }
     }
     // What is under way may arrive: everything opened is to be with the CRM.

@@ -139,7 +139,7 @@ fn line(event: &str, json: bool) -> anyhow::Result<String> {
         format!("{subject}{cell}  {}", said.join(", "))
     });
     let (time, says) = (local(&event.time), harmless(says.trim_end()));
-    Ok(format!("{sequence:>6}  {time}  {kind:<20}  {says}\n"))
+    Ok(format!("{sequence:>6}  {time}  {kind:<23}  {says}\n"))
 }
 
 #[cfg(test)]

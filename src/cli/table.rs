@@ -1,11 +1,11 @@
-//! Tables for people: aligned, also with Chinese characters, no wider than the page, coloured on a terminal only.
+//! Tables for people: aligned, also with Chinese characters; on a terminal no wider than it, and coloured.
 
 use std::io::{self, IsTerminal};
 
 use unicode_width::UnicodeWidthChar;
 
 /// Columns of a terminal that does not say.
-const PAGE: usize = 80;
+const PAGE: u16 = 80;
 const GAP: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,16 +82,23 @@ impl Table {
     }
 }
 
-/// Columns of the terminal at hand.
-pub fn page() -> usize {
-    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let seen = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
-    said.or_else(seen).filter(|columns| *columns > 0).unwrap_or(PAGE)
-}
-
 /// One word in colour, where there are colours.
 pub fn paint(text: &str, paint: Option<Paint>) -> String {
     dyed(&harmless(text), paint.filter(|_| colours()))
+}
+
+/// Columns there are: as `COLUMNS` says, else as wide as the terminal is; a file or pipe has no edge.
+pub fn page() -> usize {
+    if let Some(columns) = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()) {
+        return columns;
+    }
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return usize::MAX;
+    }
+    // A serial console says 0.
+    let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
+    usize::from(if columns == 0 { PAGE } else { columns })
 }
 
 fn colours() -> bool {
@@ -175,6 +182,7 @@ mod tests {
             }
         }
         assert!(sample().render_for(30, false).contains("水压低…"));
+        assert!(sample().render_for(usize::MAX, false).contains("请尽快处理"), "a pipe has no edge");
     }
 
     #[test]

@@ -9,7 +9,9 @@
 //! mistake is enough to refuse the whole. No serde here: it stops at the first mistake and loses the spots.
 
 mod broker;
+mod builtin;
 mod channels;
+mod chatter;
 mod commands;
 mod conditions;
 mod describe;
@@ -175,7 +177,7 @@ fn gateway(own: usize, bench: Option<&mut Bench<'_>>, report: &Report<'_>) -> Ga
     let commands = doors::allowed(permits, &installed, &doors, &watched, report);
     let written = section.tables("rule");
     let mut rules = rules::rules(&written, &installed, &about.timezone, report);
-    rules.extend(rules::built_in(section.table("builtin"), &installed, report));
+    rules.extend(builtin::built_in(section.table("builtin"), &installed, report));
     if let Some(bench) = bench {
         bench.read(&written, &installed, &about.timezone, report);
     }

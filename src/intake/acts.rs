@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Corridor;
-use crate::ticket::{Action, Ask, Refusal, State, Ticket};
+use crate::rules::SavedTicket;
+use crate::ticket::{Action, Ask, Refusal, Ticket};
 use crate::time;
 
 impl Corridor {
@@ -16,9 +17,11 @@ impl Corridor {
     }
 
     /// A ticket that has left the desk is closed for good: whatever is asked, it is already further.
-    fn act_on_filed(&self, action: &Action, id: Arc<str>) -> Result<Ticket, Refusal> {
-        let filed = self.intake.view.ticket(&action.ticket).ok().flatten();
-        let ticket: Option<Ticket> = filed.and_then(|json| serde_json::from_str(&json).ok());
-        ticket.filter(|ticket| ticket.state == State::Closed).ok_or(Refusal::Unknown(id))
+    fn act_on_filed(&mut self, action: &Action, id: Arc<str>) -> Result<Ticket, Refusal> {
+        let Ok(Some(row)) = self.intake.view.filed(&action.ticket) else {
+            return Err(Refusal::Unknown(id));
+        };
+        let filed = SavedTicket { ticket: row.ticket, subject: row.subject, life: row.life };
+        self.intake.engine.act_on_filed(filed, action, time::now())
     }
 }

@@ -12,12 +12,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::channel::Channels;
 use super::condition::Verdict;
 use super::desk::{Case, Change, Life, deadlines};
 use super::episode::{Delays, Edge, Phase};
 use super::judge::{Judge, Seen, judge};
+use super::maintenance::{End, Shelved};
+use super::storm::{Storm, Waiting};
 use super::title::{Facts, title};
 use super::{Condition, Locale, Over, Rule};
+use crate::maintenance::{self, Maintenance};
 use crate::reading::{Batch, DeviceId, Millis, PointId, Quality, Reading, Site, Value};
 use crate::ticket::{Action, EVIDENCE_MAX, Evidence, Refusal, Standard, State, Ticket, Verb};
 
@@ -37,6 +41,7 @@ pub struct Plan {
 pub struct Memory {
     pub tickets: Vec<SavedTicket>,
     pub episodes: Vec<SavedEpisode>,
+    pub maintenance: Vec<Maintenance>,
     /// The last ticket number given.
     pub number: u64,
     /// The last instant at which the daemon is known to have run; delays ran until then.
@@ -65,14 +70,17 @@ pub struct Outcome {
     pub told: Vec<Change>,
     pub tickets: Vec<SavedTicket>,
     pub episodes: Vec<SavedEpisode>,
+    pub maintenance: Vec<maintenance::Change>,
     /// The last ticket number given.
     pub number: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Subject {
+pub(super) enum Subject {
     Point(PointId),
     Device(DeviceId),
+    /// Of those that the rule names.
+    Channel(u32),
     /// The rule as a whole.
     Rule,
 }
@@ -83,48 +91,71 @@ struct Kept {
     phase: Phase,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     judge: Option<Json>,
+    /// Until when the judge knows; what came between this and a kill, nobody saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<Millis>,
+    /// Of a delay that runs: the value it would open with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    waiting: Option<Waiting>,
 }
 
 #[derive(Debug)]
-struct Watch {
-    rule: u32,
-    subject: Subject,
-    phase: Phase,
+pub(super) struct Watch {
+    pub(super) rule: u32,
+    pub(super) subject: Subject,
+    pub(super) phase: Phase,
     /// `None`: the value of the moment says it all.
-    judge: Option<Box<dyn Judge>>,
+    pub(super) judge: Option<Box<dyn Judge>>,
     /// Of the latest reading; for `silent` of the latest good one.
-    at: Millis,
+    pub(super) at: Millis,
     /// The latest value that could be used.
-    value: Option<Value>,
+    pub(super) value: Option<Value>,
     evidence: VecDeque<(Millis, Option<Value>)>,
-    case: Option<Box<Case>>,
+    pub(super) case: Option<Box<Case>>,
+    /// Maintenance: nothing reaches the phase until then.
+    pub(super) rest: Option<End>,
+    /// In maintenance: what the condition said last.
+    pub(super) heard: Option<(Verdict, Quality)>,
+    /// For `silent`: the wire is down, and nobody's silence counts.
+    pub(super) asleep: bool,
+    /// It would have a ticket, were there no storm.
+    pub(super) waiting: Option<Waiting>,
     /// The earliest entry of this watch in the timer queue.
     armed: Option<Millis>,
 }
 
 #[derive(Debug)]
 pub struct Engine {
-    site: Arc<Site>,
-    plan: Plan,
-    watches: Vec<Watch>,
+    pub(super) site: Arc<Site>,
+    pub(super) plan: Plan,
+    pub(super) watches: Vec<Watch>,
     by_point: Vec<Vec<u32>>,
     /// By point: whether each reading is an occurrence.
-    momentary: Vec<bool>,
+    pub(super) momentary: Vec<bool>,
     by_device: Vec<Vec<u32>>,
     by_ticket: HashMap<Arc<str>, u32>,
     timers: BinaryHeap<Reverse<(Millis, u32)>>,
-    synced: bool,
+    pub(super) synced: bool,
     number: u64,
     told: Vec<Change>,
     /// Watches whose saved state is out of date.
-    touched: BTreeSet<u32>,
+    pub(super) touched: BTreeSet<u32>,
+    pub(super) shelf: Vec<Shelved>,
+    /// What became of maintenance, to be told and saved.
+    pub(super) maintained: Vec<maintenance::Change>,
+    pub(super) channels: Channels,
+    pub(super) storm: Storm,
     /// What left the configuration, to be saved once.
     left: Outcome,
 }
 
 impl Engine {
     /// Takes up where `memory` ends. Tickets whose rule, point or device is no longer there are closed at `now`.
-    pub fn new(plan: Plan, site: Arc<Site>, memory: Memory, now: Millis) -> Self {
+    pub fn new(plan: Plan, site: Arc<Site>, mut memory: Memory, now: Millis) -> Self {
+        let maintenance = std::mem::take(&mut memory.maintenance);
+        let last_trace = memory.last_trace;
         let mut engine = Self {
             watches: Vec::new(),
             by_point: vec![Vec::new(); site.points.len()],
@@ -136,12 +167,19 @@ impl Engine {
             number: memory.number,
             told: Vec::new(),
             touched: BTreeSet::new(),
+            shelf: Vec::new(),
+            maintained: Vec::new(),
+            channels: Channels::default(),
+            storm: Storm::default(),
             left: Outcome::default(),
             site,
             plan,
         };
         engine.place_watches(now);
         engine.remember(memory, now);
+        engine.take_up_maintenance(maintenance, last_trace, now);
+        engine.take_up_channels();
+        engine.take_up_storm(now);
         for index in 0..engine.watches.len() as u32 {
             engine.arm(index);
         }
@@ -172,12 +210,15 @@ impl Engine {
                         }
                     }
                 }
-                Over::Channels(_) | Over::Nothing => {}
+                Over::Channels(channels) => self.place_channels(rule, &channels, now),
+                Over::Nothing => {
+                    self.place(rule, Subject::Rule, now);
+                }
             }
         }
     }
 
-    fn place(&mut self, rule: u32, subject: Subject, now: Millis) -> u32 {
+    pub(super) fn place(&mut self, rule: u32, subject: Subject, now: Millis) -> u32 {
         self.watches.push(Watch {
             rule,
             subject,
@@ -187,6 +228,10 @@ impl Engine {
             value: None,
             evidence: VecDeque::new(),
             case: None,
+            rest: None,
+            heard: None,
+            asleep: false,
+            waiting: None,
             armed: None,
         });
         self.watches.len() as u32 - 1
@@ -200,12 +245,15 @@ impl Engine {
             let kept = saved.state.as_deref().and_then(Kept::read);
             match (keys.get(&(saved.rule.clone(), saved.subject.clone())), kept) {
                 (Some(&index), Some(mut kept)) => {
-                    kept.phase.pause(memory.last_trace);
+                    if memory.last_trace != now {
+                        kept.phase.pause(memory.last_trace);
+                    }
                     let watch = &mut self.watches[index as usize];
-                    watch.phase = kept.phase;
+                    (watch.phase, watch.value) = (kept.phase, kept.value);
+                    watch.waiting = kept.waiting;
                     if let (Some(judge), Some(saved)) = (&mut watch.judge, &kept.judge) {
                         judge.take_up(saved);
-                        judge.lost(memory.last_trace, now);
+                        judge.lost(kept.at.unwrap_or(memory.last_trace), now);
                     }
                     // Saved as it now stands, or the next start would count the time that was switched off.
                     self.touched.insert(index);
@@ -216,7 +264,8 @@ impl Engine {
         // Ids are in order of time: of several tickets of one subject the last one stays on the desk.
         memory.tickets.sort_by(|a, b| a.ticket.id.cmp(&b.ticket.id));
         for SavedTicket { ticket, subject, life } in memory.tickets {
-            let life: Life = serde_json::from_str(&life).unwrap_or_default();
+            let mut life: Life = serde_json::from_str(&life).unwrap_or_default();
+            life.wake(now);
             let mut case = Case { ticket, life };
             match keys.get(&(case.ticket.rule.clone(), subject.clone())) {
                 Some(&index) => {
@@ -239,6 +288,8 @@ impl Engine {
 
     /// Takes in what one answer of a device amounts to.
     pub fn batch(&mut self, batch: &Batch) {
+        self.keep_time(batch.at);
+        self.wire(batch);
         let mut good = None;
         for reading in &batch.readings {
             if reading.quality == Quality::Good {
@@ -260,6 +311,7 @@ impl Engine {
 
     /// An occurrence at a momentary point. It is told of the device, not by it, and so no sign of its life.
     pub fn word(&mut self, reading: &Reading) {
+        self.keep_time(reading.at);
         for i in 0..self.by_point[reading.point.0 as usize].len() {
             let index = self.by_point[reading.point.0 as usize][i];
             self.reading(index, reading);
@@ -281,7 +333,8 @@ impl Engine {
         let value = reading.value.as_ref().filter(|_| reading.quality != Quality::Bad);
         let verdict = value.and_then(|v| rule.condition.judge(v, rule.deadband));
         watch.witness(at, value);
-        if watch.case.is_none() && watch.phase == Phase::Idle && verdict != Some(Verdict::Holds) {
+        let quiet = watch.case.is_none() && watch.phase == Phase::Idle && watch.rest.is_none();
+        if quiet && verdict != Some(Verdict::Holds) {
             watch.value = value.cloned().or(watch.value.take());
             return;
         }
@@ -309,8 +362,11 @@ impl Engine {
     }
 
     /// What the condition says from `at` on; `None`: nothing, delays stand.
-    fn hear(&mut self, index: u32, verdict: Option<Verdict>, quality: Quality, at: Millis) {
+    pub(super) fn hear(&mut self, index: u32, verdict: Option<Verdict>, quality: Quality, at: Millis) {
         let watch = &mut self.watches[index as usize];
+        if watch.rest.is_some() {
+            return self.hear_at_rest(index, verdict, quality, at);
+        }
         let rule = &self.plan.rules[watch.rule as usize];
         let before = watch.phase;
         let edge = match verdict {
@@ -333,7 +389,9 @@ impl Engine {
         let watch = &mut self.watches[index as usize];
         let Some(good) = good else {
             self.bring_forward(index, at);
-            return self.well(index, false, at);
+            // Heard in this very instant, it is not silent, in whichever order its readings come.
+            let heard = self.watches[index as usize].at >= at;
+            return self.well(index, heard, at);
         };
         if watch.case.is_none() && watch.phase == Phase::Idle && self.armed_after(index, good) {
             self.watches[index as usize].at = good;
@@ -342,14 +400,7 @@ impl Engine {
         self.bring_forward(index, good);
         let watch = &mut self.watches[index as usize];
         watch.at = good.max(watch.at);
-        let rule = &self.plan.rules[watch.rule as usize];
-        let before = watch.phase;
-        let edge = watch.phase.judge(Verdict::Gone, Quality::Good, good, rule.delays());
-        if watch.phase != before {
-            self.touched.insert(index);
-        }
-        self.edge(index, edge);
-        self.well(index, true, good);
+        self.hear(index, Some(Verdict::Gone), Quality::Good, good);
     }
 
     /// Whether nothing of this watch is due before `at`.
@@ -357,7 +408,7 @@ impl Engine {
         self.due(index).is_none_or(|due| due > at)
     }
 
-    fn well(&mut self, index: u32, good: bool, at: Millis) {
+    pub(super) fn well(&mut self, index: u32, good: bool, at: Millis) {
         if let Some(case) = &mut self.watches[index as usize].case {
             case.read(good, at);
         }
@@ -373,21 +424,32 @@ impl Engine {
                 self.arm(index);
             }
         }
-        while let Some(&Reverse((at, index))) = self.timers.peek()
-            && at <= now
-        {
-            self.timers.pop();
+        while let Some(due) = self.next_due().filter(|due| *due <= now) {
+            if self.timers.peek().is_none_or(|Reverse((at, _))| *at > due) {
+                self.let_in(due);
+                continue;
+            }
+            let Some(Reverse((at, index))) = self.timers.pop() else { break };
             if self.watches[index as usize].armed == Some(at) {
                 self.watches[index as usize].armed = None;
-                self.bring_forward(index, now);
+                self.bring_forward(index, if self.storm.is_on() { at } else { now });
                 self.arm(index);
             }
+        }
+        self.end_maintenance(now);
+    }
+
+    /// In a storm the order of all watches counts: what time alone brings comes before what is read.
+    fn keep_time(&mut self, at: Millis) {
+        if self.storm.is_on() {
+            self.advance(at, self.synced);
         }
     }
 
     /// The next instant at which [`Engine::advance`] has something to do.
     pub fn next_due(&self) -> Option<Millis> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        [timer, self.maintenance_due(), self.storm.due()].into_iter().flatten().min()
     }
 
     /// What a person or the centre asks of a ticket. What it changed is in the next [`Engine::take`], also where it
@@ -418,6 +480,30 @@ impl Engine {
         done.map(|()| ticket)
     }
 
+    /// Likewise for a closed ticket that has left the desk, a newer one being there: its state stays, but it still takes
+    /// what the centre calls it, which may be weeks late.
+    pub fn act_on_filed(
+        &mut self,
+        filed: SavedTicket,
+        action: &Action,
+        now: Millis,
+    ) -> Result<Ticket, Refusal> {
+        let earlier = self.left.tickets.iter().rev().find(|saved| saved.ticket.id == action.ticket);
+        let SavedTicket { ticket, subject, life } = earlier.cloned().unwrap_or(filed);
+        if ticket.id != action.ticket || ticket.state != State::Closed {
+            return Err(Refusal::Unknown(action.ticket.clone()));
+        }
+        let mut case = Case { ticket, life: serde_json::from_str(&life).unwrap_or_default() };
+        let rule = self.plan.rules.iter().find(|rule| rule.id == case.ticket.rule);
+        let standard = rule.map_or(self.plan.standards[2], |rule| self.plan.standard(rule));
+        let before = self.told.len();
+        let done = case.act(action, now, standard, &mut self.told);
+        if self.told.len() > before {
+            self.left.tickets.push(saved_ticket(&case, subject, now));
+        }
+        done.map(|()| case.ticket)
+    }
+
     /// Wear is counted since the last resolve, and gone with it.
     fn resolved(&mut self, index: u32, at: Millis) {
         let watch = &mut self.watches[index as usize];
@@ -425,6 +511,7 @@ impl Engine {
             return;
         }
         watch.phase = Phase::Idle;
+        watch.heard = None;
         if let Some(case) = watch.case.as_mut().filter(|case| case.ticket.cleared_at.is_none()) {
             case.cleared(at, &mut self.told);
         }
@@ -435,11 +522,12 @@ impl Engine {
     pub fn take(&mut self, now: Millis) -> Outcome {
         let mut outcome = std::mem::take(&mut self.left);
         outcome.told = std::mem::take(&mut self.told);
+        outcome.maintenance = std::mem::take(&mut self.maintained);
         outcome.number = self.number;
         for index in std::mem::take(&mut self.touched) {
             let watch = &self.watches[index as usize];
             let subject = self.subject_id(index);
-            let state = watch.kept();
+            let state = watch.kept(now);
             let rule = self.rule_of(index).id.clone();
             outcome.episodes.push(SavedEpisode { rule, subject: subject.clone(), state });
             if let Some(case) = &watch.case {
@@ -453,22 +541,27 @@ impl Engine {
     /// stands until the next good reading, and silence does not count that time. `now` may lie before `until`.
     pub fn lost_time(&mut self, until: Millis, now: Millis) {
         self.timers.clear();
+        self.maintenance_lost(until, now);
         for index in 0..self.watches.len() as u32 {
+            let rest = self.watches[index as usize].rest.and_then(|_| self.rest_of(index));
             let watch = &mut self.watches[index as usize];
             watch.phase.pause(until);
             if let Some(judge) = &mut watch.judge {
                 judge.lost(until, now);
             }
             if let Some(case) = &mut watch.case {
-                case.read(false, until);
+                case.lost_sight(until);
             }
             watch.at = (watch.at + now - until).min(now);
+            (watch.rest, watch.heard) = (rest, None);
             watch.armed = None;
             if watch.case.is_some() || watch.phase != Phase::Idle || watch.judge.is_some() {
                 self.touched.insert(index);
             }
             self.arm(index);
         }
+        self.channels_go_on(now);
+        self.storm_stepped(until, now);
     }
 
     /// Before the end, and now and then: every clock that runs is saved as it stands.
@@ -488,7 +581,7 @@ impl Engine {
         self.watches.iter().filter(open).count()
     }
 
-    fn rule_of(&self, index: u32) -> &Rule {
+    pub(super) fn rule_of(&self, index: u32) -> &Rule {
         &self.plan.rules[self.watches[index as usize].rule as usize]
     }
 
@@ -496,6 +589,7 @@ impl Engine {
         match self.watches[index as usize].subject {
             Subject::Point(point) => self.site.point(point).id.clone(),
             Subject::Device(device) => self.site.device(device).id.clone(),
+            Subject::Channel(number) => self.channel_id(self.rule_of(index), number),
             Subject::Rule => self.rule_of(index).id.clone(),
         }
     }
@@ -506,10 +600,12 @@ impl Engine {
         let rule = &self.plan.rules[watch.rule as usize];
         let case = watch.case.as_ref().and_then(|case| case.due(rule, self.synced));
         let judge = watch.judge.as_ref().and_then(|judge| judge.due());
-        [watch.silence_ends(rule), judge, watch.phase.ends(rule.delays()), case].into_iter().flatten().min()
+        let rest = watch.rest.map(|end| end.at(self.synced));
+        let phase = watch.phase.ends(rule.delays());
+        [watch.silence_ends(rule), judge, phase, case, rest].into_iter().flatten().min()
     }
 
-    fn arm(&mut self, index: u32) {
+    pub(super) fn arm(&mut self, index: u32) {
         let Some(due) = self.due(index) else { return };
         let watch = &mut self.watches[index as usize];
         if watch.armed.is_none_or(|armed| due < armed) {
@@ -519,13 +615,19 @@ impl Engine {
     }
 
     /// Lets everything of one watch that is due by `now` happen, in the order of its instants.
-    fn bring_forward(&mut self, index: u32, now: Millis) {
+    pub(super) fn bring_forward(&mut self, index: u32, now: Millis) {
         while let Some(due) = self.due(index).filter(|due| *due <= now) {
-            if let Some(judge) = self.watches[index as usize].judge.as_mut().filter(|j| j.due() == Some(due))
-            {
+            // A delay that ends in the same instant has ended: what held, held for all of it.
+            let delay = self.watches[index as usize].phase.ends(self.rule_of(index).delays());
+            let judge = self.watches[index as usize].judge.as_mut().filter(|_| delay != Some(due));
+            if let Some(judge) = judge.filter(|judge| judge.due() == Some(due)) {
                 if let Some(said) = judge.pass(due) {
                     self.hear(index, said.verdict, said.quality, said.at);
                 }
+                continue;
+            }
+            if self.watches[index as usize].rest.is_some_and(|end| end.at(self.synced) == due) {
+                self.end_rest(index, due);
                 continue;
             }
             let watch = &mut self.watches[index as usize];
@@ -556,7 +658,9 @@ impl Engine {
         match edge {
             Some(Edge::Opened { since, at }) => self.opened(index, since, at),
             Some(Edge::Cleared { at }) => {
-                if let Some(case) = &mut self.watches[index as usize].case {
+                if !self.waited_in_vain(index, at)
+                    && let Some(case) = &mut self.watches[index as usize].case
+                {
                     case.cleared(at, &mut self.told);
                 }
             }
@@ -565,48 +669,71 @@ impl Engine {
     }
 
     fn opened(&mut self, index: u32, since: Millis, at: Millis) {
+        let reopen = self.rule_of(index).reopen;
+        let case = self.watches[index as usize].case.as_mut();
+        let only_counts = case.filter(|case| case.takes_back(at, reopen)).map(|case| case.counts(at));
+        match only_counts {
+            Some(true) => {}
+            Some(false) => self.reopen(index, since, at),
+            None if self.has_to_wait(index, since, at) => {}
+            None => self.open(index, since, at),
+        }
+    }
+
+    /// As it would be opened now, under its old name and with what people made of it.
+    fn reopen(&mut self, index: u32, since: Millis, at: Millis) {
         let mut ticket = self.write_ticket(index, since, at);
         let watch = &mut self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let standard = self.plan.standard(rule);
-        match &mut watch.case {
-            Some(case) if case.takes_back(at, rule.reopen) => {
-                // As it would be opened now, under its old name and with what people made of it.
-                let old = &case.ticket;
-                (ticket.id, ticket.number) = (old.id.clone(), old.number.clone());
-                (ticket.state, ticket.revision) = (old.state, old.revision);
-                (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at);
-                ticket.external_id.clone_from(&old.external_id);
-                case.ticket = ticket;
-                case.back(at, standard, &mut self.told);
-            }
-            _ => {
-                self.number += 1;
-                ticket.number = format!("{}-{:06}", self.site.gateway.to_uppercase(), self.number);
-                ticket.id = ticket_id(at, &self.plan.epoch, self.number);
-                if let Some(old) = &watch.case {
-                    self.by_ticket.remove(&old.ticket.id);
-                }
-                self.by_ticket.insert(ticket.id.clone(), index);
-                watch.case = Some(Box::new(Case::open(ticket, &mut self.told)));
+        let Some(case) = &mut watch.case else { return };
+        let old = &case.ticket;
+        (ticket.id, ticket.number) = (old.id.clone(), old.number.clone());
+        (ticket.state, ticket.revision) = (old.state, old.revision);
+        (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at);
+        ticket.external_id.clone_from(&old.external_id);
+        case.ticket = ticket;
+        case.back(at, rule, standard, &mut self.told);
+    }
+
+    /// A new ticket.
+    pub(super) fn open(&mut self, index: u32, since: Millis, at: Millis) {
+        let mut ticket = self.write_ticket(index, since, at);
+        let watch = &mut self.watches[index as usize];
+        self.number += 1;
+        ticket.number = format!("{}-{:06}", self.site.gateway.to_uppercase(), self.number);
+        ticket.id = ticket_id(at, &self.plan.epoch, self.number);
+        let old = watch.case.replace(Box::new(Case::open(ticket.clone(), &mut self.told)));
+        if let Some(old) = old {
+            self.by_ticket.remove(&old.ticket.id);
+            // It may have been closed since the last page, too.
+            if self.touched.contains(&index) {
+                let subject = self.subject_id(index);
+                self.left.tickets.push(saved_ticket(&old, subject, at));
             }
         }
+        self.by_ticket.insert(ticket.id, index);
     }
 
     /// The ticket as it would be opened now; without id and number.
-    fn write_ticket(&self, index: u32, since: Millis, at: Millis) -> Ticket {
+    pub(super) fn write_ticket(&self, index: u32, since: Millis, at: Millis) -> Ticket {
         let watch = &self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let (device, point) = match watch.subject {
             Subject::Point(point) => (Some(self.site.point(point).device), Some(self.site.point(point))),
             Subject::Device(device) => (Some(device), None),
+            Subject::Channel(_) => (None, None),
             Subject::Rule => (self.common_device(rule), None),
         };
         let device = device.map(|device| self.site.device(device));
         let place = device.map_or_else(|| "".into(), |device| device.place.clone());
         let value = watch.judge.as_ref().and_then(|judge| judge.value()).or_else(|| watch.value.clone());
+        let wire = match watch.subject {
+            Subject::Channel(number) => self.channel_id(rule, number),
+            _ => "".into(),
+        };
         let facts = Facts {
-            device: device.map_or("", |device| &device.id),
+            device: device.map_or(&*wire, |device| &device.id),
             point: point.map_or("", |p| &p.id),
             place: &place,
             value: value.as_ref(),
@@ -644,6 +771,12 @@ impl Engine {
 }
 
 impl Engine {
+    /// For people: the id of a channel.
+    fn channel_id(&self, rule: &Rule, number: u32) -> Arc<str> {
+        let Over::Channels(channels) = &rule.over else { return "".into() };
+        channels.get(number as usize).map_or_else(|| "".into(), |(id, _)| id.clone())
+    }
+
     /// The one device that all points of a rule belong to.
     fn common_device(&self, rule: &Rule) -> Option<DeviceId> {
         let Over::Together(points) = &rule.over else { return None };
@@ -655,7 +788,10 @@ impl Engine {
 
 impl Kept {
     fn read(state: &str) -> Option<Self> {
-        let alone = || serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None });
+        let alone = || {
+            let phase = serde_json::from_str(state).ok()?;
+            Some(Self { phase, judge: None, at: None, value: None, waiting: None })
+        };
         serde_json::from_str(state).ok().or_else(alone)
     }
 }
@@ -680,9 +816,11 @@ impl Plan {
 
 impl Watch {
     /// What a restart has to know of the episode; `None`: nothing.
-    fn kept(&self) -> Option<String> {
+    fn kept(&self, now: Millis) -> Option<String> {
         let judge = self.judge.as_ref().and_then(|judge| judge.save());
-        let kept = Kept { phase: self.phase, judge };
+        let at = judge.is_some().then_some(now);
+        let value = self.value.clone().filter(|_| matches!(self.phase, Phase::Pending { .. }));
+        let kept = Kept { phase: self.phase, judge, at, value, waiting: self.waiting.clone() };
         (kept.phase != Phase::Idle || kept.judge.is_some())
             .then(|| serde_json::to_string(&kept).ok())
             .flatten()
@@ -693,12 +831,15 @@ impl Watch {
         let Condition::Silent(span) = rule.condition else {
             return None;
         };
+        if self.rest.is_some() {
+            return None;
+        }
         let lasts = match self.phase {
             Phase::Active => true,
             Phase::Pending { .. } => self.phase.ends(rule.delays()).is_some(),
             Phase::Idle | Phase::Clearing { .. } => false,
         };
-        (!lasts).then_some(self.at + span)
+        (!lasts && !self.asleep).then_some(self.at + span)
     }
 
     /// Keeps what the sensor said before a breach. A value that has not changed is no news.

@@ -8,6 +8,7 @@
 mod file;
 mod history;
 mod journal;
+mod maintenance;
 mod orders;
 mod outbox;
 mod scribe;
@@ -22,6 +23,7 @@ use crate::event::Stored;
 
 pub use history::{History, SAMPLES_MAX};
 pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
+pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
 pub use outbox::{Outbox, Settled};
 pub use series::Sample;
@@ -82,8 +84,8 @@ impl Kind {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{path}: {source}; the daemon's user needs to read and write there")]
-    Directory { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {why}; the daemon's user needs to read and write there")]
+    Directory { path: PathBuf, why: std::io::Error },
     #[error(
         "{0} is in use by another gatehouse; stop that one first, or give this one a data_dir of its own"
     )]
@@ -131,7 +133,7 @@ pub fn recorded(dir: &Path) -> Result<Option<Readings>, Error> {
 /// Refuses the data of another gateway.
 pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     let dir = &settings.dir;
-    let directory = |source| Error::Directory { path: dir.clone(), source };
+    let directory = |why| Error::Directory { path: dir.clone(), why };
     fs::create_dir_all(dir).map_err(directory)?;
     let lock = file::lock(dir)?;
     let history = History::open(dir);

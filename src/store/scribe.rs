@@ -317,7 +317,7 @@ fn is_of_no_use(error: &Error) -> bool {
 /// Renames the broken file to `.broken-<time>`, in place of the one before, and makes a new one.
 fn begin_anew(dir: &Path) -> Result<Connection, Error> {
     let path = dir.join(file::HISTORY);
-    let at = |source| Error::Directory { path: path.clone(), source };
+    let at = |why| Error::Directory { path: path.clone(), why };
     let prefix = format!("{}.broken-", file::HISTORY);
     for entry in fs::read_dir(dir).map_err(at)?.flatten() {
         if entry.file_name().to_string_lossy().starts_with(&prefix) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::series::{self, Sample};
-use super::{Error, Kind, Slice, file};
+use super::{Error, Kind, Slice, TicketRow, file};
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
 use crate::ticket::State;
@@ -118,6 +118,18 @@ impl View {
         let db = self.lock();
         let mut query = db.prepare_cached("SELECT json FROM ticket WHERE id = ?1")?;
         Ok(query.query_row([id], |row| row.get(0)).optional()?)
+    }
+
+    /// A ticket with what only the rules know of it.
+    pub fn filed(&self, id: &str) -> Result<Option<TicketRow>, Error> {
+        let db = self.lock();
+        let mut query = db.prepare_cached("SELECT json, subject, life FROM ticket WHERE id = ?1")?;
+        let row = query
+            .query_row([id], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((json, subject, life)) = row else { return Ok(None) };
+        // One that cannot be read is one that nothing can be done with.
+        Ok(serde_json::from_str(&json).ok().map(|ticket| TicketRow { ticket, subject, life }))
     }
 
     /// All consumers by name.

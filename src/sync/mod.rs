@@ -8,6 +8,8 @@ mod http;
 mod plan;
 mod reply;
 
+pub use reply::words;
+
 use std::sync::Arc;
 use std::time::Duration;
 

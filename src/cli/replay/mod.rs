@@ -118,7 +118,7 @@ pub fn replay(asked: &Replay) -> anyhow::Result<ExitCode> {
     };
     let mut rules: Vec<&[Rule]> = vec![&trial.rules];
     rules.extend(trial.other.as_ref().map(std::slice::from_ref));
-    if rules.iter().copied().flatten().any(|rule| rule.condition == Condition::Storm) {
+    if rules.iter().copied().flatten().any(|rule| matches!(rule.condition, Condition::Storm { .. })) {
         bail!("`storm` sums up the tickets of all other rules; one rule alone cannot show it");
     }
     let points = course::points(&trial.loaded.gateway.site, rules.iter().copied().flatten());

@@ -18,6 +18,8 @@ use crate::rules::{Condition, Limit, Rule};
 
 /// Plots on one page.
 const PLOTS_MAX: usize = 3;
+/// Columns of a page without an edge.
+const WIDTH_USUAL: usize = 80;
 /// A line longer than this is no easier to read.
 const WIDTH_MAX: usize = 240;
 /// A steady value is written once a minute: a shorter silence looks the same.
@@ -37,7 +39,12 @@ pub(super) struct About<'a> {
 
 /// Characters of a plot.
 pub fn width() -> usize {
-    columns().min(WIDTH_MAX).saturating_sub(MARGIN + 1).max(10)
+    let page = match columns() {
+        // A file has no edge, but a plot needs one.
+        usize::MAX => WIDTH_USUAL,
+        columns => columns.min(WIDTH_MAX),
+    };
+    page.saturating_sub(MARGIN + 1).max(10)
 }
 
 /// Whether the terminal, or whatever reads, takes more than ASCII: the first of these that says anything decides.

@@ -148,12 +148,21 @@ impl Terminal {
             .then(|| self.gone(format!("not a word for {} s", SILENCE_MOST.as_secs()), at))
     }
 
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
     /// The broker is gone, and with it all that is known.
     pub fn lost(&mut self, why: &str, at: Millis) -> Batch {
         let batch = self.gone(why.to_owned(), at);
         // Once the broker is back it has to speak again; if it does not, that is another fault and is told.
         self.silence = Some(Duration::ZERO);
         batch
+    }
+
+    /// As before, but no longer for the broker's sake.
+    pub fn back(&self, why: &str, at: Millis) -> Batch {
+        Batch::new(self.device, at, Vec::new(), Some(Life::Offline { why: why.to_owned() }))
     }
 
     fn gone(&mut self, why: String, at: Millis) -> Batch {
