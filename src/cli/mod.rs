@@ -1,4 +1,4 @@
-//! The commands. `run`, `check` and `demo` work on this machine; the others ask a running daemon through its API.
+//! The commands. `run`, `check`, `demo` and `replay` work on this machine; the others ask a running daemon through its API.
 
 mod check;
 mod client;
@@ -8,6 +8,7 @@ mod history;
 mod maintenance;
 mod profiles;
 mod read;
+mod replay;
 mod scan;
 mod status;
 mod table;
@@ -37,7 +38,7 @@ impl Cli {
     /// What is logged where the environment does not say: the demo speaks for itself.
     pub fn log_level(&self) -> LevelFilter {
         match self.command {
-            Command::Demo(_) | Command::Read(_) | Command::Scan(_) => LevelFilter::ERROR,
+            Command::Demo(_) | Command::Read(_) | Command::Scan(_) | Command::Replay(_) => LevelFilter::ERROR,
             _ => LevelFilter::INFO,
         }
     }
@@ -65,6 +66,8 @@ pub enum Command {
     Maintenance(maintenance::Maintenance),
     /// What one point has said
     History(history::History),
+    /// Which tickets a rule would have raised, over the recorded history or a CSV
+    Replay(replay::Replay),
     /// The built-in device profiles, or one of them
     Profiles { name: Option<String> },
 }
@@ -119,6 +122,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Events(events) => wait_for(events::events(&events)),
         Command::Maintenance(asked) => wait_for(maintenance::maintenance(&asked)),
         Command::History(history) => wait_for(history::history(&history)),
+        Command::Replay(asked) => replay::replay(&asked),
         Command::Profiles { name } => profiles::profiles(name.as_deref()),
     };
     match done {

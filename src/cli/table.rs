@@ -88,7 +88,7 @@ pub fn paint(text: &str, paint: Option<Paint>) -> String {
 }
 
 /// Columns there are: as `COLUMNS` says, else as wide as the terminal is; a file or pipe has no edge.
-fn page() -> usize {
+pub fn page() -> usize {
     if let Some(columns) = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()) {
         return columns;
     }

@@ -13,7 +13,7 @@ use crate::field::profile::Shape;
 use crate::reading::{Millis, Value};
 use crate::rules::{Condition, Over, Rule};
 
-const CONDITIONS: [&str; 16] = [
+pub(super) const CONDITIONS: [&str; 16] = [
     "above",
     "below",
     "outside",

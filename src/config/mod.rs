@@ -38,6 +38,7 @@ mod secrets;
 mod section;
 mod services;
 mod tree;
+pub mod trial;
 mod windows;
 mod wires;
 mod writes;
@@ -58,6 +59,7 @@ use crate::{access, command, field, store, sync, web};
 use mistakes::{Report, Spot};
 use section::Section;
 use tree::Table;
+use trial::Bench;
 
 /// A configuration that is right, cut into what each room needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,11 +110,16 @@ pub struct Loaded {
 
 /// Reads one file, or one directory with `gatehouse.toml` and what that includes.
 pub fn load(path: &Path) -> Result<Loaded, Mistakes> {
+    load_from(path, None)
+}
+
+/// The same, with a rule that is tried on it.
+fn load_from(path: &Path, bench: Option<&mut Bench<'_>>) -> Result<Loaded, Mistakes> {
     let (sources, unread) = files::read(path);
     if sources.is_empty() {
         return Err(Mistakes { list: unread, more: 0 });
     }
-    match load_sources(sources) {
+    match load_texts(sources, bench) {
         Ok(loaded) if unread.is_empty() => Ok(loaded),
         Ok(_) => Err(Mistakes { list: unread, more: 0 }),
         Err(mut mistakes) => {
@@ -124,6 +131,10 @@ pub fn load(path: &Path) -> Result<Loaded, Mistakes> {
 
 /// The same from texts. Their paths are for messages, and for files named relative to them; nothing is included.
 pub fn load_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, Mistakes> {
+    load_texts(sources, None)
+}
+
+fn load_texts(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> Result<Loaded, Mistakes> {
     if sources.is_empty() {
         let cure = "begin with `[gateway]` and `id = \"cp-017\"`".into();
         let nothing = Mistake { path: PathBuf::new(), place: None, what: "no configuration".into(), cure };
@@ -133,14 +144,16 @@ pub fn load_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, Mistakes>
         PROFILES.iter().map(|(name, _)| format!("profiles/{name}.toml (built in)").into()).collect();
     let own = sources.iter().map(|(path, text)| (path.as_path(), text.as_str()));
     let more = built_in.iter().zip(PROFILES).map(|(path, (_, text))| (path.as_path(), *text));
-    let report = Report::new(own.chain(more).collect());
-    let gateway = gateway(sources.len(), &report);
+    let tried = bench.as_ref().map_or(&[][..], |bench| bench.texts).iter();
+    let tried = tried.map(|(path, text)| (path.as_path(), text.as_str()));
+    let report = Report::new(own.chain(more).chain(tried).collect());
+    let gateway = gateway(sources.len(), bench, &report);
     let (mistakes, warnings) = report.finish();
     if mistakes.list.is_empty() { Ok(Loaded { gateway, warnings, text: sources }) } else { Err(mistakes) }
 }
 
-/// Walks all tables. The first `own` sources are the gateway's, the others are built in.
-fn gateway(own: usize, report: &Report<'_>) -> Gateway {
+/// Walks all tables. The first `own` sources are the gateway's, the others are built in, or on the bench.
+fn gateway(own: usize, bench: Option<&mut Bench<'_>>, report: &Report<'_>) -> Gateway {
     let (root, profile_tables) = tables(own, report);
     let profiles: BTreeMap<String, profiles::Known<'_>> = profile_tables
         .iter()
@@ -164,8 +177,12 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
     let (doors, watched) = doors::doors(&section.tables("door"), &mut installed, report);
     let permits = std::mem::take(&mut installed.permits);
     let commands = doors::allowed(permits, &installed, &doors, &watched, report);
-    let mut rules = rules::rules(&section.tables("rule"), &installed, &about.timezone, report);
+    let written = section.tables("rule");
+    let mut rules = rules::rules(&written, &installed, &about.timezone, report);
     rules.extend(builtin::built_in(section.table("builtin"), &installed, report));
+    if let Some(bench) = bench {
+        bench.read(&written, &installed, &about.timezone, report);
+    }
     let pseudonyms = privacy::privacy(section.table("privacy"), installed.people.take(), report);
     let gateway = Gateway {
         locale: about.locale,

@@ -68,6 +68,22 @@ pub(super) fn rules(
     rules
 }
 
+/// A rule that is tried by itself.
+pub(super) fn one(
+    table: &Table,
+    owner: Option<&Arc<str>>,
+    installed: &Installed<'_>,
+    zone: &str,
+    report: &Report<'_>,
+) -> Rule {
+    let mut section = Section::new(table, title("rule", table, "id"), report);
+    let id = match owner {
+        Some(owner) => format!("{owner}-{}", table.text("id").unwrap_or("rule")),
+        None => Names::new("rule", "", 1).claim(&mut section),
+    };
+    rule(section, id, owner, installed, zone)
+}
+
 /// `owner`: the device whose profile suggests the rule; its points are named without it.
 fn rule(
     mut section: Section<'_>,

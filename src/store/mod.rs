@@ -123,6 +123,12 @@ pub fn in_use(dir: &Path) -> bool {
     dir.join("lock").exists() && matches!(file::lock(dir), Err(Error::InUse(_)))
 }
 
+/// The readings of a data directory, beside a daemon that may be writing to it; `None`: there are none.
+pub fn recorded(dir: &Path) -> Result<Option<Readings>, Error> {
+    let path = dir.join(file::HISTORY);
+    if path.exists() { Readings::open(&path).map(Some) } else { Ok(None) }
+}
+
 /// Opens the data directory, or makes it; brings an older format up to date and checks the journal.
 /// Refuses the data of another gateway.
 pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {

@@ -166,8 +166,7 @@ impl View {
     /// The history as it is now. What was read in the last minute may not be in it yet.
     pub fn readings(&self) -> Result<Readings, Error> {
         // Opened for each question: they are rare, and the file may have been put aside in the meantime.
-        let db = file::reader(&self.history)?;
-        Ok(Readings { db })
+        Readings::open(&self.history)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -176,6 +175,18 @@ impl View {
 }
 
 impl Readings {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        Ok(Self { db: file::reader(path)? })
+    }
+
+    /// First and last time of what was written at once, in order, as far as it touches the time asked for.
+    pub fn spans(&self, from: Millis, to: Millis) -> Result<Vec<(Millis, Millis)>, Error> {
+        let spans = "SELECT first, last FROM flush WHERE last >= ?1 AND first <= ?2 ORDER BY first, last";
+        let mut query = self.db.prepare_cached(spans)?;
+        let rows = query.query_map([from, to], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Time of the oldest reading that is kept, of whichever point.
     pub fn since(&self) -> Result<Option<Millis>, Error> {
         let oldest = "SELECT min(first) FROM flush";
