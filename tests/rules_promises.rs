@@ -11,8 +11,7 @@ use gatehouse::reading::{
     Batch, Clean, Device, DeviceId, Millis, Point, PointId, Reading, Reason, Site, Value,
 };
 use gatehouse::rules::{
-    Change, Chatter, Condition, Engine, Expression, Kind, Limit, Locale, Memory, Name, Outcome, Over, Plan,
-    Rule,
+    Change, Chatter, Condition, Engine, Expression, Limit, Locale, Memory, Name, Outcome, Over, Plan, Rule,
 };
 use gatehouse::ticket::{Action, Class, Standard, State, Verb};
 use proptest::prelude::*;
@@ -103,7 +102,11 @@ fn rules() -> Vec<Rule> {
     let chatty = |rule: Rule| Rule { chatter: Some(Chatter { times: 3, within: 40 * s }), ..rule };
     let slow = |rule: Rule| Rule { on_delay: 5 * s, off_delay: 7 * s, ..rule };
     let dead = |rule: Rule| Rule { deadband: 2.0, ..rule };
-    let name = |name: &str, point: &str| Name { name: name.into(), point: point.into(), kind: Kind::Any };
+    let name = |name: &str, point: &str| Name {
+        name: name.into(),
+        point: point.into(),
+        kind: gatehouse::rules::Kind::Any,
+    };
     let names = [name("x", "a.number"), name("y", "a.state")];
     let expression = Expression::compile("x > 10.0 && y == \"on\"", &names).unwrap();
     vec![
