@@ -667,7 +667,9 @@ impl Engine {
 
 impl Kept {
     fn read(state: &str) -> Option<Self> {
-        let alone = || serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None, at: None, value: None });
+        let alone = || {
+            serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None, at: None, value: None })
+        };
         serde_json::from_str(state).ok().or_else(alone)
     }
 }
