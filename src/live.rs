@@ -8,6 +8,8 @@ use crate::reading::{DeviceId, Millis, PointId, Quality, Reason, Site, Value};
 #[derive(Debug, Clone, PartialEq)]
 pub struct PointNow {
     pub value: Option<Value>,
+    /// What the device said, where it does not stand as the value.
+    pub raw: Option<Value>,
     pub quality: Quality,
     pub reason: Option<Reason>,
     /// Of the last reading, good or bad; `None` before the first.
@@ -58,6 +60,7 @@ impl Live {
     pub fn new(site: &Site) -> Self {
         let unread = PointNow {
             value: None,
+            raw: None,
             quality: Quality::Bad,
             reason: Some(Reason::NotYet),
             at: None,

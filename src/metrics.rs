@@ -28,6 +28,8 @@ pub struct Metrics {
     pub line_degraded: Family<Line, Gauge>,
     /// Readings taken in, by quality.
     pub readings: Family<Quality, Counter>,
+    /// Share of usable data of the day so far, by device and stage: `before` cleaning, `after`.
+    pub usable_share: Family<Usable, Gauge<f64, AtomicU64>>,
     /// Events written to the journal.
     pub events: Counter,
     /// Tickets not yet closed.
@@ -58,6 +60,12 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Quality {
     pub quality: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Usable {
+    pub device: String,
+    pub stage: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -114,6 +122,12 @@ impl Metrics {
         );
         let readings = Family::default();
         registry.register("readings", "Readings taken in", readings.clone());
+        let usable_share = Family::default();
+        registry.register(
+            "usable_share",
+            "Share of usable data of the day so far, before and after cleaning",
+            usable_share.clone(),
+        );
         let events = Counter::default();
         registry.register("events", "Events written to the journal", events.clone());
         let tickets_unclosed = Gauge::default();
@@ -146,6 +160,7 @@ impl Metrics {
             line_lag,
             line_degraded,
             readings,
+            usable_share,
             events,
             tickets_unclosed,
             devices,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatehouse::access;
+use gatehouse::event::Kinds;
 use gatehouse::intake::{Doors, Intake, Keep};
 use gatehouse::live::Live;
 use gatehouse::metrics::Metrics;
@@ -15,6 +16,7 @@ use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
 use gatehouse::store::{self, View};
 use gatehouse::ticket::{Action, Ask, Class, Refusal, Standard, Ticket, Verb};
 use gatehouse::time;
+use jiff::tz::{Offset, TimeZone};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, LocalSet};
@@ -29,6 +31,10 @@ struct Bench {
 }
 
 fn site() -> Arc<Site> {
+    site_with(None, Clean::default())
+}
+
+fn site_with(range: Option<(f64, f64)>, clean: Clean) -> Arc<Site> {
     let device = Device {
         id: "pump-1".into(),
         channel: "plant".into(),
@@ -39,14 +45,8 @@ fn site() -> Arc<Site> {
         points: 1,
         words: None,
     };
-    let point = Point {
-        id: "pump-1.pressure".into(),
-        device: DeviceId(0),
-        unit: None,
-        range: None,
-        deadband: 0.0,
-        clean: Clean::default(),
-    };
+    let point =
+        Point { id: "pump-1.pressure".into(), device: DeviceId(0), unit: None, range, deadband: 0.0, clean };
     Arc::new(Site {
         gateway: "cp-017".into(),
         name: "锦绣花园".into(),
@@ -77,6 +77,10 @@ fn low() -> Rule {
 
 impl Bench {
     fn start(dir: &Path) -> Self {
+        Self::start_at(dir, site(), TimeZone::UTC)
+    }
+
+    fn start_at(dir: &Path, site: Arc<Site>, zone: TimeZone) -> Self {
         let settings = store::Settings {
             dir: dir.to_owned(),
             events_keep: store::EVENTS_KEEP_DEFAULT,
@@ -93,9 +97,9 @@ impl Bench {
             Plan { rules: vec![low()], standards: [standard; 3], locale: Locale::En, epoch: "e".into() };
         let view = ends.view.clone();
         let intake = Intake {
-            engine: Engine::new(plan, site(), Memory::default(), time::now()),
-            live: Arc::new(Live::new(&site())),
-            site: site(),
+            engine: Engine::new(plan, site.clone(), Memory::default(), time::now()),
+            live: Arc::new(Live::new(&site)),
+            site,
             journal: ends.journal,
             history: ends.history,
             view: ends.view,
@@ -105,6 +109,7 @@ impl Bench {
                 readings: settings.readings_keep,
                 disk_limit: settings.disk_limit,
             },
+            zone,
             devices: Vec::new(),
             access: access::Plan::default(),
             saved: Vec::new(),
@@ -185,4 +190,51 @@ async fn an_action_asked_as_the_daemon_stops_is_written_and_answered() {
         assert_eq!(serde_json::from_str::<Ticket>(&filed).unwrap().revision, 2);
     };
     LocalSet::new().run_until(work).await;
+}
+
+#[tokio::test]
+async fn at_midnight_it_is_told_how_much_of_the_day_could_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = async {
+        // There it is three seconds before midnight now.
+        let second_of_day = (time::now() / 1000).rem_euclid(86_400) as i32;
+        let zone = TimeZone::fixed(Offset::from_seconds(86_400 - 3 - second_of_day).unwrap());
+        let clean = Clean { slot: Some(100), ..Clean::default() };
+        let mut bench = Bench::start_at(dir.path(), site_with(Some((0.0, 1600.0)), clean), zone);
+        let mut readings = tokio::time::interval(Duration::from_millis(40));
+        let told = loop {
+            tokio::select! {
+                _ = readings.tick() => {
+                    let at = time::now();
+                    let number = |number| Reading::good(PointId(0), at, Value::Number(number));
+                    // The device says something true, and in each second second something that cannot be.
+                    let mut told = vec![number(300.0)];
+                    if at / 1000 % 2 == 0 {
+                        told.push(number(6553.5));
+                    }
+                    bench.batches.send(Batch::new(DeviceId(0), at, told, None)).await.unwrap();
+                }
+                head = bench.head.wait_for(|head| *head > 0) => {
+                    drop(head.unwrap());
+                    break bench.view.events(0, 10, &Kinds::default()).unwrap().events.remove(0);
+                }
+            }
+        };
+        assert_eq!(told.kind, "gateway.data-quality");
+        let event: serde_json::Value = serde_json::from_str(&told.json).unwrap();
+        assert_eq!(event["subject"], "gateways/cp-017");
+        let data = &event["data"];
+        assert_eq!((&data["whole"], &data["part"], &data["parts"]), (&false.into(), &1.into(), &1.into()));
+        assert_eq!(data["to"], event["time"], "the day ends at midnight");
+        let device = &data["devices"][0];
+        assert_eq!((&device["device"], &device["points"]), (&"pump-1".into(), &1.into()));
+        assert!(device["reasons"]["out-of-range"].as_u64().unwrap() > 0);
+        let (before, after) = (device["before"].as_f64().unwrap(), device["after"].as_f64().unwrap());
+        assert!(0.0 <= before && before < after && after <= 1.0, "{device}");
+        drop(bench.batches);
+        bench.done.await.unwrap();
+        let events = bench.view.events(0, 10, &Kinds::default()).unwrap().events;
+        assert_eq!(events.len(), 1, "the first moments of a day are not told");
+    };
+    tokio::time::timeout(Duration::from_secs(60), LocalSet::new().run_until(work)).await.unwrap();
 }

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::tz::TimeZone;
 use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -151,6 +152,7 @@ impl House {
             access: gateway.access.clone(),
             saved,
             commands: gateway.commands.clone(),
+            zone: TimeZone::get(&gateway.timezone).unwrap_or(TimeZone::UTC),
             orders,
             lanes: lanes.clone(),
             keep: intake::Keep {

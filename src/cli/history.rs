@@ -63,13 +63,11 @@ fn page(answer: &Answer) -> String {
     let mut table = Table::new(&["FROM", "LEAST", "MEAN", "MOST", "READINGS"]);
     for Bucket(at, min, mean, max, count) in &answer.buckets {
         let mean = mean.map_or_else(|| "-".into(), |mean| short(&Value::Number(mean)));
-        table.row(vec![
-            local(at).into(),
-            shown(min).into(),
-            mean.into(),
-            shown(max).into(),
-            count.to_string().into(),
-        ]);
+        let read = match (count, min) {
+            (0, Some(_)) => "0, filled".to_owned(),
+            _ => count.to_string(),
+        };
+        table.row(vec![local(at).into(), shown(min).into(), mean.into(), shown(max).into(), read.into()]);
     }
     table.render()
 }

@@ -8,7 +8,7 @@ use super::kinds::human;
 use crate::access::Grant;
 use crate::field::wire::Wire;
 use crate::field::{Channel, Kind, modbus, osdp, serial, uhppote};
-use crate::reading::{DeviceId, Millis, Site};
+use crate::reading::{Clean, DeviceId, Millis, Site};
 use crate::rules::{Over, Rule};
 
 /// Several lines: counts, each channel with its devices, each rule with how much it stands on, whom the centre is.
@@ -79,7 +79,13 @@ fn describe_device(text: &mut String, site: &Site, id: DeviceId, how: &str) -> s
     let device = site.device(id);
     let profile = device.profile.as_deref().map(|name| format!(", {name}")).unwrap_or_default();
     let place = if device.place.is_empty() { String::new() } else { format!(", {}", device.place) };
-    writeln!(text, "  {}: {how}{profile}, {}{place}", device.id, counted(device.points as usize, "point"))
+    let judged = |clean: Clean| Clean { slot: None, ..clean } != Clean::default();
+    let cleaned = match site.points_of(id).filter(|point| judged(site.point(*point).clean)).count() {
+        0 => String::new(),
+        n => format!(", {n} cleaned"),
+    };
+    let points = counted(device.points as usize, "point");
+    writeln!(text, "  {}: {how}{profile}, {points}{cleaned}{place}", device.id)
 }
 
 /// What may be ordered of a device, an action a line.

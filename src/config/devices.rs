@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::channels::{self, Channel, Type};
+use super::cleaning;
 use super::hang::{self, Numbers, fits};
 use super::installed::{Installed, Words};
 use super::mistakes::{Report, Spot};
@@ -40,6 +41,8 @@ pub(super) struct Draft<'a> {
     pub id: Arc<str>,
     place: String,
     pub profile: Option<&'a Known<'a>>,
+    /// Its points are cleaned as the profile suggests.
+    clean: bool,
     pub points: Vec<Point>,
     pub words: Option<Words>,
 }
@@ -69,7 +72,8 @@ impl<'a> Installer<'a> {
         self.installed.silent.push(silent(&mut section));
         let profile = self.known(&mut section, &id);
         self.suggest(&mut section, profile);
-        let mut draft = Draft { id, place, profile, points: Vec::new(), words: None };
+        let clean = cleaning::as_suggested(&mut section, profile);
+        let mut draft = Draft { id, place, profile, clean, points: Vec::new(), words: None };
         let told = section.require::<String>("channel");
         let at = told
             .and_then(|told| channels::find(channels, &told, &section.name, self.report))
@@ -171,7 +175,10 @@ impl<'a> Installer<'a> {
         let owner = section.name.clone();
         let by_hand = section.tables("point").into_iter();
         let by_hand = by_hand.filter_map(|table| points::point(table, &owner, means, self.report)).collect();
-        let points = draft.profile.map(|known| known.profile.points.clone()).unwrap_or_default();
+        let mut points = draft.profile.map(|known| known.profile.points.clone()).unwrap_or_default();
+        if !draft.clean {
+            points.iter_mut().for_each(|point| point.clean = reading::Clean::default());
+        }
         let points = points::lay_over(points, by_hand, &owner, self.report);
         if points.is_empty() && !self.installed.unsure.contains(&draft.id) {
             let what = format!("{owner} has no points");
@@ -240,6 +247,7 @@ impl<'a> Installer<'a> {
             self.installed.people = Some((draft.id.clone(), spot));
         }
         for point in draft.points {
+            let clean = cleaning::in_the_site(&point, poll);
             self.installed.shapes.push(point.shape());
             self.installed.points.push(reading::Point {
                 id: format!("{}.{}", draft.id, point.id).into(),
@@ -247,7 +255,7 @@ impl<'a> Installer<'a> {
                 unit: point.unit,
                 range: point.range,
                 deadband: point.deadband,
-                clean: reading::Clean::default(),
+                clean,
             });
         }
         if first_point as usize <= POINTS_MAX && self.installed.points.len() > POINTS_MAX {

@@ -10,6 +10,7 @@
 
 mod broker;
 mod channels;
+mod cleaning;
 mod commands;
 mod conditions;
 mod describe;

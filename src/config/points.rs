@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cleaning;
 use super::items::item;
 use super::kinds::{Id, Pair};
 use super::messages::message;
@@ -11,6 +12,7 @@ use super::section::{Read, Section, Told};
 use super::tree::{Node, Table};
 use crate::field::decode::{Transform, Type};
 use crate::field::profile::{Meter, Point, Shape, Source, Transport};
+use crate::reading::Clean;
 
 /// Words of one map.
 const MAP_MAX: usize = 256;
@@ -54,11 +56,13 @@ pub(super) fn point(table: &Table, owner: &str, means: Means, report: &Report<'_
         unit: section.take::<String>("unit").map(|unit| unit.value.into()),
         range: None,
         deadband: 0.0,
+        clean: Clean::default(),
         transform: Transform { map: map(&mut section), faults, ..Transform::default() },
         source,
     };
     numeric(&mut section, &mut point);
     flags(&mut section, &point);
+    point.clean = cleaning::clean(&mut section, &point.shape());
     section.finish();
     id.map(|id| Told { value: point, spot: id.spot })
 }
@@ -66,7 +70,15 @@ pub(super) fn point(table: &Table, owner: &str, means: Means, report: &Report<'_
 /// A point whose words the wire's room knows by its name.
 pub(super) fn state(id: impl Into<Arc<str>>, source: Source) -> Point {
     let id = id.into();
-    Point { id, unit: None, range: None, deadband: 0.0, transform: Transform::default(), source }
+    Point {
+        id,
+        unit: None,
+        range: None,
+        deadband: 0.0,
+        clean: Clean::default(),
+        transform: Transform::default(),
+        source,
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- values

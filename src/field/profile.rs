@@ -9,6 +9,7 @@ use super::decode::{Order, Transform, Type};
 use super::modbus::{By, Merge, Table};
 use super::serial::Item;
 use super::wire::Parity;
+use crate::reading::Clean;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
@@ -125,6 +126,8 @@ pub struct Point {
     pub unit: Option<Arc<str>>,
     pub range: Option<(f64, f64)>,
     pub deadband: f64,
+    /// Of a profile only a suggestion.
+    pub clean: Clean,
     pub transform: Transform,
     pub source: Source,
 }

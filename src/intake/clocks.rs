@@ -46,6 +46,7 @@ impl Corridor {
             self.page.events.push(Draft::new("gateway.clock-stepped", subject, now.wall, &data));
             self.intake.engine.lost_time(expected, now.wall);
             self.cleaner.forget();
+            self.day_is_cut(expected, now.wall);
             self.watch.stepped(offset);
             self.orders.desk.stepped(offset);
             self.words.clear();

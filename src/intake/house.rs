@@ -9,6 +9,8 @@ use crate::store::ORDERS_KEPT;
 /// Metrics are brought up to date, and the history looked after, this often.
 const HOUSE_EVERY: Millis = 5000;
 const RETIRE_EVERY: Millis = 3_600_000;
+/// The share of usable data does not move faster than that.
+const MEASURE_EVERY: Millis = 60_000;
 
 impl Corridor {
     /// What can wait: metrics, handing over to the history, old events and readings.
@@ -28,6 +30,10 @@ impl Corridor {
             let count = devices.filter(|d| live.device(DeviceId(*d)).state == state).count();
             let label = StateLabel { state: state.word() };
             self.intake.metrics.devices.get_or_create(&label).set(count as i64);
+        }
+        if now.abs_diff(self.measured_at) >= MEASURE_EVERY.unsigned_abs() {
+            self.measured_at = now;
+            self.measure_the_day(now);
         }
         if self.intake.history.due(now) {
             self.intake.history.flush(now);

@@ -2,7 +2,7 @@
 //! in one transaction. The only writer of the journal.
 //!
 //! One file a subject: `page` (filled, written, told), `told` (doors and lockers), `orders`, `acts` (words on tickets),
-//! `show` (present values, history, life of devices), `clocks`, `house` (what can wait), `records` (what came before).
+//! `show` (present values, history, life of devices), `quality` (what of it could be used), `clocks`, `house` (what can wait), `records` (what came before).
 //!
 //! It runs on a thread of its own, since a disk sync blocks: the wires go on while it writes, and what they bring
 //! meanwhile goes into the next transaction. Nobody is told of a ticket before it is synced to disk.
@@ -12,6 +12,7 @@ mod clocks;
 mod house;
 mod orders;
 mod page;
+mod quality;
 mod records;
 mod show;
 mod told;
@@ -20,6 +21,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -41,6 +43,7 @@ use crate::time;
 use clocks::Seen;
 use orders::Orders;
 use page::LAST_TRIES;
+use quality::Day;
 use records::Records;
 
 /// Batches that may wait while a transaction is synced; when they are that many, the wires wait.
@@ -94,6 +97,8 @@ pub struct Intake {
     pub live: Arc<Live>,
     pub metrics: Metrics,
     pub keep: Keep,
+    /// Where a day begins.
+    pub zone: TimeZone,
     /// What was known of the devices before the start.
     pub devices: Vec<DeviceRow>,
     /// Doors and lockers, and what was known of them before the start.
@@ -117,6 +122,7 @@ struct Corridor {
     /// Of what the page says; signed once it is on the disk.
     receipts: Vec<Receipt>,
     cleaner: Cleaner,
+    day: Day,
     watch: Watch,
     orders: Orders,
     records: Records,
@@ -130,6 +136,7 @@ struct Corridor {
     synced: bool,
     seen: Seen,
     house_at: Millis,
+    measured_at: Millis,
     retire_at: Millis,
     qualities: HashMap<&'static str, u64>,
 }
@@ -153,6 +160,7 @@ impl Intake {
         let mut corridor = Corridor {
             remembered,
             cleaner: Cleaner::new(&self.site),
+            day: Day::begin(&self.site, &self.zone, time::now()),
             watch: self.watch(),
             orders: Orders::new(self.site.clone(), std::mem::take(&mut self.commands)),
             records: self.known_records(),
@@ -165,6 +173,7 @@ impl Intake {
             synced: time::clock_is_synced(),
             seen: Seen::now(),
             house_at: 0,
+            measured_at: 0,
             retire_at: time::now() + 60_000,
             qualities: HashMap::new(),
             intake: self,
@@ -207,6 +216,8 @@ impl Intake {
             corridor.settle(&doors, None).await;
         }
         corridor.intake.engine.rest();
+        let end = time::now();
+        corridor.day_is_cut(end, end);
         corridor.page.events.extend(farewell());
         corridor.settle(&doors, Some(LAST_TRIES)).await;
         corridor.intake.history.close();
@@ -248,10 +259,12 @@ impl Corridor {
     fn take(&mut self, mut batch: Batch) {
         // Read before the clock was set back: nothing has happened later than now.
         let now = time::now();
+        self.day_advance(now);
         batch.at = batch.at.min(now);
         for reading in &mut batch.readings {
             reading.at = reading.at.min(now);
             self.cleaner.clean(reading, self.intake.site.point(reading.point));
+            self.count(reading);
             *self.qualities.entry(reading.quality.word()).or_default() += 1;
             self.note(reading);
         }

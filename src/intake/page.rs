@@ -19,6 +19,7 @@ impl Corridor {
     /// until it can, `tries` times at the most where that is given; meanwhile the wires wait.
     pub(super) async fn settle(&mut self, doors: &Doors, tries: Option<u32>) {
         let now = self.look_at_the_clocks();
+        self.day_advance(now);
         self.watch.advance(now);
         self.orders_advance(now);
         self.tell_of_access();

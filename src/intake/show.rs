@@ -41,6 +41,7 @@ impl Corridor {
         for reading in &batch.readings {
             let now = live.point_mut(reading.point);
             now.value.clone_from(&reading.value);
+            now.raw.clone_from(&reading.raw);
             (now.quality, now.reason, now.at) = (reading.quality, reading.reason, Some(reading.at));
             if let (Quality::Good, Some(value)) = (reading.quality, &reading.value) {
                 now.last_good = Some((reading.at, value.clone()));

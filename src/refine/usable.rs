@@ -143,3 +143,109 @@ impl Tally {
 fn own(device: &Device) -> std::ops::Range<usize> {
     device.first_point as usize..(device.first_point + device.points) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reading::{Point, PointId, Value};
+
+    const MINUTE: Millis = 60_000;
+
+    fn site(points: &[Clean]) -> Site {
+        let device = |first_point, points| Device {
+            id: "pump-1".into(),
+            channel: "plant".into(),
+            profile: None,
+            place: "".into(),
+            polled: true,
+            first_point,
+            points,
+            words: None,
+        };
+        let point = |clean: &Clean| Point {
+            id: "pump-1.pressure".into(),
+            device: DeviceId(0),
+            unit: None,
+            range: None,
+            deadband: 0.0,
+            clean: *clean,
+        };
+        let count = points.len() as u32;
+        let points = points.iter().map(point).collect();
+        Site { devices: vec![device(0, count), device(count, 0)], points, ..Site::default() }
+    }
+
+    fn good(point: u32, at: Millis) -> Reading {
+        Reading::good(PointId(point), at, Value::Number(1.0))
+    }
+
+    fn spike(point: u32, at: Millis) -> Reading {
+        Reading { raw: Some(Value::Number(9.0)), ..Reading::bad(PointId(point), at, Reason::Spike) }
+    }
+
+    fn shares(points: &[Clean], from: Millis, readings: &[Reading], to: Millis) -> Vec<Share> {
+        let site = site(points);
+        let mut usable = Usable::new(&site, from);
+        for reading in readings {
+            usable.take(reading, DeviceId(0));
+        }
+        usable.shares(&site, to)
+    }
+
+    #[test]
+    fn a_slot_with_something_false_was_not_usable_before_and_is_after() {
+        let clean = Clean { slot: Some(MINUTE), ..Clean::default() };
+        // Four minutes: good; good and a spike, either way round; only a spike.
+        let readings = [
+            good(0, 0),
+            good(0, 61_000),
+            spike(0, 62_000),
+            spike(0, 121_000),
+            good(0, 122_000),
+            good(0, 123_000),
+            spike(0, 181_000),
+        ];
+        let shares = shares(&[clean], 0, &readings, 4 * MINUTE);
+        let expected = Share {
+            device: DeviceId(0),
+            points: 1,
+            before: 0.25,
+            after: 0.75,
+            reasons: vec![(Reason::Spike, 3)],
+        };
+        assert_eq!(shares, [expected], "a device without points has no share");
+    }
+
+    #[test]
+    fn a_gap_between_good_readings_counts_as_filled_if_it_is_short_enough() {
+        let clean = Clean { slot: Some(MINUTE), fill: Some(3 * MINUTE), ..Clean::default() };
+        let gap = |minutes| {
+            let readings = [good(0, 0), spike(0, MINUTE), good(0, minutes * MINUTE)];
+            let share = shares(&[clean], 0, &readings, 10 * MINUTE).remove(0);
+            (share.before, share.after)
+        };
+        assert_eq!(gap(3), (0.2, 0.4));
+        assert_eq!(gap(4), (0.2, 0.2));
+    }
+
+    #[test]
+    fn what_is_not_over_is_not_counted_and_what_was_before_the_beginning_neither() {
+        let clean = Clean { slot: Some(MINUTE), ..Clean::default() };
+        let readings = [good(0, 30_000), good(0, 101_000), good(0, 161_000)];
+        assert_eq!(shares(&[clean], 100_000, &readings, 100_000 + MINUTE - 1), []);
+        let share = shares(&[clean], 100_000, &readings, 100_000 + MINUTE + 1500).remove(0);
+        assert_eq!((share.before, share.after), (1.0, 1.0), "the second minute has only begun");
+        let spoilt = [good(0, 101_000), good(0, 161_000), spike(0, 161_200)];
+        let share = shares(&[clean], 100_000, &spoilt, 100_000 + MINUTE + 1500).remove(0);
+        assert_eq!((share.before, share.after), (1.0, 1.0));
+    }
+
+    #[test]
+    fn each_point_weighs_the_same_and_one_that_may_keep_silent_weighs_nothing() {
+        let minute = Clean { slot: Some(MINUTE), ..Clean::default() };
+        let hour = Clean { slot: Some(60 * MINUTE), ..Clean::default() };
+        let readings = [good(1, 0), good(1, 60 * MINUTE)];
+        let share = shares(&[minute, hour, Clean::default()], 0, &readings, 120 * MINUTE).remove(0);
+        assert_eq!((share.points, share.before, share.after), (2, 0.5, 0.5));
+    }
+}

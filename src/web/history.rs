@@ -1,5 +1,6 @@
 //! The recorded readings of one point in buckets, for plots.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,7 +10,7 @@ use serde_json::{Value as JsonValue, json};
 
 use super::Desk;
 use super::problem::Problem;
-use crate::reading::{Millis, Value};
+use crate::reading::{Millis, Quality, Value};
 use crate::store::Sample;
 use crate::time;
 
@@ -31,11 +32,13 @@ pub async fn history(
     Path(point): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Result<Json<JsonValue>, Problem> {
-    if desk.rooms.site.point_named(&point).is_none() {
-        return Err(Problem::not_found(format!(
+    let site = &desk.rooms.site;
+    let id = site.point_named(&point).ok_or_else(|| {
+        Problem::not_found(format!(
             "there is no point `{point}`; GET /api/v1/points lists them as device.point"
-        )));
-    }
+        ))
+    })?;
+    let fill = site.point(id).clean.fill.unwrap_or(0);
     let to = instant("to", asked.to.as_deref())?.unwrap_or_else(time::now);
     let from = instant("from", asked.from.as_deref())?.unwrap_or(to.saturating_sub(SPAN_DEFAULT));
     if from >= to {
@@ -49,7 +52,7 @@ pub async fn history(
         }
     };
     let answer = desk.look(move |desk| {
-        let rows = gather(desk, &point, from, to, count)?;
+        let rows = gather(desk, &point, fill, from..to, count)?;
         Ok(json!({ "point": point, "buckets": rows }))
     });
     Ok(Json(answer.await?))
@@ -69,21 +72,28 @@ fn instant(name: &str, text: Option<&str>) -> Result<Option<Millis>, Problem> {
 fn gather(
     desk: &Desk,
     point: &str,
-    from: Millis,
-    to: Millis,
+    fill: Millis,
+    asked: Range<Millis>,
     count: usize,
 ) -> Result<Vec<JsonValue>, Problem> {
     let problem = |error| Problem::of_store(&error, |seq| desk.cursor(seq));
     let readings = desk.rooms.view.readings().map_err(problem)?;
+    let to = asked.end;
     let from = match readings.since().map_err(problem)? {
-        Some(since) => from.max(since),
+        Some(since) => asked.start.max(since),
         None => return Ok(Vec::new()),
     };
     if from >= to {
         return Ok(Vec::new());
     }
     let mut buckets = Buckets::new(from, to, count);
-    let add = |sample: Sample| buckets.add(sample.at, sample.value.as_ref());
+    let add = |sample: Sample| {
+        buckets.add(sample.at, sample.value.as_ref());
+        if let (Quality::Good, Some(number)) = (sample.quality, sample.value.and_then(|value| value.number()))
+        {
+            buckets.bridge(sample.at, number, fill);
+        }
+    };
     readings.between(point, from, to - 1, add).map_err(problem)?;
     Ok(buckets.rows())
 }
@@ -93,6 +103,8 @@ struct Buckets {
     from: Millis,
     width: Millis,
     held: Vec<Option<Bucket>>,
+    /// The last good number.
+    good: Option<(Millis, f64)>,
 }
 
 #[derive(Default)]
@@ -102,6 +114,8 @@ struct Bucket {
     numbers: Option<(f64, f64)>,
     /// Least and greatest of what is no number (`closed`, `open`).
     words: Option<(Value, Value)>,
+    /// What may have been, where nothing was read.
+    filled: Option<f64>,
 }
 
 impl Buckets {
@@ -110,12 +124,11 @@ impl Buckets {
         // What does not divide evenly goes to the last one.
         let count = count.min(((to - from) / width) as usize).max(1);
         let held = std::iter::repeat_with(|| None).take(count).collect();
-        Self { from, width, held }
+        Self { from, width, held, good: None }
     }
 
     fn add(&mut self, at: Millis, value: Option<&Value>) {
-        let last = self.held.len() - 1;
-        let index = (((at - self.from) / self.width) as usize).min(last);
+        let index = self.index(at);
         let bucket = self.held[index].get_or_insert_default();
         let Some(value) = value else { return };
         bucket.count += 1;
@@ -129,8 +142,26 @@ impl Buckets {
         }
     }
 
+    /// Between two good numbers not further apart than `fill`, what is in the middle of a bucket on the straight line.
+    fn bridge(&mut self, at: Millis, number: f64, fill: Millis) {
+        let Some((before, from)) = self.good.replace((at, number)) else { return };
+        let gap = at - before;
+        if !(1..=fill).contains(&gap) {
+            return;
+        }
+        for index in self.index(before) + 1..self.index(at) {
+            let middle = self.from + index as Millis * self.width + self.width / 2;
+            let part = (middle - before) as f64 / gap as f64;
+            self.held[index].get_or_insert_default().filled = Some(from + (number - from) * part);
+        }
+    }
+
+    fn index(&self, at: Millis) -> usize {
+        (((at - self.from) / self.width) as usize).min(self.held.len() - 1)
+    }
+
     /// `[time, min, mean, max, count]` for every bucket in which something was read; where all of it was bad, the
-    /// numbers are null.
+    /// numbers are null. A count of 0 with numbers: they were not read, the gap is filled.
     fn rows(&self) -> Vec<JsonValue> {
         let row = |(index, bucket): (usize, &Option<Bucket>)| {
             let bucket = bucket.as_ref()?;
@@ -140,7 +171,8 @@ impl Buckets {
                     json!([at, min, bucket.sum / bucket.count as f64, max, bucket.count])
                 }
                 (None, Some((min, max))) => json!([at, min, null, max, bucket.count]),
-                (None, None) => json!([at, null, null, null, 0]),
+                // `null` where there is none either.
+                (None, None) => json!([at, bucket.filled, bucket.filled, bucket.filled, 0]),
             })
         };
         self.held.iter().enumerate().filter_map(row).collect()
@@ -175,6 +207,26 @@ mod tests {
             ["1970-01-01T00:00:03.000Z", 7.0, 8.0, 9.0, 2],
         ]);
         assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn a_gap_between_good_numbers_is_filled_and_counts_nothing() {
+        let mut buckets = Buckets::new(0, 8000, 8);
+        for (at, number) in [(500, 10.0), (3500, 40.0), (7500, 80.0)] {
+            buckets.add(at, Some(&Value::Number(number)));
+            buckets.bridge(at, number, 3000);
+        }
+        // A spike in the gap, kept without its value.
+        buckets.add(1500, None);
+        let rows = JsonValue::from(buckets.rows());
+        let expected = json!([
+            ["1970-01-01T00:00:00.000Z", 10.0, 10.0, 10.0, 1],
+            ["1970-01-01T00:00:01.000Z", 20.0, 20.0, 20.0, 0],
+            ["1970-01-01T00:00:02.000Z", 30.0, 30.0, 30.0, 0],
+            ["1970-01-01T00:00:03.000Z", 40.0, 40.0, 40.0, 1],
+            ["1970-01-01T00:00:07.000Z", 80.0, 80.0, 80.0, 1],
+        ]);
+        assert_eq!(rows, expected, "the second gap is longer than what is filled");
     }
 
     #[test]

@@ -69,6 +69,9 @@ struct PointRow {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     momentary: bool,
     value: Option<Value>,
+    /// What the device said, where that is not believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw: Option<Value>,
     quality: &'static str,
     reason: Option<&'static str>,
     unit: Option<Arc<str>>,
@@ -99,6 +102,7 @@ fn point_row(desk: &Desk, id: PointId, now: PointNow) -> PointRow {
         device: device.id.clone(),
         momentary: !own.contains(&id.0),
         value: now.value,
+        raw: now.raw,
         quality: now.quality.word(),
         reason: now.reason.map(crate::reading::Reason::word),
         unit: point.unit.clone(),

@@ -105,6 +105,7 @@ impl Bench {
             },
             devices: Vec::new(),
             access: plan(),
+            zone: jiff::tz::TimeZone::UTC,
             saved: remembered.access,
             commands: allowed(),
             orders: remembered.orders,

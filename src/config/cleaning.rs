@@ -1,0 +1,94 @@
+//! `clean`: how false numbers of a point are told from true ones. Written at a point it holds; a profile only suggests it,
+//! until a device says `clean = true`.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::profiles::Known;
+use super::section::Section;
+use super::tree::Node;
+use crate::field::profile::{Point, Shape, Source};
+use crate::reading::{Clean, Millis};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const STUCK: RangeInclusive<Duration> = MINUTE..=DAY.saturating_mul(30);
+/// What lies further back was not measured.
+const FILL: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
+const EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY.saturating_mul(7);
+const EXAMPLE: &str = "write it like `clean = { rate = 0.5, spike = true, stuck = \"6h\", fill = \"5m\" }`";
+
+/// `clean = { … }` of a point that has this shape.
+pub(super) fn clean(section: &mut Section<'_>, shape: &Shape) -> Clean {
+    let Some(entry) = section.entry("clean") else {
+        return Clean::default();
+    };
+    let Node::Table(table) = &entry.value.node else {
+        let what = format!("`clean` of a point is {}, it has to be a table", entry.value.kind());
+        section.report.mistake(entry.value.spot, what, EXAMPLE);
+        return Clean::default();
+    };
+    let mut keys = Section::new(table, "`clean`", section.report);
+    for key in ["rate", "spike", "stuck", "fill"] {
+        if let (Some(entry), Shape::Bool | Shape::Text | Shape::Words(_)) = (keys.peek(key), shape) {
+            let what = format!("`{key}` is for numbers, {} is not one", section.name);
+            section.report.mistake(entry.key_spot, what, "leave it out");
+        }
+    }
+    let rate = keys.take::<f64>("rate");
+    if let Some(rate) = rate.as_ref().filter(|rate| rate.value <= 0.0) {
+        let cure = "write how much it can change in a second, in its unit: `rate = 0.5`";
+        section.report.mistake(rate.spot, format!("`rate` is {}", rate.value), cure);
+    }
+    let clean = Clean {
+        rate: rate.map(|rate| rate.value),
+        spike: keys.take_or("spike", false),
+        stuck: keys.span("stuck", STUCK).map(|span| millis(span.value)),
+        fill: keys.span("fill", FILL).map(|span| millis(span.value)),
+        slot: keys.span("every", EVERY).map(|span| slot(span.value)),
+    };
+    keys.finish();
+    clean
+}
+
+/// `clean = true` of a device: its profile's points are cleaned as that suggests.
+pub(super) fn as_suggested(section: &mut Section<'_>, known: Option<&Known<'_>>) -> bool {
+    let Some(clean) = section.take::<bool>("clean").filter(|clean| clean.value) else {
+        return false;
+    };
+    let (what, cure) = match known {
+        Some(known) if known.profile.points.iter().any(|point| point.clean != Clean::default()) => {
+            return true;
+        }
+        // An unknown profile is complained of already.
+        None if section.peek("profile").is_some() => return true,
+        Some(_) => {
+            ("`clean` turns on what the profile suggests, and it suggests nothing", "leave it out".to_owned())
+        }
+        None => {
+            let cure = format!("at a `[[device.point]]` {EXAMPLE}");
+            ("`clean` turns on what a profile suggests, and there is none", cure)
+        }
+    };
+    section.report.mistake(clean.spot, what, cure);
+    true
+}
+
+/// What the site is told of the point: how often it has to say something is known of those that are asked.
+pub(super) fn in_the_site(point: &Point, poll: Option<Duration>) -> Clean {
+    let own = match point.source {
+        Source::Register { poll, .. } => poll,
+        _ => None,
+    };
+    let asked = poll.map(|poll| slot(own.unwrap_or(poll)));
+    Clean { slot: point.clean.slot.or(asked), ..point.clean }
+}
+
+/// A minute, or two periods of a slower point: answers do not come so evenly that there is one in each period.
+fn slot(every: Duration) -> Millis {
+    millis((every * 2).max(MINUTE))
+}
+
+fn millis(span: Duration) -> Millis {
+    span.as_millis().try_into().unwrap_or(Millis::MAX)
+}
