@@ -175,8 +175,10 @@ pub struct Device {
     /// A day's weather, each day like the one before.
     weather: Vec<f64>,
     chance: Chance,
-    /// Answers that are still lost of this burst.
-    lost: u32,
+    /// Answers that are still lost of this burst; below 0: those that come through for certain.
+    lost: i32,
+    /// By point: the last number was a spike, which is always alone.
+    spiked: [bool; 2],
     frozen: Vec<f64>,
 }
 
@@ -199,6 +201,7 @@ impl Plant {
                 weather,
                 chance: Chance::new(chance.next()),
                 lost: 0,
+                spiked: [false; 2],
                 frozen: Vec::new(),
             }
         };
@@ -495,21 +498,25 @@ impl Device {
         Some(values)
     }
 
-    /// Answers are lost in bursts of up to three quarters of an hour.
+    /// Answers are lost in bursts of up to three quarters of an hour; after one, some come through.
     fn is_lost(&mut self) -> bool {
-        if self.lost == 0 && self.chance.is(0.08) {
-            self.lost = 1 + (self.chance.unit() * 9.0) as u32;
+        if self.lost == 0 && self.chance.is(0.1) {
+            self.lost = 1 + (self.chance.unit() * 9.0) as i32;
         }
         let lost = self.lost > 0;
-        self.lost = self.lost.saturating_sub(1);
+        self.lost += if lost { -1 } else { i32::from(self.lost < 0) };
+        if lost && self.lost == 0 {
+            self.lost = -2;
+        }
         lost
     }
 
     /// Spikes, and numbers that no sensor says.
     fn falsify(&mut self, values: &mut [f64]) {
-        for (value, part) in values.iter_mut().zip(self.family.parts()) {
+        for ((value, part), spiked) in values.iter_mut().zip(self.family.parts()).zip(&mut self.spiked) {
             let (low, high) = part.range;
-            if self.chance.is(0.03) {
+            *spiked = !*spiked && self.chance.is(0.03);
+            if *spiked {
                 *value = self.chance.between(low, high);
             } else if self.chance.is(0.02) {
                 *value = 6553.5;
