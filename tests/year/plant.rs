@@ -310,7 +310,11 @@ impl Plant {
                     "[[device.point]]\nid = \"{id}\"\ntable = \"holding\"\nregister = {}\ntype = \"f32\"\n\
                      unit = \"{unit}\"\nrange = [{low}, {high}]\nclean = {{ spike = true, fill = \"1h\"{} }}\n",
                     2 * register,
-                    if *id == "flow" { "" } else { ", stuck = \"36h\"" }
+                    match *id {
+                        "flow" => "",
+                        "level" => ", stuck = \"36h\", rate = 0.001",
+                        _ => ", stuck = \"36h\"",
+                    }
                 )
                 .unwrap();
             }
@@ -400,13 +404,6 @@ above = 0.15
 on_delay = "20h"
 off_delay = "30m"
 [[rule]]
-id = "tank-empties"
-point = "tank-*.level"
-falls = { by = 1.0, within = "2h" }
-on_delay = "5m"
-off_delay = "1h"
-level = 1
-[[rule]]
 id = "tank-low"
 point = "tank-*.level"
 below = 1.8
@@ -439,13 +436,19 @@ pub fn about(rule: &str) -> &'static [Kind] {
     match rule {
         "bearing-hot" | "bearing-wears" | "filter-clogged" | "filter-clogs" | "battery-low"
         | "battery-runs-down" => &[Kind::Wear],
-        "pipe-burst" | "pressure-low" | "flow-burst" | "tank-empties" | "tank-low" => &[Kind::Step],
+        "pipe-burst" | "pressure-low" | "flow-burst" | "tank-low" => &[Kind::Step],
         "flow-never-ends" => &[Kind::Leak],
         "sensor-stuck" => &[Kind::Stuck],
         "humidity-off" => &[Kind::Drift],
-        "silent" => &[Kind::Gap],
+        // What a stuck sensor reads is not good for ever.
+        "silent" => &[Kind::Gap, Kind::Stuck],
         _ => &[],
     }
+}
+
+/// From 0 to 1 and back, once a turn: what is pumped up and runs out.
+fn to_and_fro(turns: f64) -> f64 {
+    1.0 - (2.0 * turns.fract() - 1.0).abs()
 }
 
 impl Shape {
@@ -482,7 +485,7 @@ impl Device {
                 value += match (self.family, i) {
                     (Family::Pump, 1) => -150.0 - 40.0 * step.shape.value,
                     (Family::Meter, _) => 14.0 + 4.0 * step.shape.value,
-                    (Family::Tank, _) => -1.8 * ((at - step.from) as f64 / HOUR as f64).min(1.0),
+                    (Family::Tank, _) => -2.2 * ((at - step.from) as f64 / HOUR as f64).min(1.0),
                     _ => 0.0,
                 };
             }
@@ -533,7 +536,7 @@ impl Device {
         match (self.family, part) {
             (Family::Pump, 0) => 44.0 + 4.0 * self.own + 6.0 * year + 3.0 * day + 0.8 * weather,
             (Family::Pump, _) => {
-                let cycle = (days * (30.0 + 10.0 * self.own)).fract();
+                let cycle = to_and_fro(days * (30.0 + 10.0 * self.own));
                 310.0 + 40.0 * cycle - 10.0 * day
             }
             (Family::Filter, _) => 15.0 + 3.0 * self.own + 2.0 * day + 0.5 * weather,
@@ -544,7 +547,7 @@ impl Device {
             }
             (Family::Room, 0) => 17.0 + 2.0 * self.own + 9.0 * year + 2.0 * day + weather,
             (Family::Room, _) => 52.0 + 8.0 * self.own + 8.0 * year - 3.0 * day + 2.5 * weather,
-            (Family::Tank, _) => 2.8 + 0.5 * self.own + 0.5 * (days * (3.0 + self.own)).fract(),
+            (Family::Tank, _) => 2.8 + 0.5 * self.own + 0.5 * to_and_fro(days * (3.0 + self.own)),
             (Family::Sensor, _) => 3.05 + 0.04 * year + 0.02 * day + 0.004 * weather,
         }
     }
