@@ -11,6 +11,7 @@ use year::trial::run;
 fn what_is_planted_is_found_in_time_and_little_else_is_told() {
     let report = run(Plant::new(7, 12, 45));
     let table = report.table();
+    println!("{table}");
     assert!(report.kinds.len() == 6 && report.kinds.contains_key(&Kind::Wear), "{table}");
     for (kind, found) in &report.kinds {
         assert_eq!(found.found, found.planted, "{kind:?}\n{table}");
