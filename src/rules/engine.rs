@@ -779,6 +779,7 @@ impl Engine {
             place: &place,
             value: value.as_ref(),
             unit: point.and_then(|p| p.unit.as_deref()).unwrap_or_default(),
+            outlook: watch.judge.as_ref().and_then(|judge| judge.outlook()),
         };
         Ticket {
             id: "".into(),

@@ -8,12 +8,14 @@ mod desk;
 mod engine;
 mod episode;
 mod expression;
+mod hours;
 mod judge;
 mod maintenance;
 #[cfg(test)]
 mod maintenance_tests;
 mod meter;
 mod occasions;
+mod slope;
 mod sparing;
 mod storm;
 mod stuck;
@@ -30,6 +32,7 @@ pub use occasions::Occasions;
 
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 
 use crate::reading::{DeviceId, Millis, PointId, Value};
@@ -111,6 +114,8 @@ pub enum Condition {
     Forecast {
         limit: Limit,
         within: Millis,
+        /// The day on which it is expected is told as people there count days.
+        zone: TimeZone,
     },
     /// So long at that value since the last resolve. Without `equals` the point counts the hours itself.
     Runtime {
