@@ -87,6 +87,8 @@ pub struct Clean {
     pub stuck: Option<Millis>,
     /// Gaps up to that are filled for pictures and rollups, never for rules.
     pub fill: Option<Millis>,
+    /// The share of usable data is counted in slots of this; where none is given the point may keep silent and is not counted.
+    pub slot: Option<Millis>,
 }
 
 impl Site {

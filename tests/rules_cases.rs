@@ -13,6 +13,8 @@
 //! 40s   restart off=60s           saved, off for a minute, up again; `kill`: without a word
 //! 2h    unsynced                  the clock cannot be believed; synced
 //! 1d    wait                      nothing until then
+//! 2d..9d every 1h tank.level 5..3 readings from 2d to before 9d that go evenly from 5 to 3; `5..3~0.4` swings by as much each
+//!                                 day. What is told meanwhile stands behind the line, at its own time.
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -92,6 +94,7 @@ fn parse(text: &str) -> Result<Case, String> {
             None => story.extend(parse_line(number, line)?),
         }
     }
+    let story = spread(story)?;
     if !text.starts_with("# ") {
         return Err("begin with `# ` and the sentence that the case shows".into());
     }
@@ -105,9 +108,53 @@ fn parse_line(number: usize, line: &str) -> Result<Option<Line>, String> {
         return Ok(None);
     }
     let (at, text) = line.split_once(' ').ok_or_else(|| format!("line {number}: `{line}`"))?;
+    let (at, text) = match at.split_once("..") {
+        Some((from, _)) => (from, line),
+        None => (at, text),
+    };
     let at = BEGIN + span(at).ok_or_else(|| format!("line {number}: `{at}` is no time"))?;
     let text = text.trim().to_owned();
     Ok(Some(Line { number, at, text }))
+}
+
+/// Ranges become their readings; what is told meanwhile goes between them, ahead of a reading of the same instant.
+fn spread(story: Vec<Line>) -> Result<Vec<Line>, String> {
+    let (mut lines, mut range) = (Vec::new(), Vec::new());
+    for line in story {
+        let told = line.text.starts_with("->");
+        if !told || range.last().is_none_or(|last: &Line| line.at > last.at) {
+            lines.append(&mut range);
+        }
+        if line.text.split(' ').next().is_some_and(|first| first.contains("..")) {
+            range = readings(&line).ok_or_else(|| format!("line {}: `{}`", line.number, line.text))?;
+        } else if told && !range.is_empty() {
+            let place =
+                range.partition_point(|other: &Line| other.at < line.at || other.text.starts_with("->"));
+            range.insert(place, line);
+        } else {
+            lines.push(line);
+        }
+    }
+    lines.append(&mut range);
+    Ok(lines)
+}
+
+/// `2d..9d every 1h tank.level 5..3~0.4`
+fn readings(line: &Line) -> Option<Vec<Line>> {
+    let words = words(&line.text);
+    let [range, _, every, point, values] = words.as_slice() else { return None };
+    let (from, to) = range.split_once("..")?;
+    let (from, to, every) = (span(from)?, span(to)?, span(every).filter(|every| *every > 0)?);
+    let (values, swing) = values.split_once('~').unwrap_or((values, "0"));
+    let (first, last) = values.split_once("..").unwrap_or((values, values));
+    let (first, last, swing): (f64, f64, f64) =
+        (first.parse().ok()?, last.parse().ok()?, swing.parse().ok()?);
+    let reading = |at: Millis| {
+        let day = (at as f64 / 86_400_000.0 * std::f64::consts::TAU).sin();
+        let value = first + (last - first) * (at - from) as f64 / (to - from) as f64 + swing * day;
+        Line { number: line.number, at: BEGIN + at, text: format!("{point} {value:.2}") }
+    };
+    Some((from..to).step_by(every as usize).map(reading).collect())
 }
 
 fn load(toml: &str) -> Result<Gateway, String> {

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::kinds::millis;
 use super::rules::{DELAY_MAX, SILENT_MIN};
 use super::section::Section;
@@ -32,7 +34,7 @@ pub(super) fn longer(section: &mut Section<'_>, key: &'static str, terms: &Terms
         "rises" => change(section, key).map(|(by, within)| Condition::Rises { by, within }),
         "falls" => change(section, key).map(|(by, within)| Condition::Falls { by, within }),
         "count" => count(section),
-        "forecast" => forecast(section),
+        "forecast" => forecast(section, terms),
         "runtime" => runtime(section),
         "cycles" => cycles(section),
         "when" => when(section, terms),
@@ -78,7 +80,7 @@ fn count(section: &mut Section<'_>) -> Option<Condition> {
     Some(Condition::Count { equals: equals?.value, times: times?.value, within: within? })
 }
 
-fn forecast(section: &mut Section<'_>) -> Option<Condition> {
+fn forecast(section: &mut Section<'_>, terms: &Terms<'_>) -> Option<Condition> {
     let mut inner = inner(section, "forecast")?;
     let (above, below) = (inner.take::<f64>("above"), inner.take::<f64>("below"));
     let within = within(&mut inner, FORECAST);
@@ -102,7 +104,8 @@ fn forecast(section: &mut Section<'_>) -> Option<Condition> {
         }
     };
     inner.finish();
-    Some(Condition::Forecast { limit: limit?, within: within? })
+    let zone = TimeZone::get(terms.zone).unwrap_or(TimeZone::UTC);
+    Some(Condition::Forecast { limit: limit?, within: within?, zone })
 }
 
 fn runtime(section: &mut Section<'_>) -> Option<Condition> {

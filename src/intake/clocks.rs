@@ -45,6 +45,7 @@ impl Corridor {
             let subject = format!("gateways/{gateway}");
             self.page.events.push(Draft::new("gateway.clock-stepped", subject, now.wall, &data));
             self.intake.engine.lost_time(expected, now.wall);
+            self.cleaner.forget();
             self.watch.stepped(offset);
             self.orders.desk.stepped(offset);
             self.words.clear();

@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::order::Wish;
 use crate::reading::{Batch, Millis, PointId, Reason, Site, Value};
 use crate::receipt::Receipt;
-use crate::refine::refine;
+use crate::refine::Cleaner;
 use crate::rules::Engine;
 use crate::store::{AccessRow, DeviceRow, History, Journal, OrderRow, Page, View};
 use crate::ticket::{Ask, Refusal, Ticket};
@@ -116,6 +116,7 @@ struct Corridor {
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
     /// Of what the page says; signed once it is on the disk.
     receipts: Vec<Receipt>,
+    cleaner: Cleaner,
     watch: Watch,
     orders: Orders,
     records: Records,
@@ -151,6 +152,7 @@ impl Intake {
         let remembered = self.remembered_devices();
         let mut corridor = Corridor {
             remembered,
+            cleaner: Cleaner::new(&self.site),
             watch: self.watch(),
             orders: Orders::new(self.site.clone(), std::mem::take(&mut self.commands)),
             records: self.known_records(),
@@ -249,7 +251,7 @@ impl Corridor {
         batch.at = batch.at.min(now);
         for reading in &mut batch.readings {
             reading.at = reading.at.min(now);
-            refine(reading, self.intake.site.point(reading.point));
+            self.cleaner.clean(reading, self.intake.site.point(reading.point));
             *self.qualities.entry(reading.quality.word()).or_default() += 1;
             self.note(reading);
         }

@@ -1,4 +1,17 @@
-//! Reading → trusted reading. Pure.
+//! Reading → trusted reading. Pure, and the same however readings are cut into batches: each point has a memory of its
+//! own, and nothing counts but its readings in order.
+//!
+//! [`Cleaner`] judges one reading after the other: [`refine`] (what the sensor cannot say at all), then what the thing
+//! cannot do (too fast), what does not fit its neighbours (spike, by the Hampel identifier), and what should have moved
+//! (stuck). What is not believed keeps what the device said as [`Reading::raw`]; no number is ever made up for it.
+//! [`Usable`] counts what that leaves: the share of usable data of a device, before and after.
+
+mod clean;
+mod hampel;
+mod usable;
+
+pub use clean::Cleaner;
+pub use usable::{Share, Usable};
 
 use crate::reading::{Point, Quality, Reading, Reason};
 
@@ -6,46 +19,20 @@ use crate::reading::{Point, Quality, Reading, Reason};
 /// from a point that has a unit or a range and so can only say numbers.
 pub fn refine(reading: &mut Reading, point: &Point) {
     let Some(value) = &reading.value else { return };
-    let reason = match (value.number(), point.range) {
-        (Some(number), Some((low, high))) if !(low..=high).contains(&number) => Reason::OutOfRange,
-        (None, range) if range.is_some() || point.unit.is_some() => Reason::Unreadable,
-        _ => return,
-    };
+    match (value.number(), point.range) {
+        (Some(number), Some((low, high))) if !(low..=high).contains(&number) => {
+            disbelieve(reading, Reason::OutOfRange);
+        }
+        (None, range) if range.is_some() || point.unit.is_some() => disbelieve(reading, Reason::Unreadable),
+        _ => {}
+    }
+}
+
+fn disbelieve(reading: &mut Reading, reason: Reason) {
     reading.raw = reading.value.take();
     reading.quality = Quality::Bad;
     reading.reason = Some(reason);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::reading::{Clean, DeviceId, PointId, Value};
-
-    #[test]
-    fn a_point_with_a_unit_or_a_range_says_numbers_within_it_or_nothing() {
-        let point = |unit: Option<&str>, range| Point {
-            id: "a.p".into(),
-            device: DeviceId(0),
-            unit: unit.map(Into::into),
-            range,
-            deadband: 0.0,
-            clean: Clean::default(),
-        };
-        let (text, number) = (|t: &str| Value::Text(t.into()), Value::Number);
-        let range = Some((0.0, 100.0));
-        let cases = [
-            (number(100.0), point(None, range), None),
-            (number(100.1), point(None, range), Some(Reason::OutOfRange)),
-            (text("1,5"), point(None, range), Some(Reason::Unreadable)),
-            (text("5 kPa"), point(Some("kPa"), None), Some(Reason::Unreadable)),
-            (Value::Bool(true), point(Some("kPa"), None), Some(Reason::Unreadable)),
-            (text("open"), point(None, None), None),
-        ];
-        for (value, point, reason) in cases {
-            let mut reading = Reading::good(PointId(0), 1, value.clone());
-            refine(&mut reading, &point);
-            assert_eq!(reading.reason, reason, "{value:?} of {point:?}");
-            assert_eq!(reading.value.is_none(), reason.is_some());
-        }
-    }
-}
+mod tests;

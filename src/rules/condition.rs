@@ -1,10 +1,13 @@
 //! Whether a value fulfils a condition. Pure, without memory.
 
+use serde::{Deserialize, Serialize};
+
 use super::Condition;
 use crate::reading::Value;
 
 /// What one value says about a condition with a deadband.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Holds,
     /// Back by the deadband.

@@ -46,13 +46,21 @@ pub struct Life {
 }
 
 impl Life {
-    /// As it is saved: what has run is counted, so that nothing is credited that nobody saw.
+    /// As it is saved: what has run is counted.
     pub fn at_rest(&self, now: Millis) -> Self {
         let mut life = self.clone();
-        if let Some(well) = life.well.as_mut().filter(|well| well.ends(0).is_some()) {
+        if let Some(well) = life.well.as_mut().filter(|well| well.runs()) {
             well.stop(now);
+            well.go_on(now);
         }
         life
+    }
+
+    /// Saved at another instant than this, the clock stands: nothing is credited that nobody saw.
+    pub fn wake(&mut self, now: Millis) {
+        if let Some(well) = self.well.as_mut().filter(|well| well.ends(0) != Some(now)) {
+            *well = well.stood();
+        }
     }
 }
 

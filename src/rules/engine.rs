@@ -83,6 +83,12 @@ struct Kept {
     phase: Phase,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     judge: Option<Json>,
+    /// Until when the judge knows; what came between this and a kill, nobody saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<Millis>,
+    /// Of a delay that runs: the value it would open with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
 }
 
 #[derive(Debug)]
@@ -200,12 +206,14 @@ impl Engine {
             let kept = saved.state.as_deref().and_then(Kept::read);
             match (keys.get(&(saved.rule.clone(), saved.subject.clone())), kept) {
                 (Some(&index), Some(mut kept)) => {
-                    kept.phase.pause(memory.last_trace);
+                    if memory.last_trace != now {
+                        kept.phase.pause(memory.last_trace);
+                    }
                     let watch = &mut self.watches[index as usize];
-                    watch.phase = kept.phase;
+                    (watch.phase, watch.value) = (kept.phase, kept.value);
                     if let (Some(judge), Some(saved)) = (&mut watch.judge, &kept.judge) {
                         judge.take_up(saved);
-                        judge.lost(memory.last_trace, now);
+                        judge.lost(kept.at.unwrap_or(memory.last_trace), now);
                     }
                     // Saved as it now stands, or the next start would count the time that was switched off.
                     self.touched.insert(index);
@@ -216,7 +224,8 @@ impl Engine {
         // Ids are in order of time: of several tickets of one subject the last one stays on the desk.
         memory.tickets.sort_by(|a, b| a.ticket.id.cmp(&b.ticket.id));
         for SavedTicket { ticket, subject, life } in memory.tickets {
-            let life: Life = serde_json::from_str(&life).unwrap_or_default();
+            let mut life: Life = serde_json::from_str(&life).unwrap_or_default();
+            life.wake(now);
             let mut case = Case { ticket, life };
             match keys.get(&(case.ticket.rule.clone(), subject.clone())) {
                 Some(&index) => {
@@ -463,7 +472,7 @@ impl Engine {
         for index in std::mem::take(&mut self.touched) {
             let watch = &self.watches[index as usize];
             let subject = self.subject_id(index);
-            let state = watch.kept();
+            let state = watch.kept(now);
             let rule = self.rule_of(index).id.clone();
             outcome.episodes.push(SavedEpisode { rule, subject: subject.clone(), state });
             if let Some(case) = &watch.case {
@@ -545,8 +554,10 @@ impl Engine {
     /// Lets everything of one watch that is due by `now` happen, in the order of its instants.
     fn bring_forward(&mut self, index: u32, now: Millis) {
         while let Some(due) = self.due(index).filter(|due| *due <= now) {
-            if let Some(judge) = self.watches[index as usize].judge.as_mut().filter(|j| j.due() == Some(due))
-            {
+            // A delay that ends in the same instant has ended: what held, held for all of it.
+            let delay = self.watches[index as usize].phase.ends(self.rule_of(index).delays());
+            let judge = self.watches[index as usize].judge.as_mut().filter(|_| delay != Some(due));
+            if let Some(judge) = judge.filter(|judge| judge.due() == Some(due)) {
                 if let Some(said) = judge.pass(due) {
                     self.hear(index, said.verdict, said.quality, said.at);
                 }
@@ -641,6 +652,7 @@ impl Engine {
             place: &place,
             value: value.as_ref(),
             unit: point.and_then(|p| p.unit.as_deref()).unwrap_or_default(),
+            outlook: watch.judge.as_ref().and_then(|judge| judge.outlook()),
         };
         Ticket {
             id: "".into(),
@@ -685,7 +697,7 @@ impl Engine {
 
 impl Kept {
     fn read(state: &str) -> Option<Self> {
-        let alone = || serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None });
+        let alone = || serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None, at: None, value: None });
         serde_json::from_str(state).ok().or_else(alone)
     }
 }
@@ -710,9 +722,11 @@ impl Plan {
 
 impl Watch {
     /// What a restart has to know of the episode; `None`: nothing.
-    fn kept(&self) -> Option<String> {
+    fn kept(&self, now: Millis) -> Option<String> {
         let judge = self.judge.as_ref().and_then(|judge| judge.save());
-        let kept = Kept { phase: self.phase, judge };
+        let at = judge.is_some().then_some(now);
+        let value = self.value.clone().filter(|_| matches!(self.phase, Phase::Pending { .. }));
+        let kept = Kept { phase: self.phase, judge, at, value };
         (kept.phase != Phase::Idle || kept.judge.is_some())
             .then(|| serde_json::to_string(&kept).ok())
             .flatten()

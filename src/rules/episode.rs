@@ -30,6 +30,20 @@ impl Clock {
         self.from.get_or_insert(at);
     }
 
+    pub fn runs(&self) -> bool {
+        self.from.is_some()
+    }
+
+    /// Standing at what it had run when it last stopped.
+    pub fn stood(self) -> Self {
+        Self { from: None, ..self }
+    }
+
+    /// What it has run by `at`.
+    pub fn ran(&self, at: Millis) -> Millis {
+        self.ran + self.from.map_or(0, |from| (at - from).max(0))
+    }
+
     /// When it will have run `span`; `None` while it stands.
     pub fn ends(&self, span: Millis) -> Option<Millis> {
         self.from.map(|from| from + (span - self.ran).max(0))

@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::condition::Verdict;
@@ -38,6 +39,19 @@ pub struct Judgement {
     /// `None`: not known any more, delays stand.
     pub verdict: Option<Verdict>,
     pub quality: Quality,
+}
+
+/// What is expected of a value that is on its way to a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outlook {
+    /// It is there.
+    Reached,
+    Expected {
+        at: Millis,
+        /// How sure it is that the limit is reached in the time that the rule gives.
+        percent: u8,
+    },
 }
 
 pub trait Judge: Debug + Send {
@@ -80,6 +94,11 @@ pub trait Judge: Debug + Send {
     fn value(&self) -> Option<Value> {
         None
     }
+
+    /// What the title tells of the time to come.
+    fn outlook(&self) -> Option<Outlook> {
+        None
+    }
 }
 
 /// `None`: the condition is about the value of the moment, or the engine's own affair.
@@ -90,7 +109,7 @@ pub fn judge(rule: &Rule) -> Option<Box<dyn Judge>> {
         Condition::Stuck(span) => Box::new(Stuck::new(*span)),
         Condition::Count { equals, times, within } => Box::new(Count::new(equals.clone(), *times, *within)),
         Condition::When(expression) => Box::new(Expressed::new(expression, &rule.over)),
-        Condition::Forecast { limit, within } => Box::new(Trend::new(*limit, *within)),
+        Condition::Forecast { limit, within, .. } => Box::new(Trend::new(*limit, *within)),
         Condition::Runtime { equals, lasts } => Box::new(Wear::runtime(equals.clone(), *lasts)),
         Condition::Cycles { equals, count } => Box::new(Wear::cycles(equals.clone(), *count)),
         _ => return None,

@@ -6,8 +6,12 @@ mod desk;
 mod engine;
 mod episode;
 mod expression;
+mod hours;
 mod judge;
+mod meter;
 mod occasions;
+mod slope;
+mod sparing;
 mod stuck;
 mod title;
 mod trend;
@@ -21,6 +25,7 @@ pub use occasions::Occasions;
 
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 
 use crate::reading::{DeviceId, Millis, PointId, Value};
@@ -100,6 +105,8 @@ pub enum Condition {
     Forecast {
         limit: Limit,
         within: Millis,
+        /// The day on which it is expected is told as people there count days.
+        zone: TimeZone,
     },
     /// So long at that value since the last resolve. Without `equals` the point counts the hours itself.
     Runtime {

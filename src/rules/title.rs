@@ -1,7 +1,11 @@
 //! What a ticket is called, in the language of those who read it.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::judge::Outlook;
 use super::{Condition, Limit, Locale, Rule};
-use crate::reading::Value;
+use crate::reading::{Millis, Value};
 
 /// What a title can speak of.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +16,7 @@ pub struct Facts<'a> {
     pub place: &'a str,
     pub value: Option<&'a Value>,
     pub unit: &'a str,
+    pub outlook: Option<Outlook>,
 }
 
 /// The rule's own title with its places filled in, or one that its condition makes.
@@ -78,11 +83,9 @@ fn default(rule: &Rule, locale: Locale, facts: &Facts) -> String {
             format!("{place}: 组合条件 {}", rule.id).trim_start_matches(": ").to_owned()
         }
         (Condition::When(_), false) => format!("{place}: {}", rule.id).trim_start_matches(": ").to_owned(),
-        (Condition::Forecast { within, .. }, true) => {
-            format!("{place}: 预计{what}将在 {} 内达到 {limit}", span_text(*within))
-        }
-        (Condition::Forecast { within, .. }, false) => {
-            format!("{place}: {what} is expected to reach {limit} within {}", span_text(*within))
+        (Condition::Forecast { within, zone, .. }, zh) => {
+            let limit = format!("{limit} {}", facts.unit).trim_end().to_owned();
+            format!("{place}: {}", forecast(what.trim_end(), &limit, *within, zone, facts.outlook, zh))
         }
         (Condition::Runtime { .. }, true) => format!("{place}: {what}累计运行 {limit}，需保养"),
         (Condition::Runtime { .. }, false) => {
@@ -99,6 +102,34 @@ fn default(rule: &Rule, locale: Locale, facts: &Facts) -> String {
         (Condition::Storm, true) => format!("告警风暴：{value} 个工单暂缓"),
         (Condition::Storm, false) => format!("Alarm storm: {value} tickets held back"),
     }
+}
+
+fn forecast(
+    what: &str,
+    limit: &str,
+    within: Millis,
+    zone: &TimeZone,
+    outlook: Option<Outlook>,
+    zh: bool,
+) -> String {
+    match (outlook, zh) {
+        (Some(Outlook::Reached), true) => format!("{what}已达到 {limit}"),
+        (Some(Outlook::Reached), false) => format!("{what} has reached {limit}"),
+        (Some(Outlook::Expected { at, percent }), true) => {
+            format!("预计{what}将于 {} 前后达到 {limit}（置信度 {percent}%）", date(at, zone))
+        }
+        (Some(Outlook::Expected { at, percent }), false) => {
+            format!("{what} is expected to reach {limit} around {} (confidence {percent} %)", date(at, zone))
+        }
+        (None, true) => format!("预计{what}将在 {} 内达到 {limit}", span_text(within)),
+        (None, false) => format!("{what} is expected to reach {limit} within {}", span_text(within)),
+    }
+}
+
+/// The day there.
+fn date(at: Millis, zone: &TimeZone) -> String {
+    let at = Timestamp::from_millisecond(at).unwrap_or(Timestamp::MAX);
+    at.to_zoned(zone.clone()).date().to_string()
 }
 
 fn limit(condition: &Condition) -> String {
