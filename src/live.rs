@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::maintenance::Maintenance;
 use crate::reading::{DeviceId, Millis, PointId, Quality, Reason, Site, Value};
 
 /// What one point is now. `value` is `None` where the last reading was bad; `last_good` stands beside it.
@@ -52,6 +53,8 @@ pub struct Live {
 pub struct Tables {
     points: Vec<PointNow>,
     devices: Vec<DeviceNow>,
+    /// Those under way, in the order in which they began.
+    pub maintenance: Vec<Maintenance>,
 }
 
 impl Live {
@@ -65,7 +68,7 @@ impl Live {
         };
         let points = vec![unread; site.points.len()];
         let devices = vec![DeviceNow::default(); site.devices.len()];
-        Self { now: Mutex::new(Tables { points, devices }) }
+        Self { now: Mutex::new(Tables { points, devices, maintenance: Vec::new() }) }
     }
 
     /// Held for a copy or a write of a few lines, never across an await.

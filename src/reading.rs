@@ -183,7 +183,7 @@ impl Quality {
 /// Why a reading is not good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Nothing has been read yet.
+    /// Nothing has been read yet, or nothing since the broker is back.
     NotYet,
     /// Outside of what the sensor can physically say.
     OutOfRange,

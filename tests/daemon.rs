@@ -137,6 +137,48 @@ fn started_with_a_bad_configuration_it_runs_with_the_last_good_one_and_says_so()
     );
 }
 
+// --- wires ---
+
+#[tokio::test]
+async fn what_a_device_refuses_is_logged_with_its_channel_and_name() {
+    let units = Units::default();
+    for register in [0, 1, 3] {
+        units.set_holding(1, register, 500); // 2 is missing
+        units.set_holding(2, register, 500);
+    }
+    let server = Server::tcp(units).await.unwrap();
+    let mut config = wired(&server, &[], "");
+    for (id, unit, registers) in [("alone", 1, &[0_u16, 1, 2, 3] as &[u16]), ("between", 2, &[1, 3])] {
+        config += &format!(
+            "[[device]]\nid = \"{id}\"\nchannel = \"plant\"\nunit = {unit}\npoll = \"100ms\"\nmax_gap = 1\n"
+        );
+        for n in registers {
+            config += &format!(
+                "[[device.point]]\nid = \"p{n}\"\ntable = \"holding\"\nregister = {n}\ntype = \"u16\"\n"
+            );
+        }
+    }
+    beside(move || {
+        let mut gateway = Gateway::new("gw-refused");
+        gateway.configure(&config);
+        gateway.start();
+        let line = |device: &str| {
+            let named = format!("device=\"{device}\"");
+            gateway.until("it is logged", || {
+                let log = gateway.log();
+                let line = log.lines().find(|l| l.contains("A device refuses") && l.contains(&named));
+                line.map(str::to_owned)
+            })
+        };
+        let alone = line("alone");
+        assert!(alone.contains("channel=\"plant\""), "{alone}");
+        assert!(alone.contains("holding register 2 is refused (illegal data address)"), "{alone}");
+        let between = line("between");
+        assert!(between.contains("it is asked in parts") && !between.contains("refused="), "{between}");
+    })
+    .await;
+}
+
 // --- reloading ---
 
 #[tokio::test]

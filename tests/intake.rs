@@ -1,65 +1,28 @@
 //! Nobody is told what is not on the disk: an action whose page cannot be written is not answered as done.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::HashMap;
-use std::path::Path;
-use std::sync::Arc;
+mod compound;
+
 use std::time::Duration;
 
-use gatehouse::access;
-use gatehouse::intake::{Doors, Intake, Keep};
-use gatehouse::live::Live;
-use gatehouse::metrics::Metrics;
-use gatehouse::reading::{Batch, Clean, Device, DeviceId, Point, PointId, Reading, Site, Value};
-use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
-use gatehouse::store::{self, View};
-use gatehouse::ticket::{Action, Ask, Class, Refusal, Standard, Ticket, Verb};
+use compound::GATE;
+use compound::bench::Bench;
+use gatehouse::reading::{Batch, PointId, Reading, Value};
+use gatehouse::rules::{Condition, Over, Rule};
+use gatehouse::store;
+use gatehouse::ticket::{Action, Ask, Class, Refusal, Ticket, Verb};
 use gatehouse::time;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
 
-/// A gateway with one device, one point and one rule, as far as intake sees it.
-struct Bench {
-    batches: mpsc::Sender<Batch>,
-    asks: mpsc::Sender<Ask>,
-    view: View,
-    head: watch::Receiver<u64>,
-    done: JoinHandle<()>,
-}
-
-fn site() -> Arc<Site> {
-    let device = Device {
-        id: "pump-1".into(),
-        channel: "plant".into(),
-        profile: None,
-        place: "3号楼".into(),
-        polled: true,
-        first_point: 0,
-        points: 1,
-        words: None,
-    };
-    let point = Point {
-        id: "pump-1.pressure".into(),
-        device: DeviceId(0),
-        unit: None,
-        range: None,
-        deadband: 0.0,
-        clean: Clean::default(),
-    };
-    Arc::new(Site {
-        gateway: "cp-017".into(),
-        name: "锦绣花园".into(),
-        devices: vec![device],
-        points: vec![point],
-        doors: vec![],
-    })
-}
+/// Of no door, and so of the rule alone.
+const POINT: PointId = PointId(2);
 
 fn low() -> Rule {
     Rule {
         id: "low".into(),
-        over: Over::Points(vec![PointId(0)]),
+        over: Over::Points(vec![POINT]),
         condition: Condition::Below(200.0),
         limit: serde_json::json!({ "below": 200.0 }),
         deadband: 0.0,
@@ -75,92 +38,41 @@ fn low() -> Rule {
     }
 }
 
-impl Bench {
-    fn start(dir: &Path) -> Self {
-        let settings = store::Settings {
-            dir: dir.to_owned(),
-            events_keep: store::EVENTS_KEEP_DEFAULT,
-            readings_keep: store::READINGS_KEEP_DEFAULT,
-            disk_limit: store::DISK_LIMIT_DEFAULT,
-        };
-        let ends = store::open(&settings, "cp-017").unwrap();
-        let (batches, batches_out) = mpsc::channel(8);
-        let (asks, asks_out) = mpsc::channel(8);
-        let (_, tells) = mpsc::channel(1);
-        let (head_in, head) = watch::channel(0);
-        let standard = Standard { contact: 1_000_000, on_site: 1_000_000, follow_up: 1_000_000 };
-        let plan =
-            Plan { rules: vec![low()], standards: [standard; 3], locale: Locale::En, epoch: "e".into() };
-        let view = ends.view.clone();
-        let intake = Intake {
-            engine: Engine::new(plan, site(), Memory::default(), time::now()),
-            live: Arc::new(Live::new(&site())),
-            site: site(),
-            journal: ends.journal,
-            history: ends.history,
-            view: ends.view,
-            metrics: Metrics::new(),
-            keep: Keep {
-                events: settings.events_keep,
-                readings: settings.readings_keep,
-                disk_limit: settings.disk_limit,
-            },
-            devices: Vec::new(),
-            access: access::Plan::default(),
-            saved: Vec::new(),
-            commands: Vec::new(),
-            orders: Vec::new(),
-            lanes: HashMap::new(),
-        };
-        let doors = Doors {
-            batches: batches_out,
-            asks: asks_out,
-            wishes: mpsc::channel(1).1,
-            tells,
-            head: head_in,
-            trouble: watch::channel(None).0,
-            pulse: watch::channel(0).0,
-        };
-        let done = tokio::task::spawn_local(intake.run(doors, Vec::new(), Vec::new));
-        Self { batches, asks, view, head, done }
-    }
+/// The ticket that a low reading opens, once it is in the journal.
+async fn opened(bench: &mut Bench) -> Ticket {
+    let reading = Reading::good(POINT, time::now(), Value::Number(100.0));
+    let batch = Batch::new(GATE, reading.at, vec![reading], None);
+    bench.batches.send(batch).await.unwrap();
+    bench.head.wait_for(|head| *head > 0).await.unwrap();
+    let tickets = bench.view.tickets(&store::Filter { limit: 1, ..store::Filter::default() }).unwrap();
+    serde_json::from_str(&tickets[0].1).unwrap()
+}
 
-    /// The ticket that a low reading opens, once it is in the journal.
-    async fn opened(&mut self) -> Ticket {
-        let reading = Reading::good(PointId(0), time::now(), Value::Number(100.0));
-        let batch = Batch::new(DeviceId(0), reading.at, vec![reading], None);
-        self.batches.send(batch).await.unwrap();
-        self.head.wait_for(|head| *head > 0).await.unwrap();
-        let tickets = self.view.tickets(&store::Filter { limit: 1, ..store::Filter::default() }).unwrap();
-        serde_json::from_str(&tickets[0].1).unwrap()
-    }
-
-    async fn acknowledge(&self, ticket: &Ticket) -> oneshot::Receiver<Result<Ticket, Refusal>> {
-        let (answer, answered) = oneshot::channel();
-        let action = Action {
-            ticket: ticket.id.clone(),
-            verb: Verb::Acknowledge,
-            by: "li".into(),
-            note: None,
-            external_id: None,
-            revision: None,
-        };
-        self.asks.send(Ask { action, answer }).await.unwrap();
-        answered
-    }
+async fn acknowledge(bench: &Bench, ticket: &Ticket) -> oneshot::Receiver<Result<Ticket, Refusal>> {
+    let (answer, answered) = oneshot::channel();
+    let action = Action {
+        ticket: ticket.id.clone(),
+        verb: Verb::Acknowledge,
+        by: "li".into(),
+        note: None,
+        external_id: None,
+        revision: None,
+    };
+    bench.asks.send(Ask { action, answer }).await.unwrap();
+    answered
 }
 
 #[tokio::test]
 async fn an_action_is_answered_when_it_is_written_and_only_then() {
     let dir = tempfile::tempdir().unwrap();
     let work = async {
-        let mut bench = Bench::start(dir.path());
-        let ticket = bench.opened().await;
+        let mut bench = Bench::with(dir.path(), vec![low()], 1);
+        let ticket = opened(&mut bench).await;
         // A journal that refuses each write at once, as a full disk does.
         let other = Connection::open(dir.path().join("journal.db")).unwrap();
         let refuse = "CREATE TRIGGER full BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'full'); END";
         other.execute_batch(refuse).unwrap();
-        let answered = bench.acknowledge(&ticket).await;
+        let answered = acknowledge(&bench, &ticket).await;
         drop(bench.batches); // the daemon stops
         bench.done.await.unwrap();
         assert!(answered.await.is_err(), "it was not written, and was answered as done");
@@ -175,9 +87,9 @@ async fn an_action_is_answered_when_it_is_written_and_only_then() {
 async fn an_action_asked_as_the_daemon_stops_is_written_and_answered() {
     let dir = tempfile::tempdir().unwrap();
     let work = async {
-        let mut bench = Bench::start(dir.path());
-        let ticket = bench.opened().await;
-        let answered = bench.acknowledge(&ticket).await;
+        let mut bench = Bench::with(dir.path(), vec![low()], 1);
+        let ticket = opened(&mut bench).await;
+        let answered = acknowledge(&bench, &ticket).await;
         drop(bench.batches);
         bench.done.await.unwrap();
         assert_eq!(answered.await.unwrap().unwrap().revision, 2);

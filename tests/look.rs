@@ -75,7 +75,9 @@ async fn read_shows_bytes_and_values_and_explains_a_wrong_word_order() {
 
     let gone = ran(&gateway, &["read", "gone"]).await;
     assert_eq!(gone.status.code(), Some(1));
-    assert!(text(&gone.stdout).contains("no answer within"), "{}", text(&gone.stdout));
+    let page = text(&gone.stdout);
+    assert!(page.contains("no answer within") && page.contains("no-answer"), "{page}");
+    assert!(!page.contains("device-error"), "nobody said so: {page}");
     let unknown = ran(&gateway, &["read", "metre"]).await;
     assert_eq!(unknown.status.code(), Some(1));
     assert!(text(&unknown.stderr).contains("meter"), "{}", text(&unknown.stderr));

@@ -2,57 +2,20 @@
 //! server that dies and comes back, and a silent unit beside live ones.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod modbus_bench;
+
 use std::collections::BTreeMap;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
+use gatehouse::field::TIMEOUT_DEFAULT;
 use gatehouse::field::decode::{Order, Transform, Type};
-use gatehouse::field::modbus::{self, By, Device, Framing, Point, Settings, Table};
-use gatehouse::field::wire::{Parity, Port, Wire};
-use gatehouse::field::{Context, TIMEOUT_DEFAULT};
-use gatehouse::metrics::Metrics;
-use gatehouse::reading::{Batch, DeviceId, Life, PointId, Quality, Reason, Site, Value};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
+use gatehouse::field::modbus::{By, Device, Framing, Point, Settings, Table};
+use gatehouse::field::wire::Wire;
+use gatehouse::reading::{Batch, DeviceId, Life, PointId, Quality, Reason, Value};
+use modbus_bench::{Running, free_port, line, pymodbus, serial, tcp};
+use tokio::time::{Instant, timeout_at};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const ORDERS: [Order; 4] = [Order::Abcd, Order::Cdab, Order::Badc, Order::Dcba];
-
-// --- peers ---
-
-/// A program of others, ended with the test.
-struct Peer(Child);
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn pymodbus(mode: &str, at: &str, units: &[u8]) -> Peer {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let child = Command::new(tests.join(".venv/bin/python"))
-        .arg(tests.join("peers/modbus_server.py"))
-        .args([mode, at])
-        .args(units.iter().map(u8::to_string))
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("tests/.venv/bin/python runs");
-    Peer(child)
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn tcp(port: u16) -> Wire {
-    Wire::Tcp { address: format!("127.0.0.1:{port}").into() }
-}
 
 // --- what is read ---
 
@@ -127,38 +90,8 @@ fn device(unit: u8, poll: Duration) -> Device {
     Device::new(DeviceId(unit.into()), unit, poll, vec![point])
 }
 
-struct Running {
-    batches: mpsc::Receiver<Batch>,
-    stop: CancellationToken,
-}
-
-impl Running {
-    fn new(wire: Wire, framing: Framing, timeout: Duration, devices: Vec<Device>) -> Self {
-        let (out, batches) = mpsc::channel(64);
-        let stop = CancellationToken::new();
-        let settings = Settings::new(wire, framing, timeout, devices);
-        let context = Context::new(Arc::new(Site::default()), out, stop.clone(), Metrics::new());
-        tokio::spawn(modbus::run("plant".into(), settings, context));
-        Self { batches, stop }
-    }
-
-    async fn next(&mut self) -> Batch {
-        timeout(PATIENCE, self.batches.recv())
-            .await
-            .expect("a batch comes in time")
-            .expect("the channel runs")
-    }
-
-    async fn until(&mut self, what: impl Fn(&Batch) -> bool) -> Batch {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let batch = self.next().await;
-            if what(&batch) {
-                return batch;
-            }
-            assert!(Instant::now() < deadline, "what was waited for did not come");
-        }
-    }
+fn run(wire: Wire, framing: Framing, timeout: Duration, devices: Vec<Device>) -> Running {
+    Running::of(Settings::new(wire, framing, timeout, devices))
 }
 
 fn is_good(batch: &Batch) -> bool {
@@ -172,16 +105,14 @@ fn is_bad(batch: &Batch, reason: Reason) -> bool {
 async fn reads_every_type_in_every_order(wire: Wire, framing: Framing) {
     let plan = Plan::every_type_and_order();
     let device = Device::new(DeviceId(0), 7, Duration::from_secs(1), plan.points);
-    let mut running = Running::new(wire, framing, TIMEOUT_DEFAULT, vec![device]);
+    let mut running = run(wire, framing, TIMEOUT_DEFAULT, vec![device]);
     // A question that came before the server was up may be put off for a turn.
     let batch = running.until(|b| is_good(b) && b.readings.len() == plan.expected.len()).await;
     assert_eq!(batch.life, Some(Life::Online));
     let read: BTreeMap<_, _> = batch.readings.into_iter().map(|r| (r.point, r.value.unwrap())).collect();
     let read: Vec<_> = read.into_values().collect();
     assert_eq!(read, plan.expected);
-    running.stop.cancel();
-    let end = timeout(PATIENCE, async { while running.batches.recv().await.is_some() {} });
-    end.await.expect("the channel ends when told to");
+    running.end().await;
 }
 
 #[tokio::test]
@@ -200,20 +131,9 @@ async fn rtu_over_tcp_reads_every_type_in_every_order() {
 
 #[tokio::test]
 async fn rtu_reads_every_type_in_every_order() {
-    let dir = tempfile::tempdir().unwrap();
-    let end = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let socat = Command::new("socat")
-        .args(["near", "far"].map(|name| format!("pty,raw,echo=0,link={}", end(name))))
-        .spawn()
-        .expect("socat runs");
-    let _socat = Peer(socat);
-    while !dir.path().join("far").exists() {
-        sleep(Duration::from_millis(5)).await;
-    }
-    let _server = pymodbus("rtu", &end("far"), &[7]);
-    let port =
-        Port { path: end("near").into(), baud: 19200, parity: Parity::None, stop_bits: 1, rs485: false };
-    reads_every_type_in_every_order(Wire::Serial(port), Framing::Rtu).await;
+    let (_line, near, far) = line().await;
+    let _server = pymodbus("rtu", &far, &[7]);
+    reads_every_type_in_every_order(serial(&near), Framing::Rtu).await;
 }
 
 #[tokio::test]
@@ -221,8 +141,7 @@ async fn a_server_that_dies_and_comes_back_is_taken_up_again() {
     let port = free_port();
     let poll = Duration::from_millis(100);
     let server = pymodbus("tcp", &port.to_string(), &[1, 2]);
-    let mut running =
-        Running::new(tcp(port), Framing::Tcp, TIMEOUT_DEFAULT, vec![device(1, poll), device(2, poll)]);
+    let mut running = run(tcp(port), Framing::Tcp, TIMEOUT_DEFAULT, vec![device(1, poll), device(2, poll)]);
     let good = running.until(is_good).await;
     assert_eq!(good.readings[0].value, Some(Value::Number(-20.5)));
 
@@ -252,7 +171,7 @@ async fn a_register_that_is_not_there_is_a_device_error_of_its_own_points_only()
     missing.id = PointId(2);
     missing.register = 5000;
     device.points.push(missing);
-    let mut running = Running::new(tcp(port), Framing::Tcp, TIMEOUT_DEFAULT, vec![device]);
+    let mut running = run(tcp(port), Framing::Tcp, TIMEOUT_DEFAULT, vec![device]);
     let batch = running.until(|b| b.life == Some(Life::Online)).await;
     let told: Vec<_> = batch.readings.iter().map(|r| (r.point, r.quality, r.reason)).collect();
     assert_eq!(
@@ -268,7 +187,7 @@ async fn a_silent_unit_goes_offline_and_does_not_slow_the_others() {
     // A timeout longer than the period: asked each time, the silent unit would leave two of three turns to the others.
     let (poll, patience) = (Duration::from_millis(200), Duration::from_millis(300));
     let devices = [1, 2, 9].map(|unit| device(unit, poll)).to_vec();
-    let mut running = Running::new(tcp(port), Framing::Tcp, patience, devices);
+    let mut running = run(tcp(port), Framing::Tcp, patience, devices);
     running.until(|b| b.device == DeviceId(1) && is_good(b)).await;
     let gone = |b: &Batch| matches!(b.life, Some(Life::Offline { .. }));
     let silent = running.until(|b| b.device == DeviceId(9) && is_bad(b, Reason::NoAnswer) && gone(b)).await;

@@ -1,16 +1,18 @@
 //! The MQTT channel against mosquitto: what it reads, what it must not believe, and what a broker's restart costs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod log;
 mod mosquitto;
 
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use gatehouse::field::decode::Transform;
 use gatehouse::field::mqtt::{Device, Point};
 use gatehouse::reading::{Batch, DeviceId, Life, Quality, Reason, Value};
+use log::log;
 use mosquitto::{Broker, Channel, DEADLINE, GATEWAY, Taken, contact, device, of, offline, point};
+use tracing::Level;
 
 /// What one point was told to be, batch by batch, until `last`.
 async fn numbers(batches: &mut Taken, last: f64) -> Vec<f64> {
@@ -148,6 +150,7 @@ async fn a_restarted_broker_costs_nothing_that_was_published_after_it_came_back(
     for n in 1..=20 {
         broker.publish("z/t", &format!(r#"{{"t":{n}}}"#), &[]);
     }
+    assert_eq!(channel.reading(0).await.reason, Some(Reason::NotYet), "not heard since the broker is back");
     for n in 1..=20 {
         let reading = channel.reading(0).await;
         assert_eq!(reading.value.as_ref().and_then(Value::number), Some(f64::from(n)));
@@ -162,6 +165,7 @@ async fn a_restarted_broker_costs_nothing_that_was_published_after_it_came_back(
     broker.start_again();
     broker.subscribed(3).await;
     broker.publish("z/t", r#"{"t":99}"#, &[]);
+    assert_eq!(channel.reading(0).await.reason, Some(Reason::NotYet));
     assert_eq!(channel.reading(0).await.value.as_ref().and_then(Value::number), Some(99.0));
     assert!(channel.metrics.render().contains(r#"outcome="broken""#));
     channel.end().await;
@@ -180,7 +184,13 @@ async fn a_broker_that_is_not_there_is_told_once_for_each_device() {
     }
     broker.start_again();
     broker.subscribed(1).await;
-    assert!(channel.batches.is_empty(), "tries that fail say nothing new, and a connection makes nothing up");
+    for id in 0..2 {
+        // Tries that failed said nothing new.
+        let batch = channel.until("the broker is back", |b| b.device == DeviceId(id)).await;
+        assert_eq!(offline(&batch), Some("not heard since the broker is back"));
+        assert_eq!(of(&batch, id).unwrap().reason, Some(Reason::NotYet));
+    }
+    assert!(channel.batches.is_empty(), "a connection makes nothing up");
     broker.publish("a", "1", &[]);
     assert_eq!(channel.reading(0).await.quality, Quality::Good);
     channel.end().await;
@@ -266,44 +276,9 @@ async fn a_stop_hands_on_what_was_received_and_nothing_twice() {
     channel.end().await;
 }
 
-/// What is logged, kept for the test.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What is logged by any test of this file: a subscriber of one thread would miss what another thread logs first.
-fn log() -> Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    let log = LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).init();
-        log
-    });
-    log.clone()
-}
-
-impl Log {
-    /// Lines that hold all of these.
-    fn count(&self, words: &[&str]) -> usize {
-        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
-    }
-}
-
 #[tokio::test]
 async fn what_no_connection_takes_is_told_each_time_and_sought_ever_more_rarely() {
-    let log = log();
+    let log = log(Level::INFO);
     let broker = Broker::start();
     // A bridge's list of all its devices is large, and taken.
     let large = format!(r#"{{"t":20,"definition":"{}"}}"#, "x".repeat(1 << 20));
@@ -328,7 +303,7 @@ async fn what_no_connection_takes_is_told_each_time_and_sought_ever_more_rarely(
 
 #[tokio::test]
 async fn a_message_that_is_too_large_is_put_aside_and_keeps_nothing_back() {
-    let log = log();
+    let log = log(Level::INFO);
     let broker = Broker::start();
     let devices = || {
         vec![device(0, "big/#", vec![point(0, Some("/t"))]), device(1, "door", vec![point(1, Some("/n"))])]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatehouse::field::mqtt::{Device, Settings, Tls, Version};
-use gatehouse::reading::{DeviceId, Quality, Value};
+use gatehouse::reading::{DeviceId, Quality, Reason, Value};
 use gatehouse::secret::Secret;
 use mosquitto::{Broker, Channel, device, free_port, of, offline, point, settings};
 
@@ -58,6 +58,7 @@ async fn mqtt_5_comes_through_a_restart_of_the_broker() {
     for n in 1..=20 {
         broker.publish("z/t", &format!(r#"{{"t":{n}}}"#), &[]);
     }
+    assert_eq!(channel.reading(0).await.reason, Some(Reason::NotYet));
     for n in 1..=20 {
         assert!((number(&mut channel).await - f64::from(n)).abs() < 1e-9);
     }
@@ -184,6 +185,7 @@ async fn a_broker_that_gets_the_right_certificate_is_taken_up_without_a_restart_
     broker.start_again();
     broker.subscribed(1).await;
     broker.publish("z/t", r#"{"t":20}"#, &[]);
+    assert_eq!(channel.reading(0).await.reason, Some(Reason::NotYet));
     assert!((number(&mut channel).await - 20.0).abs() < 1e-9);
     channel.end().await;
 }

@@ -1,9 +1,10 @@
 //! Door readers by libosdp (Python) on the line, with and without secure channel: each card once, in order, and none in clear.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
-use std::sync::{Arc, Mutex as Shared, OnceLock};
+mod log;
+mod python;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use gatehouse::field::osdp::{self, Command, Does, Reader, Settings};
@@ -16,54 +17,22 @@ use gatehouse::order::{Deed, Outcome};
 use gatehouse::pseudonym::Pseudonyms;
 use gatehouse::reading::{Batch, DeviceId, Life, PointId, Reason, Site};
 use gatehouse::secret::Secret;
+use log::log;
+use python::Python;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_serial::{SerialPort, SerialStream};
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const KEY: &str = "000102030405060708090a0b0c0d0e0f";
 const OTHER_KEY: &str = "f00102030405060708090a0b0c0d0e0f";
 
 /// libosdp's readers, in a process of their own.
-struct Peer {
-    process: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn start(mode: &str, at: &str, readers: &[&str]) -> Self {
-        let mut process = Process::new("tests/.venv/bin/python")
-            .arg("tests/peers/osdp_reader.py")
-            .args([mode, at])
-            .args(readers)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("tests/.venv has the peers: `tests/run` makes it");
-        let stdin = process.stdin.take().unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        let mut peer = Self { process, stdin, stdout };
-        assert!(peer.line().contains("ready"));
-        peer
-    }
-
-    fn tell(&mut self, what: &str) {
-        writeln!(self.stdin, "{what}").unwrap();
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn libosdp(mode: &str, at: &str, readers: &[&str]) -> Python {
+    let mut peer = Python::start("osdp_reader.py", &[&[mode, at], readers].concat());
+    assert!(peer.line().contains("ready"));
+    peer
 }
 
 /// Our side of the line.
@@ -76,7 +45,7 @@ struct Panel {
 
 impl Panel {
     fn start(wire: Wire, readers: Vec<Reader>) -> Self {
-        log();
+        log(Level::TRACE);
         let (out, batches) = mpsc::channel(4);
         let (lane, far) = mpsc::channel(4);
         let stop = CancellationToken::new();
@@ -202,7 +171,7 @@ fn pty() -> (SerialStream, SerialStream, Wire, String) {
 #[tokio::test]
 async fn a_reader_by_secure_channel_tells_cards_codes_and_states_and_obeys() {
     let port = free_port();
-    let mut peer = Peer::start("tcp", &port.to_string(), &[&spec(101, KEY)]);
+    let mut peer = libosdp("tcp", &port.to_string(), &[&spec(101, KEY)]);
     let mut panel = Panel::start(tcp(port), vec![reader(0, 101, Some(KEY))]);
     panel.online(0).await;
 
@@ -250,7 +219,7 @@ async fn two_hundred_cards_in_a_reader_come_in_order_and_none_twice_though_the_l
     for key in [None, Some(KEY)] {
         let port = free_port();
         let who = key.map_or("5".into(), |key| spec(5, key));
-        let mut peer = Peer::start("tcp", &port.to_string(), &[&who]);
+        let mut peer = libosdp("tcp", &port.to_string(), &[&who]);
         peer.tell("cards 5 1 200"); // before anybody asks
         let mut panel = Panel::start(tcp(port), vec![reader(0, 5, key)]);
         let mut cards = panel.cards(0, 50).await;
@@ -269,7 +238,7 @@ async fn two_hundred_cards_in_a_reader_come_in_order_and_none_twice_though_the_l
 #[tokio::test]
 async fn a_reader_with_another_key_is_offline_with_its_reason_and_no_word_of_it_is_believed() {
     let port = free_port();
-    let mut peer = Peer::start("tcp", &port.to_string(), &[&spec(5, OTHER_KEY)]);
+    let mut peer = libosdp("tcp", &port.to_string(), &[&spec(5, OTHER_KEY)]);
     let mut panel = Panel::start(tcp(port), vec![reader(0, 5, Some(KEY))]);
     peer.tell("cards 5 1 3");
     let why = panel.offline(0).await;
@@ -282,7 +251,7 @@ async fn a_reader_with_another_key_is_offline_with_its_reason_and_no_word_of_it_
 #[tokio::test]
 async fn a_reader_that_wants_a_key_is_offline_with_its_reason_where_none_is_given() {
     let port = free_port();
-    let _peer = Peer::start("tcp", &port.to_string(), &[&spec(5, KEY)]);
+    let _peer = libosdp("tcp", &port.to_string(), &[&spec(5, KEY)]);
     let mut panel = Panel::start(tcp(port), vec![reader(0, 5, None)]);
     let why = panel.offline(0).await;
     assert!(why.contains("wants a secure channel"), "{why}");
@@ -291,14 +260,14 @@ async fn a_reader_that_wants_a_key_is_offline_with_its_reason_where_none_is_give
 #[tokio::test]
 async fn a_reader_that_dies_is_offline_and_comes_back_by_itself() {
     let port = free_port();
-    let peer = Peer::start("tcp", &port.to_string(), &[&spec(5, KEY)]);
+    let peer = libosdp("tcp", &port.to_string(), &[&spec(5, KEY)]);
     let mut panel = Panel::start(tcp(port), vec![reader(0, 5, Some(KEY))]);
     panel.online(0).await;
     drop(peer);
     panel.offline(0).await;
     let reasons: Vec<_> = panel.seen.last().unwrap().readings.iter().map(|r| r.reason).collect();
     assert_eq!(reasons, [Some(Reason::WireDown); 4]);
-    let mut peer = Peer::start("tcp", &port.to_string(), &[&spec(5, KEY)]);
+    let mut peer = libosdp("tcp", &port.to_string(), &[&spec(5, KEY)]);
     panel.online(0).await;
     peer.tell("cards 5 7 2");
     assert_eq!(panel.cards(0, 2).await, called(7, 2));
@@ -309,7 +278,7 @@ async fn two_readers_share_a_serial_line_and_a_third_that_is_not_there_does_not_
     let (far, near, wire, _) = pty();
     let (mut far, port) = (far, free_port());
     // libosdp hears the pseudo-terminal's other end through a connection.
-    let mut peer = Peer::start("tcp", &port.to_string(), &["5", &spec(6, KEY)]);
+    let mut peer = libosdp("tcp", &port.to_string(), &["5", &spec(6, KEY)]);
     let listening = async {
         loop {
             match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
@@ -335,9 +304,27 @@ async fn two_readers_share_a_serial_line_and_a_third_that_is_not_there_does_not_
 #[tokio::test]
 async fn a_search_finds_who_is_on_the_line() {
     let port = free_port();
-    let _peer = Peer::start("tcp", &port.to_string(), &["5", "9"]);
+    let _peer = libosdp("tcp", &port.to_string(), &["5", "9"]);
     let mut panel = Panel::start(tcp(port), vec![reader(0, 5, None)]);
     panel.online(0).await;
+    let addresses = found(&panel).await;
+    assert_eq!(addresses.len(), 2, "{addresses:?}");
+    assert_eq!((&*addresses[0].0, &*addresses[1].0), ("5", "9"));
+    assert!(addresses[1].1.contains("serial number DEADBEAF"), "{addresses:?}");
+}
+
+/// As `gatehouse scan` does it where no daemon runs.
+#[tokio::test]
+async fn a_search_without_readers_of_its_own_finds_those_with_a_key_too() {
+    let port = free_port();
+    let _peer = libosdp("tcp", &port.to_string(), &["5", &spec(6, KEY)]);
+    let panel = Panel::start(tcp(port), vec![]);
+    let addresses: Vec<String> = found(&panel).await.into_iter().map(|(address, _)| address).collect();
+    assert_eq!(addresses, ["5", "6"]);
+}
+
+/// Who is found, and how.
+async fn found(panel: &Panel) -> Vec<(String, String)> {
     let (found, mut sightings) = mpsc::channel(64);
     let what = Scan { from: 4, to: 10, lines: vec![], timeout: Duration::from_millis(300) };
     panel.lane.send(Errand::Scan { what, found }).await.unwrap();
@@ -347,9 +334,7 @@ async fn a_search_finds_who_is_on_the_line() {
             addresses.push((address, how));
         }
     }
-    assert_eq!(addresses.len(), 2, "{addresses:?}");
-    assert_eq!((&*addresses[0].0, &*addresses[1].0), ("5", "9"));
-    assert!(addresses[1].1.contains("serial number DEADBEAF"), "{addresses:?}");
+    addresses
 }
 
 /// The reader has a secure channel, which it gives up when it hears nothing for 8 s; the line is a pseudo-terminal, and
@@ -358,7 +343,7 @@ async fn a_search_finds_who_is_on_the_line() {
 async fn an_order_amid_a_search_at_other_speeds_waits_for_an_address_or_two() {
     let (mut far, _near, wire, _) = pty();
     let port = free_port();
-    let _peer = Peer::start("tcp", &port.to_string(), &[&spec(6, KEY)]);
+    let _peer = libosdp("tcp", &port.to_string(), &[&spec(6, KEY)]);
     let listening = async {
         loop {
             match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
@@ -399,7 +384,7 @@ async fn an_order_amid_a_search_at_other_speeds_waits_for_an_address_or_two() {
 #[tokio::test]
 async fn fifty_known_cards_a_code_and_the_key_stand_in_no_batch_and_no_log_line() {
     let port = free_port();
-    let mut peer = Peer::start("tcp", &port.to_string(), &["5", &spec(6, KEY), &spec(7, OTHER_KEY)]);
+    let mut peer = libosdp("tcp", &port.to_string(), &["5", &spec(6, KEY), &spec(7, OTHER_KEY)]);
     let readers = vec![reader(0, 5, None), reader(1, 6, Some(KEY)), reader(2, 7, Some(KEY))];
     let shown = format!("{readers:?}");
     let mut panel = Panel::start(tcp(port), readers);
@@ -412,7 +397,7 @@ async fn fifty_known_cards_a_code_and_the_key_stand_in_no_batch_and_no_log_line(
     }
     drop(peer);
     panel.offline(1).await;
-    let told = format!("{shown}\n{}\n{:?}", log().text(), panel.seen);
+    let told = format!("{shown}\n{}\n{:?}", log(Level::TRACE).text(), panel.seen);
     assert!(told.contains("A poll failed."), "the log is heard");
     for card in 58400..58450u32 {
         let number = 10_000_000 + card;
@@ -423,38 +408,4 @@ async fn fifty_known_cards_a_code_and_the_key_stand_in_no_batch_and_no_log_line(
     for clear in ["7391573915", KEY, OTHER_KEY, &KEY.to_uppercase()] {
         assert!(!told.contains(clear), "{clear}");
     }
-}
-
-/// What is logged, at every level.
-#[derive(Clone, Default)]
-struct Log(Arc<Shared<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-/// Of all tests in this file; without times, whose digits could look like a card.
-fn log() -> &'static Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).without_time();
-        let all = all.with_ansi(false).with_writer(move || writer.clone()).finish();
-        tracing::subscriber::set_global_default(all).unwrap();
-        log
-    })
 }

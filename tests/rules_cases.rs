@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! # The sentence that the case shows.
-//! [[rule]]                        the configuration, behind a site of two pumps and a tank (`SITE`); its own `[gateway]`,
+//! [[rule]]                        the configuration, behind a site of two pumps, a tank and a door; its own `[gateway]`,
 //! id = "low"                      `[builtin]` or `[[device]]` take the place of the site's
 //! …
 //! --- cooler                      another configuration by that name, for `restart … with=cooler`
 //! ---                             the story
-//! 0s    pump-1.pressure 180       a reading; ?180 uncertain; bad; words, true, false; several of one device with commas
+//! 0s    pump-1.pressure 180       a reading; ?180 uncertain; bad; words, true, false; several of one device with commas;
+//! 5s    entrance.access forced    of a momentary point: what has happened
 //! 10s   -> opened low value=180   what is told, at its own time; what stands nowhere must not be told
 //! 30s   say resolve by=li         acknowledge start resolve close tell; note= id= revision= of=rule@point refused=word
 //! 40s   restart off=60s           saved, off for a minute, up again; `kill`: without a word
 //! 2h    unsynced                  the clock cannot be believed; synced
+//! 3h    maintain place=3号楼 until=4h   device= or rule= as well; until=0s ends it; refused=word
+//! 5h    step by=1h                the clock is set forward: the next line is at 6h or later
 //! 1d    wait                      nothing until then
 //! 2d..9d every 1h tank.level 5..3 readings from 2d to before 9d that go evenly from 5 to 3; `5..3~0.4` swings by as much each
 //!                                 day. What is told meanwhile stands behind the line, at its own time.
@@ -25,6 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gatehouse::config::{self, Gateway};
+use gatehouse::maintenance::{self, Maintenance, Refused, Scope, Step};
 use gatehouse::reading::{Batch, Millis, Reading, Reason, Value};
 use gatehouse::refine::refine;
 use gatehouse::rules::{Change, Engine, Memory, Outcome, Plan, SavedEpisode, SavedTicket};
@@ -67,6 +71,16 @@ id = "tank"
 channel = "plant"
 unit = 3
 point = [{ id = "level", table = "holding", register = 0, type = "u16", scale = 0.01, unit = "m" }]
+[[device]]
+id = "door"
+channel = "plant"
+unit = 4
+place = "3号楼/入口"
+builtin = { device-silent = false }
+point = [{ id = "contact", table = "coil", register = 0, type = "bool", map = { true = "closed", false = "open" } }]
+[[door]]
+id = "entrance"
+contact = "door.contact"
 "#;
 
 // ---------------------------------------------------------------------------------------------- a case
@@ -318,6 +332,7 @@ struct Bench<'a> {
     told: VecDeque<Change>,
     tickets: HashMap<Arc<str>, SavedTicket>,
     episodes: HashMap<(Arc<str>, Arc<str>), SavedEpisode>,
+    maintenance: HashMap<Scope, Maintenance>,
     number: u64,
 }
 
@@ -334,6 +349,7 @@ impl<'a> Bench<'a> {
             told: VecDeque::new(),
             tickets: HashMap::new(),
             episodes: HashMap::new(),
+            maintenance: HashMap::new(),
             number: 0,
         };
         bench.pass(BEGIN)?;
@@ -400,6 +416,8 @@ impl<'a> Bench<'a> {
             "synced" | "unsynced" => self.synced = first == "synced",
             "restart" | "kill" => self.restart(first == "restart", rest)?,
             "say" => self.say(rest)?,
+            "maintain" => self.maintain(rest)?,
+            "step" => self.step(rest)?,
             point if point.contains('.') => self.read(&line.text)?,
             other => return Err(format!("`{other}` is nothing that can happen")),
         }
@@ -417,8 +435,14 @@ impl<'a> Bench<'a> {
     }
 
     fn take(&mut self) -> Result<(), String> {
-        let Outcome { told, tickets, episodes, number } = self.engine.take(self.now);
+        let Outcome { told, tickets, episodes, maintenance, number } = self.engine.take(self.now);
         self.number = number;
+        for maintenance::Change { step, maintenance, .. } in maintenance {
+            match step {
+                Step::Ended => self.maintenance.remove(&maintenance.scope),
+                _ => self.maintenance.insert(maintenance.scope.clone(), maintenance),
+            };
+        }
         for saved in tickets {
             self.tickets.insert(saved.ticket.id.clone(), saved);
         }
@@ -465,8 +489,18 @@ impl<'a> Bench<'a> {
             }
             batch.readings.push(reading);
         }
-        self.engine.batch(&batch.ok_or("no reading")?);
+        let batch = batch.ok_or("no reading")?;
+        match batch.readings.as_slice() {
+            [word] if self.is_momentary(word) => self.engine.word(word),
+            _ => self.engine.batch(&batch),
+        }
         Ok(())
+    }
+
+    fn is_momentary(&self, reading: &Reading) -> bool {
+        let site = &self.config.site;
+        let mut words = site.doors.iter().map(|door| door.words).chain(site.devices.iter().filter_map(|d| d.words));
+        words.any(|point| point == reading.point)
     }
 
     fn say(&mut self, words: &[String]) -> Result<(), String> {
@@ -513,6 +547,40 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
+    fn maintain(&mut self, words: &[String]) -> Result<(), String> {
+        let (mut scope, mut until, mut refused) = (None, None, "");
+        for (key, value) in pairs(words)? {
+            match key {
+                "until" => until = span(value),
+                "refused" => refused = value,
+                key => scope = Scope::of(key, value.into()),
+            }
+        }
+        let asked = Maintenance {
+            scope: scope.ok_or("device=, place= or rule=")?,
+            since: self.now,
+            until: BEGIN + until.ok_or("until=1h")?,
+            by: "li".into(),
+            note: None,
+        };
+        let answer = match self.engine.maintain(asked) {
+            Ok(_) => "",
+            Err(Refused::Unknown { .. }) => "unknown",
+            Err(Refused::TooLong { .. }) => "long",
+            Err(Refused::TooMany) => "many",
+        };
+        if answer == refused {
+            return Ok(());
+        }
+        Err(format!("expected refused=`{refused}`\n         answered refused=`{answer}`"))
+    }
+
+    fn step(&mut self, words: &[String]) -> Result<(), String> {
+        let by = pairs(words)?.first().and_then(|(_, by)| span(by)).ok_or("step by=1h")?;
+        self.engine.lost_time(self.now, self.now + by);
+        self.pass(self.now + by)
+    }
+
     /// Comes up again from what was saved, through JSON as in the journal.
     fn restart(&mut self, orderly: bool, words: &[String]) -> Result<(), String> {
         if orderly {
@@ -534,6 +602,7 @@ impl<'a> Bench<'a> {
         let memory = Memory {
             tickets: self.tickets.values().map(through_json).collect(),
             episodes: self.episodes.values().filter(|e| e.state.is_some()).cloned().collect(),
+            maintenance: self.maintenance.values().cloned().collect(),
             number: self.number,
             last_trace: trace,
         };

@@ -2,11 +2,12 @@
 //! decoder understands, and between both each event is handed on once, in order, and no card in clear.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod log;
+mod python;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
-use std::sync::{Arc, Mutex as Shared, OnceLock};
+use std::sync::{Arc, Mutex as Shared};
 use std::time::Duration;
 
 use gatehouse::field::uhppote::{self, Controller, Settings};
@@ -17,9 +18,12 @@ use gatehouse::order::{Deed, Outcome};
 use gatehouse::pseudonym::Pseudonyms;
 use gatehouse::reading::{Batch, DeviceId, Life, PointId, Site};
 use gatehouse::secret::Secret;
+use log::log;
+use python::Python;
 use tokio::net::UdpSocket;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const SERIAL: u32 = 423_187_757;
@@ -109,7 +113,7 @@ struct Gate {
 
 impl Gate {
     async fn start(memory: Memory, poll: Duration) -> Self {
-        log();
+        log(Level::TRACE);
         let memory = Arc::new(Shared::new(memory));
         let address = serve(memory.clone()).await;
         let listen = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -309,7 +313,12 @@ async fn doors_are_read_orders_are_answered_and_silence_is_not_taken_for_a_no() 
 
 #[tokio::test]
 async fn uhppoted_makes_our_questions_and_understands_our_fakes_answers() {
-    let mut client = Client::start();
+    // uhppoted's codec, in a process of its own.
+    let mut client = Python::start("uhppote_client.py", &[]);
+    let mut ask = |what: &str| {
+        client.tell(what);
+        client.line()
+    };
     let mut memory = Memory::default();
     memory.happen(swipe(CARD), 0);
     memory.stored = 1;
@@ -335,7 +344,7 @@ async fn uhppoted_makes_our_questions_and_understands_our_fakes_answers() {
     ];
     let asked = site.memory().asked.clone();
     for (function, question) in questions {
-        let theirs = client.ask(&format!("encode {question}"));
+        let theirs = ask(&format!("encode {question}"));
         let ours = asked.iter().find(|asked| asked[1] == function).unwrap_or_else(|| panic!("{question}"));
         assert_eq!(hex(ours), theirs, "{question}");
     }
@@ -348,7 +357,7 @@ async fn uhppoted_makes_our_questions_and_understands_our_fakes_answers() {
         let mut asked = asked.unwrap_or([0; 64]);
         asked[..2].copy_from_slice(&[0x17, function]);
         let answer = site.memory().answer(&asked).unwrap();
-        let told = client.ask(&format!("decode {name} {}", hex(&answer)));
+        let told = ask(&format!("decode {name} {}", hex(&answer)));
         assert!(told.contains(expected), "{name}: {told}");
     }
 }
@@ -363,7 +372,7 @@ async fn fifty_known_cards_stand_in_no_batch_and_no_log_line() {
     let events = site.events(50).await;
     site.memory().silent = true;
     site.until(|batch| matches!(batch.life, Some(Life::Offline { .. }))).await;
-    let told = format!("{}\n{events:?}", log().text());
+    let told = format!("{}\n{events:?}", log(Level::TRACE).text());
     assert!(told.contains("A poll failed."), "the log is heard");
     for card in CARD..CARD + 51 {
         let digits = hex(&card.to_le_bytes());
@@ -376,75 +385,6 @@ async fn fifty_known_cards_stand_in_no_batch_and_no_log_line() {
         ] {
             assert!(!told.contains(&clear), "{clear} in {told}");
         }
-    }
-}
-
-/// What is logged, at every level.
-#[derive(Clone, Default)]
-struct Log(Arc<Shared<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-/// Of all tests in this file; without times, whose digits could look like a card.
-fn log() -> &'static Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).without_time();
-        let all = all.with_ansi(false).with_writer(move || writer.clone()).finish();
-        tracing::subscriber::set_global_default(all).unwrap();
-        log
-    })
-}
-
-/// uhppoted's codec, in a process of its own.
-struct Client {
-    process: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Client {
-    fn start() -> Self {
-        let mut process = Process::new("tests/.venv/bin/python")
-            .arg("tests/peers/uhppote_client.py")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("tests/.venv has the peers: `tests/run` makes it");
-        let stdin = process.stdin.take().unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        Self { process, stdin, stdout }
-    }
-
-    fn ask(&mut self, what: &str) -> String {
-        writeln!(self.stdin, "{what}").unwrap();
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line.trim().to_owned()
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

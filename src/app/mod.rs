@@ -122,6 +122,7 @@ impl House {
         let (batch_in, batches) = mpsc::channel(intake::BATCHES_MAX);
         let (ask_in, asks) = mpsc::channel(intake::ASKS_MAX);
         let (wish_in, wishes) = mpsc::channel(intake::WISHES_MAX);
+        let (call_in, calls) = mpsc::channel(intake::CALLS_MAX);
         let (tell_in, tells) = mpsc::channel(intake::TELLS_MAX);
         let (lanes, mut far_lanes) = lanes(&gateway);
         let (head_in, head) = watch::channel(first_head);
@@ -160,7 +161,7 @@ impl House {
             },
         };
         let doors =
-            Doors { batches, asks, wishes, tells, head: head_in, trouble: trouble_in, pulse: pulse_in };
+            Doors { batches, asks, wishes, calls, tells, head: head_in, trouble: trouble_in, pulse: pulse_in };
         let (farewell, farewell_reason) = oneshot::channel();
         let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason)?;
 
@@ -188,6 +189,7 @@ impl House {
             head,
             asks: ask_in.clone(),
             wishes: wish_in,
+            calls: call_in,
             lanes,
             ready: ready_seen,
             named: named.into_iter().map(|(name, ..)| name).collect(),
@@ -325,6 +327,7 @@ fn memory(remembered: store::Memory) -> Memory {
     Memory {
         tickets: remembered.tickets.into_iter().map(ticket).collect(),
         episodes: remembered.episodes.into_iter().map(episode).collect(),
+        maintenance: remembered.maintenance,
         number: remembered.number,
         last_trace: remembered.last_trace,
     }

@@ -5,6 +5,7 @@ mod client;
 mod demo;
 mod events;
 mod history;
+mod maintenance;
 mod profiles;
 mod read;
 mod scan;
@@ -60,6 +61,8 @@ pub enum Command {
     Tickets(tickets::Tickets),
     /// The journal of a running daemon; without --after its last lines
     Events(events::Events),
+    /// What is in maintenance; sets it (--device pump-1 --for 2h) and ends it (--end)
+    Maintenance(maintenance::Maintenance),
     /// What one point has said
     History(history::History),
     /// The built-in device profiles, or one of them
@@ -114,6 +117,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(daemon) => wait_for(status::status(&daemon)),
         Command::Tickets(tickets) => wait_for(tickets::tickets(&tickets)),
         Command::Events(events) => wait_for(events::events(&events)),
+        Command::Maintenance(asked) => wait_for(maintenance::maintenance(&asked)),
         Command::History(history) => wait_for(history::history(&history)),
         Command::Profiles { name } => profiles::profiles(name.as_deref()),
     };

@@ -31,6 +31,12 @@ struct Device {
     state: String,
     since: Option<String>,
     error: Option<String>,
+    maintenance: Option<Rest>,
+}
+
+#[derive(Deserialize)]
+struct Rest {
+    until: String,
 }
 
 #[derive(Deserialize)]
@@ -169,12 +175,14 @@ fn away(site: &Site) -> Option<Table> {
             "degraded" => Some(Paint::Yellow),
             _ => None,
         };
+        let rest = device.maintenance.as_ref().map(|rest| format!("until {}", local(&rest.until)));
+        let why = rest.or_else(|| device.error.clone());
         table.row(vec![
             (&device.id).into(),
             Cell::painted(&device.state, paint),
             local(device.since.as_deref().unwrap_or_default()).into(),
             (&device.place).into(),
-            device.error.as_deref().unwrap_or_default().into(),
+            why.unwrap_or_default().into(),
         ]);
     }
     Some(table)

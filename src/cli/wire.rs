@@ -106,7 +106,8 @@ fn own(channel: Channel, gateway: &Gateway) -> Own {
     Own { lane, _stop: stop.drop_guard() }
 }
 
-/// Leaves the one device, and lets nobody be polled.
+/// Leaves the one device, and lets nobody be polled or told anything. A poll would take cards and events that nobody here writes
+/// down. For a search of readers and controllers none is left: one that is configured is found like any other.
 fn quiet(channel: &mut Channel, device: Option<DeviceId>) {
     let keep = |id: DeviceId| device.is_none_or(|device| device == id);
     match &mut channel.kind {
@@ -121,8 +122,53 @@ fn quiet(channel: &mut Channel, device: Option<DeviceId>) {
             settings.boards.retain(|b| keep(b.id));
             settings.boards.iter_mut().for_each(|board| board.poll = NEVER);
         }
-        Kind::Osdp(settings) => settings.readers.retain(|r| keep(r.id)),
-        Kind::Uhppote(settings) => settings.controllers.retain(|c| keep(c.id)),
+        Kind::Osdp(settings) => {
+            settings.readers.retain(|r| Some(r.id) == device);
+            settings.readers.iter_mut().for_each(|reader| reader.poll = NEVER);
+        }
+        Kind::Uhppote(settings) => {
+            settings.controllers.retain(|c| Some(c.id) == device);
+            settings.controllers.iter_mut().for_each(|controller| controller.poll = NEVER);
+            // Their calls are for the daemon, wherever it listens.
+            settings.announce = None;
+            settings.listen.set_port(0);
+        }
         Kind::Mqtt(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::uhppote::{Controller, Settings};
+
+    #[test]
+    fn a_look_leaves_one_controller_that_is_not_polled_and_a_search_none() {
+        let controller = |id| Controller {
+            id: DeviceId(id),
+            serial: 405_419_896,
+            address: None,
+            poll: Duration::from_secs(1),
+            doors: Vec::new(),
+            commands: Vec::new(),
+        };
+        let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let settings = Settings {
+            address: here(60_000),
+            listen: here(60_001),
+            announce: Some(here(60_001)),
+            timeout: Duration::from_secs(1),
+            controllers: vec![controller(0), controller(1)],
+            timezone: "UTC".into(),
+        };
+        let left = |device| {
+            let mut channel = Channel { id: "doors".into(), kind: Kind::Uhppote(settings.clone()) };
+            quiet(&mut channel, device);
+            let Kind::Uhppote(left) = channel.kind else { panic!("another kind") };
+            assert_eq!((left.announce, left.listen), (None, here(0)));
+            left.controllers
+        };
+        assert_eq!(left(Some(DeviceId(1))), [Controller { poll: NEVER, ..controller(1) }]);
+        assert_eq!(left(None), []);
     }
 }

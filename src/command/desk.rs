@@ -53,6 +53,19 @@ impl Desk {
         Self { site, allowed, under_way: Vec::new(), last_number: 0 }
     }
 
+    /// An order that names no target means the only one there is, where that is so.
+    pub fn with_target(&self, mut order: Order) -> Order {
+        if let Some(device) = self.site.device_named(&order.device)
+            && order.target.is_empty()
+        {
+            let mut can = self.allowed.iter().filter(|a| a.device == device && *a.action == *order.action);
+            if let (Some(only), None) = (can.next(), can.next()) {
+                order.target = only.target.to_string();
+            }
+        }
+        order
+    }
+
     /// `before`: what the journal knows under this key, with its outcome.
     ///
     /// An order that was given once has one answer for ever, even where it would not be allowed any more. An expiry is
@@ -213,6 +226,20 @@ mod tests {
         assert_eq!((deed.number, deed.nth, deed.until), (1, 2, Some(5_000)));
         let (deed, _) = desk.begin(order("k-2"), 0, 4_999).unwrap();
         assert_eq!((deed.number, deed.until), (2, Some(4_999 + BEGIN_WITHIN)));
+    }
+
+    #[test]
+    fn an_order_without_a_target_is_of_the_only_one_there_is() {
+        let mut desk = desk();
+        let untold = |action: &str| Order { target: String::new(), action: action.into(), ..order("k-1") };
+        assert!(matches!(desk.judge(&untold("open"), 0, None), Verdict::Refuse(Refused::NotAllowed(_))));
+        assert_eq!(desk.with_target(untold("open")), order("k-1"));
+        assert_eq!(desk.with_target(untold("close")), untold("close"), "nothing of the kind is allowed");
+        desk.allowed.push(Allowed { target: "cell-4".into(), ..desk.allowed[0].clone() });
+        assert_eq!(desk.with_target(untold("open")), untold("open"), "which of two, nobody said");
+        let why = desk.judge(&untold("open"), 0, None);
+        assert!(matches!(why, Verdict::Refuse(Refused::NotAllowed(why)) if why.contains("`open cell-4`")));
+        assert_eq!(desk.with_target(order("k-1")), order("k-1"));
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub(super) struct Installer<'a> {
     profiles: &'a BTreeMap<String, Known<'a>>,
     /// Of the gateway, and of the clocks in face terminals.
     pub timezone: &'a str,
-    /// Who has which address of which channel.
-    addresses: HashMap<(Arc<str>, String), (Arc<str>, Spot)>,
+    /// Who has which address of which channel or broker.
+    addresses: HashMap<(String, String), (Arc<str>, Spot)>,
     pub report: &'a Report<'a>,
 }
 
@@ -200,22 +200,23 @@ impl<'a> Installer<'a> {
             self.report.mistake(told.spot, what, cure);
             return *bounds.start();
         };
-        self.once(format!("unit {unit}"), told.spot, id, channel);
+        self.once(format!("unit {unit}"), told.spot, id, format!("channel `{channel}`"));
         unit
     }
 
     /// A number that is printed on the device, once on its channel.
     pub fn address_once(&mut self, number: &str, spot: Spot, id: &Arc<str>, channel: &Arc<str>) {
-        self.once(format!("number {number}"), spot, id, channel);
+        self.once(format!("number {number}"), spot, id, format!("channel `{channel}`"));
     }
 
-    pub fn once(&mut self, address: String, spot: Spot, id: &Arc<str>, channel: &Arc<str>) {
-        if let Some((other, first)) = self.addresses.get(&(channel.clone(), address.clone())) {
-            let what = format!("{address} of channel `{channel}` is device `{other}` already");
+    /// `whose`: of which channel, or of which broker.
+    pub fn once(&mut self, address: String, spot: Spot, id: &Arc<str>, whose: String) {
+        if let Some((other, first)) = self.addresses.get(&(whose.clone(), address.clone())) {
+            let what = format!("{address} of {whose} is device `{other}` already");
             let cure = format!("look at the device's setting; the first is at {}", self.report.at(*first));
             self.report.mistake(spot, what, cure);
         } else {
-            self.addresses.insert((channel.clone(), address), (id.clone(), spot));
+            self.addresses.insert((whose, address), (id.clone(), spot));
         }
     }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use unicode_width::UnicodeWidthChar;
 
-use super::kinds::TEXT_MAX;
 use super::{hush, secrets};
+pub(super) use crate::near::nearest;
 
 /// More are counted, not kept.
 pub const MISTAKES_MAX: usize = 500;
@@ -281,21 +281,6 @@ fn blank(c: char) -> impl Iterator<Item = char> {
 /// Columns of a terminal.
 fn width(c: char) -> usize {
     c.width().unwrap_or(0)
-}
-
-/// The nearest of what there is to what was written, if it is near.
-pub(super) fn nearest<'n>(word: &str, there_is: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    // A third of the letters may differ; one of two already makes another word. What is very long is near to nothing,
-    // and comparing it with everything would cost.
-    let letters = word.chars().count();
-    let near = |known: &str| letters.max(known.chars().count()) / 3;
-    there_is
-        .into_iter()
-        .filter(|known| letters <= 2 * TEXT_MAX && known.chars().count().abs_diff(letters) <= near(known))
-        .map(|known| (strsim::damerau_levenshtein(word, known), known))
-        .filter(|(distance, known)| *distance <= near(known))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
 }
 
 /// "did you mean `x`?", or what there is, or what to do where there is nothing.

@@ -150,9 +150,18 @@ impl Port {
                 2 => StopBits::Two,
                 _ => StopBits::One,
             })
-            .open_native_async()?;
+            .open_native_async()
+            .map_err(|e| self.busy(&e).unwrap_or_else(|| e.into()))?;
         let direction = if self.rs485 { direction_by_kernel(&port).err() } else { None };
         Ok((port, direction))
+    }
+
+    /// The library calls a port that another program holds "no device", as one that is not there.
+    fn busy(&self, e: &tokio_serial::Error) -> Option<io::Error> {
+        let path = &self.path;
+        let held = e.kind == tokio_serial::ErrorKind::NoDevice && std::fs::exists(&**path).unwrap_or(false);
+        let why = format!("another program has it open; stop that one, `fuser -v {path}` says which it is");
+        held.then(|| io::Error::new(ErrorKind::ResourceBusy, why))
     }
 }
 
@@ -358,6 +367,7 @@ mod tests {
         };
         let error = Wire::Serial(port).open().await.unwrap_err().to_string();
         assert!(error.starts_with("/dev/no-such-port cannot be opened"), "{error}");
+        assert!(!error.contains("another program"), "{error}");
     }
 
     #[tokio::test]
@@ -370,7 +380,8 @@ mod tests {
         let link = wire.open().await.unwrap();
         assert!(link.direction().is_some(), "a pseudo-terminal has no direction, and is opened all the same");
         let error = wire.open().await.unwrap_err().to_string();
-        assert!(error.contains("cannot be opened"), "{error}");
+        assert!(error.contains("cannot be opened: another program has it open"), "{error}");
+        assert!(error.contains("`fuser -v /dev/"), "which: {error}");
         drop(link);
         wire.open().await.unwrap();
     }

@@ -2,7 +2,7 @@
 //! in one transaction. The only writer of the journal.
 //!
 //! One file a subject: `page` (filled, written, told), `told` (doors and lockers), `orders`, `acts` (words on tickets),
-//! `show` (present values, history, life of devices), `clocks`, `house` (what can wait), `records` (what came before).
+//! `maintenance`, `show` (present values, history, life of devices), `clocks`, `house` (what can wait), `records` (what came before).
 //!
 //! It runs on a thread of its own, since a disk sync blocks: the wires go on while it writes, and what they bring
 //! meanwhile goes into the next transaction. Nobody is told of a ticket before it is synced to disk.
@@ -10,6 +10,7 @@
 mod acts;
 mod clocks;
 mod house;
+mod maintenance;
 mod orders;
 mod page;
 mod records;
@@ -28,6 +29,7 @@ use crate::command::Allowed;
 use crate::event::Draft;
 use crate::field::Errand;
 use crate::live::{DeviceNow, Live};
+use crate::maintenance::{Call, Change, Refused};
 use crate::metrics::Metrics;
 use crate::order::Wish;
 use crate::reading::{Batch, Millis, PointId, Reason, Site, Value};
@@ -50,6 +52,8 @@ pub const ASKS_MAX: usize = 64;
 
 /// Orders that may wait; when they are that many, who asks is sent away for the moment.
 pub const WISHES_MAX: usize = 16;
+/// Words on maintenance that may wait; when they are that many, who asks is sent away for the moment.
+pub const CALLS_MAX: usize = 16;
 /// What the daemon has to say of itself.
 pub const TELLS_MAX: usize = 16;
 
@@ -66,6 +70,7 @@ pub struct Doors {
     pub batches: mpsc::Receiver<Batch>,
     pub asks: mpsc::Receiver<Ask>,
     pub wishes: mpsc::Receiver<Wish>,
+    pub calls: mpsc::Receiver<Call>,
     /// Events of the gateway itself.
     pub tells: mpsc::Receiver<Draft>,
     /// The journal's last number, told after each transaction.
@@ -108,12 +113,14 @@ pub struct Intake {
 }
 
 type Answer = Result<Ticket, Refusal>;
+type Maintained = Result<Change, Refused>;
 
 /// The work under way: what the next transaction will hold.
 struct Corridor {
     intake: Intake,
     page: Page,
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+    maintained: Vec<(oneshot::Sender<Maintained>, Maintained)>,
     /// Of what the page says; signed once it is on the disk.
     receipts: Vec<Receipt>,
     cleaner: Cleaner,
@@ -160,6 +167,7 @@ impl Intake {
             noted: vec![None; self.site.points.len()],
             page: Page { events: announce, ..Page::default() },
             answers: Vec::new(),
+            maintained: Vec::new(),
             receipts: Vec::new(),
             number: 0,
             synced: time::clock_is_synced(),
@@ -170,6 +178,7 @@ impl Intake {
             intake: self,
         };
         corridor.end_what_was_under_way();
+        corridor.show_maintenance();
         corridor.settle(&doors, None).await;
         let mut batches = Vec::with_capacity(BATCHES_AT_ONCE);
         let mut looked = Instant::now();
@@ -178,6 +187,7 @@ impl Intake {
                 biased;
                 Some(ask) = doors.asks.recv() => corridor.act(ask),
                 Some(wish) = doors.wishes.recv() => corridor.wish(wish),
+                Some(call) = doors.calls.recv() => corridor.maintain(call),
                 Some(draft) = doors.tells.recv() => corridor.page.events.push(draft),
                 taken = doors.batches.recv_many(&mut batches, BATCHES_AT_ONCE) => {
                     if taken == 0 {

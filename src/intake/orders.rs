@@ -84,6 +84,7 @@ impl Corridor {
     pub(super) fn wish(&mut self, wish: Wish) {
         let now = time::now();
         let Wish { order, begun, answer } = wish;
+        let order = self.orders.desk.with_target(order);
         let before = match self.known(&order.key) {
             Ok(before) => before,
             Err(refused) => return self.orders.answers.push((answer, Err(refused))),

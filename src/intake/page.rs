@@ -28,6 +28,7 @@ impl Corridor {
         let opened: Vec<Millis> =
             outcome.told.iter().filter(|c| c.kind == "ticket.opened").map(|c| c.at).collect();
         self.fill(outcome);
+        let maintained = !self.page.maintenance.is_empty();
         if !is_blank(&self.page) {
             if !self.write(doors, now, tries).await {
                 // Page and answers stay for a last try; what is not on the disk is told to nobody.
@@ -36,6 +37,9 @@ impl Corridor {
             let durable = time::now();
             for at in opened {
                 self.intake.metrics.ticket_durable.observe((durable - at).max(0) as f64 / 1000.0);
+            }
+            if maintained {
+                self.show_maintenance();
             }
             self.intake.metrics.tickets_unclosed.set(self.intake.engine.unclosed() as i64);
         }
@@ -47,11 +51,15 @@ impl Corridor {
             // Whoever asked may have gone; what they asked has happened all the same.
             let _ = answer.send(done);
         }
+        for (answer, done) in self.maintained.drain(..) {
+            let _ = answer.send(done);
+        }
         self.keep_house(now);
         doors.pulse.send_modify(|pulse| *pulse = pulse.wrapping_add(1));
     }
 
     fn fill(&mut self, outcome: Outcome) {
+        self.write_maintenance(outcome.maintenance);
         for change in outcome.told {
             let subject = format!("tickets/{}", change.ticket.id);
             self.page.events.push(Draft::new(change.kind, subject, change.at, &change.ticket));
@@ -121,5 +129,6 @@ fn is_blank(page: &Page) -> bool {
         && page.devices.is_empty()
         && page.orders.is_empty()
         && page.access.is_empty()
+        && page.maintenance.is_empty()
         && page.number.is_none()
 }

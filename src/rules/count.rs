@@ -13,7 +13,7 @@ use super::judge::{Judge, Judgement, Seen};
 use super::sparing::Sparing;
 use crate::reading::{Millis, Quality, Value};
 
-/// Keeps the last `times` occurrences and no more.
+/// Keeps the last `times` occurrences and no more, also in what is saved: once a minute where there were some.
 #[derive(Debug)]
 pub struct Count {
     equals: Value,
@@ -63,14 +63,16 @@ impl Judge for Count {
         };
         self.past.known = Some(seen.quality == Quality::Good);
         let is = value.same(&self.equals);
-        if is && (seen.momentary || self.past.was == Some(false)) {
+        let occurred = is && (seen.momentary || self.past.was == Some(false));
+        if occurred {
             if self.past.occurred.len() >= self.times {
                 self.past.occurred.pop_front();
             }
             self.past.occurred.push_back(seen.at);
+        }
+        if self.past.was.replace(is) != Some(is) || occurred {
             self.sparing.changed();
         }
-        self.past.was = Some(is);
         self.sparing.at(seen.at);
         Some(self.verdict())
     }

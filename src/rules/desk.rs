@@ -43,6 +43,12 @@ pub struct Life {
     escalated: Escalated,
     /// How long readings have been well since the condition went.
     well: Option<Clock>,
+    /// In maintenance its condition cannot be seen to go.
+    #[serde(skip)]
+    rests: bool,
+    /// The end of the last maintenance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rested: Option<Millis>,
 }
 
 impl Life {
@@ -129,6 +135,16 @@ impl Case {
         self.change("ticket.cleared", at, changes);
     }
 
+    /// Maintenance: no readings verify a repair, and none are missed.
+    pub fn lay_to_rest(&mut self, at: Millis) {
+        self.read(false, at);
+        self.life.rests = true;
+    }
+
+    pub fn end_rest(&mut self, at: Millis) {
+        (self.life.rests, self.life.rested) = (false, Some(at));
+    }
+
     /// A reading was good and well, or it was not: only well-read time verifies a repair.
     pub fn read(&mut self, good: bool, at: Millis) {
         if let Some(well) = &mut self.life.well {
@@ -145,7 +161,8 @@ impl Case {
     /// When a resolved ticket whose condition has not gone is taken up again.
     fn settles(&self, rule: &Rule) -> Option<Millis> {
         let unsettled = self.ticket.state == State::Resolved && self.ticket.cleared_at.is_none();
-        self.ticket.resolved_at.filter(|_| unsettled).map(|at| at + rule.settle)
+        let seen = |at: Millis| self.life.rested.map_or(at, |rested| rested.max(at));
+        self.ticket.resolved_at.filter(|_| unsettled && !self.life.rests).map(|at| seen(at) + rule.settle)
     }
 
     /// When the readings will have been well for long enough, and nobody has it in hand any more.

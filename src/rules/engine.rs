@@ -16,8 +16,10 @@ use super::condition::Verdict;
 use super::desk::{Case, Change, Life, deadlines};
 use super::episode::{Delays, Edge, Phase};
 use super::judge::{Judge, Seen, judge};
+use super::maintenance::{End, Shelved};
 use super::title::{Facts, title};
 use super::{Condition, Locale, Over, Rule};
+use crate::maintenance::{self, Maintenance};
 use crate::reading::{Batch, DeviceId, Millis, PointId, Quality, Reading, Site, Value};
 use crate::ticket::{Action, EVIDENCE_MAX, Evidence, Refusal, Standard, State, Ticket, Verb};
 
@@ -37,6 +39,7 @@ pub struct Plan {
 pub struct Memory {
     pub tickets: Vec<SavedTicket>,
     pub episodes: Vec<SavedEpisode>,
+    pub maintenance: Vec<Maintenance>,
     /// The last ticket number given.
     pub number: u64,
     /// The last instant at which the daemon is known to have run; delays ran until then.
@@ -65,12 +68,13 @@ pub struct Outcome {
     pub told: Vec<Change>,
     pub tickets: Vec<SavedTicket>,
     pub episodes: Vec<SavedEpisode>,
+    pub maintenance: Vec<maintenance::Change>,
     /// The last ticket number given.
     pub number: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Subject {
+pub(super) enum Subject {
     Point(PointId),
     Device(DeviceId),
     /// The rule as a whole.
@@ -92,45 +96,54 @@ struct Kept {
 }
 
 #[derive(Debug)]
-struct Watch {
-    rule: u32,
-    subject: Subject,
-    phase: Phase,
+pub(super) struct Watch {
+    pub(super) rule: u32,
+    pub(super) subject: Subject,
+    pub(super) phase: Phase,
     /// `None`: the value of the moment says it all.
-    judge: Option<Box<dyn Judge>>,
+    pub(super) judge: Option<Box<dyn Judge>>,
     /// Of the latest reading; for `silent` of the latest good one.
-    at: Millis,
+    pub(super) at: Millis,
     /// The latest value that could be used.
     value: Option<Value>,
     evidence: VecDeque<(Millis, Option<Value>)>,
-    case: Option<Box<Case>>,
+    pub(super) case: Option<Box<Case>>,
+    /// Maintenance: nothing reaches the phase until then.
+    pub(super) rest: Option<End>,
+    /// In maintenance: what the condition said last.
+    pub(super) heard: Option<(Verdict, Quality)>,
     /// The earliest entry of this watch in the timer queue.
     armed: Option<Millis>,
 }
 
 #[derive(Debug)]
 pub struct Engine {
-    site: Arc<Site>,
-    plan: Plan,
-    watches: Vec<Watch>,
+    pub(super) site: Arc<Site>,
+    pub(super) plan: Plan,
+    pub(super) watches: Vec<Watch>,
     by_point: Vec<Vec<u32>>,
     /// By point: whether each reading is an occurrence.
-    momentary: Vec<bool>,
+    pub(super) momentary: Vec<bool>,
     by_device: Vec<Vec<u32>>,
     by_ticket: HashMap<Arc<str>, u32>,
     timers: BinaryHeap<Reverse<(Millis, u32)>>,
-    synced: bool,
+    pub(super) synced: bool,
     number: u64,
     told: Vec<Change>,
     /// Watches whose saved state is out of date.
-    touched: BTreeSet<u32>,
+    pub(super) touched: BTreeSet<u32>,
+    pub(super) shelf: Vec<Shelved>,
+    /// What became of maintenance, to be told and saved.
+    pub(super) maintained: Vec<maintenance::Change>,
     /// What left the configuration, to be saved once.
     left: Outcome,
 }
 
 impl Engine {
     /// Takes up where `memory` ends. Tickets whose rule, point or device is no longer there are closed at `now`.
-    pub fn new(plan: Plan, site: Arc<Site>, memory: Memory, now: Millis) -> Self {
+    pub fn new(plan: Plan, site: Arc<Site>, mut memory: Memory, now: Millis) -> Self {
+        let maintenance = std::mem::take(&mut memory.maintenance);
+        let last_trace = memory.last_trace;
         let mut engine = Self {
             watches: Vec::new(),
             by_point: vec![Vec::new(); site.points.len()],
@@ -142,12 +155,15 @@ impl Engine {
             number: memory.number,
             told: Vec::new(),
             touched: BTreeSet::new(),
+            shelf: Vec::new(),
+            maintained: Vec::new(),
             left: Outcome::default(),
             site,
             plan,
         };
         engine.place_watches(now);
         engine.remember(memory, now);
+        engine.take_up_maintenance(maintenance, last_trace, now);
         for index in 0..engine.watches.len() as u32 {
             engine.arm(index);
         }
@@ -193,6 +209,8 @@ impl Engine {
             value: None,
             evidence: VecDeque::new(),
             case: None,
+            rest: None,
+            heard: None,
             armed: None,
         });
         self.watches.len() as u32 - 1
@@ -290,7 +308,8 @@ impl Engine {
         let value = reading.value.as_ref().filter(|_| reading.quality != Quality::Bad);
         let verdict = value.and_then(|v| rule.condition.judge(v, rule.deadband));
         watch.witness(at, value);
-        if watch.case.is_none() && watch.phase == Phase::Idle && verdict != Some(Verdict::Holds) {
+        let quiet = watch.case.is_none() && watch.phase == Phase::Idle && watch.rest.is_none();
+        if quiet && verdict != Some(Verdict::Holds) {
             watch.value = value.cloned().or(watch.value.take());
             return;
         }
@@ -318,8 +337,11 @@ impl Engine {
     }
 
     /// What the condition says from `at` on; `None`: nothing, delays stand.
-    fn hear(&mut self, index: u32, verdict: Option<Verdict>, quality: Quality, at: Millis) {
+    pub(super) fn hear(&mut self, index: u32, verdict: Option<Verdict>, quality: Quality, at: Millis) {
         let watch = &mut self.watches[index as usize];
+        if watch.rest.is_some() {
+            return self.hear_at_rest(index, verdict, quality, at);
+        }
         let rule = &self.plan.rules[watch.rule as usize];
         let before = watch.phase;
         let edge = match verdict {
@@ -351,14 +373,7 @@ impl Engine {
         self.bring_forward(index, good);
         let watch = &mut self.watches[index as usize];
         watch.at = good.max(watch.at);
-        let rule = &self.plan.rules[watch.rule as usize];
-        let before = watch.phase;
-        let edge = watch.phase.judge(Verdict::Gone, Quality::Good, good, rule.delays());
-        if watch.phase != before {
-            self.touched.insert(index);
-        }
-        self.edge(index, edge);
-        self.well(index, true, good);
+        self.hear(index, Some(Verdict::Gone), Quality::Good, good);
     }
 
     /// Whether nothing of this watch is due before `at`.
@@ -366,7 +381,7 @@ impl Engine {
         self.due(index).is_none_or(|due| due > at)
     }
 
-    fn well(&mut self, index: u32, good: bool, at: Millis) {
+    pub(super) fn well(&mut self, index: u32, good: bool, at: Millis) {
         if let Some(case) = &mut self.watches[index as usize].case {
             case.read(good, at);
         }
@@ -392,11 +407,13 @@ impl Engine {
                 self.arm(index);
             }
         }
+        self.end_maintenance(now);
     }
 
     /// The next instant at which [`Engine::advance`] has something to do.
     pub fn next_due(&self) -> Option<Millis> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        [timer, self.maintenance_due()].into_iter().flatten().min()
     }
 
     /// What a person or the centre asks of a ticket. What it changed is in the next [`Engine::take`], also where it
@@ -458,6 +475,7 @@ impl Engine {
             return;
         }
         watch.phase = Phase::Idle;
+        watch.heard = None;
         if let Some(case) = watch.case.as_mut().filter(|case| case.ticket.cleared_at.is_none()) {
             case.cleared(at, &mut self.told);
         }
@@ -468,6 +486,7 @@ impl Engine {
     pub fn take(&mut self, now: Millis) -> Outcome {
         let mut outcome = std::mem::take(&mut self.left);
         outcome.told = std::mem::take(&mut self.told);
+        outcome.maintenance = std::mem::take(&mut self.maintained);
         outcome.number = self.number;
         for index in std::mem::take(&mut self.touched) {
             let watch = &self.watches[index as usize];
@@ -486,7 +505,9 @@ impl Engine {
     /// stands until the next good reading, and silence does not count that time. `now` may lie before `until`.
     pub fn lost_time(&mut self, until: Millis, now: Millis) {
         self.timers.clear();
+        self.maintenance_lost(until, now);
         for index in 0..self.watches.len() as u32 {
+            let rest = self.watches[index as usize].rest.and_then(|_| self.rest_of(index));
             let watch = &mut self.watches[index as usize];
             watch.phase.pause(until);
             if let Some(judge) = &mut watch.judge {
@@ -496,6 +517,7 @@ impl Engine {
                 case.read(false, until);
             }
             watch.at = (watch.at + now - until).min(now);
+            (watch.rest, watch.heard) = (rest, None);
             watch.armed = None;
             if watch.case.is_some() || watch.phase != Phase::Idle || watch.judge.is_some() {
                 self.touched.insert(index);
@@ -539,10 +561,12 @@ impl Engine {
         let rule = &self.plan.rules[watch.rule as usize];
         let case = watch.case.as_ref().and_then(|case| case.due(rule, self.synced));
         let judge = watch.judge.as_ref().and_then(|judge| judge.due());
-        [watch.silence_ends(rule), judge, watch.phase.ends(rule.delays()), case].into_iter().flatten().min()
+        let rest = watch.rest.map(|end| end.at(self.synced));
+        let phase = watch.phase.ends(rule.delays());
+        [watch.silence_ends(rule), judge, phase, case, rest].into_iter().flatten().min()
     }
 
-    fn arm(&mut self, index: u32) {
+    pub(super) fn arm(&mut self, index: u32) {
         let Some(due) = self.due(index) else { return };
         let watch = &mut self.watches[index as usize];
         if watch.armed.is_none_or(|armed| due < armed) {
@@ -552,7 +576,7 @@ impl Engine {
     }
 
     /// Lets everything of one watch that is due by `now` happen, in the order of its instants.
-    fn bring_forward(&mut self, index: u32, now: Millis) {
+    pub(super) fn bring_forward(&mut self, index: u32, now: Millis) {
         while let Some(due) = self.due(index).filter(|due| *due <= now) {
             // A delay that ends in the same instant has ended: what held, held for all of it.
             let delay = self.watches[index as usize].phase.ends(self.rule_of(index).delays());
@@ -561,6 +585,10 @@ impl Engine {
                 if let Some(said) = judge.pass(due) {
                     self.hear(index, said.verdict, said.quality, said.at);
                 }
+                continue;
+            }
+            if self.watches[index as usize].rest.is_some_and(|end| end.at(self.synced) == due) {
+                self.end_rest(index, due);
                 continue;
             }
             let watch = &mut self.watches[index as usize];
@@ -737,6 +765,9 @@ impl Watch {
         let Condition::Silent(span) = rule.condition else {
             return None;
         };
+        if self.rest.is_some() {
+            return None;
+        }
         let lasts = match self.phase {
             Phase::Active => true,
             Phase::Pending { .. } => self.phase.ends(rule.delays()).is_some(),

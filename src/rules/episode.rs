@@ -130,6 +130,15 @@ impl Phase {
         self.advance(at, delays)
     }
 
+    /// In maintenance clocks stand; one that the condition would break off is broken off.
+    pub fn hear_at_rest(&mut self, verdict: Option<Verdict>, quality: Quality) {
+        match (&*self, verdict) {
+            (Phase::Pending { .. }, Some(Verdict::Gone)) if quality == Quality::Good => *self = Phase::Idle,
+            (Phase::Clearing { .. }, Some(Verdict::Holds)) => *self = Phase::Active,
+            _ => {}
+        }
+    }
+
     /// A bad reading, or time switched off from `at`: a running clock stands.
     pub fn pause(&mut self, at: Millis) {
         match self {

@@ -8,6 +8,7 @@ mod episode;
 mod expression;
 mod hours;
 mod judge;
+mod maintenance;
 mod meter;
 mod occasions;
 mod slope;

@@ -122,11 +122,13 @@ impl Wear {
                 if is { clock.go_on(seen.at) } else { clock.stop(seen.at) }
             }
             Gauge::Changes { count, was } => {
-                if is && (seen.momentary || *was == Some(false)) {
+                let occurred = is && (seen.momentary || *was == Some(false));
+                if occurred {
                     *count = count.saturating_add(1);
+                }
+                if was.replace(is) != Some(is) || occurred {
                     self.sparing.changed();
                 }
-                *was = Some(is);
             }
             Gauge::Meter(meter) => {
                 let value = value.number().filter(|value| value.is_finite())?;

@@ -12,7 +12,7 @@ pub const JOURNAL: &str = "journal.db";
 pub const HISTORY: &str = "history.db";
 
 /// The journal's formats; `user_version` says how many of these a file has been through.
-const JOURNAL_FORMATS: [&str; 2] = [
+const JOURNAL_FORMATS: [&str; 3] = [
     "
 CREATE TABLE gateway(
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -87,6 +87,17 @@ CREATE INDEX command_ended ON command(ended_at) WHERE ended_at IS NOT NULL;
 CREATE TABLE access(
     subject TEXT PRIMARY KEY,           -- doors/<id>, devices/<id>
     state TEXT NOT NULL
+) WITHOUT ROWID;
+",
+    "
+CREATE TABLE maintenance(
+    scope TEXT NOT NULL,                -- device, place, rule
+    name TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    by TEXT NOT NULL,
+    note TEXT,
+    PRIMARY KEY (scope, name)
 ) WITHOUT ROWID;
 ",
 ];
@@ -268,12 +279,12 @@ mod tests {
         drop(db);
         let db = journal(dir.path()).unwrap();
         assert_eq!(head(&db).unwrap(), 7);
-        for table in ["command", "access"] {
+        for table in ["command", "access", "maintenance"] {
             let rows = db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
             assert_eq!(rows.unwrap(), 0, "{table}");
         }
         let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-        assert_eq!(version, 2);
+        assert_eq!(version, JOURNAL_FORMATS.len() as i64);
     }
 
     #[test]

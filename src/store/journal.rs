@@ -9,9 +9,11 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use tracing::error;
 
 use super::orders::{self, AccessRow, OrderRow};
+use super::maintenance::{self, MaintenanceRow};
 use super::{Error, Kind, file};
 use crate::event;
 use crate::live::DeviceState;
+use crate::maintenance::Maintenance;
 use crate::reading::Millis;
 use crate::ticket::{State, Ticket};
 
@@ -41,6 +43,7 @@ pub struct Page {
     pub orders: Vec<OrderRow>,
     /// What doors and lockers go on from, by subject.
     pub access: Vec<AccessRow>,
+    pub maintenance: Vec<MaintenanceRow>,
     /// The last ticket number used, where it changed.
     pub number: Option<u64>,
 }
@@ -81,6 +84,7 @@ pub struct Memory {
     /// Those that were under way.
     pub orders: Vec<OrderRow>,
     pub access: Vec<AccessRow>,
+    pub maintenance: Vec<Maintenance>,
     /// The last ticket number used.
     pub number: u64,
     /// Time of the last commit or history flush, 0 if there was none.
@@ -125,6 +129,7 @@ impl Journal {
             devices: self.devices()?,
             orders: orders::under_way(&self.db)?,
             access: orders::access(&self.db)?,
+            maintenance: maintenance::under_way(&self.db)?,
             number,
             last_trace,
         })
@@ -152,6 +157,7 @@ impl Journal {
         write_devices(&step, &page.devices)?;
         orders::write(&step, &page.orders)?;
         orders::write_access(&step, &page.access)?;
+        maintenance::write(&step, &page.maintenance)?;
         step.prepare_cached("UPDATE gateway SET number = coalesce(?1, number), committed = ?2")?
             .execute(params![page.number, page.at])?;
         step.commit()?;

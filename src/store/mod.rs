@@ -8,6 +8,7 @@
 mod file;
 mod history;
 mod journal;
+mod maintenance;
 mod orders;
 mod outbox;
 mod scribe;
@@ -22,6 +23,7 @@ use crate::event::Stored;
 
 pub use history::{History, SAMPLES_MAX};
 pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
+pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
 pub use outbox::{Outbox, Settled};
 pub use series::Sample;

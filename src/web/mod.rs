@@ -1,7 +1,7 @@
 //! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
-//! `site` (devices and points), `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
+//! `site` (devices and points), `maintenance`, `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
 //! and behind them `problem` (what every refusal looks like).
 
 mod commands;
@@ -12,6 +12,7 @@ mod health;
 mod history;
 mod listener;
 pub mod look;
+mod maintenance;
 mod page;
 mod problem;
 mod site;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event::Cursor;
 use crate::field::Errand;
 use crate::live::Live;
+use crate::maintenance::Call;
 use crate::metrics::Metrics;
 use crate::order::Wish;
 use crate::reading::Site;
@@ -85,6 +87,8 @@ pub struct Rooms {
     pub asks: mpsc::Sender<Ask>,
     /// People's orders to devices, answered by intake.
     pub wishes: mpsc::Sender<Wish>,
+    /// People's words on maintenance, answered by intake.
+    pub calls: mpsc::Sender<Call>,
     /// By channel: what a technician wants to see of it now.
     pub lanes: HashMap<Arc<str>, mpsc::Sender<Errand>>,
     pub ready: watch::Receiver<Readiness>,
@@ -164,8 +168,10 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route("/api/v1/consumers/{name}", put(consumers::acknowledge).delete(consumers::forget))
         .route("/api/v1/devices", get(site::devices))
         .route("/api/v1/devices/{id}/commands", post(commands::command))
+        .route("/api/v1/devices/{id}/maintenance", post(maintenance::of_device))
         .route("/api/v1/devices/{id}/read", post(look::read))
         .route("/api/v1/channels/{id}/scan", post(look::scan))
+        .route("/api/v1/maintenance", get(maintenance::list).post(maintenance::of_any))
         .route("/api/v1/points", get(site::points))
         .route("/api/v1/points/{point}/history", get(history::history))
         .route("/api/v1/tickets", get(tickets::list))

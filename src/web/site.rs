@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use serde_json::{Map, Value as JsonValue};
 
 use super::Desk;
 use crate::live::{DeviceNow, PointNow};
+use crate::maintenance::Maintenance;
 use crate::reading::{Device, DeviceId, PointId, Value};
 use crate::time;
 
@@ -27,32 +29,43 @@ struct DeviceRow {
     state: &'static str,
     since: Option<String>,
     error: Option<String>,
+    /// Of those it stands under, the one that ends last; `state` is how the device is meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maintenance: Option<Map<String, JsonValue>>,
 }
 
 /// `GET /api/v1/devices`
 pub async fn devices(State(desk): State<Arc<Desk>>) -> Json<Devices> {
     let site = &desk.rooms.site;
     let ids = (0..site.devices.len() as u32).map(DeviceId);
-    let now: Vec<DeviceNow> = {
+    let (now, maintenance): (Vec<DeviceNow>, Vec<Maintenance>) = {
         let live = desk.rooms.live.lock();
-        ids.map(|id| live.device(id).clone()).collect()
+        (ids.map(|id| live.device(id).clone()).collect(), live.maintenance.clone())
     };
+    let rows = site.devices.iter().zip(now);
     Json(Devices {
         gateway: site.gateway.clone(),
         name: site.name.clone(),
-        devices: site.devices.iter().zip(now).map(|(device, now)| device_row(device, now)).collect(),
+        devices: rows.map(|(device, now)| device_row(device, now, &maintenance)).collect(),
     })
 }
 
-fn device_row(device: &Device, now: DeviceNow) -> DeviceRow {
+fn device_row(device: &Device, now: DeviceNow, maintenance: &[Maintenance]) -> DeviceRow {
+    let over = maintenance.iter().filter(|one| one.scope.has(&device.id, &device.place));
+    let last = over.max_by_key(|one| one.until);
     DeviceRow {
         id: device.id.clone(),
         profile: device.profile.clone(),
         place: device.place.clone(),
         channel: device.channel.clone(),
-        state: now.state.word(),
-        since: now.since.map(time::format),
+        state: last.map_or(now.state.word(), |_| "maintenance"),
+        since: last.map(|one| one.since).or(now.since).map(time::format),
         error: now.error,
+        maintenance: last.map(|one| {
+            let mut told = one.told();
+            told.insert("state".into(), now.state.word().into());
+            told
+        }),
     }
 }
 

@@ -15,7 +15,7 @@ use gatehouse::order::{Deed, Done, Order, Outcome, Refused, Wish};
 use gatehouse::reading::{Batch, DeviceId, Millis, Reading, Value};
 use gatehouse::rules::{Engine, Locale, Memory, Plan, Rule};
 use gatehouse::store::{self, View};
-use gatehouse::ticket::Standard;
+use gatehouse::ticket::{Ask, Standard};
 use gatehouse::time;
 use serde_json::Value as Json;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,6 +25,7 @@ use super::{BANK, CELL_1, ENTRANCE, READER, plan, site};
 
 pub struct Bench {
     pub batches: mpsc::Sender<Batch>,
+    pub asks: mpsc::Sender<Ask>,
     pub wishes: mpsc::Sender<Wish>,
     /// What the wire is told.
     pub lane: mpsc::Receiver<Errand>,
@@ -83,6 +84,7 @@ impl Bench {
         let ends = store::open(&settings, "cp-017").unwrap();
         let remembered = ends.journal.recall().unwrap();
         let (batches, batches_out) = mpsc::channel(intake::BATCHES_MAX);
+        let (asks, asks_out) = mpsc::channel(8);
         let (wishes, wishes_out) = mpsc::channel(intake::WISHES_MAX);
         let (near, lane) = mpsc::channel(lane);
         let (head_in, head) = watch::channel(ends.journal.head());
@@ -112,15 +114,16 @@ impl Bench {
         };
         let doors = Doors {
             batches: batches_out,
-            asks: mpsc::channel(1).1,
+            asks: asks_out,
             wishes: wishes_out,
+            calls: mpsc::channel(1).1,
             tells: mpsc::channel(1).1,
             head: head_in,
             trouble: watch::channel(None).0,
             pulse: watch::channel(0).0,
         };
         let done = tokio::task::spawn_local(intake.run(doors, Vec::new(), Vec::new));
-        Self { batches, wishes, lane, view: ends.view, head, metrics, done }
+        Self { batches, asks, wishes, lane, view: ends.view, head, metrics, done }
     }
 
     /// As a daemon that is told to stop; what is under way stays so.

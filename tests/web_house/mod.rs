@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use gatehouse::event::Draft;
 use gatehouse::live::Live;
+use gatehouse::maintenance::{Call, Maintenance};
 use gatehouse::metrics::Metrics;
 use gatehouse::order::{Outcome, Refused, Wish};
 use gatehouse::reading::{Clean, Device, DeviceId, Point, Site, Value};
+use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
 use gatehouse::secret::Secret;
 use gatehouse::store::{self, Journal, Page, TicketRow};
-use gatehouse::ticket::{Ask, Class, Deadlines, Refusal, State, Ticket, Verb};
+use gatehouse::ticket::{Ask, Class, Deadlines, Refusal, Standard, State, Ticket, Verb};
 use gatehouse::web::{self, Readiness, Role, Rooms, Settings, Token};
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, watch};
@@ -81,6 +83,8 @@ impl House {
         tokio::spawn(intake(asked));
         let (wishes, wished) = mpsc::channel(8);
         tokio::spawn(orders(wished));
+        let (calls, called) = mpsc::channel(8);
+        tokio::spawn(maintenance(called, live.clone()));
         let rooms = Rooms {
             view: ends.view.clone(),
             outbox: ends.outbox,
@@ -90,6 +94,7 @@ impl House {
             head: head_seen,
             asks,
             wishes,
+            calls,
             lanes: HashMap::new(),
             ready: ready_seen,
             named: vec!["central".into()],
@@ -335,5 +340,42 @@ pub async fn orders(mut wished: mpsc::Receiver<Wish>) {
             _ => continue,
         };
         let _ = answer.send(reply);
+    }
+}
+
+/// The rules themselves, over the site and one rule; what rests is shown at once.
+pub async fn maintenance(mut called: mpsc::Receiver<Call>, live: Arc<Live>) {
+    let standard = Standard { contact: 1, on_site: 1, follow_up: 1 };
+    let plan =
+        Plan { rules: vec![rule()], standards: [standard; 3], locale: Locale::En, epoch: "e".into() };
+    let mut engine = Engine::new(plan, Arc::new(site()), Memory::default(), gatehouse::time::now());
+    while let Some(Call { scope, until, by, note, answer }) = called.recv().await {
+        // Dropped unanswered, as by an intake that ends.
+        if by == "stuck" {
+            continue;
+        }
+        let asked = Maintenance { scope, since: gatehouse::time::now(), until, by, note };
+        let answered = engine.maintain(asked);
+        live.lock().maintenance = engine.maintenances().cloned().collect();
+        let _ = answer.send(answered);
+    }
+}
+
+fn rule() -> Rule {
+    Rule {
+        id: "pump-pressure-low".into(),
+        over: Over::Points(vec![gatehouse::reading::PointId(0)]),
+        condition: Condition::Below(200.0),
+        limit: json!({ "below": 200.0 }),
+        deadband: 0.0,
+        on_delay: 0,
+        off_delay: 0,
+        settle: 1,
+        verify: 1,
+        reopen: 1,
+        class: Class::Immediate,
+        level: 1,
+        trade: None,
+        title: None,
     }
 }

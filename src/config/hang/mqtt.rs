@@ -41,7 +41,7 @@ impl<'a> Installer<'a> {
         let numbers = self.numbers();
         let (topic, availability) = match face {
             true => (
-                self.terminal(section, &draft.id, channel),
+                self.terminal(section, &draft.id, broker(channel, settings)),
                 section.take::<Topic>("availability").map(|t| t.value.0),
             ),
             false => topics(section, profile),
@@ -72,7 +72,7 @@ impl<'a> Installer<'a> {
     }
 
     /// The topic of a face terminal. Two devices on one terminal would tell every entry twice.
-    fn terminal(&mut self, section: &mut Section<'a>, id: &Arc<str>, channel: &Arc<str>) -> String {
+    fn terminal(&mut self, section: &mut Section<'a>, id: &Arc<str>, broker: String) -> String {
         if section.entry("topic").is_none() {
             section.missing(
                 "topic",
@@ -84,7 +84,7 @@ impl<'a> Installer<'a> {
             return String::new();
         };
         if is_terminal(&topic) {
-            self.once(format!("terminal `{topic}`"), spot, id, channel);
+            self.once(format!("terminal `{topic}`"), spot, id, broker);
         } else {
             let what = format!("`{topic}` is not the topic of one face terminal");
             let cure =
@@ -92,6 +92,14 @@ impl<'a> Installer<'a> {
             section.report.mistake(spot, what, cure);
         }
         topic
+    }
+}
+
+/// Several channels may have one broker; who speaks there is heard in each. One without a usable `url` is complained of already.
+fn broker(channel: &str, settings: &Settings) -> String {
+    match settings.host.as_str() {
+        "" => format!("channel `{channel}`"),
+        host => format!("broker `{host}:{}`", settings.port),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::field::decode::{self, Order, Transform, Type};
 use crate::field::poll::Failure;
 use crate::field::wire::Link;
 use crate::field::{Exchange, Seen};
-use crate::reading::{PointId, Value};
+use crate::reading::{PointId, Reason, Value};
 use crate::time::now;
 
 const ORDERS: [(Order, &str); 4] =
@@ -28,6 +28,16 @@ const REFUSED_NAMED_MOST: usize = 5;
 /// What people measure lies in between, or is 0.
 const PLAUSIBLE: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
 
+/// Why a question has no words.
+enum Unheard {
+    /// The device says that it cannot.
+    Refused,
+    /// Something came, and it cannot be believed.
+    Unclear,
+    /// Nobody answered.
+    Silent,
+}
+
 impl Units {
     /// Asks a device, or one point of it.
     pub(super) async fn show(
@@ -38,19 +48,22 @@ impl Units {
     ) -> Result<Vec<Exchange>, Failure> {
         let mut heard = Heard::default();
         let mut shown: Vec<(Span, Exchange)> = Vec::new();
+        let mut refused = Vec::new();
         for span in self.spans(device, point) {
-            let (exchange, words, silent) = self.exchange(link, device, span).await?;
+            let (exchange, words) = self.exchange(link, device, span).await?;
             shown.push((span, exchange));
-            if let Some(words) = words {
-                heard.add(span, words);
-            } else if silent {
-                break; // the others are not asked for the sake of a device that is not there
+            match words {
+                Ok(words) => heard.add(span, words),
+                Err(Unheard::Refused) => refused.push(span),
+                Err(Unheard::Unclear) => {}
+                // The others are not asked for the sake of a device that is not there.
+                Err(Unheard::Silent) => break,
             }
         }
         let chosen = |p: &&Point| point.is_none_or(|id| p.id == id);
         for p in self.units[device].device.points.iter().filter(chosen) {
             if let Some((_, exchange)) = shown.iter_mut().find(|(span, _)| span.covers(&p.span())) {
-                exchange.values.push(self.seen(p, &heard));
+                exchange.values.push(self.seen(p, &heard, &refused));
             }
         }
         Ok(shown.into_iter().map(|(_, exchange)| exchange).collect())
@@ -65,13 +78,13 @@ impl Units {
         merge(points.flat_map(Point::spans).collect(), &unit.device.merge)
     }
 
-    /// One question, its words, and whether nobody answered. A unit in doubt is waited for, once.
+    /// One question and its words. A unit in doubt is waited for, once.
     async fn exchange(
         &mut self,
         link: &mut Link,
         device: usize,
         span: Span,
-    ) -> Result<(Exchange, Option<Vec<u16>>, bool), Failure> {
+    ) -> Result<(Exchange, Result<Vec<u16>, Unheard>), Failure> {
         let request = Request::Read(span);
         let mut reply = self.put(link, device, &request).await;
         if let Err(Failure::Doubt { until }) = reply {
@@ -81,31 +94,38 @@ impl Units {
         let (sent, heard) = self.master.trace();
         let what = format!("{} of unit {}", self::span(&span), self.units[device].device.unit);
         let mut exchange = Exchange { what, sent, heard, ..Exchange::default() };
-        let (words, trouble, silent) = match reply {
-            Ok(Reply::Words(words)) => (Some(words), None, false),
-            Ok(Reply::Exception(code)) => (None, Some(pdu::exception(code)), false),
-            Ok(Reply::Written) | Err(Failure::Wrong) => {
-                (None, Some("what it answers is no answer to what it was asked".into()), false)
+        let (why, trouble) = match reply {
+            Ok(Reply::Words(words)) => return Ok((exchange, Ok(words))),
+            Ok(Reply::Exception(code @ (pdu::GATEWAY_PATH_UNAVAILABLE | pdu::GATEWAY_NO_RESPONSE))) => {
+                (Unheard::Silent, pdu::exception(code))
             }
-            Err(Failure::Silent | Failure::Unreached) => (None, Some(self.silence()), true),
+            Ok(Reply::Exception(code)) => (Unheard::Refused, pdu::exception(code)),
+            Ok(Reply::Written) | Err(Failure::Wrong) => {
+                (Unheard::Unclear, "what it answers is no answer to what it was asked".into())
+            }
+            Err(Failure::Silent | Failure::Unreached) => (Unheard::Silent, self.silence()),
             Err(Failure::Doubt { .. }) => {
-                (None, Some("it answers, but perhaps to an older question".into()), false)
+                (Unheard::Unclear, "it answers, but perhaps to an older question".into())
             }
             Err(Failure::Broken(e)) => return Err(Failure::Broken(e)),
         };
-        exchange.trouble = trouble;
-        Ok((exchange, words, silent))
+        exchange.trouble = Some(trouble);
+        Ok((exchange, Err(why)))
     }
 
     fn silence(&self) -> String {
         format!("no answer within {} ms", self.master.timeout().as_millis())
     }
 
-    fn seen(&self, point: &Point, heard: &Heard) -> Seen {
+    fn seen(&self, point: &Point, heard: &Heard, refused: &[Span]) -> Seen {
         let reading = values::reading(point, heard, now());
         let words = heard.words(&point.span()).unwrap_or_default().to_vec();
-        let reason = reading.reason.map_or("unreadable", |reason| reason.word());
-        let value = reading.value.ok_or(reason);
+        let is_refused = point.spans().any(|own| refused.iter().any(|span| span.covers(&own)));
+        let reason = match reading.reason {
+            Some(Reason::DeviceError) if !is_refused => Reason::NoAnswer,
+            reason => reason.unwrap_or(Reason::Unreadable),
+        };
+        let value = reading.value.ok_or(reason.word());
         let range = self.site.points.get(point.id.0 as usize).and_then(|p| p.range);
         let otherwise = otherwise(point, &words, value.as_ref().ok(), range);
         Seen { point: point.id, words, value, otherwise }

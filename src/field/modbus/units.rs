@@ -163,8 +163,8 @@ impl Units {
     fn finish(&mut self, going: &Going, readings: &mut Vec<Reading>) -> Answer {
         let unit = &mut self.units[going.device];
         unit.answered();
-        if going.todo.is_empty() {
-            unit.settle(going.nth);
+        if going.todo.is_empty() && unit.settle(going.nth) {
+            unit.tell_refused(going.nth, &self.site);
         }
         let (at, Unit { device, asks, .. }) = (going.at.unwrap_or_else(now), unit);
         let points = asks[going.nth].question.points.iter().map(|&nth| &device.points[nth]);
@@ -292,14 +292,29 @@ impl Unit {
         self.silent = 0;
     }
 
-    fn settle(&mut self, nth: usize) {
-        let Asking { parts, .. } = &mut self.asks[nth];
-        if parts.settle(&self.device.merge) {
-            let refused = show::refused(parts.bad()).unwrap_or_default();
-            warn!(
-                unit = self.device.unit,
-                refused, "A device refuses a part of what it is asked; the rest is read without it."
-            );
+    /// Whether what it refuses is known now, and was not before.
+    fn settle(&mut self, nth: usize) -> bool {
+        self.asks[nth].parts.settle(&self.device.merge)
+    }
+
+    fn tell_refused(&self, nth: usize, site: &Site) {
+        let known = site.devices.get(self.device.id.0 as usize);
+        let (channel, device) = known.map_or(("", ""), |known| (&*known.channel, &*known.id));
+        let unit = self.device.unit;
+        match show::refused(self.asks[nth].parts.bad()) {
+            Some(refused) => warn!(
+                channel,
+                device,
+                unit,
+                refused,
+                "A device refuses a part of what it is asked; the rest is read without it."
+            ),
+            None => warn!(
+                channel,
+                device,
+                unit,
+                "A device refuses what it is asked in one request, and no part of it for its address alone; it is asked in parts."
+            ),
         }
     }
 }

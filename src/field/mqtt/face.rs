@@ -156,6 +156,11 @@ impl Terminal {
         batch
     }
 
+    /// As before, but no longer for the broker's sake.
+    pub fn back(&self, why: &str, at: Millis) -> Batch {
+        Batch::new(self.device, at, Vec::new(), Some(Life::Offline { why: why.to_owned() }))
+    }
+
     fn gone(&mut self, why: String, at: Millis) -> Batch {
         self.silence = None;
         Batch::new(self.device, at, Vec::new(), Some(Life::Offline { why }))

@@ -19,6 +19,7 @@ use crate::reading::{Batch, Life, Millis, PointId, Reading, Reason, Value};
 
 /// So many uplinks of a channel are remembered by their numbers.
 const UPLINKS_KNOWN: usize = 1024;
+const UNHEARD: &str = "not heard since the broker is back";
 
 #[derive(Debug)]
 pub struct Inbox {
@@ -121,6 +122,14 @@ impl Inbox {
     pub fn lost(&mut self, why: &str, at: Millis) -> Vec<Batch> {
         let devices = self.devices.iter().map(|device| gone(device, Reason::WireDown, why.to_owned(), at));
         let terminals = self.terminals.iter_mut().map(|terminal| terminal.lost(why, at));
+        devices.chain(terminals).collect()
+    }
+
+    /// The broker is back after it was lost. Of its devices nothing is known yet: that it was down is no excuse for those that
+    /// are silent from now on.
+    pub fn back(&self, at: Millis) -> Vec<Batch> {
+        let devices = self.devices.iter().map(|device| gone(device, Reason::NotYet, UNHEARD.into(), at));
+        let terminals = self.terminals.iter().map(|terminal| terminal.back(UNHEARD, at));
         devices.chain(terminals).collect()
     }
 }
@@ -304,6 +313,17 @@ mod tests {
             inbox.lost("broker gone", 9)[0].readings[1],
             Reading::bad(PointId(1), 9, Reason::WireDown)
         );
+    }
+
+    #[test]
+    fn a_broker_that_is_back_leaves_its_devices_unheard() {
+        let mut inbox = inbox("z/door");
+        inbox.lost("broker gone", 8);
+        let back = inbox.back(9).remove(0);
+        assert_eq!(back.readings, [0, 1].map(|id| Reading::bad(PointId(id), 9, Reason::NotYet)));
+        assert_eq!(back.life, Some(Life::Offline { why: UNHEARD.into() }));
+        let heard = say(&mut inbox, "z/door", r#"{"t":20.5}"#, false).remove(0);
+        assert_eq!((heard.readings.len(), heard.life), (1, Some(Life::Online)));
     }
 
     #[test]

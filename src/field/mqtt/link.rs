@@ -105,7 +105,10 @@ impl Link {
         loop {
             let why = match stop.run_until_cancelled(self.connect()).await? {
                 Ok(()) => {
-                    told = false;
+                    if std::mem::take(&mut told) {
+                        let back = self.inbox.back(now());
+                        self.hand_on(back).await;
+                    }
                     let since = Instant::now();
                     let Lost { why, bytes } = self.take_messages().await?;
                     if let Some(bound) = bytes.and_then(bound_for) {

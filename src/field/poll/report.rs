@@ -1,13 +1,13 @@
 //! What is said of devices and of the wire: whether a device is there, which points it does not give, and whether the
 //! wire keeps up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Ask, Closed, Poll};
+use super::{Ask, Closed, Poll, Turn};
 use crate::field::load::News;
 use crate::field::schedule::{FAILURES_DEGRADED, State};
 use crate::reading::{Life, PointId, Quality, Reading, Reason};
@@ -89,7 +89,9 @@ impl<P: Ask> Poll<P> {
                 info!(channel = %self.id, "The line keeps up again with what is due on it.");
             }
             Some(News::Behind { within, takes, late }) => {
-                let (who, apart) = self.late(&late);
+                let turns: Vec<&Turn> = late.iter().map(|(turn, _)| &self.turns[*turn]).collect();
+                let who = sufferers(&turns, |point| self.point(point));
+                let apart = late.first().map(|late| late.1).unwrap_or_default();
                 warn!(
                     channel = %self.id,
                     "The line cannot keep up: it needs {} for what is due every {}; read only every {} or so: {who}. \
@@ -98,22 +100,6 @@ impl<P: Ask> Poll<P> {
                 );
             }
         }
-    }
-
-    /// Which devices, with the worst first, and how far apart that one is read.
-    fn late(&self, late: &[(usize, Duration)]) -> (String, Duration) {
-        let mut who: Vec<String> = Vec::new();
-        for (turn, _) in late {
-            let device = self.units[self.turns[*turn].unit].id;
-            let name = self.site.devices.get(device.0 as usize);
-            let name = name.map_or_else(|| format!("device {}", device.0), |d| d.id.to_string());
-            if !who.contains(&name) {
-                who.push(name);
-            }
-        }
-        let count = who.len();
-        let apart = late.first().map(|late| late.1).unwrap_or_default();
-        (format!("{count} devices ({})", list(who).unwrap_or_default()), apart)
     }
 }
 
@@ -134,6 +120,14 @@ impl Troubles {
     }
 }
 
+/// `12 points of 3 devices (a.x, a.y, …)`, in the order of the turns.
+fn sufferers(turns: &[&Turn], name: impl Fn(PointId) -> String) -> String {
+    let points: Vec<String> = turns.iter().flat_map(|turn| &turn.round.points).map(|id| name(*id)).collect();
+    let devices: BTreeSet<usize> = turns.iter().map(|turn| turn.unit).collect();
+    let (all, of) = (points.len(), devices.len());
+    format!("{all} points of {of} devices ({})", list(points).unwrap_or_default())
+}
+
 /// `a, b, c and 4 more`; `None` of nothing.
 fn list(mut names: Vec<String>) -> Option<String> {
     let more = names.len().saturating_sub(NAMED_MOST);
@@ -147,4 +141,22 @@ fn list(mut names: Vec<String>) -> Option<String> {
 
 fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Round;
+    use super::*;
+
+    #[test]
+    fn who_suffers_is_named_by_points_the_worst_first_and_not_without_end() {
+        let turn = |unit, points: std::ops::Range<u32>| {
+            let (every, questions) = (Duration::from_secs(1), vec![0]);
+            Turn { unit, round: Round { every, questions, points: points.map(PointId).collect() } }
+        };
+        let (slow, one, many) = (turn(0, 7..8), turn(1, 0..2), turn(0, 10..16));
+        let said = |turns: &[&Turn]| sufferers(turns, |point| format!("p{}", point.0));
+        assert_eq!(said(&[&slow, &one]), "3 points of 2 devices (p7, p0, p1)");
+        assert_eq!(said(&[&one, &many]), "8 points of 2 devices (p0, p1, p10, p11, p12 and 3 more)");
+    }
 }

@@ -1,4 +1,4 @@
-//! One bit a cell, as a board tells them.
+//! What decoders share: frames found amid other bytes, and one bit a cell, as a board tells them.
 
 /// Bit `n` is the cell with index `n`; there are `width` of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,24 @@ impl Bits {
 pub fn only<T: PartialEq>(mut found: impl Iterator<Item = T>) -> Option<T> {
     let first = found.next()?;
     found.all(|other| other == first).then_some(first)
+}
+
+/// All right frames, wherever they begin. `frame_at`: the one at the beginning of these bytes, and its length.
+pub fn each<'a, T>(
+    bytes: &'a [u8],
+    frame_at: impl Fn(&'a [u8]) -> Option<(usize, T)>,
+) -> impl Iterator<Item = T> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < bytes.len() {
+            let found = frame_at(&bytes[at..]);
+            at += found.as_ref().map_or(1, |(length, _)| (*length).max(1));
+            if let Some((_, frame)) = found {
+                return Some(frame);
+            }
+        }
+        None
+    })
 }
 
 #[cfg(test)]

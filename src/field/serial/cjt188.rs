@@ -8,7 +8,7 @@
 //! A printed address is 14 digits: ten of the meter, four of its maker. Each part goes out with its low byte first.
 
 use super::ItemOrder;
-use super::bits::only;
+use super::bits::{each, only};
 use super::dlt645::{bcd_low_first, number};
 use super::kr_cu16::sum;
 
@@ -160,21 +160,8 @@ struct Frame<'a> {
     data: &'a [u8],
 }
 
-/// All right frames, wherever they begin.
 fn frames(bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        while at < bytes.len() {
-            match frame_at(&bytes[at..]) {
-                Some(frame) => {
-                    at += FRAME_BYTES + frame.data.len();
-                    return Some(frame);
-                }
-                None => at += 1,
-            }
-        }
-        None
-    })
+    each(bytes, |rest| frame_at(rest).map(|frame| (FRAME_BYTES + frame.data.len(), frame)))
 }
 
 fn frame_at(bytes: &[u8]) -> Option<Frame<'_>> {

@@ -6,7 +6,7 @@
 //! the address AA… asks a meter that is alone on its line for its address. An answer carries address and DI, so a late
 //! one is never taken for another point's. Only a refusal carries no DI.
 
-use super::bits::only;
+use super::bits::{each, only};
 use super::kr_cu16::sum;
 
 pub type Address = [u8; 6];
@@ -146,21 +146,8 @@ fn answers(bytes: &[u8], address: &Address, asked: u8) -> impl Iterator<Item = F
     frames(bytes).filter(move |frame| frame.address == *address && is_answer(frame.control))
 }
 
-/// All right frames, wherever they begin.
 fn frames(bytes: &[u8]) -> impl Iterator<Item = Frame> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        while at < bytes.len() {
-            match frame_at(&bytes[at..]) {
-                Some(frame) => {
-                    at += FRAME_BYTES + frame.data.len();
-                    return Some(frame);
-                }
-                None => at += 1,
-            }
-        }
-        None
-    })
+    each(bytes, |rest| frame_at(rest).map(|frame| (FRAME_BYTES + frame.data.len(), frame)))
 }
 
 fn frame_at(bytes: &[u8]) -> Option<Frame> {

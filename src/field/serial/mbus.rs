@@ -8,7 +8,7 @@
 use m_bus_application_layer::data_information::DataType;
 use m_bus_application_layer::{DataRecord, parse_application_layer};
 
-use super::bits::only;
+use super::bits::{each, only};
 use super::kr_cu16::sum;
 
 const SHORT: u8 = 0x10;
@@ -41,20 +41,9 @@ pub fn confirmed(bytes: &[u8]) -> bool {
 
 /// What the meter at this address says, from its CI on.
 pub fn answer(bytes: &[u8], address: u8) -> Option<Vec<u8>> {
-    let mut at = 0;
-    let frames = std::iter::from_fn(|| {
-        while at < bytes.len() {
-            match user_data(&bytes[at..], address) {
-                Some(data) => {
-                    at += FRAME_BYTES + 2 + data.len();
-                    return Some(data.to_vec());
-                }
-                None => at += 1,
-            }
-        }
-        None
-    });
-    only(frames)
+    only(each(bytes, |rest| {
+        user_data(rest, address).map(|data| (FRAME_BYTES + 2 + data.len(), data.to_vec()))
+    }))
 }
 
 /// The number of each record, in order; `None` where it is none.

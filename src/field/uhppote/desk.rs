@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -14,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::asker::{Asker, Trouble};
 use super::codec::{self, Event, Function, Packet, Status};
 use super::ledger::{Known, Ledger};
+use super::listener::Listener;
 use super::meaning::{self, meaning};
 use super::turns::Turns;
 use super::{Controller, Settings};
@@ -93,7 +93,7 @@ impl Desk {
     /// it answers when asked, so that a forged datagram is worth one question, and an event that comes twice is one.
     pub async fn work(
         &mut self,
-        listener: Option<UdpSocket>,
+        mut listener: Listener,
         lane: &mut mpsc::Receiver<Errand>,
     ) -> Result<(), Closed> {
         let mut lane_open = true;
@@ -108,7 +108,7 @@ impl Desk {
                 },
                 () = until(due) => if let Some(nth) = next { self.turn(nth).await? },
                 // Last, so that a flood of calls shuts nobody out.
-                serial = heard(listener.as_ref()) => self.woken(serial),
+                serial = listener.heard() => self.woken(serial),
             }
         }
     }
@@ -276,14 +276,6 @@ impl Unit {
         let word = |open| Value::Text(if open { "open" } else { "closed" }.into());
         states.map(|(&door, open)| Reading::good(door, at, word(open))).collect()
     }
-}
-
-/// The next controller that has something to say; `None`: whatever came was none.
-async fn heard(listener: Option<&UdpSocket>) -> Option<u32> {
-    let Some(listener) = listener else { return std::future::pending().await };
-    let mut bytes = [0; codec::LENGTH + 1];
-    let (length, _) = listener.recv_from(&mut bytes).await.ok()?;
-    codec::read(bytes.get(..length)?).map(|(serial, _, _)| serial)
 }
 
 async fn until(due: Option<Instant>) {

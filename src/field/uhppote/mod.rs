@@ -7,13 +7,14 @@
 //! nothing of this controller. What is fetched long after it happened is `late`.
 //!
 //! `codec` is the wire, `meaning` what an event is at a door, `ledger` which are to be fetched (all pure) · `asker` puts a
-//! question, `desk` says whose turn it is, `errand` what others want.
+//! question, `listener` hears who calls, `desk` says whose turn it is, `errand` what others want.
 
 mod asker;
 mod codec;
 mod desk;
 mod errand;
 mod ledger;
+mod listener;
 mod meaning;
 mod turns;
 
@@ -21,10 +22,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UdpSocket;
 use tokio::time::sleep;
 use tracing::warn;
 
+use self::listener::Listener;
 use super::Context;
 use crate::reading::{DeviceId, PointId};
 
@@ -71,13 +72,10 @@ pub async fn run(channel: Arc<str>, settings: Settings, context: Context) {
             }
             sleep(REOPEN).await;
         };
-        // Without it events come by polling only.
-        let listener = UdpSocket::bind(settings.listen).await.inspect_err(|e| {
-            warn!(%channel, address = %settings.listen, error = %e, "Cannot listen for events; they are polled for.");
-        });
+        let listener = Listener::new(channel.clone(), settings.listen);
         let mut desk = desk::Desk::new(channel.clone(), settings, asker, &context);
         // Closed is the end as well.
-        let _ = desk.work(listener.ok(), &mut lane).await;
+        let _ = desk.work(listener, &mut lane).await;
     };
     stop.run_until_cancelled(work).await;
 }
