@@ -169,10 +169,7 @@ fn span(text: &str) -> Option<Millis> {
 
 impl Opens {
     fn is(&self, ticket: &Ticket) -> bool {
-        let title = match self.title.split_once('*') {
-            Some((begin, end)) => ticket.title.starts_with(begin) && ticket.title.ends_with(end),
-            None => ticket.title == self.title,
-        };
+        let title = glob::Pattern::new(&self.title).unwrap().matches(&ticket.title);
         let point = ticket.point.as_deref().unwrap_or("-");
         (self.from..=self.to).contains(&ticket.opened_at) && point == self.point && title
     }
