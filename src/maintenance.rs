@@ -150,9 +150,13 @@ mod tests {
 
     #[test]
     fn a_place_has_in_it_what_lies_below_it_and_nothing_beside_it() {
-        for (place, inside) in
-            [("3号楼", true), ("3号楼/地下室", true), ("3号楼B", false), ("3号楼B/地下室", false), ("", false)]
-        {
+        for (place, inside) in [
+            ("3号楼", true),
+            ("3号楼/地下室", true),
+            ("3号楼B", false),
+            ("3号楼B/地下室", false),
+            ("", false),
+        ] {
             assert_eq!(is_in(place, "3号楼"), inside, "{place}");
         }
         assert!(!is_in("3号楼", "3号楼/地下室"));

@@ -268,6 +268,8 @@ pub struct Batch {
     pub readings: Vec<Reading>,
     /// What this shows of the device itself; `None` where it shows nothing (a retained message).
     pub life: Option<Life>,
+    /// Whether the wire or broker itself is there, where that is news. It is the same for all devices on it.
+    pub wire: Option<bool>,
     /// What was done at doors and lockers, in the order in which the device tells it. Each is kept.
     pub happenings: Vec<Happening>,
     /// What came of an order.
@@ -278,7 +280,7 @@ pub struct Batch {
 
 impl Batch {
     pub fn new(device: DeviceId, at: Millis, readings: Vec<Reading>, life: Option<Life>) -> Self {
-        Self { device, at, readings, life, happenings: Vec::new(), done: None, kept: None }
+        Self { device, at, readings, life, wire: None, happenings: Vec::new(), done: None, kept: None }
     }
 }
 

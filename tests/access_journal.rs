@@ -141,6 +141,7 @@ fn forced() -> Rule {
         class: Class::Immediate,
         level: 1,
         trade: None,
+        chatter: None,
         title: None,
     }
 }

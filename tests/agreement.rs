@@ -103,7 +103,7 @@ impl Gateway {
     /// Everything that has come of it is written, as in one transaction.
     fn write(&mut self) {
         self.engine.advance(self.now, true);
-        let Outcome { told, tickets, episodes, number } = self.engine.take(self.now);
+        let Outcome { told, tickets, episodes, number, .. } = self.engine.take(self.now);
         let told = told.iter().map(|c| (c.kind, serde_json::to_string(&c.ticket).unwrap()));
         self.journal.extend(told);
         self.tickets.extend(tickets.into_iter().map(|t| (t.ticket.id.clone(), t)));
@@ -140,6 +140,7 @@ impl Gateway {
             episodes: self.episodes.values().filter(|e| e.state.is_some()).cloned().collect(),
             number: self.number,
             last_trace: self.now,
+            ..Memory::default()
         };
         self.engine = engine(&self.config, memory, self.now);
         self.write();

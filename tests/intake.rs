@@ -34,6 +34,7 @@ fn low() -> Rule {
         class: Class::Immediate,
         level: 1,
         trade: None,
+        chatter: None,
         title: None,
     }
 }

@@ -9,6 +9,8 @@
 //! ---                             the story
 //! 0s    pump-1.pressure 180       a reading; ?180 uncertain; bad; words, true, false; several of one device with commas;
 //! 5s    entrance.access forced    of a momentary point: what has happened
+//! 5s    offline pump-1             it does not answer any more; online
+//! 5s    wire plant down            the wire itself; up
 //! 10s   -> opened low value=180   what is told, at its own time; what stands nowhere must not be told
 //! 30s   say resolve by=li         acknowledge start resolve close tell; note= id= revision= of=rule@point refused=word
 //! 40s   restart off=60s           saved, off for a minute, up again; `kill`: without a word
@@ -29,7 +31,7 @@ use std::sync::Arc;
 
 use gatehouse::config::{self, Gateway};
 use gatehouse::maintenance::{self, Maintenance, Refused, Scope, Step};
-use gatehouse::reading::{Batch, Millis, Reading, Reason, Value};
+use gatehouse::reading::{Batch, DeviceId, Life, Millis, Reading, Reason, Value};
 use gatehouse::refine::refine;
 use gatehouse::rules::{Change, Engine, Memory, Outcome, Plan, SavedEpisode, SavedTicket};
 use gatehouse::ticket::{Action, EVIDENCE_MAX, Refusal, State, Ticket, Verb};
@@ -418,6 +420,8 @@ impl<'a> Bench<'a> {
             "say" => self.say(rest)?,
             "maintain" => self.maintain(rest)?,
             "step" => self.step(rest)?,
+            "online" | "offline" => self.life(first == "online", rest)?,
+            "wire" => self.wire(rest)?,
             point if point.contains('.') => self.read(&line.text)?,
             other => return Err(format!("`{other}` is nothing that can happen")),
         }
@@ -499,8 +503,40 @@ impl<'a> Bench<'a> {
 
     fn is_momentary(&self, reading: &Reading) -> bool {
         let site = &self.config.site;
-        let mut words = site.doors.iter().map(|door| door.words).chain(site.devices.iter().filter_map(|d| d.words));
+        let mut words =
+            site.doors.iter().map(|door| door.words).chain(site.devices.iter().filter_map(|d| d.words));
         words.any(|point| point == reading.point)
+    }
+
+    /// A device is there, or it does not answer any more.
+    fn life(&mut self, online: bool, words: &[String]) -> Result<(), String> {
+        for id in words {
+            let site = &self.config.site;
+            let device = site.device_named(id).ok_or_else(|| format!("there is no device `{id}`"))?;
+            let why = "no answer".to_owned();
+            let life = if online { Life::Online } else { Life::Offline { why } };
+            let bad = |point| Reading::bad(point, self.now, Reason::NoAnswer);
+            let readings = site.points_of(device).filter(|_| !online).map(bad).collect();
+            self.engine.batch(&Batch::new(device, self.now, readings, Some(life)));
+        }
+        Ok(())
+    }
+
+    /// As the wires say it: down of each device, up of one.
+    fn wire(&mut self, words: &[String]) -> Result<(), String> {
+        let [channel, state] = words else { return Err("write `wire plant down`".into()) };
+        let site = &self.config.site;
+        let devices =
+            (0..).map(DeviceId).zip(&site.devices).filter(|(_, device)| *device.channel == **channel);
+        let up = state == "up";
+        let life = (!up).then(|| Life::Offline { why: "cannot be opened".into() });
+        for (device, _) in devices.take(if up { 1 } else { usize::MAX }) {
+            let bad = |point| Reading::bad(point, self.now, Reason::WireDown);
+            let readings = site.points_of(device).filter(|_| !up).map(bad).collect();
+            let batch = Batch::new(device, self.now, readings, life.clone());
+            self.engine.batch(&Batch { wire: Some(up), ..batch });
+        }
+        Ok(())
     }
 
     fn say(&mut self, words: &[String]) -> Result<(), String> {

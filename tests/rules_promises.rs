@@ -86,6 +86,7 @@ fn rule(id: &str, condition: Condition, over: Over) -> Rule {
         class: Class::Immediate,
         level: 1,
         trade: None,
+        chatter: None,
         title: None,
     }
 }
@@ -179,7 +180,11 @@ fn what() -> impl Strategy<Value = What> {
 /// A third of them in the instant of the one before.
 fn read() -> impl Strategy<Value = Step> {
     let wait = prop_oneof![1 => Just(0), 2 => 1..20i64];
-    (0..2u32, wait, what()).prop_map(|(device, wait, what)| Step::Read { device, wait: wait * SECOND / 2, what })
+    (0..2u32, wait, what()).prop_map(|(device, wait, what)| Step::Read {
+        device,
+        wait: wait * SECOND / 2,
+        what,
+    })
 }
 
 fn reading(device: u32, at: Millis, what: What) -> Reading {

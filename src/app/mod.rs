@@ -160,8 +160,16 @@ impl House {
                 disk_limit: gateway.store.disk_limit,
             },
         };
-        let doors =
-            Doors { batches, asks, wishes, calls, tells, head: head_in, trouble: trouble_in, pulse: pulse_in };
+        let doors = Doors {
+            batches,
+            asks,
+            wishes,
+            calls,
+            tells,
+            head: head_in,
+            trouble: trouble_in,
+            pulse: pulse_in,
+        };
         let (farewell, farewell_reason) = oneshot::channel();
         let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason)?;
 

@@ -9,7 +9,7 @@ use crate::access::Grant;
 use crate::field::wire::Wire;
 use crate::field::{Channel, Kind, modbus, osdp, serial, uhppote};
 use crate::reading::{DeviceId, Millis, Site};
-use crate::rules::{Over, Rule};
+use crate::rules::{Condition, Over, Rule};
 
 /// Several lines: counts, each channel with its devices, each rule with how much it stands on, whom the centre is.
 pub fn describe(gateway: &Gateway) -> String {
@@ -186,6 +186,7 @@ fn standing(rule: &Rule) -> String {
         Over::Together(points) => format!("{} together", counted(points.len(), "point")),
         Over::Devices(devices) => counted(devices.len(), "device"),
         Over::Channels(channels) => counted(channels.len(), "channel"),
+        Over::Nothing if matches!(rule.condition, Condition::Storm { .. }) => "all others".into(),
         Over::Nothing => "time alone".into(),
     }
 }

@@ -9,7 +9,9 @@
 //! mistake is enough to refuse the whole. No serde here: it stops at the first mistake and loses the spots.
 
 mod broker;
+mod builtin;
 mod channels;
+mod chatter;
 mod commands;
 mod conditions;
 mod describe;
@@ -161,7 +163,7 @@ fn gateway(own: usize, report: &Report<'_>) -> Gateway {
     let permits = std::mem::take(&mut installed.permits);
     let commands = doors::allowed(permits, &installed, &doors, &watched, report);
     let mut rules = rules::rules(&section.tables("rule"), &installed, &about.timezone, report);
-    rules.extend(rules::built_in(section.table("builtin"), &installed, report));
+    rules.extend(builtin::built_in(section.table("builtin"), &installed, report));
     let pseudonyms = privacy::privacy(section.table("privacy"), installed.people.take(), report);
     let gateway = Gateway {
         locale: about.locale,

@@ -1,25 +1,22 @@
 //! `[[rule]]`, the rules that profiles suggest, and the built-in ones.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use glob::Pattern;
-use serde_json::json;
 
+use super::builtin::BUILT_IN;
+use super::chatter::chatter;
 use super::conditions::{condition, deadband, suits};
 use super::installed::Installed;
-use super::kinds::{ID_MAX, Texts, human, millis, wrong};
+use super::kinds::{ID_MAX, Texts, millis, wrong};
 use super::mistakes::{Report, Spot, did_you_mean};
 use super::names::{Names, title};
-use super::section::{Read, Section, Told, Wrong};
-use super::tree::{Node, Table, Value as Written};
+use super::section::{Read, Section, Wrong};
+use super::tree::{Table, Value as Written};
 use super::windows::Terms;
-use crate::reading::{DeviceId, Millis, PointId};
-use crate::rules::{
-    Condition, DEVICE_SILENT, DEVICE_SILENT_DEFAULT, Over, REOPEN_DEFAULT, Rule, SETTLE_DEFAULT,
-    VERIFY_DEFAULT,
-};
+use crate::reading::{Millis, PointId};
+use crate::rules::{Condition, Over, REOPEN_DEFAULT, Rule, SETTLE_DEFAULT, VERIFY_DEFAULT};
 use crate::store::CLOSED_REMEMBERED;
 use crate::ticket::Class;
 
@@ -33,8 +30,6 @@ pub(super) const SILENT_MIN: Duration = Duration::from_secs(1);
 const LEVEL_DEFAULT: u8 = 3;
 
 const PLACEHOLDERS: [&str; 6] = ["{device}", "{point}", "{place}", "{value}", "{unit}", "{limit}"];
-/// Rules that are built in; of these, this version has the first.
-const BUILT_IN: [&str; 5] = [DEVICE_SILENT, "channel-offline", "storm", "storage-low", "clock-unsynced"];
 
 /// `zone`: the gateway's timezone.
 pub(super) fn rules(
@@ -118,6 +113,7 @@ fn rule(
         settle,
         verify,
         reopen,
+        chatter: chatter(&mut section),
     };
     suits(&mut section, &rule, installed);
     section.finish();
@@ -286,66 +282,4 @@ impl Read for Title {
         }
         Ok(Self(text))
     }
-}
-
-// ---------------------------------------------------------------------------------------------- built in
-
-/// Polls that a device may miss before it is silent, however short the span: or each answer would end a silence.
-const POLLS_MISSED: u32 = 3;
-
-/// `device-silent` over all polled devices that have it on. One rule for each span: a device that is asked seldom has a
-/// longer one. They have no device in common, so one id names one episode of each device all the same.
-pub(super) fn built_in(table: Option<&Table>, installed: &Installed<'_>, report: &Report<'_>) -> Vec<Rule> {
-    let silent = table.map_or(Some(DEVICE_SILENT_DEFAULT), |table| switches(table, report));
-    let span = silent.unwrap_or(DEVICE_SILENT_DEFAULT);
-    let mut by_span: BTreeMap<Millis, Vec<DeviceId>> = BTreeMap::new();
-    for (i, (own, poll)) in (0..).zip(installed.silent.iter().zip(&installed.polls)) {
-        if let Some(poll) = poll.filter(|_| own.unwrap_or(silent.is_some())) {
-            let span = span.max(millis(poll * POLLS_MISSED));
-            by_span.entry(span).or_default().push(DeviceId(i));
-        }
-    }
-    by_span.into_iter().map(|(span, devices)| device_silent(span, devices)).collect()
-}
-
-fn device_silent(span: Millis, devices: Vec<DeviceId>) -> Rule {
-    Rule {
-        id: DEVICE_SILENT.into(),
-        over: Over::Devices(devices),
-        condition: Condition::Silent(span),
-        limit: json!({ "silent": human(Duration::from_millis(span.unsigned_abs())) }),
-        deadband: 0.0,
-        on_delay: 0,
-        off_delay: 0,
-        settle: SETTLE_DEFAULT,
-        verify: VERIFY_DEFAULT,
-        reopen: REOPEN_DEFAULT,
-        class: Class::Immediate,
-        level: 2,
-        trade: None,
-        title: None,
-    }
-}
-
-/// How long a device may be silent; `None`: switched off.
-fn switches(table: &Table, report: &Report<'_>) -> Option<Millis> {
-    let mut section = Section::new(table, "`builtin`", report);
-    let silent = match section.entry(DEVICE_SILENT).map(|entry| &entry.value.node) {
-        Some(Node::Text(_)) => {
-            section.span(DEVICE_SILENT, SILENT_MIN..=DELAY_MAX).map(|told| millis(told.value))
-        }
-        _ => section.take_or(DEVICE_SILENT, true).then_some(DEVICE_SILENT_DEFAULT),
-    };
-    for key in BUILT_IN.into_iter().skip(1) {
-        let told: Option<Told<bool>> = section.take(key);
-        if let Some(told) = told.filter(|told| told.value) {
-            report.warning(
-                told.spot,
-                format!("`{key}` is not in this version, ignored"),
-                "remove it, or leave it for a later version",
-            );
-        }
-    }
-    section.finish();
-    silent
 }

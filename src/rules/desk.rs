@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Rule;
+use super::chatter::Comings;
 use super::episode::Clock;
 use crate::reading::Millis;
 use crate::ticket::{Action, CENTRE, Deadlines, Refusal, Standard, State, Ticket, Verb};
@@ -49,6 +50,8 @@ pub struct Life {
     /// The end of the last maintenance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rested: Option<Millis>,
+    #[serde(default)]
+    comings: Comings,
 }
 
 impl Life {
@@ -59,6 +62,7 @@ impl Life {
             well.stop(now);
             well.go_on(now);
         }
+        life.comings.stop(now);
         life
     }
 
@@ -91,6 +95,8 @@ impl Case {
     /// One more revision, one more event.
     fn change(&mut self, kind: &'static str, at: Millis, changes: &mut Vec<Change>) {
         self.ticket.revision += 1;
+        let counted = self.life.comings.take_counted();
+        self.ticket.occurrences = self.ticket.occurrences.saturating_add(counted);
         changes.push(Change { kind, at, ticket: self.ticket.clone() });
     }
 
@@ -109,9 +115,15 @@ impl Case {
         self.ticket.closed_at.is_none_or(|closed| at - closed <= reopen)
     }
 
+    /// The condition is back while it chatters: whether that is only counted.
+    pub fn counts(&mut self, at: Millis) -> bool {
+        self.life.comings.counts(at)
+    }
+
     /// The condition is back.
-    pub fn back(&mut self, at: Millis, standard: Standard, changes: &mut Vec<Change>) {
+    pub fn back(&mut self, at: Millis, rule: &Rule, standard: Standard, changes: &mut Vec<Change>) {
         self.ticket.occurrences = self.ticket.occurrences.saturating_add(1);
+        self.life.comings.back(at, rule.chatter);
         self.reopen(at, standard, changes);
     }
 
@@ -124,11 +136,15 @@ impl Case {
         ticket.deadlines = deadlines(at, standard);
         self.said_by_nobody();
         self.change("ticket.reopened", at, changes);
-        self.life = Life { episode: self.ticket.revision, ..Life::default() };
+        let comings = std::mem::take(&mut self.life.comings);
+        self.life = Life { episode: self.ticket.revision, comings, ..Life::default() };
     }
 
-    /// The condition is gone; from now on the readings have to stay well.
+    /// The condition is gone; from now on the readings have to stay well. While it chatters that is told to nobody.
     pub fn cleared(&mut self, at: Millis, changes: &mut Vec<Change>) {
+        if self.life.comings.went(at) {
+            return;
+        }
         self.ticket.cleared_at = Some(at);
         self.life.well = Some(Clock::started(at));
         self.said_by_nobody();
@@ -150,12 +166,20 @@ impl Case {
         if let Some(well) = &mut self.life.well {
             if good { well.go_on(at) } else { well.stop(at) }
         }
+        self.life.comings.read(good, at);
+    }
+
+    /// Nobody sees the readings from `at` on.
+    pub fn lost_sight(&mut self, at: Millis) {
+        self.read(false, at);
+        self.life.comings.stop(at);
     }
 
     /// The next instant at which time alone changes this ticket.
     pub fn due(&self, rule: &Rule, synced: bool) -> Option<Millis> {
         let steps = self.steps().into_iter().filter(|_| synced).flatten().map(|(at, _)| at).min();
-        [self.settles(rule), self.verified(rule), steps].into_iter().flatten().min()
+        let calms = self.life.comings.calms(rule.chatter);
+        [calms, self.settles(rule), self.verified(rule), steps].into_iter().flatten().min()
     }
 
     /// When a resolved ticket whose condition has not gone is taken up again.
@@ -202,6 +226,12 @@ impl Case {
         changes: &mut Vec<Change>,
     ) {
         while let Some(at) = self.due(rule, synced).filter(|at| *at <= now) {
+            if self.life.comings.calms(rule.chatter) == Some(at) {
+                if self.life.comings.calm() {
+                    self.cleared(at, changes);
+                }
+                continue;
+            }
             // What is closed at the very instant of a deadline has met it.
             if self.verified(rule) == Some(at) {
                 self.close_verified(at, changes);
@@ -230,6 +260,7 @@ impl Case {
         self.ticket.state = State::Closed;
         self.ticket.closed_at = Some(at);
         self.life.well = None;
+        self.life.comings.calm();
         self.change("ticket.closed", at, changes);
     }
 

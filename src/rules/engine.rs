@@ -12,11 +12,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::channel::Channels;
 use super::condition::Verdict;
 use super::desk::{Case, Change, Life, deadlines};
 use super::episode::{Delays, Edge, Phase};
 use super::judge::{Judge, Seen, judge};
 use super::maintenance::{End, Shelved};
+use super::storm::{Storm, Waiting};
 use super::title::{Facts, title};
 use super::{Condition, Locale, Over, Rule};
 use crate::maintenance::{self, Maintenance};
@@ -77,6 +79,8 @@ pub struct Outcome {
 pub(super) enum Subject {
     Point(PointId),
     Device(DeviceId),
+    /// Of those that the rule names.
+    Channel(u32),
     /// The rule as a whole.
     Rule,
 }
@@ -93,6 +97,8 @@ struct Kept {
     /// Of a delay that runs: the value it would open with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     value: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    waiting: Option<Waiting>,
 }
 
 #[derive(Debug)]
@@ -105,13 +111,17 @@ pub(super) struct Watch {
     /// Of the latest reading; for `silent` of the latest good one.
     pub(super) at: Millis,
     /// The latest value that could be used.
-    value: Option<Value>,
+    pub(super) value: Option<Value>,
     evidence: VecDeque<(Millis, Option<Value>)>,
     pub(super) case: Option<Box<Case>>,
     /// Maintenance: nothing reaches the phase until then.
     pub(super) rest: Option<End>,
     /// In maintenance: what the condition said last.
     pub(super) heard: Option<(Verdict, Quality)>,
+    /// For `silent`: the wire is down, and nobody's silence counts.
+    pub(super) asleep: bool,
+    /// It would have a ticket, were there no storm.
+    pub(super) waiting: Option<Waiting>,
     /// The earliest entry of this watch in the timer queue.
     armed: Option<Millis>,
 }
@@ -135,6 +145,8 @@ pub struct Engine {
     pub(super) shelf: Vec<Shelved>,
     /// What became of maintenance, to be told and saved.
     pub(super) maintained: Vec<maintenance::Change>,
+    pub(super) channels: Channels,
+    pub(super) storm: Storm,
     /// What left the configuration, to be saved once.
     left: Outcome,
 }
@@ -157,6 +169,8 @@ impl Engine {
             touched: BTreeSet::new(),
             shelf: Vec::new(),
             maintained: Vec::new(),
+            channels: Channels::default(),
+            storm: Storm::default(),
             left: Outcome::default(),
             site,
             plan,
@@ -164,6 +178,8 @@ impl Engine {
         engine.place_watches(now);
         engine.remember(memory, now);
         engine.take_up_maintenance(maintenance, last_trace, now);
+        engine.take_up_channels();
+        engine.take_up_storm(now);
         for index in 0..engine.watches.len() as u32 {
             engine.arm(index);
         }
@@ -194,12 +210,15 @@ impl Engine {
                         }
                     }
                 }
-                Over::Channels(_) | Over::Nothing => {}
+                Over::Channels(channels) => self.place_channels(rule, &channels, now),
+                Over::Nothing => {
+                    self.place(rule, Subject::Rule, now);
+                }
             }
         }
     }
 
-    fn place(&mut self, rule: u32, subject: Subject, now: Millis) -> u32 {
+    pub(super) fn place(&mut self, rule: u32, subject: Subject, now: Millis) -> u32 {
         self.watches.push(Watch {
             rule,
             subject,
@@ -211,6 +230,8 @@ impl Engine {
             case: None,
             rest: None,
             heard: None,
+            asleep: false,
+            waiting: None,
             armed: None,
         });
         self.watches.len() as u32 - 1
@@ -229,6 +250,7 @@ impl Engine {
                     }
                     let watch = &mut self.watches[index as usize];
                     (watch.phase, watch.value) = (kept.phase, kept.value);
+                    watch.waiting = kept.waiting;
                     if let (Some(judge), Some(saved)) = (&mut watch.judge, &kept.judge) {
                         judge.take_up(saved);
                         judge.lost(kept.at.unwrap_or(memory.last_trace), now);
@@ -266,6 +288,8 @@ impl Engine {
 
     /// Takes in what one answer of a device amounts to.
     pub fn batch(&mut self, batch: &Batch) {
+        self.keep_time(batch.at);
+        self.wire(batch);
         let mut good = None;
         for reading in &batch.readings {
             if reading.quality == Quality::Good {
@@ -287,6 +311,7 @@ impl Engine {
 
     /// An occurrence at a momentary point. It is told of the device, not by it, and so no sign of its life.
     pub fn word(&mut self, reading: &Reading) {
+        self.keep_time(reading.at);
         for i in 0..self.by_point[reading.point.0 as usize].len() {
             let index = self.by_point[reading.point.0 as usize][i];
             self.reading(index, reading);
@@ -397,23 +422,32 @@ impl Engine {
                 self.arm(index);
             }
         }
-        while let Some(&Reverse((at, index))) = self.timers.peek()
-            && at <= now
-        {
-            self.timers.pop();
+        while let Some(due) = self.next_due().filter(|due| *due <= now) {
+            if self.timers.peek().is_none_or(|Reverse((at, _))| *at > due) {
+                self.let_in(due);
+                continue;
+            }
+            let Some(Reverse((at, index))) = self.timers.pop() else { break };
             if self.watches[index as usize].armed == Some(at) {
                 self.watches[index as usize].armed = None;
-                self.bring_forward(index, now);
+                self.bring_forward(index, if self.storm.is_on() { at } else { now });
                 self.arm(index);
             }
         }
         self.end_maintenance(now);
     }
 
+    /// In a storm the order of all watches counts: what time alone brings comes before what is read.
+    fn keep_time(&mut self, at: Millis) {
+        if self.storm.is_on() {
+            self.advance(at, self.synced);
+        }
+    }
+
     /// The next instant at which [`Engine::advance`] has something to do.
     pub fn next_due(&self) -> Option<Millis> {
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        [timer, self.maintenance_due()].into_iter().flatten().min()
+        [timer, self.maintenance_due(), self.storm.due()].into_iter().flatten().min()
     }
 
     /// What a person or the centre asks of a ticket. What it changed is in the next [`Engine::take`], also where it
@@ -514,7 +548,7 @@ impl Engine {
                 judge.lost(until, now);
             }
             if let Some(case) = &mut watch.case {
-                case.read(false, until);
+                case.lost_sight(until);
             }
             watch.at = (watch.at + now - until).min(now);
             (watch.rest, watch.heard) = (rest, None);
@@ -524,6 +558,8 @@ impl Engine {
             }
             self.arm(index);
         }
+        self.channels_go_on(now);
+        self.storm_stepped(until, now);
     }
 
     /// Before the end, and now and then: every clock that runs is saved as it stands.
@@ -543,7 +579,7 @@ impl Engine {
         self.watches.iter().filter(open).count()
     }
 
-    fn rule_of(&self, index: u32) -> &Rule {
+    pub(super) fn rule_of(&self, index: u32) -> &Rule {
         &self.plan.rules[self.watches[index as usize].rule as usize]
     }
 
@@ -551,6 +587,7 @@ impl Engine {
         match self.watches[index as usize].subject {
             Subject::Point(point) => self.site.point(point).id.clone(),
             Subject::Device(device) => self.site.device(device).id.clone(),
+            Subject::Channel(number) => self.channel_id(self.rule_of(index), number),
             Subject::Rule => self.rule_of(index).id.clone(),
         }
     }
@@ -619,7 +656,9 @@ impl Engine {
         match edge {
             Some(Edge::Opened { since, at }) => self.opened(index, since, at),
             Some(Edge::Cleared { at }) => {
-                if let Some(case) = &mut self.watches[index as usize].case {
+                if !self.waited_in_vain(index, at)
+                    && let Some(case) = &mut self.watches[index as usize].case
+                {
                     case.cleared(at, &mut self.told);
                 }
             }
@@ -628,54 +667,71 @@ impl Engine {
     }
 
     fn opened(&mut self, index: u32, since: Millis, at: Millis) {
+        let reopen = self.rule_of(index).reopen;
+        let case = self.watches[index as usize].case.as_mut();
+        let only_counts = case.filter(|case| case.takes_back(at, reopen)).map(|case| case.counts(at));
+        match only_counts {
+            Some(true) => {}
+            Some(false) => self.reopen(index, since, at),
+            None if self.has_to_wait(index, since, at) => {}
+            None => self.open(index, since, at),
+        }
+    }
+
+    /// As it would be opened now, under its old name and with what people made of it.
+    fn reopen(&mut self, index: u32, since: Millis, at: Millis) {
         let mut ticket = self.write_ticket(index, since, at);
         let watch = &mut self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let standard = self.plan.standard(rule);
-        match &mut watch.case {
-            Some(case) if case.takes_back(at, rule.reopen) => {
-                // As it would be opened now, under its old name and with what people made of it.
-                let old = &case.ticket;
-                (ticket.id, ticket.number) = (old.id.clone(), old.number.clone());
-                (ticket.state, ticket.revision) = (old.state, old.revision);
-                (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at);
-                ticket.external_id.clone_from(&old.external_id);
-                case.ticket = ticket;
-                case.back(at, standard, &mut self.told);
-            }
-            _ => {
-                self.number += 1;
-                ticket.number = format!("{}-{:06}", self.site.gateway.to_uppercase(), self.number);
-                ticket.id = ticket_id(at, &self.plan.epoch, self.number);
-                if let Some(old) = watch.case.take() {
-                    self.by_ticket.remove(&old.ticket.id);
-                    // It may have been closed since the last page, too.
-                    if self.touched.contains(&index) {
-                        let subject = self.subject_id(index);
-                        self.left.tickets.push(saved_ticket(&old, subject, at));
-                    }
-                }
-                let watch = &mut self.watches[index as usize];
-                self.by_ticket.insert(ticket.id.clone(), index);
-                watch.case = Some(Box::new(Case::open(ticket, &mut self.told)));
+        let Some(case) = &mut watch.case else { return };
+        let old = &case.ticket;
+        (ticket.id, ticket.number) = (old.id.clone(), old.number.clone());
+        (ticket.state, ticket.revision) = (old.state, old.revision);
+        (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at);
+        ticket.external_id.clone_from(&old.external_id);
+        case.ticket = ticket;
+        case.back(at, rule, standard, &mut self.told);
+    }
+
+    /// A new ticket.
+    pub(super) fn open(&mut self, index: u32, since: Millis, at: Millis) {
+        let mut ticket = self.write_ticket(index, since, at);
+        let watch = &mut self.watches[index as usize];
+        self.number += 1;
+        ticket.number = format!("{}-{:06}", self.site.gateway.to_uppercase(), self.number);
+        ticket.id = ticket_id(at, &self.plan.epoch, self.number);
+        let old = watch.case.replace(Box::new(Case::open(ticket.clone(), &mut self.told)));
+        if let Some(old) = old {
+            self.by_ticket.remove(&old.ticket.id);
+            // It may have been closed since the last page, too.
+            if self.touched.contains(&index) {
+                let subject = self.subject_id(index);
+                self.left.tickets.push(saved_ticket(&old, subject, at));
             }
         }
+        self.by_ticket.insert(ticket.id, index);
     }
 
     /// The ticket as it would be opened now; without id and number.
-    fn write_ticket(&self, index: u32, since: Millis, at: Millis) -> Ticket {
+    pub(super) fn write_ticket(&self, index: u32, since: Millis, at: Millis) -> Ticket {
         let watch = &self.watches[index as usize];
         let rule = &self.plan.rules[watch.rule as usize];
         let (device, point) = match watch.subject {
             Subject::Point(point) => (Some(self.site.point(point).device), Some(self.site.point(point))),
             Subject::Device(device) => (Some(device), None),
+            Subject::Channel(_) => (None, None),
             Subject::Rule => (self.common_device(rule), None),
         };
         let device = device.map(|device| self.site.device(device));
         let place = device.map_or_else(|| "".into(), |device| device.place.clone());
         let value = watch.judge.as_ref().and_then(|judge| judge.value()).or_else(|| watch.value.clone());
+        let wire = match watch.subject {
+            Subject::Channel(number) => self.channel_id(rule, number),
+            _ => "".into(),
+        };
         let facts = Facts {
-            device: device.map_or("", |device| &device.id),
+            device: device.map_or(&*wire, |device| &device.id),
             point: point.map_or("", |p| &p.id),
             place: &place,
             value: value.as_ref(),
@@ -714,6 +770,12 @@ impl Engine {
 }
 
 impl Engine {
+    /// For people: the id of a channel.
+    fn channel_id(&self, rule: &Rule, number: u32) -> Arc<str> {
+        let Over::Channels(channels) = &rule.over else { return "".into() };
+        channels.get(number as usize).map_or_else(|| "".into(), |(id, _)| id.clone())
+    }
+
     /// The one device that all points of a rule belong to.
     fn common_device(&self, rule: &Rule) -> Option<DeviceId> {
         let Over::Together(points) = &rule.over else { return None };
@@ -725,7 +787,10 @@ impl Engine {
 
 impl Kept {
     fn read(state: &str) -> Option<Self> {
-        let alone = || serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None, at: None, value: None });
+        let alone = || {
+            let phase = serde_json::from_str(state).ok()?;
+            Some(Self { phase, judge: None, at: None, value: None, waiting: None })
+        };
         serde_json::from_str(state).ok().or_else(alone)
     }
 }
@@ -754,7 +819,7 @@ impl Watch {
         let judge = self.judge.as_ref().and_then(|judge| judge.save());
         let at = judge.is_some().then_some(now);
         let value = self.value.clone().filter(|_| matches!(self.phase, Phase::Pending { .. }));
-        let kept = Kept { phase: self.phase, judge, at, value };
+        let kept = Kept { phase: self.phase, judge, at, value, waiting: self.waiting.clone() };
         (kept.phase != Phase::Idle || kept.judge.is_some())
             .then(|| serde_json::to_string(&kept).ok())
             .flatten()
@@ -773,7 +838,7 @@ impl Watch {
             Phase::Pending { .. } => self.phase.ends(rule.delays()).is_some(),
             Phase::Idle | Phase::Clearing { .. } => false,
         };
-        (!lasts).then_some(self.at + span)
+        (!lasts && !self.asleep).then_some(self.at + span)
     }
 
     /// Keeps what the sensor said before a breach. A value that has not changed is no news.

@@ -189,6 +189,13 @@ impl Engine {
                 Over::Together(points) => points.iter().any(|point| rests(self.site.point(*point).device)),
                 _ => false,
             },
+            // A wire all of whose devices rest may be taken off.
+            (_, Subject::Channel(number)) => match &rule.over {
+                Over::Channels(channels) => channels
+                    .get(number as usize)
+                    .is_some_and(|(_, devices)| !devices.is_empty() && devices.iter().all(|d| rests(*d))),
+                _ => false,
+            },
         }
     }
 
@@ -231,7 +238,13 @@ impl Engine {
     }
 
     /// What the condition says meanwhile. A delay that it breaks off is broken off, and none begins.
-    pub(super) fn hear_at_rest(&mut self, index: u32, verdict: Option<Verdict>, quality: Quality, at: Millis) {
+    pub(super) fn hear_at_rest(
+        &mut self,
+        index: u32,
+        verdict: Option<Verdict>,
+        quality: Quality,
+        at: Millis,
+    ) {
         let watch = &mut self.watches[index as usize];
         let before = watch.phase;
         watch.phase.hear_at_rest(verdict, quality);

@@ -1,5 +1,7 @@
 //! Readings → ticket changes. Pure: no clock, no I/O, `now` is an argument.
 
+mod channel;
+mod chatter;
 mod condition;
 mod count;
 mod desk;
@@ -13,6 +15,7 @@ mod meter;
 mod occasions;
 mod slope;
 mod sparing;
+mod storm;
 mod stuck;
 mod title;
 mod trend;
@@ -56,6 +59,8 @@ pub struct Rule {
     /// 1, 2, 3
     pub level: u8,
     pub trade: Option<Arc<str>>,
+    /// From when on its ticket's comings are only counted; `None`: each is told.
+    pub chatter: Option<Chatter>,
     /// `None`: a title of the condition's own, in the site's language.
     pub title: Option<String>,
 }
@@ -122,8 +127,17 @@ pub enum Condition {
     Schedule(Occasions),
     /// No device of the wire is there.
     ChannelOffline,
-    /// More new tickets a minute than people can take in are summed up in one.
-    Storm,
+    /// More new tickets a minute than that are held back and summed up in one.
+    Storm {
+        a_minute: u32,
+    },
+}
+
+/// A condition that is back so often within the span chatters, until it has stood still for as long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chatter {
+    pub times: u32,
+    pub within: Millis,
 }
 
 /// A line that a value can cross.
@@ -144,8 +158,16 @@ pub enum Locale {
 pub const SETTLE_DEFAULT: Millis = 60 * 60 * 1000;
 pub const VERIFY_DEFAULT: Millis = 24 * 60 * 60 * 1000;
 pub const REOPEN_DEFAULT: Millis = 7 * 24 * 60 * 60 * 1000;
+pub const CHATTER_DEFAULT: Chatter = Chatter { times: 10, within: 10 * 60 * 1000 };
 pub const DEVICE_SILENT: &str = "device-silent";
 pub const DEVICE_SILENT_DEFAULT: Millis = 10 * 60 * 1000;
+pub const CHANNEL_OFFLINE: &str = "channel-offline";
+pub const CHANNEL_OFFLINE_DEFAULT: Millis = 60 * 1000;
+pub const STORM: &str = "storm";
+/// New tickets a minute, of level 1 and of the others each.
+pub const STORM_DEFAULT: u32 = 300;
+/// How long the storm goes on before it is told, so that the ticket says how many it is about.
+pub const STORM_ON_DELAY: Millis = 10 * 1000;
 
 impl Rule {
     fn delays(&self) -> episode::Delays {

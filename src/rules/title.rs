@@ -101,8 +101,8 @@ fn default(rule: &Rule, locale: Locale, facts: &Facts) -> String {
         (Condition::Schedule(_), false) => format!("Periodic upkeep {}", rule.id),
         (Condition::ChannelOffline, true) => format!("通信线路离线 {place}"),
         (Condition::ChannelOffline, false) => format!("Channel {place} is offline"),
-        (Condition::Storm, true) => format!("告警风暴：{value} 个工单暂缓"),
-        (Condition::Storm, false) => format!("Alarm storm: {value} tickets held back"),
+        (Condition::Storm { .. }, true) => format!("告警风暴：{value} 个工单被暂缓"),
+        (Condition::Storm { .. }, false) => format!("Alarm storm: {value} tickets held back"),
     }
 }
 
@@ -149,7 +149,7 @@ fn limit(condition: &Condition) -> String {
         Condition::Runtime { lasts, .. } => span_text(*lasts),
         Condition::Cycles { count, .. } => count.to_string(),
         Condition::Schedule(occasions) => occasions.text.to_string(),
-        Condition::ChannelOffline | Condition::Storm => String::new(),
+        Condition::ChannelOffline | Condition::Storm { .. } => String::new(),
     }
 }
 

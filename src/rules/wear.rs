@@ -52,10 +52,7 @@ enum Gauge {
     /// Runs while the value is the one.
     Time(Clock),
     /// `was`: whether the last value was the one; `None`: there was none.
-    Changes {
-        count: u64,
-        was: Option<bool>,
-    },
+    Changes { count: u64, was: Option<bool> },
     /// `None`: not yet read.
     Meter(Option<Meter>),
 }

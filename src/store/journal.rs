@@ -8,8 +8,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tracing::error;
 
-use super::orders::{self, AccessRow, OrderRow};
 use super::maintenance::{self, MaintenanceRow};
+use super::orders::{self, AccessRow, OrderRow};
 use super::{Error, Kind, file};
 use crate::event;
 use crate::live::DeviceState;

@@ -29,7 +29,8 @@ pub fn write(step: &Transaction<'_>, rows: &[MaintenanceRow]) -> rusqlite::Resul
 
 /// In the order in which they began.
 pub fn under_way(db: &Connection) -> rusqlite::Result<Vec<Maintenance>> {
-    let mut query = db.prepare("SELECT scope, name, since, until, by, note FROM maintenance ORDER BY since")?;
+    let mut query =
+        db.prepare("SELECT scope, name, since, until, by, note FROM maintenance ORDER BY since")?;
     let rows = query.query_map([], |row| {
         let scope = Scope::of(row.get_ref(0)?.as_str()?, row.get(1)?);
         let (since, until, by, note) = (row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?);

@@ -123,7 +123,9 @@ fn scope(said: Said) -> Result<Scope, Problem> {
         (Some(device), None, None) => Ok(Scope::Device(device.into())),
         (None, Some(place), None) => Ok(Scope::Place(place.trim_end_matches('/').into())),
         (None, None, Some(rule)) => Ok(Scope::Rule(rule.into())),
-        _ => Err(Problem::bad_request(format!("name one `device`, one `place` or one `rule`, as in {SHAPE}"))),
+        _ => {
+            Err(Problem::bad_request(format!("name one `device`, one `place` or one `rule`, as in {SHAPE}")))
+        }
     }
 }
 

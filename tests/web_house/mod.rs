@@ -346,8 +346,7 @@ pub async fn orders(mut wished: mpsc::Receiver<Wish>) {
 /// The rules themselves, over the site and one rule; what rests is shown at once.
 pub async fn maintenance(mut called: mpsc::Receiver<Call>, live: Arc<Live>) {
     let standard = Standard { contact: 1, on_site: 1, follow_up: 1 };
-    let plan =
-        Plan { rules: vec![rule()], standards: [standard; 3], locale: Locale::En, epoch: "e".into() };
+    let plan = Plan { rules: vec![rule()], standards: [standard; 3], locale: Locale::En, epoch: "e".into() };
     let mut engine = Engine::new(plan, Arc::new(site()), Memory::default(), gatehouse::time::now());
     while let Some(Call { scope, until, by, note, answer }) = called.recv().await {
         // Dropped unanswered, as by an intake that ends.

@@ -148,6 +148,10 @@ impl Terminal {
             .then(|| self.gone(format!("not a word for {} s", SILENCE_MOST.as_secs()), at))
     }
 
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
     /// The broker is gone, and with it all that is known.
     pub fn lost(&mut self, why: &str, at: Millis) -> Batch {
         let batch = self.gone(why.to_owned(), at);

@@ -122,7 +122,14 @@ impl Inbox {
     pub fn lost(&mut self, why: &str, at: Millis) -> Vec<Batch> {
         let devices = self.devices.iter().map(|device| gone(device, Reason::WireDown, why.to_owned(), at));
         let terminals = self.terminals.iter_mut().map(|terminal| terminal.lost(why, at));
-        devices.chain(terminals).collect()
+        devices.chain(terminals).map(|batch| Batch { wire: Some(false), ..batch }).collect()
+    }
+
+    /// The broker is there again. That says nothing of its devices: they speak when they have something to say.
+    pub fn found(&self, at: Millis) -> Option<Batch> {
+        let device = self.devices.first().map(|device| device.id);
+        let device = device.or_else(|| self.terminals.first().map(|terminal| terminal.device()))?;
+        Some(Batch { wire: Some(true), ..Batch::new(device, at, Vec::new(), None) })
     }
 
     /// The broker is back after it was lost. Of its devices nothing is known yet: that it was down is no excuse for those that

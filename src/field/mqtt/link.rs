@@ -105,6 +105,8 @@ impl Link {
         loop {
             let why = match stop.run_until_cancelled(self.connect()).await? {
                 Ok(()) => {
+                    let found = self.inbox.found(now());
+                    self.hand_on(found.into_iter().collect()).await;
                     if std::mem::take(&mut told) {
                         let back = self.inbox.back(now());
                         self.hand_on(back).await;

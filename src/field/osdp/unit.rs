@@ -81,7 +81,7 @@ impl Unit {
     pub fn cut_off(&mut self, why: String, (now, at): (Instant, Millis)) -> Batch {
         self.status_due = now;
         let life = Some(Life::Offline { why });
-        Batch::new(self.reader.id, at, self.bad(Reason::WireDown, at), life)
+        Batch { wire: Some(false), ..Batch::new(self.reader.id, at, self.bad(Reason::WireDown, at), life) }
     }
 
     fn bad(&self, reason: Reason, at: Millis) -> Vec<Reading> {

@@ -11,7 +11,7 @@ use super::errands::refuse;
 use super::{Ask, Closed, Poll};
 use crate::backoff::Backoff;
 use crate::field::wire::{Link, Wire};
-use crate::reading::{Life, Reading, Reason};
+use crate::reading::{Batch, Life, Reading, Reason};
 use crate::time::now;
 
 /// How the wire does.
@@ -130,7 +130,8 @@ impl<P: Ask> Poll<P> {
             let points = turns.flat_map(|turn| &turn.round.points);
             let readings = points.map(|&p| Reading::bad(p, at, Reason::WireDown)).collect();
             let why = e.to_string();
-            self.hand_on(unit, readings, Some(Life::Offline { why })).await?;
+            let batch = Batch::new(self.units[unit].id, at, readings, Some(Life::Offline { why }));
+            self.out.send(Batch { wire: Some(false), ..batch }).await.map_err(|_| Closed)?;
         }
         Ok(())
     }
