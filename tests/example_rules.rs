@@ -42,8 +42,7 @@ type Event = (Millis, PointId, Value);
 /// What the rules tell of readings, up to an instant.
 fn play(gateway: &Gateway, rules: Vec<Rule>, events: &[Event], until: Millis) -> Vec<Change> {
     let site = gateway.site.clone();
-    let plan =
-        Plan { rules, standards: gateway.standards(), locale: gateway.locale, epoch: "e1".into() };
+    let plan = Plan { rules, standards: gateway.standards(), locale: gateway.locale, epoch: "e1".into() };
     let words: BTreeSet<u32> = (site.devices.iter().filter_map(|device| device.words))
         .chain(site.doors.iter().map(|door| door.words))
         .map(|point| point.0)
@@ -322,7 +321,8 @@ fn every_family_of_devices_has_a_rule_on_each_of_its_profiles() {
     let gateway = example();
     let site = &gateway.site;
     let stands_on = |profile: &str| {
-        let is_of = |point: &PointId| site.device(site.point(*point).device).profile.as_deref() == Some(profile);
+        let is_of =
+            |point: &PointId| site.device(site.point(*point).device).profile.as_deref() == Some(profile);
         gateway.rules.iter().any(|rule| match &rule.over {
             Over::Points(points) | Over::Together(points) => points.iter().any(is_of),
             _ => false,
