@@ -29,6 +29,8 @@ pub fn title(rule: &Rule, locale: Locale, facts: &Facts) -> String {
 
 fn fill(template: &str, rule: &Rule, facts: &Facts) -> String {
     let value = facts.value.map(Value::to_string).unwrap_or_default();
+    // What the device has yet to say of its unit leaves no gap.
+    let template = if facts.unit.is_empty() { &template.replace(" {unit}", "") } else { template };
     let filled = template
         .replace("{device}", facts.device)
         .replace("{point}", facts.point)
@@ -167,7 +169,9 @@ fn span_text(millis: i64) -> String {
 /// The point names of our profiles, as people here say them; any other stands as it is.
 fn point_zh(short: &str) -> String {
     let (name, number) = match short.rsplit_once('-') {
-        Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => (name, Some(number)),
+        Some((name, number)) if number.trim_start_matches('l').bytes().all(|b| b.is_ascii_digit()) => {
+            (name, Some(number.to_uppercase()))
+        }
         _ => (short, None),
     };
     let known = match name {
@@ -191,6 +195,15 @@ fn point_zh(short: &str) -> String {
         "frequency" => "频率",
         "power-factor" => "功率因数",
         "battery" => "电池",
+        "runtime" => "续航时间",
+        "load" => "负载",
+        "state" => "状态",
+        "access" => "门禁",
+        "locker" => "快递柜",
+        "tamper" => "防拆",
+        "on-battery" => "电池供电",
+        "vibration" => "振动",
+        "depth" => "水深",
         "input" => "输入",
         "relay" => "继电器",
         _ => return format!("{short} "),
@@ -217,6 +230,16 @@ fn word(value: &Value, zh: bool) -> String {
         "running" => "运行",
         "stopped" => "停止",
         "fault" => "故障",
+        "yes" => "是",
+        "no" => "否",
+        "failed" => "失效",
+        "denied" => "拒绝进入",
+        "forced" => "强行打开",
+        "held" => "未关",
+        "keypad" => "按键",
+        "unexpected" => "异常打开",
+        "jammed" => "卡住",
+        "overdue" => "超期",
         _ => return text,
     };
     known.to_owned()
