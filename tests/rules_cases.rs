@@ -444,7 +444,8 @@ impl<'a> Bench<'a> {
     fn wire(&mut self, words: &[String]) -> Result<(), String> {
         let [channel, state] = words else { return Err("write `wire plant down`".into()) };
         let site = &self.config.site;
-        let devices = (0..).map(DeviceId).zip(&site.devices).filter(|(_, device)| *device.channel == **channel);
+        let devices =
+            (0..).map(DeviceId).zip(&site.devices).filter(|(_, device)| *device.channel == **channel);
         let up = state == "up";
         let life = (!up).then(|| Life::Offline { why: "cannot be opened".into() });
         for (device, _) in devices.take(if up { 1 } else { usize::MAX }) {

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
+use super::Condition;
 use super::condition::Verdict;
 use super::engine::{Engine, Subject};
 use super::episode::Phase;
-use super::Condition;
 use crate::reading::{Batch, DeviceId, Life, Millis, Quality, Reason, Site};
 
 #[derive(Debug, Default)]

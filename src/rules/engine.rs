@@ -17,7 +17,7 @@ use super::condition::Verdict;
 use super::desk::{Case, Change, Life, deadlines};
 use super::episode::{Delays, Edge, Phase};
 use super::judge::{Judge, Seen, judge};
-use super::storm::{Storm, Waiting};
+use super::storm::{self, Storm, Waiting};
 use super::title::{Facts, title};
 use super::{Condition, Locale, Over, Rule};
 use crate::reading::{Batch, DeviceId, Millis, PointId, Quality, Reading, Site, Value};
@@ -155,9 +155,10 @@ impl Engine {
             plan,
         };
         engine.place_watches(now);
+        let recent = storm::recent(&memory.tickets, now);
         engine.remember(memory, now);
         engine.take_up_channels();
-        engine.take_up_storm(now);
+        engine.take_up_storm(recent, now);
         for index in 0..engine.watches.len() as u32 {
             engine.arm(index);
         }
@@ -719,7 +720,8 @@ impl Engine {
 
 impl Kept {
     fn read(state: &str) -> Option<Self> {
-        let alone = || serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None, waiting: None });
+        let alone =
+            || serde_json::from_str(state).ok().map(|phase| Self { phase, judge: None, waiting: None });
         serde_json::from_str(state).ok().or_else(alone)
     }
 }
