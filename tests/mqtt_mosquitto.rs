@@ -180,7 +180,14 @@ async fn a_broker_that_is_not_there_is_told_once_for_each_device() {
     }
     broker.start_again();
     broker.subscribed(1).await;
-    assert!(channel.batches.is_empty(), "tries that fail say nothing new, and a connection makes nothing up");
+    let back = channel.until("the broker", |_| true).await;
+    let of_devices = (back.readings.len(), back.life, back.wire);
+    assert_eq!(
+        of_devices,
+        (0, None, Some(true)),
+        "a connection says that the broker is there, and makes nothing up"
+    );
+    assert!(channel.batches.is_empty(), "tries that fail say nothing new");
     broker.publish("a", "1", &[]);
     assert_eq!(channel.reading(0).await.quality, Quality::Good);
     channel.end().await;
