@@ -144,7 +144,8 @@ fn switch(section: &mut Section<'_>, key: &'static str, cure: &str) -> bool {
         Some(entry) if !matches!(entry.value.node, Node::Bool(_)) => {
             let what = format!("`{key}` cannot be read");
             section.report.mistake(entry.value.spot, what, cure);
-            section.entry(key).is_none()
+            section.entry(key);
+            false
         }
         _ => section.take_or(key, true),
     }
