@@ -360,7 +360,7 @@ async fn a_terminal_is_welcomed_its_records_are_acknowledged_and_its_will_is_bel
         .unwrap();
     broker.has_subscribed("ears", 1).await;
     broker.publish("mqtt/face/basic", r#"{"operator":"Online","info":{"facesluiceId":"1026700"}}"#, &[]);
-    assert_eq!(channel.until("online", |_| true).await.life, Some(Life::Online));
+    assert_eq!(channel.until("online", |b| b.life.is_some()).await.life, Some(Life::Online));
     broker.publish("mqtt/face/1026700/Rec", &record(7, 0), &[]);
     assert_eq!(happenings(&mut channel.batches, 1).await[0].kind, Done::Granted);
     let heard = tokio::task::spawn_blocking(|| ears.wait_with_output().unwrap()).await.unwrap();
@@ -403,7 +403,7 @@ async fn a_terminal_that_falls_silent_is_gone_within_two_minutes() {
     broker.publish("mqtt/face/heartbeat", beat, &[]);
     let since = Instant::now();
     for mut channel in channels {
-        assert_eq!(channel.batches.recv().await.unwrap().life, Some(Life::Online));
+        assert_eq!(channel.until("online", |b| b.life.is_some()).await.life, Some(Life::Online));
         let silent = tokio::time::timeout(Duration::from_secs(120), channel.batches.recv()).await;
         let silent = silent.expect("it is told to be gone").unwrap();
         assert_eq!(offline(&silent), Some("not a word for 90 s"));

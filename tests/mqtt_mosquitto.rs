@@ -184,6 +184,13 @@ async fn a_broker_that_is_not_there_is_told_once_for_each_device() {
     }
     broker.start_again();
     broker.subscribed(1).await;
+    let back = channel.until("the broker", |_| true).await;
+    let of_devices = (back.readings.len(), back.life, back.wire);
+    assert_eq!(
+        of_devices,
+        (0, None, Some(true)),
+        "a connection says that the broker is there, and makes nothing up"
+    );
     for id in 0..2 {
         // Tries that failed said nothing new.
         let batch = channel.until("the broker is back", |b| b.device == DeviceId(id)).await;

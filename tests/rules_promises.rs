@@ -122,7 +122,14 @@ fn rules() -> Vec<Rule> {
         number("quiet", Condition::Silent(15 * s)),
         number("stuck", Condition::Stuck(12 * s)),
         slow(number("slowly-stuck", Condition::Stuck(9 * s))),
-        number("forecast", Condition::Forecast { limit: Limit::Above(40.0), within: 3600 * s }),
+        number(
+            "forecast",
+            Condition::Forecast {
+                limit: Limit::Above(40.0),
+                within: 3600 * s,
+                zone: jiff::tz::TimeZone::UTC,
+            },
+        ),
         number("meter-hours", Condition::Runtime { equals: None, lasts: 2 * 3600 * s }),
         number("meter-cycles", Condition::Cycles { equals: None, count: 60 }),
         chatty(state("on", Condition::Equals(on()))),

@@ -110,7 +110,8 @@ fn switches(table: &Table, report: &Report<'_>) -> Switches {
     let channel = span(&mut section, CHANNEL_OFFLINE, Duration::ZERO, CHANNEL_OFFLINE_DEFAULT);
     let storm = match section.peek(STORM).map(|entry| &entry.value.node) {
         Some(Node::Whole(_)) => section.whole(STORM, 1..=STORM_MAX).map(|told| told.value),
-        _ => section.take_or(STORM, true).then_some(STORM_DEFAULT),
+        _ => switch(&mut section, STORM, "write how many tickets a minute, `storm = 60`, or `false`")
+            .then_some(STORM_DEFAULT),
     };
     for key in BUILT_IN.into_iter().skip(3) {
         let told: Option<Told<bool>> = section.take(key);
@@ -130,6 +131,22 @@ fn switches(table: &Table, report: &Report<'_>) -> Switches {
 fn span(section: &mut Section<'_>, key: &'static str, least: Duration, default: Millis) -> Option<Millis> {
     match section.peek(key).map(|entry| &entry.value.node) {
         Some(Node::Text(_)) => section.span(key, least..=DELAY_MAX).map(|told| millis(told.value)),
-        _ => section.take_or(key, true).then_some(default),
+        _ => {
+            let cure = format!("write a span, `{key} = \"1m\"`, or `false`");
+            switch(section, key, &cure).then_some(default)
+        }
+    }
+}
+
+/// On where nothing is said.
+fn switch(section: &mut Section<'_>, key: &'static str, cure: &str) -> bool {
+    match section.peek(key) {
+        Some(entry) if !matches!(entry.value.node, Node::Bool(_)) => {
+            let what = format!("`{key}` cannot be read");
+            section.report.mistake(entry.value.spot, what, cure);
+            section.entry(key);
+            false
+        }
+        _ => section.take_or(key, true),
     }
 }

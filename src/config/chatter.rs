@@ -14,11 +14,17 @@ const WITHIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from
 
 /// `chatter = { times = 5, within = "2m" }`, or `false`.
 pub(super) fn chatter(section: &mut Section<'_>) -> Option<Chatter> {
-    let written = section.peek("chatter").map(|entry| &entry.value.node);
-    if !matches!(written, Some(Node::Table(_))) {
-        return section.take_or("chatter", true).then_some(CHATTER_DEFAULT);
-    }
-    let table = section.table("chatter")?;
+    let value = section.peek("chatter").map(|entry| &entry.value);
+    let table = match value.map(|value| &value.node) {
+        Some(Node::Table(_)) => section.table("chatter")?,
+        None | Some(Node::Bool(_)) => return section.take_or("chatter", true).then_some(CHATTER_DEFAULT),
+        Some(_) => {
+            let spot = section.entry("chatter")?.value.spot;
+            let cure = "write it like `chatter = { times = 5, within = \"2m\" }`, or `false`";
+            section.report.mistake(spot, "`chatter` says how often within which span", cure);
+            return None;
+        }
+    };
     let mut inner = Section::new(table, "`chatter`", section.report);
     let times = inner.whole("times", TIMES).map_or(CHATTER_DEFAULT.times, |told| told.value);
     let within = inner.span("within", WITHIN).map_or(CHATTER_DEFAULT.within, |told| millis(told.value));

@@ -18,7 +18,7 @@ use super::desk::{Case, Change, Life, deadlines};
 use super::episode::{Delays, Edge, Phase};
 use super::judge::{Judge, Seen, judge};
 use super::maintenance::{End, Shelved};
-use super::storm::{Storm, Waiting};
+use super::storm::{self, Storm, Waiting};
 use super::title::{Facts, title};
 use super::{Condition, Locale, Over, Rule};
 use crate::maintenance::{self, Maintenance};
@@ -179,10 +179,11 @@ impl Engine {
         };
         engine.place_watches(now);
         engine.place_occasions(&memory.tickets, now);
+        let recent = storm::recent(&memory.tickets, now);
         engine.remember(memory, now);
         engine.take_up_maintenance(maintenance, last_trace, now);
         engine.take_up_channels();
-        engine.take_up_storm(now);
+        engine.take_up_storm(recent, now);
         engine.look_back(now, 0);
         for index in 0..engine.watches.len() as u32 {
             engine.arm(index);

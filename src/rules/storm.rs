@@ -11,12 +11,11 @@ use std::collections::{BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::Condition;
 use super::condition::Verdict;
-use super::engine::Engine;
+use super::engine::{Engine, SavedTicket};
 use super::episode::Phase;
+use super::{Condition, STORM};
 use crate::reading::{Millis, Quality, Value};
-use crate::ticket::Ticket;
 
 /// What a budget is counted over.
 const MINUTE: Millis = 60_000;
@@ -90,9 +89,18 @@ impl Storm {
     }
 }
 
+/// The openings of the last minute, and their levels, in order.
+pub fn recent(tickets: &[SavedTicket], now: Millis) -> Vec<(Millis, u8)> {
+    let tickets = tickets.iter().map(|saved| &saved.ticket);
+    let recent = tickets.filter(|t| (now - MINUTE..=now).contains(&t.opened_at) && *t.rule != *STORM);
+    let mut recent: Vec<(Millis, u8)> = recent.map(|ticket| (ticket.opened_at, ticket.level)).collect();
+    recent.sort_unstable();
+    recent
+}
+
 impl Engine {
-    /// What an earlier run held back, and how much room it left.
-    pub(super) fn take_up_storm(&mut self, now: Millis) {
+    /// What an earlier run held back, and how much room it left (`recent`).
+    pub(super) fn take_up_storm(&mut self, recent: Vec<(Millis, u8)>, now: Millis) {
         let storm = (0..).zip(&self.watches).find_map(|(index, watch)| {
             match self.plan.rules[watch.rule as usize].condition {
                 Condition::Storm { a_minute } => Some((index, a_minute as usize)),
@@ -103,10 +111,6 @@ impl Engine {
         for budget in &mut self.storm.budgets {
             (budget.most, budget.not_before) = (storm.map_or(usize::MAX, |(_, most)| most), now);
         }
-        let recent = self.watches.iter().filter_map(|watch| watch.case.as_ref()).map(|case| &case.ticket);
-        let recent = recent.filter(|t| (now - MINUTE..=now).contains(&t.opened_at) && !self.is_storm(t));
-        let mut recent: Vec<(Millis, u8)> = recent.map(|ticket| (ticket.opened_at, ticket.level)).collect();
-        recent.sort_unstable();
         for (at, level) in recent.into_iter().filter(|_| storm.is_some()) {
             self.storm.of(level).note(at);
         }
@@ -123,10 +127,6 @@ impl Engine {
             self.storm.total = self.storm.total.max(nth);
         }
         self.storm_goes_on(now);
-    }
-
-    fn is_storm(&self, ticket: &Ticket) -> bool {
-        self.storm.watch.is_some_and(|index| self.rule_of(index).id == ticket.rule)
     }
 
     /// After time that nobody saw.

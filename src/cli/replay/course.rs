@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::lines::Row;
 use crate::config::Gateway;
 use crate::reading::{Batch, DeviceId, Millis, PointId, Quality, Reading, Reason, Site, Value};
-use crate::refine::refine;
+use crate::refine::Cleaner;
 use crate::rules::{Change, Engine, Memory, Over, Plan, Rule};
 use crate::time;
 
@@ -181,9 +181,10 @@ fn reading(row: &Row) -> Reading {
 /// Judges readings as they come from devices; what happened at a momentary point is not judged.
 pub fn clean(rows: &mut [Row], site: &Site) {
     let momentary = momentary(site);
+    let mut cleaner = Cleaner::new(site);
     for row in rows.iter_mut().filter(|row| !momentary[row.point.0 as usize]) {
         let mut reading = reading(row);
-        refine(&mut reading, site.point(row.point));
+        cleaner.clean(&mut reading, site.point(row.point));
         (row.quality, row.value) = (reading.quality, reading.value);
     }
 }

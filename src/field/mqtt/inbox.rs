@@ -128,7 +128,7 @@ impl Inbox {
     /// The broker is there again. That says nothing of its devices: they speak when they have something to say.
     pub fn found(&self, at: Millis) -> Option<Batch> {
         let device = self.devices.first().map(|device| device.id);
-        let device = device.or_else(|| self.terminals.first().map(|terminal| terminal.device()))?;
+        let device = device.or_else(|| self.terminals.first().map(Terminal::device))?;
         Some(Batch { wire: Some(true), ..Batch::new(device, at, Vec::new(), None) })
     }
 
