@@ -84,8 +84,6 @@ fn plan() -> Plan {
 #[derive(Debug, Clone)]
 enum Step {
     Read { device: u32, wait: Millis, reading: Kind },
-    Say { rule: usize, device: usize, verb: u8 },
-    Restart { off: Millis },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -136,10 +134,6 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
-        Self::of(plan())
-    }
-
     fn of(plan: Plan) -> Self {
         let mut engine = Engine::new(plan.clone(), site(), Memory::default(), 0);
         engine.advance(0, true);
@@ -181,10 +175,6 @@ impl Bench {
         }
         by
     }
-}
-
-fn run(steps: &[(u32, Millis, Kind)], cut: bool) -> Bench {
-    run_by(plan(), steps, cut)
 }
 
 fn run_by(plan: Plan, steps: &[(u32, Millis, Kind)], cut: bool) -> Bench {
@@ -239,7 +229,6 @@ fn steps_of(reads: Vec<Step>) -> Vec<(u32, Millis, Kind)> {
             *at += wait + 1;
             Some((device, *at, reading))
         }
-        Step::Say { .. } | Step::Restart { .. } => None,
     });
     steps.collect()
 }
@@ -336,7 +325,6 @@ proptest! {
                     bench.engine.advance(now, true);
                     bench.engine.batch(&batch(device, now, reading));
                 }
-                Noise::Read(_) => {}
                 Noise::Offline(device, wait) => {
                     now += wait;
                     bench.gone(device, now, None);
