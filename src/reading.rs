@@ -100,6 +100,18 @@ impl Site {
         &self.points[id.0 as usize]
     }
 
+    /// By point: whether its readings say what happened, not what is.
+    pub fn momentary(&self) -> Vec<bool> {
+        let mut momentary = vec![false; self.points.len()];
+        let words = self.devices.iter().filter_map(|d| d.words).chain(self.doors.iter().map(|d| d.words));
+        for point in words {
+            if let Some(is) = momentary.get_mut(point.0 as usize) {
+                *is = true;
+            }
+        }
+        momentary
+    }
+
     pub fn device_named(&self, id: &str) -> Option<DeviceId> {
         self.devices.iter().position(|d| &*d.id == id).map(|i| DeviceId(i as u32))
     }

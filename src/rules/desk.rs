@@ -146,7 +146,7 @@ impl Case {
             return;
         }
         self.ticket.cleared_at = Some(at);
-        self.life.well = Some(Clock::started(at));
+        self.life.well = Some(if self.life.rests { Clock::default() } else { Clock::started(at) });
         self.said_by_nobody();
         self.change("ticket.cleared", at, changes);
     }

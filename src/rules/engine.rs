@@ -4,8 +4,7 @@
 //! A watch is brought forward by its own readings and by [`Engine::advance`] only, so the order in which devices
 //! happen to report changes nothing.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -124,7 +123,7 @@ pub(super) struct Watch {
     pub(super) asleep: bool,
     /// It would have a ticket, were there no storm.
     pub(super) waiting: Option<Waiting>,
-    /// The earliest entry of this watch in the timer queue.
+    /// Its entry in the timers, never after what is due.
     pub(super) armed: Option<Millis>,
 }
 
@@ -138,7 +137,8 @@ pub struct Engine {
     pub(super) momentary: Vec<bool>,
     by_device: Vec<Vec<u32>>,
     pub(super) by_ticket: HashMap<Arc<str>, u32>,
-    timers: BinaryHeap<Reverse<(Millis, u32)>>,
+    /// One for each watch at the most.
+    pub(super) timers: BTreeSet<(Millis, u32)>,
     pub(super) synced: bool,
     number: u64,
     told: Vec<Change>,
@@ -161,10 +161,10 @@ impl Engine {
         let mut engine = Self {
             watches: Vec::new(),
             by_point: vec![Vec::new(); site.points.len()],
-            momentary: momentary(&site),
+            momentary: site.momentary(),
             by_device: vec![Vec::new(); site.devices.len()],
             by_ticket: HashMap::new(),
-            timers: BinaryHeap::new(),
+            timers: BTreeSet::new(),
             synced: false,
             number: memory.number,
             told: Vec::new(),
@@ -443,16 +443,13 @@ impl Engine {
             }
         }
         while let Some(due) = self.next_turn().filter(|due| *due <= now) {
-            if self.timers.peek().is_none_or(|Reverse((at, _))| *at > due) {
+            let Some((at, index)) = self.timers.first().copied().filter(|(at, _)| *at <= due) else {
                 self.let_in(due);
                 continue;
-            }
-            let Some(Reverse((at, index))) = self.timers.pop() else { break };
-            if self.watches[index as usize].armed == Some(at) {
-                self.watches[index as usize].armed = None;
-                self.bring_forward(index, if self.storm.is_on() { at } else { now });
-                self.arm(index);
-            }
+            };
+            self.disarm(index);
+            self.bring_forward(index, if self.storm.is_on() { at } else { now });
+            self.arm(index);
         }
         self.end_maintenance(now);
         if believed {
@@ -474,7 +471,7 @@ impl Engine {
 
     /// A watch's turn, or that of a ticket that waits. Maintenance ends after them.
     fn next_turn(&self) -> Option<Millis> {
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let timer = self.timers.first().map(|(at, _)| *at);
         [timer, self.storm.due()].into_iter().flatten().min()
     }
 
@@ -639,10 +636,16 @@ impl Engine {
 
     pub(super) fn arm(&mut self, index: u32) {
         let Some(due) = self.due(index) else { return };
-        let watch = &mut self.watches[index as usize];
-        if watch.armed.is_none_or(|armed| due < armed) {
-            watch.armed = Some(due);
-            self.timers.push(Reverse((due, index)));
+        if self.watches[index as usize].armed.is_none_or(|armed| due < armed) {
+            self.disarm(index);
+            self.watches[index as usize].armed = Some(due);
+            self.timers.insert((due, index));
+        }
+    }
+
+    pub(super) fn disarm(&mut self, index: u32) {
+        if let Some(at) = self.watches[index as usize].armed.take() {
+            self.timers.remove(&(at, index));
         }
     }
 
@@ -743,7 +746,11 @@ impl Engine {
         self.number += 1;
         ticket.number = format!("{}-{:06}", self.site.gateway.to_uppercase(), self.number);
         ticket.id = ticket_id(at, &self.plan.epoch, self.number);
-        let old = watch.case.replace(Box::new(Case::open(ticket.clone(), &mut self.told)));
+        let mut case = Case::open(ticket.clone(), &mut self.told);
+        if watch.rest.is_some() {
+            case.lay_to_rest(at); // it waited in a storm
+        }
+        let old = watch.case.replace(Box::new(case));
         if let Some(old) = old {
             self.by_ticket.remove(&old.ticket.id);
             // It may have been closed since the last page, too.
@@ -840,18 +847,6 @@ impl Kept {
         };
         serde_json::from_str(state).ok().or_else(alone)
     }
-}
-
-/// Points whose readings say what happened, not what is.
-fn momentary(site: &Site) -> Vec<bool> {
-    let mut momentary = vec![false; site.points.len()];
-    let words = site.devices.iter().filter_map(|d| d.words).chain(site.doors.iter().map(|d| d.words));
-    for point in words {
-        if let Some(is) = momentary.get_mut(point.0 as usize) {
-            *is = true;
-        }
-    }
-    momentary
 }
 
 impl Plan {

@@ -99,9 +99,12 @@ pub trait Judge: Debug + Send {
     /// It is saved next as it now is, and nothing may come after it.
     fn rest(&mut self) {}
 
-    /// For `schedule`: the occasions by `now` that nobody saw, oldest first. `jumped`: by how much a running clock was
-    /// stepped; `synced`: whether `now` can be believed.
-    fn missed(&mut self, _now: Millis, _jumped: Millis, _synced: bool) -> Vec<Millis> {
+    /// For `schedule`: the clock now shows `now`, and `jumped` by so much while it ran. `synced`: whether that can be
+    /// believed. Where it was wrong before, nothing is made of the time between.
+    fn clock_shows(&mut self, _now: Millis, _jumped: Millis, _synced: bool) {}
+
+    /// For `schedule`: the occasions by `now` that nobody saw, oldest first.
+    fn missed(&mut self, _now: Millis) -> Vec<Millis> {
         Vec::new()
     }
 

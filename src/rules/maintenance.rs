@@ -234,13 +234,13 @@ impl Engine {
             heard = heard.filter(|_| at < watch.at + span);
             watch.at = at;
         }
-        if let Condition::Schedule(_) = self.plan.rules[watch.rule as usize].condition {
-            watch.at = at; // what came up meanwhile is opened now
-        }
         if let Some(case) = &mut watch.case {
             case.end_rest(at);
         }
         self.touched.insert(index);
+        if self.is_schedule(self.watches[index as usize].rule) {
+            self.open_missed(index, at);
+        }
         if let Some((verdict, quality)) = heard {
             self.hear(index, Some(verdict), quality, at);
         }

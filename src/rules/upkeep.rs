@@ -54,21 +54,33 @@ impl Engine {
                         case.read(true, now);
                     }
                 }
-                // In maintenance they wait for its end.
-                Subject::Rule if watch.rest.is_some() => continue,
                 Subject::Rule => {
-                    let (rule, before) = (watch.rule, watch.kept(now));
-                    let missed = watch.judge.as_mut().map(|j| j.missed(now, jumped, self.synced));
+                    let before = watch.kept(now);
+                    if let Some(judge) = &mut watch.judge {
+                        judge.clock_shows(now, jumped, self.synced);
+                    }
                     if watch.kept(now) != before {
                         self.touched.insert(index);
                     }
-                    for occasion in missed.unwrap_or_default() {
-                        self.occasion(rule, occasion, now);
+                    // In maintenance they wait for its end.
+                    if self.watches[index as usize].rest.is_none() {
+                        self.open_missed(index, now);
                     }
                 }
                 Subject::Point(_) | Subject::Device(_) | Subject::Channel(_) => continue,
             }
             self.arm(index);
+        }
+    }
+
+    /// Of the occasions that passed unseen the newest are opened.
+    pub(super) fn open_missed(&mut self, index: u32, now: Millis) {
+        let watch = &mut self.watches[index as usize];
+        let rule = watch.rule;
+        let missed = watch.judge.as_mut().map(|judge| judge.missed(now)).unwrap_or_default();
+        for occasion in missed {
+            self.touched.insert(index);
+            self.occasion(rule, occasion, now);
         }
     }
 
@@ -111,10 +123,11 @@ impl Engine {
         let free = oldest.filter(|_| found >= UNCLOSED_MAX).map(|(_, index)| index);
         let index = free.map_or_else(|| self.place(rule, Subject::Occasion(occasion), now), |i| i as u32);
         self.leave_seat(index, now);
+        self.disarm(index);
         let watch = &mut self.watches[index as usize];
         watch.subject = Subject::Occasion(occasion);
         watch.judge = Some(Box::new(Occasion));
-        (watch.phase, watch.at, watch.armed) = (Phase::Idle, now, None);
+        (watch.phase, watch.at) = (Phase::Idle, now);
         index
     }
 

@@ -59,7 +59,7 @@ impl Course {
         let engine = |rules| Engine::new(plan(rules), site.clone(), Memory::default(), from);
         Self {
             engines: rules.iter().map(engine).collect(),
-            momentary: momentary(&site),
+            momentary: site.momentary(),
             gaps: gaps.into(),
             site,
         }
@@ -180,25 +180,13 @@ fn reading(row: &Row) -> Reading {
 
 /// Judges readings as they come from devices; what happened at a momentary point is not judged.
 pub fn clean(rows: &mut [Row], site: &Site) {
-    let momentary = momentary(site);
+    let momentary = site.momentary();
     let mut cleaner = Cleaner::new(site);
     for row in rows.iter_mut().filter(|row| !momentary[row.point.0 as usize]) {
         let mut reading = reading(row);
         cleaner.clean(&mut reading, site.point(row.point));
         (row.quality, row.value) = (reading.quality, reading.value);
     }
-}
-
-/// Points whose readings say what happened, not what is.
-fn momentary(site: &Site) -> Vec<bool> {
-    let mut momentary = vec![false; site.points.len()];
-    let words = site.devices.iter().filter_map(|d| d.words).chain(site.doors.iter().map(|d| d.words));
-    for point in words {
-        if let Some(is) = momentary.get_mut(point.0 as usize) {
-            *is = true;
-        }
-    }
-    momentary
 }
 
 /// The points that rules stand on, each once, in the order of the site.
