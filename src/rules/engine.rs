@@ -5,24 +5,20 @@
 //! happen to report changes nothing.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use super::channel::Channels;
 use super::condition::Verdict;
-use super::desk::{Case, Change, Life, deadlines};
-use super::episode::{Delays, Edge, Phase};
+use super::desk::{Case, Change};
+use super::episode::{Edge, Phase};
 use super::judge::{Judge, Seen, judge};
 use super::maintenance::{End, Shelved};
+use super::saved::{Memory, Outcome};
 use super::storm::{self, Storm, Waiting};
-use super::title::{Facts, title};
 use super::{Condition, Locale, Over, Rule};
-use crate::maintenance::{self, Maintenance};
+use crate::maintenance;
 use crate::reading::{Batch, DeviceId, Millis, PointId, Quality, Reading, Site, Value};
-use crate::ticket::{Action, EVIDENCE_MAX, Evidence, Refusal, Standard, State, Ticket, Verb};
+use crate::ticket::{EVIDENCE_MAX, Standard, State};
 
 /// What the rules are, and for whom.
 #[derive(Debug, Clone)]
@@ -33,45 +29,6 @@ pub struct Plan {
     pub locale: Locale,
     /// Makes ticket ids unlike those of any other epoch.
     pub epoch: Arc<str>,
-}
-
-/// What the journal remembers of an earlier run.
-#[derive(Debug, Default)]
-pub struct Memory {
-    pub tickets: Vec<SavedTicket>,
-    pub episodes: Vec<SavedEpisode>,
-    pub maintenance: Vec<Maintenance>,
-    /// The last ticket number given.
-    pub number: u64,
-    /// The last instant at which the daemon is known to have run; delays ran until then.
-    pub last_trace: Millis,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct SavedTicket {
-    pub ticket: Ticket,
-    /// The id of the point or device.
-    pub subject: Arc<str>,
-    pub life: String,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct SavedEpisode {
-    pub rule: Arc<str>,
-    pub subject: Arc<str>,
-    /// `None`: nothing is under way.
-    pub state: Option<String>,
-}
-
-/// What has to be written, all of it or nothing.
-#[derive(Debug, Default, PartialEq)]
-pub struct Outcome {
-    pub told: Vec<Change>,
-    pub tickets: Vec<SavedTicket>,
-    pub episodes: Vec<SavedEpisode>,
-    pub maintenance: Vec<maintenance::Change>,
-    /// The last ticket number given.
-    pub number: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,22 +43,6 @@ pub(super) enum Subject {
     Occasion(Millis),
 }
 
-/// An episode as it is saved. Earlier versions saved the phase alone.
-#[derive(Debug, Serialize, Deserialize)]
-struct Kept {
-    phase: Phase,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    judge: Option<Json>,
-    /// Until when the judge knows; what came between this and a kill, nobody saw.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    at: Option<Millis>,
-    /// Of a delay that runs: the value it would open with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    value: Option<Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    waiting: Option<Waiting>,
-}
-
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) rule: u32,
@@ -113,7 +54,7 @@ pub(super) struct Watch {
     pub(super) at: Millis,
     /// The latest value that could be used.
     pub(super) value: Option<Value>,
-    evidence: VecDeque<(Millis, Option<Value>)>,
+    pub(super) evidence: VecDeque<(Millis, Option<Value>)>,
     pub(super) case: Option<Box<Case>>,
     /// Maintenance: nothing reaches the phase until then.
     pub(super) rest: Option<End>,
@@ -140,8 +81,8 @@ pub struct Engine {
     /// One for each watch at the most.
     pub(super) timers: BTreeSet<(Millis, u32)>,
     pub(super) synced: bool,
-    number: u64,
-    told: Vec<Change>,
+    pub(super) number: u64,
+    pub(super) told: Vec<Change>,
     /// Watches whose saved state is out of date.
     pub(super) touched: BTreeSet<u32>,
     pub(super) shelf: Vec<Shelved>,
@@ -240,55 +181,6 @@ impl Engine {
             armed: None,
         });
         self.watches.len() as u32 - 1
-    }
-
-    fn remember(&mut self, mut memory: Memory, now: Millis) {
-        let keys: HashMap<(Arc<str>, Arc<str>), u32> = (0..self.watches.len() as u32)
-            .map(|index| ((self.rule_of(index).id.clone(), self.subject_id(index)), index))
-            .collect();
-        for saved in memory.episodes {
-            let kept = saved.state.as_deref().and_then(Kept::read);
-            match (keys.get(&(saved.rule.clone(), saved.subject.clone())), kept) {
-                (Some(&index), Some(mut kept)) => {
-                    if memory.last_trace != now {
-                        kept.phase.pause(memory.last_trace);
-                    }
-                    let watch = &mut self.watches[index as usize];
-                    (watch.phase, watch.value) = (kept.phase, kept.value);
-                    watch.waiting = kept.waiting;
-                    if let (Some(judge), Some(saved)) = (&mut watch.judge, &kept.judge) {
-                        judge.take_up(saved);
-                        judge.lost(kept.at.unwrap_or(memory.last_trace), now);
-                    }
-                    // Saved as it now stands, or the next start would count the time that was switched off.
-                    self.touched.insert(index);
-                }
-                _ => self.left.episodes.push(SavedEpisode { state: None, ..saved }),
-            }
-        }
-        // Ids are in order of time: of several tickets of one subject the last one stays on the desk.
-        memory.tickets.sort_by(|a, b| a.ticket.id.cmp(&b.ticket.id));
-        for SavedTicket { ticket, subject, life } in memory.tickets {
-            let mut life: Life = serde_json::from_str(&life).unwrap_or_default();
-            life.wake(now);
-            let mut case = Case { ticket, life };
-            match keys.get(&(case.ticket.rule.clone(), subject.clone())) {
-                Some(&index) => {
-                    if case.ticket.state != State::Closed {
-                        let rule = &self.plan.rules[self.watches[index as usize].rule as usize];
-                        case.reworded(rule, now, &mut self.told);
-                        self.touched.insert(index);
-                    }
-                    self.by_ticket.insert(case.ticket.id.clone(), index);
-                    self.watches[index as usize].case = Some(Box::new(case));
-                }
-                None if case.ticket.state != State::Closed => {
-                    case.dismiss(now, &mut self.told);
-                    self.left.tickets.push(saved_ticket(&case, subject, now));
-                }
-                None => {}
-            }
-        }
     }
 
     /// Takes in what one answer of a device amounts to.
@@ -420,144 +312,11 @@ impl Engine {
         self.hear(index, Some(Verdict::Gone), Quality::Good, good);
     }
 
-    /// Whether nothing of this watch is due before `at`.
-    fn armed_after(&self, index: u32, at: Millis) -> bool {
-        self.due(index).is_none_or(|due| due > at)
-    }
-
     pub(super) fn well(&mut self, index: u32, good: bool, at: Millis) {
         if let Some(case) = &mut self.watches[index as usize].case {
             case.read(good, at);
         }
         self.arm(index);
-    }
-
-    /// Lets happen what time alone has brought by `now`. `synced`: whether the clock can be believed;
-    /// no deadline passes while it cannot.
-    pub fn advance(&mut self, now: Millis, synced: bool) {
-        let believed = synced && !self.synced;
-        if synced != self.synced {
-            self.synced = synced;
-            for index in 0..self.watches.len() as u32 {
-                self.arm(index);
-            }
-        }
-        while let Some(due) = self.next_turn().filter(|due| *due <= now) {
-            let Some((at, index)) = self.timers.first().copied().filter(|(at, _)| *at <= due) else {
-                self.let_in(due);
-                continue;
-            };
-            self.disarm(index);
-            self.bring_forward(index, if self.storm.is_on() { at } else { now });
-            self.arm(index);
-        }
-        self.end_maintenance(now);
-        if believed {
-            self.look_back(now, 0);
-        }
-    }
-
-    /// In a storm the order of all watches counts: what time alone brings comes before what is read.
-    fn keep_time(&mut self, at: Millis) {
-        if self.storm.is_on() {
-            self.advance(at, self.synced);
-        }
-    }
-
-    /// The next instant at which [`Engine::advance`] has something to do.
-    pub fn next_due(&self) -> Option<Millis> {
-        [self.next_turn(), self.maintenance_due()].into_iter().flatten().min()
-    }
-
-    /// A watch's turn, or that of a ticket that waits. Maintenance ends after them.
-    fn next_turn(&self) -> Option<Millis> {
-        let timer = self.timers.first().map(|(at, _)| *at);
-        [timer, self.storm.due()].into_iter().flatten().min()
-    }
-
-    /// What a person or the centre asks of a ticket. What it changed is in the next [`Engine::take`], also where it
-    /// is refused.
-    pub fn act(&mut self, action: &Action, now: Millis) -> Result<Ticket, Refusal> {
-        let index =
-            *self.by_ticket.get(&action.ticket).ok_or_else(|| Refusal::Unknown(action.ticket.clone()))?;
-        self.bring_forward(index, now);
-        let watch = &mut self.watches[index as usize];
-        let rule = &self.plan.rules[watch.rule as usize];
-        let standard = self.plan.standard(rule);
-        let case = watch.case.as_mut().filter(|case| case.ticket.id == action.ticket);
-        let case = case.ok_or_else(|| Refusal::Unknown(action.ticket.clone()))?;
-        let before = self.told.len();
-        let resolved = case.ticket.state;
-        let done = case.act(action, now, standard, &mut self.told);
-        if action.verb == Verb::Resolve && case.ticket.state != resolved && done.is_ok() {
-            self.resolved(index, now);
-        }
-        let Some(case) = &self.watches[index as usize].case else {
-            return Err(Refusal::Unknown(action.ticket.clone()));
-        };
-        let ticket = case.ticket.clone();
-        if self.told.len() > before {
-            self.touched.insert(index);
-        }
-        self.arm(index);
-        done.map(|()| ticket)
-    }
-
-    /// Likewise for a closed ticket that has left the desk, a newer one being there: its state stays, but it still takes
-    /// what the centre calls it, which may be weeks late.
-    pub fn act_on_filed(
-        &mut self,
-        filed: SavedTicket,
-        action: &Action,
-        now: Millis,
-    ) -> Result<Ticket, Refusal> {
-        let earlier = self.left.tickets.iter().rev().find(|saved| saved.ticket.id == action.ticket);
-        let SavedTicket { ticket, subject, life } = earlier.cloned().unwrap_or(filed);
-        if ticket.id != action.ticket || ticket.state != State::Closed {
-            return Err(Refusal::Unknown(action.ticket.clone()));
-        }
-        let mut case = Case { ticket, life: serde_json::from_str(&life).unwrap_or_default() };
-        let rule = self.plan.rules.iter().find(|rule| rule.id == case.ticket.rule);
-        let standard = rule.map_or(self.plan.standards[2], |rule| self.plan.standard(rule));
-        let before = self.told.len();
-        let done = case.act(action, now, standard, &mut self.told);
-        if self.told.len() > before {
-            self.left.tickets.push(saved_ticket(&case, subject, now));
-        }
-        done.map(|()| case.ticket)
-    }
-
-    /// Wear is counted since the last resolve, and gone with it.
-    fn resolved(&mut self, index: u32, at: Millis) {
-        let watch = &mut self.watches[index as usize];
-        if !watch.judge.as_mut().is_some_and(|judge| judge.resolved(at)) {
-            return;
-        }
-        watch.phase = Phase::Idle;
-        watch.heard = None;
-        if let Some(case) = watch.case.as_mut().filter(|case| case.ticket.cleared_at.is_none()) {
-            case.cleared(at, &mut self.told);
-        }
-        self.touched.insert(index);
-    }
-
-    /// What has to be written since the last call.
-    pub fn take(&mut self, now: Millis) -> Outcome {
-        let mut outcome = std::mem::take(&mut self.left);
-        outcome.told = std::mem::take(&mut self.told);
-        outcome.maintenance = std::mem::take(&mut self.maintained);
-        outcome.number = self.number;
-        for index in std::mem::take(&mut self.touched) {
-            let watch = &self.watches[index as usize];
-            let subject = self.subject_id(index);
-            let state = watch.kept(now);
-            let rule = self.rule_of(index).id.clone();
-            outcome.episodes.push(SavedEpisode { rule, subject: subject.clone(), state });
-            if let Some(case) = &watch.case {
-                outcome.tickets.push(saved_ticket(case, subject, now));
-            }
-        }
-        outcome
     }
 
     /// Nobody saw what happened between `until` and `now`: the clock was stepped, or the daemon stood still. What ran
@@ -588,20 +347,6 @@ impl Engine {
         self.look_back(now, now - until);
     }
 
-    /// Before the end, and now and then: every clock that runs is saved as it stands.
-    pub fn rest(&mut self) {
-        for (index, watch) in self.watches.iter_mut().enumerate() {
-            if let Some(judge) = &mut watch.judge {
-                judge.rest();
-            }
-            let runs = watch.case.as_ref().is_some_and(|case| case.ticket.state != State::Closed);
-            let judged = watch.judge.as_ref().is_some_and(|judge| judge.save().is_some());
-            if runs || judged || watch.phase.ends(Delays { on: 0, off: 0 }).is_some() {
-                self.touched.insert(index as u32);
-            }
-        }
-    }
-
     /// Tickets not yet closed.
     pub fn unclosed(&self) -> usize {
         let open = |w: &&Watch| w.case.as_ref().is_some_and(|case| case.ticket.state != State::Closed);
@@ -622,82 +367,13 @@ impl Engine {
         }
     }
 
-    /// The next instant at which time alone changes this watch.
-    fn due(&self, index: u32) -> Option<Millis> {
-        let watch = &self.watches[index as usize];
-        let rule = &self.plan.rules[watch.rule as usize];
-        let case = watch.case.as_ref().and_then(|case| case.due(rule, self.synced));
-        let waits = watch.rest.is_some() && self.is_schedule(watch.rule);
-        let judge = watch.judge.as_ref().filter(|_| !waits).and_then(|judge| judge.due());
-        let rest = watch.rest.map(|end| end.at(self.synced));
-        let phase = watch.phase.ends(rule.delays());
-        [watch.silence_ends(rule), judge, phase, case, rest].into_iter().flatten().min()
+    /// For people: the id of a channel.
+    pub(super) fn channel_id(&self, rule: &Rule, number: u32) -> Arc<str> {
+        let Over::Channels(channels) = &rule.over else { return "".into() };
+        channels.get(number as usize).map_or_else(|| "".into(), |(id, _)| id.clone())
     }
 
-    pub(super) fn arm(&mut self, index: u32) {
-        let Some(due) = self.due(index) else { return };
-        if self.watches[index as usize].armed.is_none_or(|armed| due < armed) {
-            self.disarm(index);
-            self.watches[index as usize].armed = Some(due);
-            self.timers.insert((due, index));
-        }
-    }
-
-    pub(super) fn disarm(&mut self, index: u32) {
-        if let Some(at) = self.watches[index as usize].armed.take() {
-            self.timers.remove(&(at, index));
-        }
-    }
-
-    /// Lets everything of one watch that is due by `now` happen, in the order of its instants.
-    pub(super) fn bring_forward(&mut self, index: u32, now: Millis) {
-        while let Some(due) = self.due(index).filter(|due| *due <= now) {
-            // A delay that ends in the same instant has ended: what held, held for all of it.
-            let delay = self.watches[index as usize].phase.ends(self.rule_of(index).delays());
-            let judge = self.watches[index as usize].judge.as_mut().filter(|_| delay != Some(due));
-            if let Some(judge) = judge.filter(|judge| judge.due() == Some(due)) {
-                let said = judge.pass(due);
-                let rule = self.watches[index as usize].rule;
-                match said {
-                    Some(said) if self.is_schedule(rule) => {
-                        self.touched.insert(index);
-                        let at = said.at.max(self.watches[index as usize].at);
-                        self.occasion(rule, said.at, at);
-                    }
-                    Some(said) => self.hear(index, said.verdict, said.quality, said.at),
-                    None => {}
-                }
-                continue;
-            }
-            if self.watches[index as usize].rest.is_some_and(|end| end.at(self.synced) == due) {
-                self.end_rest(index, due);
-                continue;
-            }
-            let watch = &mut self.watches[index as usize];
-            let rule = &self.plan.rules[watch.rule as usize];
-            let before = watch.phase;
-            let edge = if watch.silence_ends(rule) == Some(due) {
-                if let Some(case) = &mut watch.case {
-                    case.read(false, due);
-                }
-                watch.phase.judge(Verdict::Holds, Quality::Good, due, rule.delays())
-            } else {
-                watch.phase.advance(due, rule.delays())
-            };
-            if watch.phase != before {
-                self.touched.insert(index);
-                self.edge(index, edge);
-                continue;
-            }
-            let standard = self.plan.standard(rule);
-            if let Some(case) = &mut watch.case {
-                case.advance(due, rule, standard, self.synced, &mut self.told);
-                self.touched.insert(index);
-            }
-        }
-    }
-
-    fn edge(&mut self, index: u32, edge: Option<Edge>) {
+    pub(super) fn edge(&mut self, index: u32, edge: Option<Edge>) {
         match edge {
             Some(Edge::Opened { since, at }) => self.opened(index, since, at),
             Some(Edge::Cleared { at }) => {
@@ -710,179 +386,15 @@ impl Engine {
             None => {}
         }
     }
-
-    pub(super) fn opened(&mut self, index: u32, since: Millis, at: Millis) {
-        let reopen = self.rule_of(index).reopen;
-        let case = self.watches[index as usize].case.as_mut();
-        let only_counts = case.filter(|case| case.takes_back(at, reopen)).map(|case| case.counts(at));
-        match only_counts {
-            Some(true) => {}
-            Some(false) => self.reopen(index, since, at),
-            None if self.has_to_wait(index, since, at) => {}
-            None => self.open(index, since, at),
-        }
-    }
-
-    /// As it would be opened now, under its old name and with what people made of it.
-    fn reopen(&mut self, index: u32, since: Millis, at: Millis) {
-        let mut ticket = self.write_ticket(index, since, at);
-        let watch = &mut self.watches[index as usize];
-        let rule = &self.plan.rules[watch.rule as usize];
-        let standard = self.plan.standard(rule);
-        let Some(case) = &mut watch.case else { return };
-        let old = &case.ticket;
-        (ticket.id, ticket.number) = (old.id.clone(), old.number.clone());
-        (ticket.state, ticket.revision) = (old.state, old.revision);
-        (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at);
-        ticket.external_id.clone_from(&old.external_id);
-        case.ticket = ticket;
-        case.back(at, rule, standard, &mut self.told);
-    }
-
-    /// A new ticket.
-    pub(super) fn open(&mut self, index: u32, since: Millis, at: Millis) {
-        let mut ticket = self.write_ticket(index, since, at);
-        let watch = &mut self.watches[index as usize];
-        self.number += 1;
-        ticket.number = format!("{}-{:06}", self.site.gateway.to_uppercase(), self.number);
-        ticket.id = ticket_id(at, &self.plan.epoch, self.number);
-        let mut case = Case::open(ticket.clone(), &mut self.told);
-        if watch.rest.is_some() {
-            case.lay_to_rest(at); // it waited in a storm
-        }
-        let old = watch.case.replace(Box::new(case));
-        if let Some(old) = old {
-            self.by_ticket.remove(&old.ticket.id);
-            // It may have been closed since the last page, too.
-            if self.touched.contains(&index) {
-                let subject = self.subject_id(index);
-                self.left.tickets.push(saved_ticket(&old, subject, at));
-            }
-        }
-        self.by_ticket.insert(ticket.id, index);
-    }
-
-    /// The ticket as it would be opened now; without id and number.
-    pub(super) fn write_ticket(&self, index: u32, since: Millis, at: Millis) -> Ticket {
-        let watch = &self.watches[index as usize];
-        let rule = &self.plan.rules[watch.rule as usize];
-        let (device, point) = match watch.subject {
-            Subject::Point(point) => (Some(self.site.point(point).device), Some(self.site.point(point))),
-            Subject::Device(device) => (Some(device), None),
-            Subject::Channel(_) => (None, None),
-            Subject::Rule | Subject::Occasion(_) => (self.common_device(rule), None),
-        };
-        let device = device.map(|device| self.site.device(device));
-        let told =
-            if let Condition::Schedule(occasions) = &rule.condition { occasions.place.clone() } else { None };
-        let place = told.or_else(|| device.map(|device| device.place.clone())).unwrap_or_default();
-        let value = watch.judge.as_ref().and_then(|judge| judge.value()).or_else(|| watch.value.clone());
-        let wire = match watch.subject {
-            Subject::Channel(number) => self.channel_id(rule, number),
-            _ => "".into(),
-        };
-        let facts = Facts {
-            device: device.map_or(&*wire, |device| &device.id),
-            point: point.map_or("", |p| &p.id),
-            place: &place,
-            value: value.as_ref(),
-            unit: point.and_then(|p| p.unit.as_deref()).unwrap_or_default(),
-            outlook: watch.judge.as_ref().and_then(|judge| judge.outlook()),
-        };
-        Ticket {
-            id: "".into(),
-            number: String::new(),
-            rule: rule.id.clone(),
-            device: device.map(|device| device.id.clone()),
-            point: point.map(|p| p.id.clone()),
-            title: title(rule, self.plan.locale, &facts),
-            place,
-            class: rule.class,
-            level: rule.level,
-            trade: rule.trade.clone(),
-            state: State::Open,
-            revision: 1,
-            occurrences: 1,
-            value,
-            limit: rule.limit.clone(),
-            unit: point.and_then(|p| p.unit.clone()),
-            external_id: None,
-            by: None,
-            note: None,
-            since,
-            opened_at: at,
-            cleared_at: None,
-            resolved_at: None,
-            closed_at: None,
-            deadlines: deadlines(at, self.plan.standard(rule)),
-            evidence: watch.evidence.iter().map(|(at, value)| Evidence(*at, value.clone())).collect(),
-        }
-    }
-}
-
-impl Engine {
-    /// For people: the id of a channel.
-    fn channel_id(&self, rule: &Rule, number: u32) -> Arc<str> {
-        let Over::Channels(channels) = &rule.over else { return "".into() };
-        channels.get(number as usize).map_or_else(|| "".into(), |(id, _)| id.clone())
-    }
-
-    /// The one device that a rule is about: that of all its points, or the one it names.
-    fn common_device(&self, rule: &Rule) -> Option<DeviceId> {
-        if let Condition::Schedule(occasions) = &rule.condition {
-            return occasions.device;
-        }
-        let Over::Together(points) = &rule.over else { return None };
-        let mut devices = points.iter().map(|point| self.site.point(*point).device);
-        let first = devices.next()?;
-        devices.all(|device| device == first).then_some(first)
-    }
-}
-
-impl Kept {
-    fn read(state: &str) -> Option<Self> {
-        let alone = || {
-            let phase = serde_json::from_str(state).ok()?;
-            Some(Self { phase, judge: None, at: None, value: None, waiting: None })
-        };
-        serde_json::from_str(state).ok().or_else(alone)
-    }
 }
 
 impl Plan {
-    fn standard(&self, rule: &Rule) -> Standard {
+    pub(super) fn standard(&self, rule: &Rule) -> Standard {
         self.standards[usize::from(rule.level.clamp(1, 3)) - 1]
     }
 }
 
 impl Watch {
-    /// What a restart has to know of the episode; `None`: nothing.
-    pub(super) fn kept(&self, now: Millis) -> Option<String> {
-        let judge = self.judge.as_ref().and_then(|judge| judge.save());
-        let at = judge.is_some().then_some(now);
-        let value = self.value.clone().filter(|_| matches!(self.phase, Phase::Pending { .. }));
-        let kept = Kept { phase: self.phase, judge, at, value, waiting: self.waiting.clone() };
-        (kept.phase != Phase::Idle || kept.judge.is_some())
-            .then(|| serde_json::to_string(&kept).ok())
-            .flatten()
-    }
-
-    /// For `silent`: when the silence becomes one; again where it had ended, or where a restart stopped its clock.
-    fn silence_ends(&self, rule: &Rule) -> Option<Millis> {
-        let Condition::Silent(span) = rule.condition else {
-            return None;
-        };
-        if self.rest.is_some() {
-            return None;
-        }
-        let lasts = match self.phase {
-            Phase::Active => true,
-            Phase::Pending { .. } => self.phase.ends(rule.delays()).is_some(),
-            Phase::Idle | Phase::Clearing { .. } => false,
-        };
-        (!lasts && !self.asleep).then_some(self.at + span)
-    }
-
     /// Keeps what the sensor said before a breach. A value that has not changed is no news.
     fn witness(&mut self, at: Millis, value: Option<&Value>) {
         if self.evidence.back().is_some_and(|(_, last)| last.as_ref() == value) {
@@ -893,23 +405,4 @@ impl Watch {
         }
         self.evidence.push_back((at, value.cloned()));
     }
-}
-
-pub(super) fn saved_ticket(case: &Case, subject: Arc<str>, now: Millis) -> SavedTicket {
-    let life = serde_json::to_string(&case.life.at_rest(now)).unwrap_or_default();
-    SavedTicket { ticket: case.ticket.clone(), subject, life }
-}
-
-/// A UUIDv7 that is the same whenever the same ticket is opened again from the same journal.
-fn ticket_id(at: Millis, epoch: &str, number: u64) -> Arc<str> {
-    let half = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        (salt, epoch, number).hash(&mut hasher);
-        hasher.finish().to_be_bytes()
-    };
-    let mut random = [0; 10];
-    random[..8].copy_from_slice(&half(0));
-    random[8..].copy_from_slice(&half(1)[..2]);
-    let id = uuid::Builder::from_unix_timestamp_millis(at.max(0) as u64, &random).into_uuid();
-    id.to_string().into()
 }

@@ -15,20 +15,24 @@ mod maintenance;
 mod maintenance_tests;
 mod meter;
 mod occasions;
+mod opening;
+mod saved;
 mod slope;
 mod sparing;
 mod storm;
 mod stuck;
 mod title;
 mod trend;
+mod turns;
 mod upkeep;
 mod wear;
 mod window;
 
 pub use desk::Change;
-pub use engine::{Engine, Memory, Outcome, Plan, SavedEpisode, SavedTicket};
+pub use engine::{Engine, Plan};
 pub use expression::{Cure, Expression, Fault, Kind, Name};
 pub use occasions::Occasions;
+pub use saved::{Memory, Outcome, SavedEpisode, SavedTicket};
 
 use std::sync::Arc;
 

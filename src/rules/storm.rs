@@ -12,8 +12,9 @@ use std::collections::{BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::condition::Verdict;
-use super::engine::{Engine, SavedTicket};
+use super::engine::Engine;
 use super::episode::Phase;
+use super::saved::SavedTicket;
 use super::{Condition, STORM};
 use crate::reading::{Millis, Quality, Value};
 

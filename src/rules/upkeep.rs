@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use super::Condition;
-use super::engine::{Engine, SavedTicket, Subject, Watch, saved_ticket};
+use super::engine::{Engine, Subject, Watch};
 use super::episode::Phase;
 use super::occasions::Occasion;
+use super::saved::{SavedEpisode, SavedTicket, saved_ticket};
 use crate::reading::Millis;
 use crate::ticket::State;
 
@@ -138,7 +139,7 @@ impl Engine {
         self.by_ticket.remove(&case.ticket.id);
         if self.touched.remove(&index) {
             let rule = case.ticket.rule.clone();
-            self.left.episodes.push(super::SavedEpisode { rule, subject: subject.clone(), state: None });
+            self.left.episodes.push(SavedEpisode { rule, subject: subject.clone(), state: None });
             self.left.tickets.push(saved_ticket(&case, subject, now));
         }
     }
