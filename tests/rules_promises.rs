@@ -725,7 +725,7 @@ fn no_step_is_taken_that_the_diagram_does_not_have() {
     println!("{} inputs, {taken} steps of tickets, {} kinds", 4 * WALK, seen.len());
 }
 
-const WALK: u32 = 500_000;
+const WALK: u32 = 250_000;
 
 /// Two delays and a silence.
 fn three() -> Plan {
