@@ -15,7 +15,8 @@
 //! A channel's task in [`field`] owns one wire. What an answer amounts to, it hands on as a [`reading::Batch`]. [`intake`]
 //! takes it, lets [`refine`] judge each reading, asks the [`rules`] what that does to the tickets, and has the [`store`] write
 //! it all at once. Only then is anyone told: [`sync`] and [`web`] see the journal's head move and read on from their cursors.
-//! People's words (acknowledge, resolve) come the other way as a [`ticket::Action`] and are answered with the ticket.
+//! People's words come the other way and are answered once they are on the disk: on a ticket (acknowledge, resolve) as a
+//! [`ticket::Action`], on what rests as a [`maintenance::Call`].
 //!
 //! Doors and lockers are values *and* happenings: [`access`] says what both amount to (forced, held, jammed), and each
 //! of its words is an event and a reading of a momentary point, on which rules can stand.
