@@ -15,7 +15,8 @@
 //! A channel's task in [`field`] owns one wire. What an answer amounts to, it hands on as a [`reading::Batch`]. [`intake`]
 //! takes it, lets [`refine`] judge each reading, asks the [`rules`] what that does to the tickets, and has the [`store`] write
 //! it all at once. Only then is anyone told: [`sync`] and [`web`] see the journal's head move and read on from their cursors.
-//! People's words (acknowledge, resolve) come the other way as a [`ticket::Action`] and are answered with the ticket.
+//! People's words come the other way and are answered once they are on the disk: on a ticket (acknowledge, resolve) as a
+//! [`ticket::Action`], on what rests as a [`maintenance::Call`].
 //!
 //! Doors and lockers are values *and* happenings: [`access`] says what both amount to (forced, held, jammed), and each
 //! of its words is an event and a reading of a momentary point, on which rules can stand.
@@ -64,7 +65,12 @@
 //! | what a reader, controller or face terminal means | `field/osdp/unit.rs`, `field/uhppote/meaning.rs`, `field/mqtt/face.rs` |
 //! | what MQTT messages mean | `field/mqtt/inbox.rs` (topics), `field/mqtt/payload.rs` (values) |
 //! | what is taken for a false number | `refine/clean.rs`, `refine/hampel.rs`; its TOML: `config/cleaning.rs` |
-//! | a new rule condition | `rules/condition.rs` (when it holds), [`rules::Condition`], `config/rules.rs` (its TOML) |
+//! | how much of a day could be used | `refine/usable.rs` (the share), `intake/quality.rs` (when it is told), `web/history.rs` (filled gaps) |
+//! | a new rule condition | [`rules::Condition`]; of the value of the moment: `rules/condition.rs`; of more than that: a `Judge` in a file of its own, named in `rules/judge.rs` (`window`, `stuck`, `count`, `wear`, `expression`, `trend`, `occasions`) |
+//! | its TOML, and which values suit | `config/windows.rs`, `config/conditions.rs` |
+//! | the built-in rules | `rules/channel.rs`, `rules/storm.rs`; their TOML: `config/builtin.rs` |
+//! | what is only counted and no longer told | `rules/chatter.rs`; its TOML: `config/chatter.rs` |
+//! | what `replay` shows | `config/trial.rs` (which rules), `cli/replay/course.rs` (what becomes of the readings), `cli/replay/page.rs` |
 //! | a new field in the ticket | [`ticket::Ticket`], and `rules/engine.rs` where tickets are written |
 //! | what is forced, held, jammed, unexpected | `access/door.rs`, `access/bank.rs` |
 //! | what may be ordered of a device | `config/commands.rs`; by a Modbus write: `config/writes.rs`, `field/modbus/act.rs` |

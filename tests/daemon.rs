@@ -1,5 +1,5 @@
 //! The real binary over its life: what it does with good and bad configurations, signals, systemd, a second one of its
-//! kind, a stop while everything hangs, silent devices, and what people and the centre say of tickets.
+//! kind, a stop while everything hangs, silent devices, a cut cable, and what people and the centre say of tickets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod gateway;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use gatehouse::sim::crm::Crm;
 use gatehouse::sim::modbus::{Mood, Server, Units};
+use gatehouse::time;
 use gateway::{Gateway, beside, kinds, of_kind, text, until};
 use serde_json::{Value as Json, json};
 
@@ -581,6 +582,53 @@ async fn a_device_that_never_answers_gets_one_ticket_which_clears_when_it_does()
             assert_eq!(of_kind(&events, kind).len(), 1, "{kind} in {:?}", kinds(&events));
         }
         assert!(of_kind(&events, "ticket.reopened").is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cut_cable_is_one_ticket_which_the_first_answer_clears() {
+    let units = Units::default();
+    for unit in [1, 2] {
+        units.set_holding(unit, 0, 5);
+    }
+    // The device server at the near end of the cable still opens its port.
+    let server = Server::tcp(units.clone()).await.unwrap();
+    beside(move || {
+        let mut gateway = Gateway::new("gw-cut");
+        let builtin = "[builtin]\ndevice-silent = \"4s\"\nchannel-offline = \"1s\"\n";
+        gateway.configure(&wired(&server, &[("pump-1", 1), ("pump-2", 2)], builtin));
+        gateway.start();
+        gateway.until("both are read", || {
+            let points = gateway.get("/api/v1/points")?;
+            let points = points["points"].as_array()?;
+            points.iter().all(|point| point["value"] == 5.0).then_some(())
+        });
+        units.set_mood(1, Mood::Silent);
+        units.set_mood(2, Mood::Silent);
+        let opened = gateway.until_told("ticket.opened", 1);
+        let ticket = &opened[0]["data"];
+        assert_eq!((&ticket["rule"], &ticket["device"]), (&json!("channel-offline"), &Json::Null));
+        gateway.until_told("device.offline", 2);
+        // Beyond the silence for which each device alone would have a ticket.
+        let at = |text: &Json| time::parse(text.as_str().unwrap()).unwrap();
+        gateway.until("both have been silent for long", || {
+            let gone = of_kind(&gateway.events(), "device.offline");
+            gone.iter().all(|event| time::now() - at(&event["data"]["since"]) > 5000).then_some(())
+        });
+        units.set_mood(1, Mood::Answers);
+        let cleared = gateway.until_told("ticket.cleared", 1);
+        assert_eq!(cleared[0]["data"]["id"], ticket["id"]);
+        // The one that is still gone is now silent for itself, as long as any other.
+        let opened = gateway.until_told("ticket.opened", 2);
+        let silent = &opened[1]["data"];
+        assert_eq!((&silent["rule"], &silent["device"]), (&json!("device-silent"), &json!("pump-2")));
+        let apart = at(&silent["opened_at"]) - at(&cleared[0]["data"]["cleared_at"]);
+        assert!(apart >= 4000, "{apart} ms after the wire was back");
+        assert!(gateway.stop().0.success());
+        let events = gateway.journal();
+        assert_eq!(of_kind(&events, "ticket.opened").len(), 2, "{:?}", kinds(&events));
+        assert!(of_kind(&events, "ticket.reopened").is_empty(), "{:?}", kinds(&events));
     })
     .await;
 }

@@ -586,7 +586,8 @@ fn the_page_has_a_chinese_word_for_all_that_devices_say() {
     let happenings =
         ["card", "keypad", "granted", "denied", "opened", "closed", "forced", "held", "exit", "tamper"];
     let lockers = ["deposited", "collected", "unexpected", "jammed", "overdue"];
-    let all = mapped.into_iter().chain(reasons).chain(["retained", "sensor-fault", "unreadable"]);
+    let doubts = ["retained", "sensor-fault", "unreadable", "spike", "too-fast", "stuck"];
+    let all = mapped.into_iter().chain(reasons).chain(doubts);
     for word in all.chain(happenings).chain(lockers) {
         assert!(chinese.contains(word), "`{word}` has no Chinese in SAID of src/web/page.html: {chinese:?}");
     }

@@ -123,6 +123,8 @@ async fn who_works_on_tickets_may_set_maintenance_and_a_viewer_may_read_it() {
             assert_eq!(answer.json()["by"], name, "by default the token's name");
         }
         assert_eq!(house.ask("GET", ANY, &headers, "").await.status, 200, "{name}");
+        let devices = house.ask("GET", "/api/v1/devices", &headers, "").await.json();
+        assert_eq!(devices["role"], name, "by which the page knows what it may offer");
     }
     assert_eq!(house.ask("POST", OF_PUMP, &[], &body).await.status, 401);
 }

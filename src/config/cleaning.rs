@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::kinds::millis;
 use super::profiles::Known;
 use super::section::Section;
 use super::tree::Node;
@@ -87,10 +88,6 @@ pub(super) fn in_the_site(point: &Point, poll: Option<Duration>) -> Clean {
 /// A minute, or two periods of a slower point: answers do not come so evenly that there is one in each period.
 fn slot(every: Duration) -> Millis {
     millis((every * 2).max(MINUTE))
-}
-
-fn millis(span: Duration) -> Millis {
-    span.as_millis().try_into().unwrap_or(Millis::MAX)
 }
 
 #[cfg(test)]

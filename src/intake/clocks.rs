@@ -25,6 +25,12 @@ impl Seen {
         Self { wall: time::now(), steady: Instant::now() }
     }
 
+    /// Somebody has touched the wall clock since.
+    pub fn is_stepped(self) -> bool {
+        let now = Self::now();
+        (now.wall - self.expected(now)).abs() > STEP
+    }
+
     /// Where the wall clock would be now, had nobody touched it.
     fn expected(self, now: Self) -> Millis {
         self.wall + (now.steady - self.steady).as_millis() as Millis

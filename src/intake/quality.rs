@@ -42,9 +42,10 @@ impl Corridor {
         self.day.usable.take(reading, device);
     }
 
-    /// At midnight the day is told and the next begun.
+    /// At midnight the day is told and the next begun. A clock that was put beyond midnight has not brought it: the day is
+    /// cut where it was stepped, as soon as that is seen.
     pub(super) fn day_advance(&mut self, now: Millis) {
-        if now < self.day.until {
+        if now < self.day.until || self.seen.is_stepped() {
             return;
         }
         let midnight = self.day.until;

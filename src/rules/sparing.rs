@@ -1,4 +1,5 @@
-//! When something that is counted is worth a write of its own: at once, but at most once a minute, for the flash's sake.
+//! When something that is counted is worth a write of its own: at once, but at most once in a minute of the clock, for
+//! the flash's sake: what has changed in many is one write.
 
 use crate::reading::Millis;
 
@@ -7,7 +8,8 @@ const MINUTE: Millis = 60_000;
 #[derive(Debug, Default)]
 pub struct Sparing {
     now: Millis,
-    saved: Option<Millis>,
+    /// In which minute.
+    saved: Option<i64>,
     changed: bool,
 }
 
@@ -24,11 +26,10 @@ impl Sparing {
 
     /// Asked once, it is taken as saved.
     pub fn is_worth_saving(&mut self) -> bool {
-        // A minute the other way round: the clock was set back.
-        let rested = self.saved.is_none_or(|saved| (self.now - saved).abs() >= MINUTE);
-        let worth = self.changed && rested;
+        let minute = self.now.div_euclid(MINUTE);
+        let worth = self.changed && self.saved != Some(minute);
         if worth {
-            (self.saved, self.changed) = (Some(self.now), false);
+            (self.saved, self.changed) = (Some(minute), false);
         }
         worth
     }

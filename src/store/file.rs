@@ -270,21 +270,24 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_of_the_first_format_is_brought_up_to_date_with_all_that_is_in_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(JOURNAL);
-        let mut db = writer(&path, Durable::Full).unwrap();
-        migrate(&mut db, &path, &JOURNAL_FORMATS[..1]).unwrap();
-        db.execute("INSERT INTO event VALUES (7, 1, 'device.online', NULL, '{}')", []).unwrap();
-        drop(db);
-        let db = journal(dir.path()).unwrap();
-        assert_eq!(head(&db).unwrap(), 7);
-        for table in ["command", "access", "maintenance"] {
-            let rows = db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0));
-            assert_eq!(rows.unwrap(), 0, "{table}");
+    fn a_journal_of_an_older_format_is_brought_up_to_date_with_all_that_is_in_it() {
+        for older in 1..JOURNAL_FORMATS.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(JOURNAL);
+            let mut db = writer(&path, Durable::Full).unwrap();
+            migrate(&mut db, &path, &JOURNAL_FORMATS[..older]).unwrap();
+            db.execute("INSERT INTO event VALUES (7, 1, 'device.online', NULL, '{}')", []).unwrap();
+            drop(db);
+            let db = journal(dir.path()).unwrap();
+            assert_eq!(head(&db).unwrap(), 7, "{older}");
+            for table in ["command", "access", "maintenance"] {
+                let count = format!("SELECT count(*) FROM {table}");
+                let rows = db.query_row(&count, [], |row| row.get::<_, i64>(0));
+                assert_eq!(rows.unwrap(), 0, "{table} of {older}");
+            }
+            let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+            assert_eq!(version, JOURNAL_FORMATS.len() as i64, "{older}");
         }
-        let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-        assert_eq!(version, JOURNAL_FORMATS.len() as i64);
     }
 
     #[test]

@@ -70,6 +70,16 @@ pub enum Role {
     Viewer,
 }
 
+impl Role {
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Central => "central",
+            Role::Technician => "technician",
+            Role::Viewer => "viewer",
+        }
+    }
+}
+
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 /// What the house shows through this room.

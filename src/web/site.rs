@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use serde::Serialize;
 use serde_json::{Map, Value as JsonValue};
 
 use super::Desk;
+use super::gate::Caller;
 use crate::live::{DeviceNow, PointNow};
 use crate::maintenance::Maintenance;
 use crate::reading::{Device, DeviceId, PointId, Value};
@@ -17,6 +18,8 @@ use crate::time;
 pub struct Devices {
     gateway: Arc<str>,
     name: Arc<str>,
+    /// Whose token asks, so that the page offers nothing that would be refused.
+    role: &'static str,
     devices: Vec<DeviceRow>,
 }
 
@@ -35,7 +38,7 @@ struct DeviceRow {
 }
 
 /// `GET /api/v1/devices`
-pub async fn devices(State(desk): State<Arc<Desk>>) -> Json<Devices> {
+pub async fn devices(State(desk): State<Arc<Desk>>, Extension(caller): Extension<Caller>) -> Json<Devices> {
     let site = &desk.rooms.site;
     let ids = (0..site.devices.len() as u32).map(DeviceId);
     let (now, maintenance): (Vec<DeviceNow>, Vec<Maintenance>) = {
@@ -46,6 +49,7 @@ pub async fn devices(State(desk): State<Arc<Desk>>) -> Json<Devices> {
     Json(Devices {
         gateway: site.gateway.clone(),
         name: site.name.clone(),
+        role: caller.role.word(),
         devices: rows.map(|(device, now)| device_row(device, now, &maintenance)).collect(),
     })
 }
