@@ -2,7 +2,8 @@
 //!
 //! A number that is too far off or came too fast is held back once. Is the next one off to the same side, then the thing
 //! has stepped (a burst pipe, a pump that starts) and is believed from there on; and whatever they say, never are more than
-//! [`HELD_BACK_MAX`] held back in a row. So a step is seen one reading later, and none is lost.
+//! [`HELD_BACK_MAX`] held back in a row. So a step is seen one reading later, and none is lost. What comes right after it is
+//! judged around the new level by what was usual at the old one: a spike there is found too.
 //!
 //! After a start, a stepped clock ([`Cleaner::forget`]) and a long silence a point's window begins anew: the first readings
 //! are believed as they come.
@@ -35,6 +36,8 @@ struct Memory {
 struct Doubted {
     high: bool,
     times: u8,
+    /// The last of them.
+    number: f64,
 }
 
 /// A number that does not change.
@@ -83,15 +86,20 @@ impl Memory {
             return None;
         };
         let high = off > 0.0;
-        match self.doubted {
-            Some(before) if before.high == high || before.times >= HELD_BACK_MAX => {
-                self.doubted = None;
+        match self.doubted.take() {
+            Some(before) if before.high == high => {
+                // Beyond the new level was a spike on the step, not the way.
+                let passed = (before.number > number) == high;
+                self.window.step(at, number, if passed { number } else { before.number });
+                None
+            }
+            Some(before) if before.times >= HELD_BACK_MAX => {
                 self.window.begin_anew(at, number);
                 None
             }
             before => {
                 let times = before.map_or(0, |before| before.times) + 1;
-                self.doubted = Some(Doubted { high, times });
+                self.doubted = Some(Doubted { high, times, number });
                 Some(reason)
             }
         }

@@ -77,6 +77,54 @@ fn a_burst_pipe_that_falls_and_falls_is_believed_one_reading_later() {
 }
 
 #[test]
+fn a_spike_right_after_a_step_is_found_too() {
+    for after in 0..8 {
+        for spike in [900.0, 0.0] {
+            let mut numbers = [steady(20), vec![80.0, 81.0], vec![80.5; 18]].concat();
+            numbers[22 + after] = spike;
+            let found = doubted(&judged(SPIKE, 1000, &numbers));
+            assert_eq!(found, [(20, Reason::Spike), (22 + after, Reason::Spike)], "{spike}, {after} after it");
+        }
+    }
+    // A spike on the step itself is no way that leads on.
+    let numbers = [steady(20), vec![900.0, 500.0, 100.0, 500.0]].concat();
+    assert_eq!(doubted(&judged(SPIKE, 1000, &numbers)), [(20, Reason::Spike), (22, Reason::Spike)]);
+}
+
+#[test]
+fn a_second_step_right_after_the_first_is_believed_one_reading_later_too() {
+    for after in 0..8 {
+        for level in [300.0, 700.0] {
+            let numbers = [steady(20), vec![80.0; 2 + after], vec![level; 10]].concat();
+            let found = doubted(&judged(SPIKE, 1000, &numbers));
+            assert_eq!(found, [(20, Reason::Spike), (22 + after, Reason::Spike)], "{level}, {after} after it");
+        }
+    }
+}
+
+#[test]
+fn what_is_wild_after_a_step_is_let_through_once_it_has_stepped_twice() {
+    // A pump that starts: still when it was off, and not any more.
+    let wild = [80.0, 240.0, 150.0, 60.0, 200.0, 120.0, 230.0, 90.0, 180.0, 70.0, 210.0, 140.0];
+    let numbers = [vec![0.0; 20], wild.repeat(10)].concat();
+    let held_back = doubted(&judged(SPIKE, 1000, &numbers)).len();
+    assert!(held_back <= 5, "{held_back} of 120");
+}
+
+#[test]
+fn after_a_long_silence_nothing_is_judged_by_what_was_before_it() {
+    let site = site(&[SPIKE]);
+    let mut cleaner = Cleaner::new(&site);
+    let early = steady(20).into_iter().zip(0..).map(|(number, n)| (n * 1000, number));
+    let late = (0..20).map(|n| (600_000 + n * 1000, 80.0));
+    for (at, number) in early.chain(late) {
+        let mut reading = Reading::good(PointId(0), at, Value::Number(number));
+        cleaner.clean(&mut reading, site.point(PointId(0)));
+        assert_eq!(reading.reason, None, "at {at}");
+    }
+}
+
+#[test]
 fn two_spikes_to_different_sides_are_two_spikes_and_a_third_in_a_row_is_believed() {
     let numbers = [steady(20), vec![900.0, 0.0], steady(5)].concat();
     assert_eq!(doubted(&judged(SPIKE, 1000, &numbers)), [(20, Reason::Spike), (21, Reason::Spike)]);

@@ -17,6 +17,8 @@ const DAY: usize = 24;
 const HOURS_MAX: usize = 21 * DAY;
 /// Of one hour; from there on every second reading, every fourth …
 const SAMPLES_MAX: usize = 64;
+/// No time that a clock shows is further from 1970.
+const HOUR_MAX: i64 = i64::MAX / HOUR / 2;
 /// Without a reading for longer, what comes is taken as something new.
 const GAP_MAX: i64 = 3 * DAY as i64;
 /// A day with fewer hours has no value.
@@ -249,18 +251,22 @@ impl Hours {
         }
     }
 
-    /// `None`: it cannot be read.
+    /// `None`: it cannot be read, or it is none that was ever saved.
     pub fn take_up(saved: &Saved) -> Option<Self> {
         let closed = from_text(&saved.hours, HOURS_MAX)?;
         let open = match &saved.open {
             Some((hour, every, passed, samples)) => Some(Open {
                 hour: *hour,
                 every: (*every).max(1),
-                passed: *passed,
-                samples: from_text(samples, SAMPLES_MAX)?,
+                passed: (*passed).min(*every),
+                samples: from_text(samples, SAMPLES_MAX - 1)?,
             }),
             None => None,
         };
+        let hours = [saved.last, open.as_ref().map_or(0, |open| open.hour)];
+        if hours.iter().any(|hour| !(-HOUR_MAX..=HOUR_MAX).contains(hour)) {
+            return None;
+        }
         let origin = Some(f64::from_bits(saved.origin)).filter(|x| x.is_finite())?;
         let latest = saved.latest.map(f64::from_bits).filter(|x| x.is_finite());
         Some(Self { origin, last: saved.last, closed: closed.into(), open, latest })

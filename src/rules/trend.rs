@@ -168,3 +168,116 @@ impl Judge for Trend {
         self.outlook
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::reading::{PointId, Value};
+
+    const MINUTE: Millis = 60_000;
+    const WEEK: Millis = 7 * 24 * HOUR;
+    const SAVED_MAX: usize = 4096;
+
+    fn trend() -> Trend {
+        Trend::new(Limit::Above(80.0), WEEK)
+    }
+
+    fn see(trend: &mut Trend, at: Millis, value: f64) {
+        while let Some(due) = trend.due().filter(|due| *due <= at) {
+            trend.pass(due);
+        }
+        let value = Value::Number(value);
+        let quality = Quality::Good;
+        trend.see(&Seen { point: PointId(0), at, value: Some(&value), quality, momentary: false });
+    }
+
+    fn saved(trend: &Trend) -> Json {
+        let saved = trend.save().unwrap_or_default();
+        assert!(saved.to_string().len() <= SAVED_MAX, "{} bytes", saved.to_string().len());
+        saved
+    }
+
+    #[test]
+    fn four_weeks_by_the_minute_are_saved_in_4_kb_and_taken_up_as_they_were() {
+        let mut trend = trend();
+        for minute in 0..4 * 7 * 24 * 60 {
+            let day = minute as f64 / (24.0 * 60.0);
+            see(&mut trend, minute * MINUTE + 1_767_225_600_000, 40.0 + day + (minute % 97) as f64 / 29.0);
+        }
+        assert_eq!(trend.said, Some(Verdict::Holds), "it has something to say");
+        let text = saved(&trend);
+        let mut after = self::trend();
+        after.take_up(&text);
+        assert_eq!((&after.hours, after.said, after.outlook), (&trend.hours, trend.said, trend.outlook));
+        assert!(text.to_string().len() > 2900, "and no shorter than the bound says: {}", text.to_string().len());
+    }
+
+    /// Numbers as they are, times from the whole of time, and fields that another hand has written.
+    fn odd() -> impl Strategy<Value = Json> {
+        let number = prop_oneof![any::<i64>(), -900_000..900_000i64, Just(i64::MAX), Just(i64::MIN)];
+        let text = |most: usize| {
+            let floats = prop::collection::vec(prop_oneof![any::<f32>(), 0.0..100.0f32], 0..most);
+            floats.prop_map(|all| BASE64.encode(all.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()))
+        };
+        let open = (number.clone(), any::<u32>(), any::<u32>(), text(80));
+        let hours = (prop_oneof![any::<f64>(), Just(50.0)], number, text(520), prop::option::of(open), any::<f64>());
+        let hours = hours.prop_map(|(origin, last, hours, open, latest)| {
+            json!({"origin": origin.to_bits(), "last": last, "hours": hours, "open": open, "latest": latest.to_bits()})
+        });
+        let said = prop_oneof![Just(json!("holds")), Just(json!("gone")), Just(Json::Null), Just(json!(7))];
+        (hours, said).prop_map(|(hours, said)| json!({"hours": hours, "said": said, "outlook": null}))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn fuzz_what_is_taken_up_never_panics_and_stays_within_its_bounds(
+            saved in odd(),
+            cut in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            at in prop_oneof![0..i64::MAX / 4, -900_000 * HOUR..900_000 * HOUR],
+        ) {
+            let mut bytes = saved.to_string().into_bytes();
+            if let Some((index, byte)) = cut {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
+            }
+            let mut trend = trend();
+            if let Ok(json) = serde_json::from_slice(&bytes) {
+                trend.take_up(&json);
+            }
+            if let Some(due) = trend.due() {
+                trend.pass(due);
+            }
+            for n in 0..70 {
+                see(&mut trend, at + n * MINUTE, 50.0);
+            }
+            self::saved(&trend);
+        }
+
+        #[test]
+        fn saved_and_taken_up_between_any_two_readings_it_says_the_same(
+            steps in prop::collection::vec((1..40i64, -3.0..3.0f64, prop::bool::weighted(0.1)), 1500),
+        ) {
+            let (mut whole, mut cut, mut at) = (trend(), trend(), 0);
+            for (wait, noise, restarts) in steps {
+                at += wait * MINUTE;
+                let value = 40.0 + 1.5 * at as f64 / DAY + noise;
+                see(&mut whole, at, value);
+                if restarts {
+                    let text = saved(&cut).to_string();
+                    cut = trend();
+                    cut.take_up(&serde_json::from_str(&text).unwrap());
+                }
+                see(&mut cut, at, value);
+                prop_assert_eq!((whole.said, whole.outlook), (cut.said, cut.outlook));
+            }
+            prop_assert!(whole.said.is_some());
+        }
+    }
+}

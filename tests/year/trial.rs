@@ -177,6 +177,11 @@ impl Report {
         }
     }
 
+    /// Found, of all that was planted.
+    pub fn found(&self) -> (u32, u32) {
+        self.kinds.values().fold((0, 0), |(found, of), kind| (found + kind.found, of + kind.planted))
+    }
+
     pub fn wrong_a_month(&self) -> f64 {
         f64::from(self.wrong.values().sum::<u32>()) / self.months
     }
@@ -229,4 +234,48 @@ impl Report {
         .unwrap();
         text
     }
+}
+
+/// A line for each seed, the middle one and the worst.
+pub fn summary(reports: &[(u64, Report)]) -> String {
+    let mut text = String::from(
+        "| seed | planted | not found | false a device and month | by rule | 3 days ahead | usable before | after |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    // What is better when it is more, is taken below zero: the last one is the worst.
+    let mut columns: [Vec<f64>; 5] = Default::default();
+    for (seed, report) in reports {
+        let (found, planted) = report.found();
+        let rules: Vec<String> = report.wrong.iter().map(|(rule, times)| format!("{rule} {times}")).collect();
+        let row = [
+            f64::from(planted - found),
+            report.wrong_a_month(),
+            -report.in_time() * 100.0,
+            -report.before * 100.0,
+            -report.after * 100.0,
+        ];
+        writeln!(text, "| {seed} | {planted} | {} |", cells(&row, &rules.join(", "))).unwrap();
+        for (column, number) in columns.iter_mut().zip(row) {
+            column.push(number);
+        }
+    }
+    for (name, part) in [("median", 0.5), ("worst", 1.0)] {
+        let of = |column: &mut Vec<f64>| {
+            column.sort_unstable_by(f64::total_cmp);
+            column[((column.len() - 1) as f64 * part) as usize]
+        };
+        let row = columns.each_mut().map(of);
+        writeln!(text, "| {name} | | {} |", cells(&row, "")).unwrap();
+    }
+    text
+}
+
+fn cells(row: &[f64; 5], rules: &str) -> String {
+    let [missed, wrong, ahead, before, after] = row;
+    format!(
+        "{missed} | {wrong:.4} | {rules} | {:.1} % of wear | {:.1} % | {:.1} % |",
+        -ahead, -before, -after
+    )
+    .trim_end_matches(" |")
+    .to_owned()
 }
