@@ -165,9 +165,21 @@ impl Taken {
         Some(batch)
     }
 
-    /// Taken, and not on the disk.
+    /// Taken, and not on the disk. That the broker is there is passed over.
     pub async fn take(&mut self) -> Option<Batch> {
-        self.0.recv().await
+        loop {
+            let batch = self.0.recv().await?;
+            if batch.wire != Some(true) {
+                return Some(batch);
+            }
+        }
+    }
+
+    /// What a new connection says: that the broker is there, and nothing of its devices.
+    pub async fn found(&mut self) {
+        let batch = tokio::time::timeout(DEADLINE, self.0.recv()).await.expect("the broker is found").unwrap();
+        let of_devices = (batch.readings.len(), batch.life, batch.wire);
+        assert_eq!(of_devices, (0, None, Some(true)), "a connection makes nothing up");
     }
 
     /// Nothing waits.
