@@ -29,8 +29,8 @@ const FORECAST: RangeInclusive<Duration> = Duration::from_secs(3600)..=DELAY_MAX
 /// A lifetime of a hundred years.
 const HOURS_MAX: f64 = 876_000.0;
 const COUNT_MAX: i128 = 1_000_000_000;
-/// A count keeps the instant of each occurrence in its window.
-const TIMES_MAX: i128 = 10_000;
+/// A count keeps the instant of each occurrence in its window, and saves them, once a minute at the most.
+const TIMES_MAX: i128 = 1000;
 const HOUR: f64 = 3_600_000.0;
 
 pub(super) fn longer(section: &mut Section<'_>, key: &'static str, terms: &Terms<'_>) -> Option<Condition> {

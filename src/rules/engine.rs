@@ -119,7 +119,7 @@ impl Engine {
             plan,
         };
         engine.place_watches(now);
-        engine.place_occasions(&memory.tickets, now);
+        engine.place_occasions(&memory, now);
         let recent = storm::recent(&memory.tickets, now);
         engine.remember(memory, now);
         engine.take_up_maintenance(maintenance, last_trace, now);

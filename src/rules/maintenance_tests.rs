@@ -14,7 +14,7 @@ use crate::ticket::{Class, Standard};
 
 const HOUR: Millis = 3_600_000;
 /// Long after 1970, so that a clock can be set back.
-const BEGIN: Millis = 1_795_248_000_000;
+pub(super) const BEGIN: Millis = 1_795_248_000_000;
 
 fn site(devices: u32) -> Arc<Site> {
     let device = |n| Device {
@@ -44,7 +44,7 @@ fn site(devices: u32) -> Arc<Site> {
     })
 }
 
-fn engine(devices: u32, condition: Condition, memory: Memory, now: Millis) -> Engine {
+pub(super) fn engine(devices: u32, condition: Condition, memory: Memory, now: Millis) -> Engine {
     let rule = Rule {
         id: "r".into(),
         over: Over::Points(vec![PointId(0), PointId(1)]),
@@ -74,7 +74,7 @@ fn rests(device: u32, since: Millis, until: Millis) -> Maintenance {
     Maintenance { scope, since, until, by: "li".into(), note: None }
 }
 
-fn read(engine: &mut Engine, device: u32, at: Millis, value: Value) {
+pub(super) fn read(engine: &mut Engine, device: u32, at: Millis, value: Value) {
     let readings = vec![Reading::good(PointId(device), at, value)];
     engine.batch(&Batch::new(DeviceId(device), at, readings, None));
 }

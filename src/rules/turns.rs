@@ -149,3 +149,22 @@ impl Watch {
         (!lasts && !self.asleep).then_some(self.at + span)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::reading::Value;
+    use crate::rules::maintenance_tests::{BEGIN, engine, read};
+    use crate::rules::{Condition, Memory};
+
+    #[test]
+    fn a_watch_has_one_turn_at_the_most_however_often_it_comes_and_goes() {
+        let mut engine = engine(2, Condition::Silent(1000), Memory::default(), BEGIN);
+        for at in (1..=200).map(|second| BEGIN + second * 2000) {
+            engine.advance(at, true);
+            read(&mut engine, 0, at, Value::Number(1.0));
+            assert!(engine.timers.len() <= engine.watches.len(), "{:?}", engine.timers);
+        }
+        let told = engine.take(BEGIN + 400_000).told;
+        assert!(told.len() > 300, "it came and went: {}", told.len());
+    }
+}

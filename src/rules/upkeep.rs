@@ -4,28 +4,29 @@
 //! A rule has at most [`UNCLOSED_MAX`] unclosed tickets: where nobody does the work, one more says nothing new, and the
 //! occasions are passed over until some are closed. Of the closed ones as many are remembered.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Condition;
 use super::engine::{Engine, Subject, Watch};
 use super::episode::Phase;
 use super::occasions::Occasion;
-use super::saved::{SavedEpisode, SavedTicket, saved_ticket};
+use super::saved::{Memory, SavedEpisode, saved_ticket};
 use crate::reading::Millis;
 use crate::ticket::State;
 
 pub const UNCLOSED_MAX: usize = 64;
 
 impl Engine {
-    /// Before tickets are taken up: each of an occasion has its watch again.
-    pub(super) fn place_occasions(&mut self, tickets: &[SavedTicket], now: Millis) {
+    /// Before anything is taken up: each occasion that has a ticket, or waits for one in a storm, has its watch again.
+    pub(super) fn place_occasions(&mut self, memory: &Memory, now: Millis) {
         for rule in 0..self.plan.rules.len() as u32 {
             if !self.is_schedule(rule) {
                 continue;
             }
             let id = &self.plan.rules[rule as usize].id;
             let of = |closed: bool| {
-                let own = tickets.iter().filter(move |saved| {
+                let own = memory.tickets.iter().filter(move |saved| {
                     saved.ticket.rule == *id && (saved.ticket.state == State::Closed) == closed
                 });
                 own.filter_map(|saved| crate::time::parse(&saved.subject).ok())
@@ -33,7 +34,9 @@ impl Engine {
             let mut closed: Vec<Millis> = of(true).collect();
             closed.sort_unstable();
             closed.drain(..closed.len().saturating_sub(UNCLOSED_MAX));
-            let occasions: Vec<Millis> = of(false).chain(closed).collect();
+            let running = memory.episodes.iter().filter(|saved| saved.rule == *id && saved.state.is_some());
+            let running = running.filter_map(|saved| crate::time::parse(&saved.subject).ok());
+            let occasions: BTreeSet<Millis> = of(false).chain(closed).chain(running).collect();
             for occasion in occasions {
                 self.seat(rule, occasion, now);
             }
@@ -150,7 +153,9 @@ impl Watch {
         self.case.as_ref().is_some_and(|case| case.ticket.state == State::Closed)
     }
 
+    /// Or it waits for its ticket.
     fn is_unclosed(&self) -> bool {
-        self.case.as_ref().is_some_and(|case| case.ticket.state != State::Closed)
+        let unclosed = self.case.as_ref().is_some_and(|case| case.ticket.state != State::Closed);
+        unclosed || self.waiting.is_some()
     }
 }
