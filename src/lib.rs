@@ -71,7 +71,8 @@
 //! | the built-in rules | `rules/channel.rs`, `rules/storm.rs`; their TOML: `config/builtin.rs` |
 //! | what is only counted and no longer told | `rules/chatter.rs`; its TOML: `config/chatter.rs` |
 //! | what `replay` shows | `config/trial.rs` (which rules), `cli/replay/course.rs` (what becomes of the readings), `cli/replay/page.rs` |
-//! | a new field in the ticket | [`ticket::Ticket`], and `rules/engine.rs` where tickets are written |
+//! | a new field in the ticket | [`ticket::Ticket`], and `rules/opening.rs` where tickets are written |
+//! | what a restart finds of the rules | `rules/saved.rs`; of the whole journal: `store/file.rs` (its formats), `store/journal.rs` |
 //! | what is forced, held, jammed, unexpected | `access/door.rs`, `access/bank.rs` |
 //! | what may be ordered of a device | `config/commands.rs`; by a Modbus write: `config/writes.rs`, `field/modbus/act.rs` |
 //! | whether an order is given | `command/desk.rs`; what is written of it: `intake/orders.rs`; who may ask: `web/commands.rs` |

@@ -214,7 +214,11 @@ mod tests {
         let mut after = self::trend();
         after.take_up(&text);
         assert_eq!((&after.hours, after.said, after.outlook), (&trend.hours, trend.said, trend.outlook));
-        assert!(text.to_string().len() > 2900, "and no shorter than the bound says: {}", text.to_string().len());
+        assert!(
+            text.to_string().len() > 2900,
+            "and no shorter than the bound says: {}",
+            text.to_string().len()
+        );
     }
 
     /// Numbers as they are, times from the whole of time, and fields that another hand has written.
@@ -225,7 +229,8 @@ mod tests {
             floats.prop_map(|all| BASE64.encode(all.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()))
         };
         let open = (number.clone(), any::<u32>(), any::<u32>(), text(80));
-        let hours = (prop_oneof![any::<f64>(), Just(50.0)], number, text(520), prop::option::of(open), any::<f64>());
+        let hours =
+            (prop_oneof![any::<f64>(), Just(50.0)], number, text(520), prop::option::of(open), any::<f64>());
         let hours = hours.prop_map(|(origin, last, hours, open, latest)| {
             json!({"origin": origin.to_bits(), "last": last, "hours": hours, "open": open, "latest": latest.to_bits()})
         });
