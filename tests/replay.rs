@@ -332,6 +332,16 @@ fn lines_that_cannot_be_read_are_named_and_unknown_points_are_counted() {
         complained.ends_with("odd.csv: 2 lines of no point of the configuration: pump-9.flow (2)\n"),
         "{complained}"
     );
+
+    let csv = house.file("words.csv", "2026-11-21T08:00:00Z,pump-1.pressure,231 kPa\n2026-11-21T08:00:01Z,pump-1.pressure,\n2026-11-21T08:00:02Z,pump-1.pressure,low\n");
+    let output = house.run(&["pressure-low", "--json", "--csv", csv.to_str().unwrap()]);
+    assert!(output.status.success());
+    let complained = text(&output.stderr);
+    let said = "2 lines with words where a limit needs numbers, the first `231 kPa` of pump-1.pressure";
+    assert!(complained.contains(said), "{complained}");
+
+    let output = house.run(&["pressure-low", "--csv", csv.parent().unwrap().to_str().unwrap()]);
+    assert_eq!(text(&output.stderr).matches("Is a directory").count(), 1, "{}", text(&output.stderr));
 }
 
 #[test]

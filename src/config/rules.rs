@@ -168,7 +168,8 @@ fn named(
         section.missing("points", "write `points = { x = \"pump-1.pressure\" }`, a name for each point");
         return Vec::new();
     }
-    let Some(table) = section.table("points") else {
+    let like = || "write it like `points = { x = \"pump-1.pressure\" }`, a name for each point".to_owned();
+    let Some(table) = section.table_like("points", like) else {
         return Vec::new();
     };
     if table.entries.is_empty() || table.entries.len() > PATTERNS_MAX {

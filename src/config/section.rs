@@ -215,12 +215,16 @@ impl<'a> Section<'a> {
 
     /// The table of `[key]`.
     pub fn table(&mut self, key: &'static str) -> Option<&'a Table> {
+        self.table_like(key, || format!("write `[{key}]`, with one bracket, and its keys below"))
+    }
+
+    /// The table of a key that stands among others, `key = { … }`; `cure` shows one.
+    pub fn table_like(&mut self, key: &'static str, cure: impl FnOnce() -> String) -> Option<&'a Table> {
         let entry = self.entry(key)?;
         if let Node::Table(table) = &entry.value.node {
             return Some(table);
         }
-        let cure = format!("write `[{key}]`, with one bracket, and its keys below");
-        self.report.mistake(entry.key_spot, format!("`{key}` is one table"), cure);
+        self.report.mistake(entry.key_spot, format!("`{key}` is one table"), cure());
         None
     }
 

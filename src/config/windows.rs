@@ -50,7 +50,14 @@ pub(super) fn longer(section: &mut Section<'_>, key: &'static str, terms: &Terms
 
 /// The table of a condition, and its own name in what is said of it.
 fn inner<'a>(section: &mut Section<'a>, key: &'static str) -> Option<Section<'a>> {
-    let table = section.table(key)?;
+    let like = match key {
+        "count" => r#"{ equals = "denied", times = 5, within = "2m" }"#,
+        "forecast" => r#"{ above = 80.0, within = "72h" }"#,
+        "runtime" => r#"{ equals = "on", hours = 2000 }"#,
+        "cycles" => r#"{ equals = "open", count = 100000 }"#,
+        _ => r#"{ by = 10.0, within = "10m" }"#,
+    };
+    let table = section.table_like(key, || format!("write it like `{key} = {like}`"))?;
     Some(Section::new(table, format!("`{key}`"), section.report))
 }
 

@@ -31,7 +31,7 @@ pub struct Lines {
 /// Why a file cannot be replayed; the mistakes in it, each with its line.
 #[derive(Debug, thiserror::Error)]
 pub enum Unread {
-    #[error("it cannot be read: {0}")]
+    #[error("it cannot be read")]
     Io(#[from] io::Error),
     #[error("{}", listed(.0))]
     Lines(Vec<Wrong>),

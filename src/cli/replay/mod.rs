@@ -203,8 +203,40 @@ impl Run<'_> {
         if let Some(warning) = unknown_points(&unknown) {
             writeln!(io::stderr(), "warning: {name}: {warning}")?;
         }
+        if let Some(warning) = self.words_at_limits(&rows) {
+            writeln!(io::stderr(), "warning: {name}: {warning}")?;
+        }
         course::clean(&mut rows, site);
         self.go(trial, (from, to), Vec::new(), &[], |take| take(&rows))
+    }
+
+    /// `231 kPa` is no number to a limit, and would go by unseen.
+    fn words_at_limits(&self, rows: &[Row]) -> Option<String> {
+        let limited = |rule: &&Rule| {
+            use Condition::{Above, Below, Falls, Forecast, Inside, Outside, Rises};
+            matches!(
+                rule.condition,
+                Above(_)
+                    | Below(_)
+                    | Outside(..)
+                    | Inside(..)
+                    | Rises { .. }
+                    | Falls { .. }
+                    | Forecast { .. }
+            )
+        };
+        let site = &self.gateway.site;
+        let points = course::points(site, self.rules.iter().copied().flatten().filter(limited));
+        let mut words = rows.iter().filter_map(|row| match &row.value {
+            Some(Value::Text(text)) if points.binary_search(&row.point).is_ok() => Some((row.point, text)),
+            _ => None,
+        });
+        let (point, text) = words.next()?;
+        let (lines, point) = (1 + words.count(), &site.point(point).id);
+        let first: String = harmless(text).chars().take(40).collect();
+        Some(format!(
+            "{lines} lines with words where a limit needs numbers, the first `{first}` of {point}; write the number alone"
+        ))
     }
 
     fn over_history(&self, trial: &Trial) -> anyhow::Result<()> {
