@@ -12,7 +12,7 @@ use super::condition::Verdict;
 use super::hours::{self, HOUR, Hours};
 use super::judge::{Judge, Judgement, Outlook, Seen};
 use super::slope::Line;
-use crate::reading::{Millis, Quality};
+use crate::reading::{Millis, Quality, Value};
 
 /// So sure it has to be that the limit is reached in time.
 const SURE: f64 = 0.8;
@@ -114,7 +114,7 @@ impl Trend {
 impl Judge for Trend {
     fn see(&mut self, seen: &Seen<'_>) -> Option<Verdict> {
         if seen.quality == Quality::Good
-            && let Some(number) = seen.value.and_then(|value| value.number()).filter(|x| x.is_finite())
+            && let Some(number) = seen.value.and_then(Value::number).filter(|x| x.is_finite())
         {
             self.hours.see(seen.at, number);
         }
@@ -177,7 +177,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::reading::{PointId, Value};
+    use crate::reading::PointId;
 
     const MINUTE: Millis = 60_000;
     const WEEK: Millis = 7 * 24 * HOUR;
