@@ -223,12 +223,10 @@ fn check(told: &[Change]) {
 
 fn steps_of(reads: Vec<Step>) -> Vec<(u32, Millis, Kind)> {
     let mut at = [0, 0];
-    let steps = reads.into_iter().filter_map(|step| match step {
-        Step::Read { device, wait, reading } => {
-            let at = &mut at[device as usize];
-            *at += wait + 1;
-            Some((device, *at, reading))
-        }
+    let steps = reads.into_iter().map(|Step::Read { device, wait, reading }| {
+        let at = &mut at[device as usize];
+        *at += wait + 1;
+        (device, *at, reading)
     });
     steps.collect()
 }

@@ -177,7 +177,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::reading::{PointId, Value};
+    use crate::reading::PointId;
 
     const MINUTE: Millis = 60_000;
     const WEEK: Millis = 7 * 24 * HOUR;
