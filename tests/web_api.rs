@@ -348,6 +348,13 @@ async fn an_action_is_answered_with_the_ticket_as_it_now_is() {
     post("/api/v1/tickets/t-stuck/resolve", "{}").await.problem(503);
     let long = json!({ "note": "长".repeat(4001) }).to_string();
     post("/api/v1/tickets/t-1/resolve", &long).await.problem(400);
+    for steers in
+        [json!({ "note": "a\u{1b}[31m" }), json!({ "by": "wang\n" }), json!({ "external_id": "\u{0}" })]
+    {
+        post("/api/v1/tickets/t-1/resolve", &steers.to_string()).await.problem(400);
+    }
+    let lines = json!({ "note": "已换密封圈\n明天再看" }).to_string();
+    assert_eq!(post("/api/v1/tickets/t-1/start", &lines).await.status, 200);
 }
 
 #[tokio::test]

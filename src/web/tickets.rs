@@ -149,6 +149,12 @@ fn said(body: &[u8]) -> Result<Said, Problem> {
         if text.as_ref().is_some_and(|t| t.chars().count() > most) {
             return Err(Problem::bad_request(format!("`{what}` may have up to {most} characters")));
         }
+        // A note may have lines; nothing that is told on may steer a terminal.
+        let steers = |c: char| c.is_control() && !(what == "note" && matches!(c, '\n' | '\r' | '\t'));
+        if text.as_ref().is_some_and(|t| t.contains(steers)) {
+            let cure = format!("`{what}` has a control character in it; write plain text");
+            return Err(Problem::bad_request(cure));
+        }
     }
     Ok(said)
 }
