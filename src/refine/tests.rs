@@ -83,7 +83,11 @@ fn a_spike_right_after_a_step_is_found_too() {
             let mut numbers = [steady(20), vec![80.0, 81.0], vec![80.5; 18]].concat();
             numbers[22 + after] = spike;
             let found = doubted(&judged(SPIKE, 1000, &numbers));
-            assert_eq!(found, [(20, Reason::Spike), (22 + after, Reason::Spike)], "{spike}, {after} after it");
+            assert_eq!(
+                found,
+                [(20, Reason::Spike), (22 + after, Reason::Spike)],
+                "{spike}, {after} after it"
+            );
         }
     }
     // A spike on the step itself is no way that leads on.
@@ -97,7 +101,11 @@ fn a_second_step_right_after_the_first_is_believed_one_reading_later_too() {
         for level in [300.0, 700.0] {
             let numbers = [steady(20), vec![80.0; 2 + after], vec![level; 10]].concat();
             let found = doubted(&judged(SPIKE, 1000, &numbers));
-            assert_eq!(found, [(20, Reason::Spike), (22 + after, Reason::Spike)], "{level}, {after} after it");
+            assert_eq!(
+                found,
+                [(20, Reason::Spike), (22 + after, Reason::Spike)],
+                "{level}, {after} after it"
+            );
         }
     }
 }
