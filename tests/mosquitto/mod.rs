@@ -177,7 +177,8 @@ impl Taken {
 
     /// What a new connection says: that the broker is there, and nothing of its devices.
     pub async fn found(&mut self) {
-        let batch = tokio::time::timeout(DEADLINE, self.0.recv()).await.expect("the broker is found").unwrap();
+        let batch =
+            tokio::time::timeout(DEADLINE, self.0.recv()).await.expect("the broker is found").unwrap();
         let of_devices = (batch.readings.len(), batch.life, batch.wire);
         assert_eq!(of_devices, (0, None, Some(true)), "a connection makes nothing up");
     }
