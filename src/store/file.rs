@@ -12,7 +12,7 @@ pub const JOURNAL: &str = "journal.db";
 pub const HISTORY: &str = "history.db";
 
 /// The journal's formats; `user_version` says how many of these a file has been through.
-const JOURNAL_FORMATS: [&str; 3] = [
+const JOURNAL_FORMATS: [&str; 4] = [
     "
 CREATE TABLE gateway(
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -98,6 +98,20 @@ CREATE TABLE maintenance(
     by TEXT NOT NULL,
     note TEXT,
     PRIMARY KEY (scope, name)
+) WITHOUT ROWID;
+",
+    // Sums are CRC-32 over what the row keeps; NULL: written by an older format.
+    "
+ALTER TABLE event ADD COLUMN sum INTEGER;
+ALTER TABLE ticket ADD COLUMN sum INTEGER;
+ALTER TABLE episode ADD COLUMN sum INTEGER;
+ALTER TABLE gateway ADD COLUMN ended INTEGER;   -- 1: the last run came to an orderly end
+ALTER TABLE gateway ADD COLUMN before TEXT;     -- the epoch before this one and why it ended, JSON
+CREATE INDEX event_ticket ON event(ticket, seq) WHERE ticket IS NOT NULL;
+CREATE TABLE ahead(
+    consumer TEXT NOT NULL,
+    seq INTEGER NOT NULL,               -- above its cursor, and yet with it already
+    PRIMARY KEY (consumer, seq)
 ) WITHOUT ROWID;
 ",
 ];
@@ -280,7 +294,7 @@ mod tests {
             drop(db);
             let db = journal(dir.path()).unwrap();
             assert_eq!(head(&db).unwrap(), 7, "{older}");
-            for table in ["command", "access", "maintenance"] {
+            for table in ["command", "access", "maintenance", "ahead"] {
                 let count = format!("SELECT count(*) FROM {table}");
                 let rows = db.query_row(&count, [], |row| row.get::<_, i64>(0));
                 assert_eq!(rows.unwrap(), 0, "{table} of {older}");
