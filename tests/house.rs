@@ -9,6 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "backoff",
         "event",
+        "gzip",
         "happening",
         "live",
         "logging",

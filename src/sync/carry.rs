@@ -15,6 +15,7 @@ use super::pace::Pace;
 use super::plan::{self, Decision, Outcome};
 use super::{Context, Target, bulk, reply, urgent};
 use crate::backoff::Backoff;
+use crate::gzip;
 use crate::metrics::{Consumer, Push};
 use crate::store::{self, Outbox};
 use crate::ticket::{Action, Ask};
@@ -227,8 +228,12 @@ impl Courier {
         if !self.target.compress {
             return Ok((Parcel { key, body, gzip: false }, count));
         }
-        let zipped = tokio::task::spawn_blocking(move || http::gzipped(&body).unwrap_or_default()).await;
-        let body = zipped.map_err(|error| store::Error::Interrupted(error.to_string()))?;
+        let zipped = tokio::task::spawn_blocking(move || gzip::packed(&body)).await;
+        let body = match zipped {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => return Err(store::Error::Interrupted(error.to_string())),
+            Err(error) => return Err(store::Error::Interrupted(error.to_string())),
+        };
         Ok((Parcel { key, body, gzip: true }, count))
     }
 

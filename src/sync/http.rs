@@ -1,12 +1,9 @@
 //! One request to the centre and its answer, read to its end or as far as one is read.
 
 use std::error::Error as _;
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 
@@ -34,8 +31,6 @@ pub struct Parcel {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A tenth smaller costs twice the time; the gateway has little of it.
-const EFFORT: Compression = Compression::new(3);
 /// Longer than events are usually apart while something happens; then the next one finds the connection open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// So much of an answer is shown to people.
@@ -99,13 +94,6 @@ pub fn joined(batch: &[Stored]) -> Vec<u8> {
     }
     body.push(b']');
     body
-}
-
-/// Takes some milliseconds, which the runtime has not: to be called from a thread of its own.
-pub fn gzipped(body: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut zip = GzEncoder::new(Vec::with_capacity(body.len() / 4), EFFORT);
-    zip.write_all(body)?;
-    zip.finish()
 }
 
 /// Reads an answer to its end, or as far as one is read.
