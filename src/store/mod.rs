@@ -5,6 +5,7 @@
 //! doors, and the cursors of the consumers; a commit is on the disk when it returns. `history.db` holds readings; it may lose its
 //! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
+mod ahead;
 mod file;
 mod history;
 mod journal;
@@ -21,11 +22,12 @@ use std::time::Duration;
 
 use crate::event::Stored;
 
+pub use ahead::AHEAD_MAX;
 pub use history::{History, SAMPLES_MAX};
 pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
-pub use outbox::{Outbox, Settled};
+pub use outbox::{Outbox, Pending, Settled};
 pub use series::Sample;
 pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, Readings, TICKETS_MAX, View};
 
