@@ -63,7 +63,8 @@ impl Devices {
     }
 
     fn set(&mut self, unit: usize, value: u16) {
-        writeln!(self.control.get_mut(), "set {unit} 9 {value}").unwrap();
+        let order = format!("set {unit} 9 {value}\n");
+        self.control.get_mut().write_all(order.as_bytes()).unwrap();
         let mut answer = String::new();
         self.control.read_line(&mut answer).unwrap();
         assert!(answer.contains("ok"), "{answer}");
