@@ -87,6 +87,7 @@
 // Reading order: nouns and tools first, then the way of a reading, then who puts it together.
 pub mod backoff;
 pub mod event;
+pub mod fault;
 pub mod happening;
 pub mod live;
 pub mod logging;

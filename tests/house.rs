@@ -9,6 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "backoff",
         "event",
+        "fault",
         "happening",
         "live",
         "logging",
