@@ -104,7 +104,7 @@ pub async fn run(
         wire,
         link: None,
         timeout,
-        protocol: Guard(protocol),
+        protocol: Guard::new(protocol),
         units,
         schedule,
         load: Load::new(turns.iter().map(|turn| turn.round.every), start),

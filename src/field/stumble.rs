@@ -16,7 +16,7 @@ pub struct Stumbles {
     channel: Arc<str>,
     site: Arc<Site>,
     metrics: Metrics,
-    told: HashSet<(DeviceId, Fault)>,
+    told: HashSet<(Option<DeviceId>, Fault)>,
 }
 
 impl Stumbles {
@@ -24,8 +24,11 @@ impl Stumbles {
         Self { channel, site, metrics, told: HashSet::new() }
     }
 
-    pub fn over(&mut self, device: DeviceId, fault: &Fault) {
-        let name = self.site.devices.get(device.0 as usize).map_or_else(String::new, |d| d.id.to_string());
+    /// `None`: not even whose word it was is known.
+    pub fn over(&mut self, device: impl Into<Option<DeviceId>>, fault: &Fault) {
+        let device = device.into();
+        let known = device.and_then(|device| self.site.devices.get(device.0 as usize));
+        let name = known.map_or_else(String::new, |device| device.id.to_string());
         if self.told.insert((device, fault.clone())) {
             let (channel, place) = (&self.channel, &fault.place);
             error!(%channel, device = name, %place, "The decoder broke at what a device says; it has no readings until that is mended. Please report the place.");

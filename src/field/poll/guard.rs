@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::{Answer, Ask, Failure};
-use crate::fault::{contain, contained};
+use crate::fault::{Fault, contain, contained};
 use crate::field::Exchange;
 use crate::field::wire::Link;
 use crate::order::Outcome;
@@ -14,31 +14,45 @@ use crate::reading::{PointId, Reading};
 
 /// Whoever gets a [`Failure::Fault`] has to open the wire anew, which makes the protocol begin anew.
 #[derive(Debug)]
-pub struct Guard<P>(pub P);
+pub struct Guard<P> {
+    protocol: P,
+    /// The last fault that nobody's device is known of.
+    told: Option<Fault>,
+}
+
+impl<P> Guard<P> {
+    pub fn new(protocol: P) -> Self {
+        Self { protocol, told: None }
+    }
+}
 
 impl<P: Ask> Ask for Guard<P> {
     fn opened(&mut self) {
-        self.0.opened();
+        self.protocol.opened();
     }
 
     fn begins(&mut self) {
-        self.0.begins();
+        self.protocol.begins();
     }
 
     fn listens(&self) -> bool {
-        self.0.listens()
+        self.protocol.listens()
     }
 
     fn overheard(&mut self, bytes: &[u8]) -> Vec<(usize, Vec<Reading>)> {
-        contain(|| self.0.overheard(bytes)).unwrap_or_else(|fault| {
-            error!(place = %fault.place, "The decoder broke at what came unasked; it is thrown away. Please report the place.");
-            self.0.opened();
+        let protocol = &mut self.protocol;
+        contain(|| protocol.overheard(bytes)).unwrap_or_else(|fault| {
+            if self.told.as_ref() != Some(&fault) {
+                error!(place = %fault.place, "The decoder broke at what came unasked; it is thrown away. Please report the place.");
+                self.told = Some(fault);
+            }
+            self.protocol.opened();
             Vec::new()
         })
     }
 
     fn together(&self) -> usize {
-        self.0.together()
+        self.protocol.together()
     }
 
     async fn ask_together(
@@ -47,7 +61,7 @@ impl<P: Ask> Ask for Guard<P> {
         asked: &[(usize, usize)],
         readings: &mut [Vec<Reading>],
     ) -> Vec<Result<Answer, Failure>> {
-        let done = contained(self.0.ask_together(link, asked, readings)).await;
+        let done = contained(self.protocol.ask_together(link, asked, readings)).await;
         done.unwrap_or_else(|fault| asked.iter().map(|_| Err(Failure::Fault(fault.clone()))).collect())
     }
 
@@ -58,19 +72,21 @@ impl<P: Ask> Ask for Guard<P> {
         nth: usize,
         readings: &mut Vec<Reading>,
     ) -> Result<Outcome, Failure> {
-        contained(self.0.act(link, device, nth, readings)).await.unwrap_or_else(|fault| Err(fault.into()))
+        contained(self.protocol.act(link, device, nth, readings))
+            .await
+            .unwrap_or_else(|fault| Err(fault.into()))
     }
 
     fn refused(&self, device: usize) -> Option<String> {
-        self.0.refused(device)
+        self.protocol.refused(device)
     }
 
     fn due(&self) -> Option<Instant> {
-        self.0.due()
+        self.protocol.due()
     }
 
     async fn settle(&mut self, link: &mut Link, now: Instant) -> Result<(), Failure> {
-        contained(self.0.settle(link, now)).await.unwrap_or_else(|fault| Err(fault.into()))
+        contained(self.protocol.settle(link, now)).await.unwrap_or_else(|fault| Err(fault.into()))
     }
 
     async fn look(
@@ -79,7 +95,7 @@ impl<P: Ask> Ask for Guard<P> {
         device: usize,
         point: Option<PointId>,
     ) -> Result<Vec<Exchange>, Failure> {
-        contained(self.0.look(link, device, point)).await.unwrap_or_else(|fault| Err(fault.into()))
+        contained(self.protocol.look(link, device, point)).await.unwrap_or_else(|fault| Err(fault.into()))
     }
 
     async fn seek(
@@ -88,7 +104,7 @@ impl<P: Ask> Ask for Guard<P> {
         address: u8,
         timeout: Duration,
     ) -> Result<Option<String>, Failure> {
-        contained(self.0.seek(link, address, timeout)).await.unwrap_or_else(|fault| Err(fault.into()))
+        contained(self.protocol.seek(link, address, timeout)).await.unwrap_or_else(|fault| Err(fault.into()))
     }
 
     async fn ask(
@@ -98,7 +114,7 @@ impl<P: Ask> Ask for Guard<P> {
         question: usize,
         readings: &mut Vec<Reading>,
     ) -> Result<Answer, Failure> {
-        contained(self.0.ask(link, device, question, readings))
+        contained(self.protocol.ask(link, device, question, readings))
             .await
             .unwrap_or_else(|fault| Err(fault.into()))
     }
