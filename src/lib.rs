@@ -90,6 +90,7 @@ pub mod backoff;
 pub mod clock;
 pub mod event;
 pub mod gzip;
+pub mod fault;
 pub mod happening;
 pub mod live;
 pub mod logging;

@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
         "clock",
         "event",
         "gzip",
+        "fault",
         "happening",
         "live",
         "logging",
