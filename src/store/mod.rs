@@ -5,6 +5,7 @@
 //! doors, and the cursors of the consumers; a commit is on the disk when it returns. `history.db` holds readings; it may lose its
 //! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
+pub mod backup;
 mod file;
 mod history;
 mod journal;
@@ -98,6 +99,10 @@ pub enum Error {
         "{path} was written by a newer gatehouse (format {theirs}, this one knows {ours}); install that one again"
     )]
     Newer { path: PathBuf, theirs: i64, ours: i64 },
+    #[error("{path}: {why}")]
+    File { path: PathBuf, why: std::io::Error },
+    #[error("{0} is no backup; name a file that `gatehouse backup` has written, or a data directory")]
+    NoBackup(PathBuf),
     #[error("{path} is damaged ({what}); move it away to begin a new journal, and keep it for repair")]
     Damaged { path: PathBuf, what: String },
     /// `oldest` is a cursor: what is kept begins after it.
