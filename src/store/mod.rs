@@ -128,6 +128,16 @@ pub fn in_use(dir: &Path) -> bool {
     dir.join("lock").exists() && matches!(file::lock(dir), Err(Error::InUse(_)))
 }
 
+/// Bytes of the journal and of the history on the disk, with what is not yet in the main file of each.
+pub fn sizes(dir: &Path) -> (u64, u64) {
+    let bytes = |name: &str| {
+        let path = dir.join(name);
+        let files = file::beside(&path).into_iter().chain([path]);
+        files.filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum()
+    };
+    (bytes(file::JOURNAL), bytes(file::HISTORY))
+}
+
 /// The readings of a data directory, beside a daemon that may be writing to it; `None`: there are none.
 pub fn recorded(dir: &Path) -> Result<Option<Readings>, Error> {
     let path = dir.join(file::HISTORY);

@@ -86,7 +86,7 @@ fn joined(batch: &[Stored]) -> String {
 }
 
 /// Reads an answer to its end, or as far as one is read.
-async fn read(mut response: Response) -> Answer {
+pub async fn read(mut response: Response) -> Answer {
     let status = response.status();
     let header = |name| response.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     let content_type = header(CONTENT_TYPE).map(str::to_owned);
@@ -111,6 +111,11 @@ async fn read(mut response: Response) -> Answer {
 }
 
 fn broken(error: reqwest::Error) -> Answer {
+    Answer { outcome: Outcome::Broken, body: Vec::new(), words: words(error) }
+}
+
+/// What went wrong, to its root.
+pub fn words(error: reqwest::Error) -> String {
     // The URL may hold a secret, and the consumer's name says which one it is.
     let error = error.without_url();
     let mut words = error.to_string();
@@ -119,7 +124,7 @@ fn broken(error: reqwest::Error) -> Answer {
         words = format!("{words}: {deeper}");
         cause = deeper.source();
     }
-    Answer { outcome: Outcome::Broken, body: Vec::new(), words }
+    words
 }
 
 /// `422 Unprocessable Entity: {"detail": …`

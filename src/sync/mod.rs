@@ -6,8 +6,10 @@
 mod carry;
 mod http;
 mod plan;
+mod probe;
 mod reply;
 
+pub use probe::{Probe, probe};
 pub use reply::words;
 
 use std::sync::Arc;
