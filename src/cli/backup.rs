@@ -67,7 +67,7 @@ pub fn page(label: &Label, file: Option<&Path>) -> String {
     row("written", format!("{} by gatehouse {}", time::format(label.at), label.version));
     row("events", label.events.to_string());
     row("tickets", format!("{}, {} of them not closed", label.tickets, label.unclosed));
-    row("configuration", format!("{} files, without the secrets they name", label.files));
+    row("configuration", format!("its files ({}), without the secrets they name", label.files));
     let history = match label.history {
         0 => "not in it".to_owned(),
         bytes => size(bytes),

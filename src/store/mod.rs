@@ -8,6 +8,7 @@
 pub mod backup;
 mod file;
 mod history;
+mod inspect;
 mod journal;
 mod maintenance;
 mod orders;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use crate::event::Stored;
 
 pub use history::{History, SAMPLES_MAX};
+pub use inspect::{Inspection, inspect};
 pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};

@@ -9,7 +9,7 @@ mod plan;
 mod probe;
 mod reply;
 
-pub use probe::{Probe, probe};
+pub use probe::{Clock as ProbeClock, Probe, probe};
 pub use reply::words;
 
 use std::sync::Arc;
