@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &[
         "backoff",
+        "clock",
         "event",
         "happening",
         "live",
