@@ -127,7 +127,9 @@ pub enum Error {
 
 /// Whether a daemon has this data directory open now.
 pub fn in_use(dir: &Path) -> bool {
-    dir.join("lock").exists() && matches!(file::lock(dir), Err(Error::InUse(_)))
+    // To read is enough, so that whoever may not write there is told as well.
+    let lock = fs::File::open(dir.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
 /// Bytes of the journal and of the history on the disk, with what is not yet in the main file of each.

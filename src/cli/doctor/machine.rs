@@ -13,13 +13,14 @@ use crate::cli::client::Client;
 use crate::cli::table::size;
 use crate::cli::wire::local;
 use crate::cli;
+use crate::clock::WRITTEN;
 use crate::config::Gateway;
 use crate::reading::Millis;
 use crate::sync::ProbeClock;
 use crate::time;
 
-/// Nothing of this program is older.
-const BORN: Millis = 1_760_000_000_000;
+
+
 /// The centre's clock is told to the second, and its answer takes a while.
 const OFF_WARN: Millis = 10_000;
 const OFF_BAD: Millis = 60_000;
@@ -82,7 +83,7 @@ pub fn clock() -> Vec<Finding> {
     let now = time::now();
     let shown = time::format(now);
     let cure = "timedatectl set-ntp true; see whom it asks: chronyc sources, or timedatectl timesync-status";
-    vec![if now < BORN {
+    vec![if now < WRITTEN {
         Finding::bad(what, format!("says {shown}, which cannot be"), cure)
     } else if !time::clock_is_synced() {
         let found = format!("says {shown}, and the kernel does not know whether that is right");
