@@ -89,8 +89,8 @@
 pub mod backoff;
 pub mod clock;
 pub mod event;
-pub mod gzip;
 pub mod fault;
+pub mod gzip;
 pub mod happening;
 pub mod live;
 pub mod logging;
