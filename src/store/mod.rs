@@ -5,14 +5,17 @@
 //! doors, and the cursors of the consumers; a commit is on the disk when it returns. `history.db` holds readings; it may lose its
 //! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
+mod carry;
 mod file;
 mod history;
 mod journal;
 mod maintenance;
 mod orders;
 mod outbox;
+mod salvage;
 mod scribe;
 mod series;
+mod sum;
 mod view;
 
 use std::fs;
