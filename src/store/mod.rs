@@ -7,6 +7,7 @@
 
 mod ahead;
 pub mod backup;
+mod carry;
 mod file;
 mod history;
 mod inspect;
@@ -14,8 +15,10 @@ mod journal;
 mod maintenance;
 mod orders;
 mod outbox;
+mod salvage;
 mod scribe;
 mod series;
+mod sum;
 mod view;
 
 use std::fs;
