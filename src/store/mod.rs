@@ -6,11 +6,15 @@
 //! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
 mod file;
+mod give_way;
 mod history;
 mod journal;
 mod maintenance;
+mod memory;
 mod orders;
 mod outbox;
+mod reserve;
+pub mod room;
 mod scribe;
 mod series;
 mod view;
@@ -116,6 +120,13 @@ pub enum Error {
     Interrupted(String),
     #[error("the data directory cannot be used now: {0}")]
     Sql(#[from] rusqlite::Error),
+}
+
+impl Error {
+    /// There is no room for it. Anything else passes by itself or not at all.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Error::Sql(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
 }
 
 /// Whether a daemon has this data directory open now.
