@@ -13,22 +13,31 @@ pub struct Left {
     pub journal: Journal,
     /// Blank: all was written.
     pub page: Page,
+    /// What the disk said, when it took nothing for long.
+    pub refused: Option<String>,
+    pub waiting: Waiting,
+}
+
+/// Who waits for the page to be written. Dropped, they hear that nothing is certain; so do those who wait for an order,
+/// of which the next start tells as unsure.
+#[derive(Debug)]
+pub struct Waiting {
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
     maintained: Vec<(oneshot::Sender<Maintained>, Maintained)>,
     receipts: Vec<Receipt>,
 }
 
-impl Left {
-    /// The page is written: who waits for that is told. Without this they hear that nothing is certain. Orders are not
-    /// given: the next start tells of them as unsure.
-    pub fn settled(&mut self) {
-        for receipt in self.receipts.drain(..) {
+impl Waiting {
+    /// The page is written.
+    pub fn settled(self) {
+        for receipt in self.receipts {
             receipt.sign();
         }
-        for (answer, done) in self.answers.drain(..) {
+        for (answer, done) in self.answers {
+            // Whoever asked may have gone.
             let _ = answer.send(done);
         }
-        for (answer, done) in self.maintained.drain(..) {
+        for (answer, done) in self.maintained {
             let _ = answer.send(done);
         }
     }
@@ -62,12 +71,16 @@ impl Corridor {
 
     pub(super) fn leave(self) -> Left {
         self.intake.history.close();
+        let refused = self.refusing.said.borrow().clone();
         Left {
+            refused,
             journal: self.intake.journal,
             page: self.page,
-            answers: self.answers,
-            maintained: self.maintained,
-            receipts: self.receipts,
+            waiting: Waiting {
+                answers: self.answers,
+                maintained: self.maintained,
+                receipts: self.receipts,
+            },
         }
     }
 }

@@ -33,7 +33,11 @@ const WORDS_BYTES_MAX: usize = 500;
 
 impl Outbox {
     pub(super) fn open(dir: &Path) -> Result<Self, Error> {
-        let db = file::writer(&dir.join(file::JOURNAL), Durable::Normal)?;
+        Self::on(&dir.join(file::JOURNAL))
+    }
+
+    pub(super) fn on(journal: &Path) -> Result<Self, Error> {
+        let db = file::writer(journal, Durable::Normal)?;
         Ok(Self { db: Arc::new(Mutex::new(db)) })
     }
 
