@@ -10,6 +10,7 @@ const FLOORS: &[&[&str]] = &[
         "backoff",
         "clock",
         "event",
+        "gzip",
         "happening",
         "live",
         "logging",

@@ -33,8 +33,8 @@ use crate::store::Journal;
 use crate::{field, store, sync, web};
 
 pub use start::Start;
-use storage::{Lookout, Storage};
 use start::{Again, accept, announce, first_start, keep, rejected};
+use storage::{Lookout, Storage};
 use supervise::{Asked, Group, Signals, feed_watchdog, say_that_it_ends, show_trouble};
 
 /// Each step of draining has its share of the ten seconds that a stop may take.
@@ -143,7 +143,8 @@ impl House {
         let (head_in, head) = watch::channel(first_head);
         let (pulse_in, pulse) = watch::channel(0);
         let (trouble_in, trouble) = watch::channel(None);
-        let (ready, ready_seen) = watch::channel(web::Readiness { ready: false, degraded: storage.trouble().or(rejected) });
+        let (ready, ready_seen) =
+            watch::channel(web::Readiness { ready: false, degraded: storage.trouble().or(rejected) });
 
         let plan = Plan {
             rules: gateway.rules.clone(),

@@ -37,7 +37,9 @@ impl Again {
             .or_else(|| config::last_good::of(data_dir))
             .or_else(|| config::load(path).ok().map(|loaded| loaded.gateway));
         if gateway.is_none() {
-            tracing::error!("the configuration can no longer be read; stopping, so that the supervisor starts anew");
+            tracing::error!(
+                "the configuration can no longer be read; stopping, so that the supervisor starts anew"
+            );
         }
         Some(Start { gateway: gateway?, reason, rejected: self.rejected.clone(), text: self.text.clone() })
     }

@@ -58,7 +58,11 @@ impl Storage {
     }
 
     /// The store for the next house, its consumers named: on the disk, and in memory where that refuses.
-    pub(super) fn open(&mut self, gateway: &Gateway, named: &[(Arc<str>, Kind, bool)]) -> anyhow::Result<Ends> {
+    pub(super) fn open(
+        &mut self,
+        gateway: &Gateway,
+        named: &[(Arc<str>, Kind, bool)],
+    ) -> anyhow::Result<Ends> {
         let (settings, id) = (&gateway.store, &gateway.site.gateway);
         let opening = || format!("opening the store in {}", settings.dir.display());
         if self.afloat.is_none() {
@@ -110,7 +114,9 @@ impl Storage {
         let Some(afloat) = &self.afloat else { return };
         match afloat.land(self.moment()) {
             Ok(()) => self.afloat = None,
-            Err(error) => tracing::warn!(%error, "the journal cannot go back onto the disk yet; it is tried again"),
+            Err(error) => {
+                tracing::warn!(%error, "the journal cannot go back onto the disk yet; it is tried again")
+            }
         }
     }
 
@@ -120,7 +126,11 @@ impl Storage {
         let Some(afloat) = &self.afloat else { return false };
         let left = afloat.unacknowledged().unwrap_or_default();
         let (events, of_tickets) = (left.events, left.of_tickets);
-        tracing::error!(events, of_tickets, "the journal was in memory and ends with the daemon; so many events no centre had yet");
+        tracing::error!(
+            events,
+            of_tickets,
+            "the journal was in memory and ends with the daemon; so many events no centre had yet"
+        );
         true
     }
 

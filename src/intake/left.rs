@@ -76,11 +76,7 @@ impl Corridor {
             refused,
             journal: self.intake.journal,
             page: self.page,
-            waiting: Waiting {
-                answers: self.answers,
-                maintained: self.maintained,
-                receipts: self.receipts,
-            },
+            waiting: Waiting { answers: self.answers, maintained: self.maintained, receipts: self.receipts },
         }
     }
 }

@@ -63,18 +63,24 @@ pub struct Moment {
 impl Afloat {
     /// From the journal that is open, where the card failed while it was.
     pub fn from_open(journal: Journal, why: &str, now: Moment) -> Result<Self, Error> {
-        let Journal { db, gateway, dir, lock, .. } = journal;
-        Self::begin(&dir, &gateway, Some(&db), lock, why, now)
+        let Journal { db, gateway, dir, lock, outbox, .. } = journal;
+        match outbox {
+            // It sees the cursors that the disk no longer took.
+            Some(outbox) => Self::begin(&dir, &gateway, Some(&*outbox.lock()), lock, why, now),
+            None => Self::begin(&dir, &gateway, Some(&db), lock, why, now),
+        }
     }
 
     /// From what can be read in the directory, perhaps nothing.
     pub fn from_directory(dir: &Path, gateway: &str, why: &str, now: Moment) -> Result<Self, Error> {
         let db = file::unwritable(&dir.join(file::JOURNAL))
-            .inspect_err(|error| tracing::warn!(%error, "nothing of the journal can be read; it begins empty"))
+            .inspect_err(
+                |error| tracing::warn!(%error, "nothing of the journal can be read; it begins empty"),
+            )
             .ok();
-        let theirs = db.as_ref().and_then(|db| {
-            db.query_row("SELECT id FROM gateway", [], |row| row.get::<_, String>(0)).ok()
-        });
+        let theirs = db
+            .as_ref()
+            .and_then(|db| db.query_row("SELECT id FROM gateway", [], |row| row.get::<_, String>(0)).ok());
         if let Some(theirs) = theirs.filter(|theirs| theirs != gateway) {
             let (path, ours) = (dir.join(file::JOURNAL), gateway.to_owned());
             return Err(Error::OtherGateway { path, theirs, ours });
@@ -92,7 +98,9 @@ impl Afloat {
     ) -> Result<Self, Error> {
         let carried = from.and_then(|from| {
             carried_over(from, gateway, why, now)
-                .inspect_err(|error| tracing::error!(%error, "the journal cannot be read; it begins empty in memory"))
+                .inspect_err(
+                    |error| tracing::error!(%error, "the journal cannot be read; it begins empty in memory"),
+                )
                 .ok()
         });
         let (keeper, path, epoch, carried) = match carried {
@@ -136,6 +144,7 @@ impl Afloat {
             flushed: 0,
             dir: self.dir.clone(),
             lock: None,
+            outbox: None,
             afloat: Some(self.why.clone()),
         };
         let outbox = Outbox::on(&self.path)?;

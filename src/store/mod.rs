@@ -5,6 +5,7 @@
 //! doors, and the cursors of the consumers; a commit is on the disk when it returns. `history.db` holds readings; it may lose its
 //! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
+mod ahead;
 mod carry;
 mod file;
 mod give_way;
@@ -15,6 +16,7 @@ mod maintenance;
 pub mod memory;
 mod orders;
 mod outbox;
+mod overlay;
 mod reserve;
 pub mod room;
 mod scribe;
@@ -27,11 +29,12 @@ use std::time::Duration;
 
 use crate::event::Stored;
 
+pub use ahead::AHEAD_MAX;
 pub use history::{History, SAMPLES_MAX};
 pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
-pub use outbox::{Outbox, Settled};
+pub use outbox::{Outbox, Pending, Settled};
 pub use series::Sample;
 pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, Readings, TICKETS_MAX, View};
 
@@ -174,8 +177,9 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
         tracing::warn!("the disk is full at the start; the reserve is given up");
         journal = Journal::open(dir, gateway, file::lock(dir)?, flushed);
     }
-    let journal = journal?;
+    let mut journal = journal?;
     let outbox = Outbox::open(dir)?;
+    journal.outbox = Some(outbox.clone());
     let view = View::open(dir, journal.epoch().clone())?;
     Ok(Ends { journal, outbox, view, history })
 }

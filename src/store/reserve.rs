@@ -10,6 +10,7 @@ use super::room::Uses;
 use super::{Error, file, memory};
 
 const RESERVE: &str = "reserve";
+const HISTORY_FOLDER: &str = "history";
 /// Written at once where the file system cannot simply be told to keep the room.
 const CHUNK: usize = 64 << 10;
 
@@ -57,7 +58,8 @@ pub fn around(dir: &Path) -> Uses {
         uses.size = room.f_blocks.saturating_mul(room.f_frsize);
     }
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let bytes = entry.metadata().map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 });
+        let bytes =
+            entry.metadata().map_or(0, |meta| if meta.is_dir() { within(&entry.path()) } else { meta.len() });
         match kind(&entry.file_name().to_string_lossy()) {
             Kind::History => uses.history += bytes,
             Kind::Reserve => uses.reserve += bytes,
@@ -66,6 +68,12 @@ pub fn around(dir: &Path) -> Uses {
         }
     }
     uses
+}
+
+/// Of a folder of files.
+fn within(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    files.map(|entry| entry.metadata().map_or(0, |meta| meta.len())).sum()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -85,6 +93,7 @@ fn kind(name: &str) -> Kind {
         (Some(rest), _) if own(rest) => Kind::Journal,
         (_, Some(rest)) if own(rest) => Kind::History,
         (Some(_), _) | (_, Some(_)) => Kind::Aside,
+        _ if name == HISTORY_FOLDER => Kind::History,
         _ if name == RESERVE => Kind::Reserve,
         _ => Kind::Other,
     }
@@ -130,6 +139,7 @@ mod tests {
             ("history.db", Kind::History),
             ("history.db-shm", Kind::History),
             ("history.db.broken-1763712000000", Kind::Aside),
+            ("history", Kind::History),
             ("reserve", Kind::Reserve),
             ("lock", Kind::Other),
             ("last-good.json", Kind::Other),
