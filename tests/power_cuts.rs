@@ -14,7 +14,7 @@ use fault_disk::Dice;
 use fault_disk::day::{self, Course, Script};
 use fault_disk::disk::Disk;
 use fault_disk::promise::Promises;
-use fault_disk::recorder::{Recorder, Step};
+use fault_disk::recorder::{Fault, Recorder, Refusal, Step};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
@@ -81,7 +81,7 @@ fn cut(course: &Course, points: u64, dice: &mut Dice, again: bool, tally: &mut T
                 if again && dice.roll(12) == 0 {
                     // It goes on from there, and is cut again.
                     let truth = course.truth[..found.head as usize].to_vec();
-                    let script = Script { seed: dice.roll(1 << 30), acts: 8, pause: 120_000, format: 0 };
+                    let script = Script::of(dice.roll(1 << 30), 8, 120_000);
                     let next = day::go_on(dir.path(), script, truth, act.at + 60_000, &Recorder::watch(dir.path()));
                     tally.again += 1;
                     cut(&next, 3, dice, false, tally);
@@ -113,7 +113,7 @@ fn nothing_told_is_lost_by_a_power_cut_at_any_step_of_a_day() {
         let began = Instant::now();
         let dir = directory();
         let acts = if points > 1000 { 300 } else { 80 };
-        let script = Script { seed: seed * 1000 + n, acts, pause: 300_000, format: (n % 4) as usize };
+        let script = Script { format: (n % 4) as usize, ..Script::of(seed * 1000 + n, acts, 300_000) };
         let course = day::day(dir.path(), script);
         recording += began.elapsed().as_secs_f64();
         println!("day {n}: {} steps, {} commits, {} events, {:.2} s", course.log.steps.len(), course.states.len(), course.truth.len(), began.elapsed().as_secs_f64());
@@ -121,4 +121,92 @@ fn nothing_told_is_lost_by_a_power_cut_at_any_step_of_a_day() {
     }
     show(&tally, started.elapsed().as_secs_f64() - recording);
     assert!(tally.broken.is_empty(), "seed {seed}:\n{}", tally.broken.join("\n"));
+}
+
+/// A disk that says that it has synced, and has not: the same promises are broken, or they would prove nothing.
+#[test]
+fn on_a_disk_that_does_not_sync_the_same_promises_are_broken() {
+    let mut tally = Tally::default();
+    let dir = directory();
+    let recorder = Recorder::watch(dir.path());
+    recorder.deaf();
+    let course = day::go_on(dir.path(), Script::of(7, 60, 300_000), Vec::new(), day::T0, &recorder);
+    cut(&course, 60, &mut Dice::new(7), false, &mut tally);
+    println!("{} of {} cut points break a promise where nothing is synced, among them:", tally.broken.len(), tally.points);
+    let words: BTreeMap<&str, &String> =
+        tally.broken.iter().map(|broken| (broken.rsplit(": ").next().unwrap().split(' ').next().unwrap(), broken)).collect();
+    words.values().for_each(|broken| println!("  {}", broken.chars().take(200).collect::<String>()));
+    assert!(tally.broken.len() * 2 > tally.points as usize, "{} of {}", tally.broken.len(), tally.points);
+}
+
+/// One way in which a disk refuses, over the whole hour.
+struct Row {
+    name: &'static str,
+    refusal: Refusal,
+    times: u64,
+    files: &'static str,
+}
+
+const ROWS: [Row; 6] = [
+    Row { name: "full at one write", refusal: Refusal::Full, times: 1, files: "journal" },
+    Row { name: "full from one write on, for 30", refusal: Refusal::Full, times: 30, files: "journal" },
+    Row { name: "EIO at one write", refusal: Refusal::Io, times: 1, files: "journal" },
+    Row { name: "EIO from one write on, for 30", refusal: Refusal::Io, times: 30, files: "journal" },
+    Row { name: "one sync fails", refusal: Refusal::Fsync, times: 1, files: "journal" },
+    Row { name: "history: full from one write on, for 30", refusal: Refusal::Full, times: 30, files: "history" },
+];
+
+fn hour(seed: u64, fault: Option<Fault>) -> (tempfile::TempDir, Course) {
+    let dir = directory();
+    let script = Script { fault, ..Script::of(seed, 24, 300_000) };
+    let course = day::day(dir.path(), script);
+    (dir, course)
+}
+
+/// The disk is full, or fails, at every write of an hour, and is well again: nothing told is lost, the store goes on, no
+/// number is used twice. `HOUR=1` takes every write, otherwise some of them are taken.
+#[test]
+fn a_disk_that_refuses_any_write_of_an_hour_loses_nothing_told() {
+    let (every, seed) = (std::env::var("HOUR").is_ok(), number("SEED", 1));
+    let mut dice = Dice::new(seed);
+    let mut broken = Vec::new();
+    let (_, well) = hour(seed, None);
+    println!("an hour: {} events, {} writes and {} syncs of the journal", well.truth.len(), well.writes, well.syncs);
+    for Row { name, refusal, times, files } in ROWS {
+        let started = Instant::now();
+        let calls = if refusal == Refusal::Fsync { well.syncs } else { well.writes };
+        let step = if every { 1 } else { (calls / 8).max(1) };
+        let (mut hours, mut cuts) = (0, 0);
+        let mut refused: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut first = 1 + if every { 0 } else { dice.roll(step) };
+        while first <= calls {
+            let (dir, course) = hour(seed, Some(Fault { refusal, first, times, files }));
+            hours += 1;
+            course.refused.iter().for_each(|what| *refused.entry(what).or_default() += 1);
+            let mut complain = |what: String| broken.push(format!("{name}, from {first}: {what}"));
+            let promises = Promises::of(&course);
+            let end = course.log.steps.len();
+            match promises.hold(dir.path(), end) {
+                Err(what) => complain(what),
+                Ok(found) if found.head <= course.well => complain(format!("it stands still at {}", found.head)),
+                Ok(_) => {}
+            }
+            let mut disk = Disk::new(&course.log);
+            let mut at: Vec<usize> = (0..3).map(|_| dice.roll(end as u64 + 1) as usize).collect();
+            at.sort_unstable();
+            for at in at {
+                disk.play(at);
+                let dir = directory();
+                disk.cut(&mut dice, dir.path(), false);
+                cuts += 1;
+                if let Err(what) = promises.hold(dir.path(), at) {
+                    complain(format!("and a cut at {at} of {end}: {what}"));
+                }
+            }
+            first += step;
+        }
+        println!("{name}: {hours} hours, {cuts} power cuts in them, {:.1} s; refused: {refused:?}", started.elapsed().as_secs_f64());
+    }
+    println!("broken promises: {}", broken.len());
+    assert!(broken.is_empty(), "seed {seed}:\n{}", broken.join("\n"));
 }

@@ -26,12 +26,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::Dice;
-use super::recorder::{Log, Recorder};
+use super::recorder::{Fault, Log, Recorder};
 use super::state;
 use crate::compound::{self, BANK, CELL_1, CONTACT, GATE, READER};
 
 pub const GATEWAY: &str = "cp-017";
-const T0: Millis = 1_763_712_000_000;
+pub const T0: Millis = 1_763_712_000_000;
 const MINUTE: Millis = 60_000;
 /// So short that a day sees many events go.
 const EVENTS_KEEP: Duration = Duration::from_secs(40 * 60);
@@ -80,6 +80,13 @@ pub struct Course {
     /// When the store was first open, and the epoch it then had.
     pub opened: usize,
     pub epoch: String,
+    /// Writes and syncs of the journal while the fault could have met them.
+    pub writes: u64,
+    pub syncs: u64,
+    /// What the refused calls were about to do.
+    pub refused: Vec<&'static str>,
+    /// The head when the disk was well again, and at the end.
+    pub well: u64,
 }
 
 /// What a day is made of.
@@ -92,6 +99,14 @@ pub struct Script {
     pub pause: Millis,
     /// 0: nothing is there before; 1, 2, 3: a journal of that format.
     pub format: usize,
+    /// What the disk does from the moment on at which the store is open.
+    pub fault: Option<Fault>,
+}
+
+impl Script {
+    pub fn of(seed: u64, acts: usize, pause: Millis) -> Self {
+        Self { seed, acts, pause, format: 0, fault: None }
+    }
 }
 
 pub fn settings(dir: &Path) -> store::Settings {
@@ -333,22 +348,36 @@ impl Day {
 
     async fn whole(&mut self, script: Script) {
         let mut house = self.open().await;
+        self.recorder.fail(script.fault);
         for _ in 0..script.acts {
-            let pause = 1 + self.dice.roll(script.pause as u64);
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-            self.note("time passes", &house);
-            let restart = self.dice.roll(70) == 0;
-            if restart {
-                self.close(house).await;
-                house = self.open().await;
-            } else {
-                let what = self.act(&mut house).await;
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                self.note(what, &house);
+            house = self.step(house, script.pause).await;
+        }
+        (self.course.writes, self.course.syncs) = self.recorder.counts();
+        self.course.refused = self.recorder.refused();
+        self.recorder.fail(None);
+        self.course.well = self.course.truth.len() as u64;
+        if script.fault.is_some() {
+            for _ in 0..6 {
+                house = self.step(house, script.pause).await;
             }
         }
         self.close(house).await;
         self.course.states = std::mem::take(&mut *self.states.lock().unwrap());
+    }
+
+    /// Time passes, and something happens; now and then the daemon stops and starts.
+    async fn step(&mut self, mut house: House, pause: Millis) -> House {
+        let pause = 1 + self.dice.roll(pause as u64);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        self.note("time passes", &house);
+        if self.dice.roll(70) == 0 {
+            self.close(house).await;
+            return self.open().await;
+        }
+        let what = self.act(&mut house).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        self.note(what, &house);
+        house
     }
 
     async fn open(&mut self) -> House {
@@ -356,15 +385,28 @@ impl Day {
         if self.dice.roll(3) == 0 {
             self.consumers[1].2 ^= true;
         }
-        let house = House::open(&self.dir, &self.clock, &self.consumers).unwrap();
-        if self.course.acts.is_empty() {
+        let first = self.course.acts.is_empty();
+        if !first {
+            self.watch_commits();
+        }
+        let house = loop {
+            match House::open(&self.dir, &self.clock, &self.consumers) {
+                Ok(house) => break house,
+                // As the supervisor would.
+                Err(error) => {
+                    assert!(self.recorder.fails(), "it does not open: {error}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        };
+        if first {
+            self.watch_commits();
             (self.course.opened, self.course.epoch) = (self.recorder.steps(), house.epoch.clone());
         }
         for consumer in house.view.consumers().unwrap() {
             let cursor = self.cursors.entry(consumer.name).or_default();
             *cursor = consumer.acknowledged.max(*cursor);
         }
-        self.watch_commits();
         tokio::time::sleep(Duration::from_millis(2)).await;
         self.note(what, &house);
         house
@@ -372,10 +414,12 @@ impl Day {
 
     /// Before each commit, what the journal holds is read by a connection of its own.
     fn watch_commits(&self) {
-        let db = Mutex::new(Connection::open(self.dir.join("journal.db")).unwrap());
+        let (path, db) = (self.dir.join("journal.db"), Mutex::new(None));
         let states = self.states.clone();
         self.recorder.before_commit(Some(Arc::new(move |steps| {
-            let digest = state::digest(&db.lock().unwrap());
+            // Not opened before, so that it is the store that finds what the run before has left.
+            let mut db = db.lock().unwrap();
+            let digest = state::digest(db.get_or_insert_with(|| Connection::open(&path).unwrap()));
             states.lock().unwrap().push((steps, digest));
         })));
     }
@@ -591,14 +635,14 @@ impl Day {
         }
         let now = house.clock.now();
         match (self.dice.roll(6), slice.events.first()) {
-            (0, _) => drop(house.outbox.note("crm", Some("503 Service Unavailable"), now)),
+            (0, _) => self.may_fail(house.outbox.note("crm", Some("503 Service Unavailable"), now)),
             (1, Some(first)) => {
                 self.reached("crm", first.seq);
-                house.outbox.set_aside("crm", first.seq, "422", now).unwrap();
+                self.may_fail(house.outbox.set_aside("crm", first.seq, "422", now));
             }
             _ => {
                 self.reached("crm", slice.next);
-                house.outbox.settle("crm", slice.next, now).unwrap();
+                self.may_fail(house.outbox.settle("crm", slice.next, now));
             }
         }
         "push"
@@ -612,7 +656,7 @@ impl Day {
         }
         if self.dice.roll(4) > 0 {
             self.reached("central", slice.next);
-            house.outbox.settle("central", slice.next, house.clock.now()).unwrap();
+            self.may_fail(house.outbox.settle("central", slice.next, house.clock.now()));
         }
         "pull"
     }
@@ -620,13 +664,20 @@ impl Day {
     /// A consumer that nobody has named comes and goes.
     fn consumer(&mut self, house: &House) -> &'static str {
         if self.dice.roll(2) == 0 {
-            self.reached("guest", house.view.head().unwrap());
             let head = house.view.head().unwrap();
-            house.outbox.settle("guest", head, house.clock.now()).unwrap();
+            self.reached("guest", head);
+            self.may_fail(house.outbox.settle("guest", head, house.clock.now()));
         } else {
-            house.outbox.forget("guest").unwrap();
+            self.may_fail(house.outbox.forget("guest"));
         }
         "consumers"
+    }
+
+    /// On a disk that refuses; whoever asked will ask again.
+    fn may_fail<T>(&self, done: Result<T, store::Error>) {
+        if let Err(error) = done {
+            assert!(self.recorder.fails(), "{error}");
+        }
     }
 
     fn reached(&mut self, consumer: &str, seq: u64) {

@@ -51,6 +51,14 @@ pub struct Fault {
     /// Counted from 1: writes, or for [`Refusal::Fsync`] syncs.
     pub first: u64,
     pub times: u64,
+    /// How the names of its files begin.
+    pub files: &'static str,
+}
+
+impl Fault {
+    fn meets(&self, name: &str, count: u64) -> bool {
+        name.starts_with(self.files) && (self.first..self.first.saturating_add(self.times)).contains(&count)
+    }
 }
 
 #[derive(Debug)]
@@ -146,12 +154,15 @@ impl Recorder {
         (inside.fault, inside.writes, inside.syncs) = (fault, 0, 0);
     }
 
-    pub fn writes(&self) -> u64 {
-        self.lock().writes
+    /// Writes and syncs since then, of the files that the fault is about; without one, of the journal.
+    pub fn counts(&self) -> (u64, u64) {
+        let inside = self.lock();
+        (inside.writes, inside.syncs)
     }
 
-    pub fn syncs(&self) -> u64 {
-        self.lock().syncs
+    /// Whether calls may be refused now.
+    pub fn fails(&self) -> bool {
+        self.lock().fault.is_some()
     }
 
     /// What has been refused since the last call.
@@ -182,10 +193,10 @@ impl Recorder {
             inside.log.steps.push(Step::Deleted { name: name.to_owned() });
         }
         // A full disk may still have room for a name; one that fails has none.
-        let fails = inside.fault.is_some_and(|fault| {
-            fault.refusal == Refusal::Io && (fault.first..fault.first + fault.times).contains(&inside.writes)
-        });
+        let next = inside.writes + 1;
+        let fails = inside.fault.is_some_and(|fault| fault.refusal == Refusal::Io && fault.meets(name, next));
         if fails && making && !inside.present.contains_key(name) {
+            inside.writes += 1;
             inside.refused.push("a new file");
             return Err(ffi::SQLITE_CANTOPEN);
         }
@@ -217,15 +228,12 @@ impl Recorder {
 
     pub(super) fn may_write(&self, file: usize, at: u64, data: &[u8]) -> Result<(), Refused> {
         let mut inside = self.lock();
-        inside.writes += 1;
-        let what = what(&inside.log.names[file], at, data.len());
-        let refusal = match inside.fault {
-            Some(fault) if fault.refusal != Refusal::Fsync => {
-                let refused = (fault.first..fault.first.saturating_add(fault.times)).contains(&inside.writes);
-                refused.then_some(fault.refusal)
-            }
-            _ => None,
-        };
+        inside.writes += u64::from(inside.counts(file));
+        let name = &inside.log.names[file];
+        let what = what(name, at, data.len());
+        let writes = inside.writes;
+        let fault = inside.fault.filter(|fault| fault.refusal != Refusal::Fsync && fault.meets(name, writes));
+        let refusal = fault.map(|fault| fault.refusal);
         if let Some(refusal) = refusal {
             inside.refused.push(what);
             return Err(match refusal {
@@ -259,10 +267,10 @@ impl Recorder {
         if inside.deaf {
             return ffi::SQLITE_OK;
         }
-        inside.syncs += 1;
+        inside.syncs += u64::from(inside.counts(file));
         if let Some(fault) = inside.fault
             && fault.refusal == Refusal::Fsync
-            && (fault.first..fault.first.saturating_add(fault.times)).contains(&inside.syncs)
+            && fault.meets(&inside.log.names[file], inside.syncs)
         {
             inside.log.steps.push(Step::SyncFailed { file });
             let what = sync_of(&inside.log.names[file]);
@@ -278,6 +286,12 @@ impl Recorder {
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn counts(&self, file: usize) -> bool {
+        self.log.names[file].starts_with(self.fault.map_or("journal", |fault| fault.files))
     }
 }
 
