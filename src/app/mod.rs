@@ -119,6 +119,7 @@ impl House {
         let named = consumers(&gateway);
         ends.journal.keep_consumers(&named).context("naming the consumers")?;
         let mut remembered = ends.journal.recall().context("recalling tickets from the journal")?;
+        clock.not_before(remembered.last_trace);
         let last_records = last_records(&ends.journal, &site).context("recalling what devices told last")?;
         let epoch = ends.journal.epoch().clone();
         let first_head = ends.journal.head();

@@ -19,11 +19,13 @@ mod opening;
 mod saved;
 mod slope;
 mod sparing;
+mod stepped;
 mod storm;
 mod stuck;
 mod title;
 mod trend;
 mod turns;
+mod unsynced;
 mod upkeep;
 mod wear;
 mod window;
@@ -82,7 +84,7 @@ pub enum Over {
     Together(Vec<PointId>),
     /// For `channel-offline` only: all devices of a wire, by wire.
     Channels(Vec<(Arc<str>, Vec<DeviceId>)>),
-    /// For `schedule` and `storm`: nothing but time and the other rules.
+    /// For `schedule`, `storm` and `clock-unsynced`: nothing but time and the other rules.
     Nothing,
 }
 
@@ -138,6 +140,8 @@ pub enum Condition {
     Storm {
         a_minute: u32,
     },
+    /// The wall clock cannot be believed.
+    ClockUnsynced,
 }
 
 /// A condition that is back so often within the span chatters, until it has stood still for as long.
@@ -175,6 +179,9 @@ pub const STORM: &str = "storm";
 pub const STORM_DEFAULT: u32 = 300;
 /// How long the storm goes on before it is told, so that the ticket says how many it is about.
 pub const STORM_ON_DELAY: Millis = 10 * 1000;
+
+pub const CLOCK_UNSYNCED: &str = "clock-unsynced";
+pub const CLOCK_UNSYNCED_DEFAULT: Millis = 30 * 60 * 1000;
 
 impl Rule {
     fn delays(&self) -> episode::Delays {
