@@ -81,6 +81,11 @@ impl Life {
         self.comings.shift(by);
     }
 
+    /// By how much the times of a closed ticket are told too early.
+    pub(super) fn closed_moved(&self) -> Millis {
+        self.closed_moved
+    }
+
     pub(super) fn closed_moves(&mut self, by: Millis) {
         self.closed_moved += by;
     }

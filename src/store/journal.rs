@@ -124,7 +124,8 @@ impl Journal {
             self.db.query_row("SELECT number, committed FROM gateway", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
-        let same_clock = (committed..=committed.saturating_add(FLUSHED_AFTER)).contains(&self.flushed);
+        let same_clock =
+            committed == 0 || (committed..=committed.saturating_add(FLUSHED_AFTER)).contains(&self.flushed);
         let last_trace = if same_clock { self.flushed } else { committed };
         Ok(Memory {
             tickets: self.recall_tickets(last_trace.saturating_sub(CLOSED_REMEMBERED))?,
