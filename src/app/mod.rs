@@ -130,6 +130,7 @@ impl House {
         let metrics = Metrics::new();
         let live = Arc::new(Live::new(&site));
         let mut remembered = ends.journal.recall().context("recalling tickets from the journal")?;
+        clock.not_before(remembered.last_trace);
         let last_records = last_records(&ends.journal, &site).context("recalling what devices told last")?;
         let epoch = ends.journal.epoch().clone();
         let first_head = ends.journal.head();
