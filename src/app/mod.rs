@@ -111,7 +111,8 @@ impl House {
         // Not before the store is open: the directory might be another gateway's.
         let changed = keep(&start);
         let clock = Clock::system();
-        let announce = announce(&start, changed, &clock);
+        let origin = ends.journal.origin().context("asking the journal where it comes from")?;
+        let announce = announce(&start, changed, origin, &clock);
         let Start { gateway, rejected, .. } = start;
         let site = gateway.site.clone();
         let metrics = Metrics::new();

@@ -10,6 +10,7 @@ use tracing::error;
 
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
+use super::restore::{self, Origin};
 use super::{Error, Kind, file};
 use crate::event;
 use crate::live::DeviceState;
@@ -115,6 +116,11 @@ impl Journal {
     /// The last event's number, 0 where there is none.
     pub fn head(&self) -> u64 {
         self.head
+    }
+
+    /// Where it comes from, if it has been restored and this is its first run.
+    pub fn origin(&self) -> Result<Option<Origin>, Error> {
+        restore::origin(&self.db)
     }
 
     pub fn recall(&self) -> Result<Memory, Error> {

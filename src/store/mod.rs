@@ -13,6 +13,7 @@ mod journal;
 mod maintenance;
 mod orders;
 mod outbox;
+pub mod restore;
 mod scribe;
 mod series;
 mod view;
