@@ -6,6 +6,7 @@
 //! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
 pub mod backup;
+mod carry;
 mod file;
 mod history;
 mod inspect;
@@ -14,8 +15,10 @@ mod maintenance;
 mod orders;
 mod outbox;
 pub mod restore;
+mod salvage;
 mod scribe;
 mod series;
+mod sum;
 mod view;
 
 use std::fs;
