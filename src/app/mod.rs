@@ -123,7 +123,8 @@ impl House {
         // Not before the store is open: the directory might be another gateway's.
         let changed = keep(&start);
         let clock = Clock::system();
-        let announce = announce(&start, changed, &clock);
+        let origin = ends.journal.origin().context("asking the journal where it comes from")?;
+        let announce = announce(&start, changed, origin, &clock);
         let Start { gateway, rejected, text, .. } = start;
         let again = Again { rejected: rejected.clone(), text };
         let site = gateway.site.clone();

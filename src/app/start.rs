@@ -8,6 +8,8 @@ use crate::clock::Clock;
 use crate::config::{self, Gateway, Loaded};
 use crate::event::Draft;
 use crate::reading::Millis;
+use crate::store::restore::Origin;
+use crate::time;
 
 /// What a house is built from, and what it tells first.
 #[derive(Debug)]
@@ -78,13 +80,20 @@ pub(super) fn keep(start: &Start) -> bool {
     })
 }
 
-/// What the journal is told when the house opens.
-pub(super) fn announce(start: &Start, changed: bool, clock: &Clock) -> Vec<Draft> {
+/// What the journal is told when the house opens; a restored one first of all where it comes from.
+pub(super) fn announce(start: &Start, changed: bool, origin: Option<Origin>, clock: &Clock) -> Vec<Draft> {
     let gateway = &start.gateway.site.gateway;
     let subject = format!("gateways/{gateway}");
     let now = clock.now();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": start.reason });
-    let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &data)];
+    let started = match origin {
+        Some(Origin { epoch, head, committed }) => json!({
+            "version": env!("CARGO_PKG_VERSION"), "reason": "restore",
+            "before": { "epoch": epoch, "head": format!("{epoch}.{head}"), "committed": time::format(committed) },
+        }),
+        None => data.clone(),
+    };
+    let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &started)];
     if let Some(mistakes) = &start.rejected {
         events.push(rejected(gateway, mistakes, now));
     } else if changed {

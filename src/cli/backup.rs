@@ -74,7 +74,13 @@ pub fn page(label: &Label, file: Option<&Path>) -> String {
         bytes => size(bytes),
     };
     row("history", history);
-    row("checked", "every page and every row".to_owned());
+    let damaged = match label.damaged {
+        0 => String::new(),
+        rows => {
+            format!("; {rows} rows do not fit their sums, and will be left behind: see `gatehouse doctor`")
+        }
+    };
+    row("checked", format!("every page and every row{damaged}"));
     table.render()
 }
 

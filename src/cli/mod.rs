@@ -11,6 +11,7 @@ mod maintenance;
 mod profiles;
 mod read;
 mod replay;
+mod restore;
 mod scan;
 mod status;
 mod table;
@@ -45,6 +46,7 @@ impl Cli {
             | Command::Scan(_)
             | Command::Replay(_)
             | Command::Backup(_)
+            | Command::Restore(_)
             | Command::Doctor(_) => LevelFilter::ERROR,
             _ => LevelFilter::INFO,
         }
@@ -77,6 +79,8 @@ pub enum Command {
     Replay(replay::Replay),
     /// A copy of the journal while the daemon runs, in one file; nothing waits for it
     Backup(backup::Backup),
+    /// A backup goes on here under an epoch of its own: onto a new box, or into an emptied data directory
+    Restore(restore::Restore),
     /// Looks at all that the gateway stands on (store, ports, channels, clock, centre, …) and says what to do
     Doctor(doctor::Doctor),
     /// The built-in device profiles, or one of them
@@ -135,6 +139,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::History(history) => wait_for(history::history(&history)),
         Command::Replay(asked) => replay::replay(&asked),
         Command::Backup(asked) => backup::backup(&asked),
+        Command::Restore(asked) => restore::restore(&asked),
         Command::Doctor(asked) => {
             doctor::with_credentials();
             wait_for(doctor::doctor(&asked))

@@ -14,7 +14,7 @@ use ring::digest::{Context, SHA256};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
-use super::{Error, file};
+use super::{Error, file, sum};
 use crate::reading::Millis;
 use crate::time;
 
@@ -37,6 +37,8 @@ pub struct Label {
     pub files: u64,
     /// Bytes of the history's file, 0 where it is not in it.
     pub history: u64,
+    /// Rows that did not fit their sums when they were copied; they are left behind when it is restored.
+    pub damaged: u64,
 }
 
 /// What is to be copied, and where to.
@@ -193,6 +195,16 @@ fn write_label(db: &Connection, now: Millis, history: u64) -> Result<(), Error> 
         })?;
     let count =
         |what: &str| db.query_row(&format!("SELECT count(*) FROM {what}"), [], |row| row.get::<_, u64>(0));
+    let sums = [
+        ("event", sum::EVENT_FITS),
+        ("ticket", sum::TICKET_FITS),
+        ("episode", sum::EPISODE_FITS),
+        ("gateway", sum::GATEWAY_FITS),
+        ("consumer", sum::CONSUMER_FITS),
+    ];
+    let damaged = sums.iter().try_fold(0, |sum, (table, fits)| {
+        Ok::<_, rusqlite::Error>(sum + count(&format!("{table} WHERE NOT {fits}"))?)
+    })?;
     let label = [
         ("gateway", gateway),
         ("epoch", epoch),
@@ -205,6 +217,7 @@ fn write_label(db: &Connection, now: Millis, history: u64) -> Result<(), Error> 
         ("unclosed", count("ticket WHERE state <> 'closed'")?.to_string()),
         ("files", count("backup_config")?.to_string()),
         ("history", history.to_string()),
+        ("damaged", damaged.to_string()),
     ];
     for (key, value) in label {
         db.execute("INSERT INTO backup(key, value) VALUES (?1, ?2)", params![key, value])?;
@@ -227,6 +240,7 @@ fn label(db: &Connection) -> rusqlite::Result<Label> {
         unclosed: number("unclosed")?,
         files: number("files")?,
         history: number("history")?,
+        damaged: number("damaged")?,
     })
 }
 
@@ -335,6 +349,15 @@ mod tests {
         assert_eq!(texts(&open(&copy).unwrap()).unwrap()[0].1, "[gateway]\n");
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().map(|f| f.file_name()).collect();
         assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("copy.")), "{left:?}");
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_its_sum_is_copied_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = journal(dir.path());
+        assert_eq!(copied(dir.path(), false).unwrap().damaged, 0);
+        writer.execute("UPDATE event SET sum = 1 WHERE seq = 2", []).unwrap();
+        assert_eq!(copied(dir.path(), false).unwrap().damaged, 1);
     }
 
     #[test]

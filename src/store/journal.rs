@@ -10,6 +10,7 @@ use tracing::error;
 
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
+use super::restore::{self, Origin};
 use super::{Error, Kind, Outbox, file};
 use crate::event;
 use crate::live::DeviceState;
@@ -152,6 +153,11 @@ impl Journal {
     /// The journal is in memory, since the card takes nothing: what it said.
     pub fn why_in_memory(&self) -> Option<&Arc<str>> {
         self.afloat.as_ref()
+    }
+
+    /// Where it comes from, if it has been restored and this is its first run.
+    pub fn origin(&self) -> Result<Option<Origin>, Error> {
+        restore::origin(&self.db)
     }
 
     pub fn recall(&self) -> Result<Memory, Error> {

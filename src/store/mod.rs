@@ -20,6 +20,7 @@ mod orders;
 mod outbox;
 mod overlay;
 mod reserve;
+pub mod restore;
 pub mod room;
 mod salvage;
 mod scribe;
