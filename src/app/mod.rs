@@ -49,6 +49,7 @@ pub const BAD_CONFIGURATION: u8 = 78;
 /// `gatehouse run`: parse → build → wait → drain, and again after a reload.
 pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    storage::survive_file_limits()?;
     let Some(start) = first_start(path) else {
         return Ok(ExitCode::from(BAD_CONFIGURATION));
     };

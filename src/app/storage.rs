@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
@@ -43,6 +44,13 @@ pub(super) struct Lookout {
     refused: watch::Receiver<Option<String>>,
     /// In memory: the directory that is tried.
     card: Option<(PathBuf, Arc<Mutex<Backoff>>)>,
+}
+
+/// A file that may not grow further is an error like a full disk, and no end of the daemon.
+pub(super) fn survive_file_limits() -> anyhow::Result<()> {
+    // The handler stays when nobody listens any more.
+    let _handler = signal(SignalKind::from_raw(libc::SIGXFSZ)).context("listening for signals")?;
+    Ok(())
 }
 
 impl Storage {
