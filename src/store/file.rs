@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::Error;
+use super::{Error, sum};
 
 pub const JOURNAL: &str = "journal.db";
 pub const HISTORY: &str = "history.db";
@@ -102,11 +102,25 @@ CREATE TABLE maintenance(
     PRIMARY KEY (scope, name)
 ) WITHOUT ROWID;
 ",
-    // Sums are CRC-32 over what the row keeps; NULL: written by an older format.
+    // What a sum is: `sum.rs`. What is written in many places gets its sum by a trigger.
     "
 ALTER TABLE event ADD COLUMN sum INTEGER;
 ALTER TABLE ticket ADD COLUMN sum INTEGER;
 ALTER TABLE episode ADD COLUMN sum INTEGER;
+ALTER TABLE command ADD COLUMN sum INTEGER;
+ALTER TABLE access ADD COLUMN sum INTEGER;
+ALTER TABLE maintenance ADD COLUMN sum INTEGER;
+ALTER TABLE device ADD COLUMN sum INTEGER;
+ALTER TABLE gateway ADD COLUMN sum INTEGER;
+ALTER TABLE consumer ADD COLUMN sum INTEGER;
+CREATE TRIGGER gateway_made AFTER INSERT ON gateway BEGIN
+    UPDATE gateway SET sum = row_sum(id, epoch, number, committed); END;
+CREATE TRIGGER gateway_changed AFTER UPDATE OF id, epoch, number, committed ON gateway BEGIN
+    UPDATE gateway SET sum = row_sum(id, epoch, number, committed); END;
+CREATE TRIGGER consumer_made AFTER INSERT ON consumer BEGIN
+    UPDATE consumer SET sum = row_sum(name, kind, required, configured, acknowledged) WHERE name = NEW.name; END;
+CREATE TRIGGER consumer_changed AFTER UPDATE OF name, kind, required, configured, acknowledged ON consumer BEGIN
+    UPDATE consumer SET sum = row_sum(name, kind, required, configured, acknowledged) WHERE name = NEW.name; END;
 ALTER TABLE gateway ADD COLUMN ended INTEGER;   -- 1: the last run came to an orderly end
 ALTER TABLE gateway ADD COLUMN before TEXT;     -- the epoch before this one and why it ended, JSON
 CREATE INDEX event_ticket ON event(ticket, seq) WHERE ticket IS NOT NULL;
@@ -233,6 +247,7 @@ pub fn unwritable(path: &Path) -> Result<Connection, Error> {
 /// Memory is scarce: half a MiB of pages a connection, and no mapping.
 fn tune(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
+    sum::teach(db)?;
     db.set_prepared_statement_cache_capacity(32);
     db.pragma_update(None, "cache_size", -512)?;
     db.pragma_update(None, "mmap_size", 0)

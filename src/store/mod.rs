@@ -19,8 +19,10 @@ mod outbox;
 mod overlay;
 mod reserve;
 pub mod room;
+mod salvage;
 mod scribe;
 mod series;
+mod sum;
 mod view;
 
 use std::fs;
