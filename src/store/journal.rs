@@ -344,11 +344,10 @@ pub(super) fn write_events(
     drafts: &[event::Draft],
     before: u64,
 ) -> Result<u64, Error> {
-    let mut insert =
-        step.prepare_cached(
-            "INSERT INTO event(seq, at, kind, ticket, json, sum)
+    let mut insert = step.prepare_cached(
+        "INSERT INTO event(seq, at, kind, ticket, json, sum)
              VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))",
-        )?;
+    )?;
     let mut seq = before;
     for draft in drafts {
         seq += 1;
