@@ -49,6 +49,7 @@ pub const BAD_CONFIGURATION: u8 = 78;
 /// `gatehouse run`: parse → build → wait → drain, and again after a reload.
 pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    storage::survive_file_limits()?;
     let Some(start) = first_start(path) else {
         return Ok(ExitCode::from(BAD_CONFIGURATION));
     };
@@ -62,7 +63,7 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
         let reason = next.as_ref().map_or("stop", |next| next.reason);
         let left = house.end(reason).await;
         let Some(next) = next else {
-            let whole = left.is_some_and(|left| left.page.is_blank()) & !storage.end();
+            let whole = left.is_some_and(|left| left.page.is_blank()) & !storage.end(&data_dir).await;
             return Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         };
         storage.between(left, next.reason).context("going on in memory")?;
