@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use gatehouse::event::Draft;
 use gatehouse::metrics::{Metrics, Push};
 use gatehouse::secret::Secret;
-use gatehouse::store::{self, ConsumerNow, Ends, Kind, Page, Settings};
+use gatehouse::store::{self, ConsumerNow, Ends, Kind, Page, Settings, TicketRow};
 use gatehouse::sync::{self, Context, Target};
-use gatehouse::ticket::Ask;
+use gatehouse::ticket::{Ask, Class, Deadlines, State, Ticket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -62,9 +62,14 @@ impl House {
     }
 
     pub fn push(&mut self, target: Target) {
+        self.stop = CancellationToken::new();
+        self.push = self.push_beside(target);
+    }
+
+    /// One more push on the same store.
+    pub fn push_beside(&mut self, target: Target) -> JoinHandle<()> {
         let (asks_in, asks) = mpsc::channel(64);
         self.asks = asks;
-        self.stop = CancellationToken::new();
         let context = Context {
             gateway: "cp-017".into(),
             epoch: self.ends.journal.epoch().clone(),
@@ -74,7 +79,7 @@ impl House {
             stop: self.stop.clone(),
             metrics: self.metrics.clone(),
         };
-        self.push = tokio::spawn(sync::run(target, context));
+        tokio::spawn(sync::run(target, context))
     }
 
     pub fn write(&mut self, kind: &'static str, count: usize) {
@@ -82,6 +87,20 @@ impl House {
         let page = Page { at: T0, events: (0..count).map(|_| draft()).collect(), ..Page::default() };
         let head = self.ends.journal.commit(&page).unwrap();
         self.head.send_replace(head);
+    }
+
+    /// An event of a ticket that is then in this state; returns its number.
+    pub fn tell(&mut self, kind: &'static str, id: &str, level: u8, state: State) -> u64 {
+        let ticket = ticket(id, level, state);
+        let page = Page {
+            at: T0,
+            events: vec![Draft::new(kind, format!("tickets/{id}"), T0, &ticket)],
+            tickets: vec![TicketRow { ticket, subject: "".into(), life: "{}".into() }],
+            ..Page::default()
+        };
+        let head = self.ends.journal.commit(&page).unwrap();
+        self.head.send_replace(head);
+        head
     }
 
     pub fn consumer(&self) -> ConsumerNow {
@@ -138,3 +157,33 @@ pub fn target(url: &str) -> Target {
     }
 }
 
+pub fn ticket(id: &str, level: u8, state: State) -> Ticket {
+    Ticket {
+        id: id.into(),
+        number: "CP-017-000001".into(),
+        rule: "pump-pressure-low".into(),
+        device: None,
+        point: None,
+        place: "3号楼/地下室".into(),
+        title: "水压低".into(),
+        class: Class::Immediate,
+        level,
+        trade: None,
+        state,
+        revision: 1,
+        occurrences: 1,
+        value: None,
+        limit: serde_json::Value::Null,
+        unit: None,
+        external_id: None,
+        by: None,
+        note: None,
+        since: T0,
+        opened_at: T0,
+        cleared_at: None,
+        resolved_at: None,
+        closed_at: (state == State::Closed).then_some(T0),
+        deadlines: Deadlines::default(),
+        evidence: vec![],
+    }
+}
