@@ -87,7 +87,9 @@
 
 // Reading order: nouns and tools first, then the way of a reading, then who puts it together.
 pub mod backoff;
+pub mod clock;
 pub mod event;
+pub mod fault;
 pub mod gzip;
 pub mod happening;
 pub mod live;

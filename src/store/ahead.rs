@@ -26,15 +26,14 @@ pub(super) struct Asked<'a> {
     pub kinds: &'a Kinds,
 }
 
-/// Numbers above the cursor that the bulk lane leaves out, in order, as far as one slice can reach.
+/// Numbers above the cursor that the bulk lane leaves out, in order: as many as one slice can have among its rows. Where
+/// events were dropped for room a slice reaches further than its rows, so the numbers alone do not bound them.
 pub(super) fn left_out(db: &Connection, consumer: &str, cursor: u64) -> rusqlite::Result<Vec<u64>> {
-    // Numbers have no gaps, so that a slice which looks at so many rows ends here.
-    let end = cursor.saturating_add(SCANNED_MAX as u64);
     db.prepare_cached(
-        "SELECT seq FROM aside WHERE consumer = ?1 AND seq > ?2 AND seq <= ?3
-         UNION SELECT seq FROM ahead WHERE consumer = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq",
+        "SELECT seq FROM aside WHERE consumer = ?1 AND seq > ?2
+         UNION SELECT seq FROM ahead WHERE consumer = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
     )?
-    .query_map(params![consumer, cursor, end], |row| row.get(0))?
+    .query_map(params![consumer, cursor, SCANNED_MAX as i64], |row| row.get(0))?
     .collect()
 }
 

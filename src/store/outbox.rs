@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::file::{self, Durable};
-use super::{Error, Slice, ahead, view};
+use super::{Error, Slice, ahead, overlay, view};
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
 
@@ -47,7 +47,11 @@ const WORDS_BYTES_MAX: usize = 500;
 
 impl Outbox {
     pub(super) fn open(dir: &Path) -> Result<Self, Error> {
-        let db = file::writer(&dir.join(file::JOURNAL), Durable::Normal)?;
+        Self::on(&dir.join(file::JOURNAL))
+    }
+
+    pub(super) fn on(journal: &Path) -> Result<Self, Error> {
+        let db = file::writer(journal, Durable::Normal)?;
         Ok(Self { db: Arc::new(Mutex::new(db)) })
     }
 
@@ -157,17 +161,27 @@ impl Outbox {
         Ok(cursor(&self.lock(), consumer)?.unwrap_or(0))
     }
 
-    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    /// Where the disk refuses, cursors go on in memory until it does not: a centre that has its events does not get
+    /// them again and again.
+    fn write<T>(&self, work: impl Fn(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let mut db = self.lock();
-        let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&step)?;
-        step.commit()?;
-        Ok(done)
+        overlay::lift(&mut db);
+        match attempt(&mut db, &work) {
+            Err(error) if error.is_refusal() && overlay::lay(&db)? => attempt(&mut db, &work),
+            done => done,
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn attempt<T>(db: &mut Connection, work: impl Fn(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = work(&step)?;
+    step.commit()?;
+    Ok(done)
 }
 
 fn cursor(db: &Connection, consumer: &str) -> rusqlite::Result<Option<u64>> {
