@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &[
         "backoff",
+        "clock",
         "event",
         "fault",
+        "gzip",
         "happening",
         "live",
         "logging",

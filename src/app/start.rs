@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::clock::Clock;
 use crate::config::{self, Gateway, Loaded};
 use crate::event::Draft;
-use crate::time;
+use crate::reading::Millis;
 
 /// What a house is built from, and what it tells first.
 #[derive(Debug)]
@@ -18,6 +19,30 @@ pub struct Start {
     pub rejected: Option<String>,
     /// The files it was read from, to be kept as the last good ones once the data directory is ours.
     pub text: Option<Vec<(PathBuf, String)>>,
+}
+
+/// What a house is built from again, when its journal goes elsewhere and nothing else changes.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub rejected: Option<String>,
+    /// As in [`Start`].
+    pub text: Option<Vec<(PathBuf, String)>>,
+}
+
+impl Again {
+    /// Of what it was read from, which is in memory: the disk may be what fails. `None` where a secret is gone meanwhile.
+    pub fn start(&self, path: &Path, data_dir: &Path, reason: &'static str) -> Option<Start> {
+        let of_text = self.text.clone().and_then(|text| config::load_sources(text).ok()).map(|l| l.gateway);
+        let gateway = of_text
+            .or_else(|| config::last_good::of(data_dir))
+            .or_else(|| config::load(path).ok().map(|loaded| loaded.gateway));
+        if gateway.is_none() {
+            tracing::error!(
+                "the configuration can no longer be read; stopping, so that the supervisor starts anew"
+            );
+        }
+        Some(Start { gateway: gateway?, reason, rejected: self.rejected.clone(), text: self.text.clone() })
+    }
 }
 
 /// The configuration as it is, or the last good one with what is wrong with the present one, or none at all.
@@ -54,23 +79,23 @@ pub(super) fn keep(start: &Start) -> bool {
 }
 
 /// What the journal is told when the house opens.
-pub(super) fn announce(start: &Start, changed: bool) -> Vec<Draft> {
+pub(super) fn announce(start: &Start, changed: bool, clock: &Clock) -> Vec<Draft> {
     let gateway = &start.gateway.site.gateway;
     let subject = format!("gateways/{gateway}");
-    let now = time::now();
+    let now = clock.now();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": start.reason });
     let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &data)];
     if let Some(mistakes) = &start.rejected {
-        events.push(rejected(gateway, mistakes));
+        events.push(rejected(gateway, mistakes, now));
     } else if changed {
         events.push(Draft::new("gateway.config-changed", subject, now, &data));
     }
     events
 }
 
-pub(super) fn rejected(gateway: &str, mistakes: &str) -> Draft {
+pub(super) fn rejected(gateway: &str, mistakes: &str, now: Millis) -> Draft {
     // A journal line, not a report: the first lines name the first mistakes.
     let reason: String = mistakes.chars().take(2000).collect();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": reason });
-    Draft::new("gateway.config-rejected", format!("gateways/{gateway}"), time::now(), &data)
+    Draft::new("gateway.config-rejected", format!("gateways/{gateway}"), now, &data)
 }

@@ -3,7 +3,7 @@
 //!
 //! One file a subject: `page` (filled, written, told), `told` (doors and lockers), `orders`, `acts` (words on tickets),
 //! `maintenance`, `show` (present values, history, life of devices), `quality` (what of it could be used), `clocks`, `house`
-//! (what can wait), `records` (what came before).
+//! (what can wait), `room` (who gives way when there is little), `records` (what came before).
 //!
 //! It runs on a thread of its own, since a disk sync blocks: the wires go on while it writes, and what they bring
 //! meanwhile goes into the next transaction. Nobody is told of a ticket before it is synced to disk.
@@ -11,11 +11,13 @@
 mod acts;
 mod clocks;
 mod house;
+mod left;
 mod maintenance;
 mod orders;
 mod page;
 mod quality;
 mod records;
+mod room;
 mod show;
 mod told;
 
@@ -28,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::access::{self, Watch};
+use crate::clock::Clock;
 use crate::command::Allowed;
 use crate::event::Draft;
 use crate::field::Errand;
@@ -41,13 +44,16 @@ use crate::refine::Cleaner;
 use crate::rules::Engine;
 use crate::store::{AccessRow, DeviceRow, History, Journal, OrderRow, Page, View};
 use crate::ticket::{Ask, Refusal, Ticket};
-use crate::time;
 
 use clocks::Seen;
+use left::Refusing;
 use orders::Orders;
 use page::LAST_TRIES;
 use quality::Day;
 use records::Records;
+use room::Room;
+
+pub use left::Left;
 
 /// Batches that may wait while a transaction is synced; when they are that many, the wires wait.
 pub const BATCHES_MAX: usize = 1024;
@@ -95,6 +101,7 @@ pub struct Keep {
 
 #[derive(Debug)]
 pub struct Intake {
+    pub clock: Clock,
     pub site: Arc<Site>,
     pub engine: Engine,
     pub journal: Journal,
@@ -140,6 +147,8 @@ struct Corridor {
     remembered: Vec<Option<DeviceNow>>,
     /// By point: what the history last took.
     noted: Vec<Option<Noted>>,
+    room: Room,
+    refusing: Refusing,
     number: u64,
     synced: bool,
     seen: Seen,
@@ -157,18 +166,26 @@ struct Noted {
 }
 
 impl Intake {
-    /// Until every wire has let go of its sender. `announce`: what is to be told first; `farewell`: last.
-    pub async fn run(
+    /// [`run_or_refuse`](Self::run_or_refuse), where there is no other place for a journal.
+    pub async fn run(self, doors: Doors, announce: Vec<Draft>, farewell: impl FnOnce() -> Vec<Draft>) {
+        self.run_or_refuse(doors, announce, farewell, watch::channel(None).0).await;
+    }
+
+    /// Until every wire has let go of its sender. `announce`: what is to be told first; `farewell`: last. When the disk
+    /// takes nothing for long, it says why in `refused`, goes on taking in what the wires still bring, and hands all of
+    /// it back, with the journal.
+    pub async fn run_or_refuse(
         mut self,
         mut doors: Doors,
         announce: Vec<Draft>,
         farewell: impl FnOnce() -> Vec<Draft>,
-    ) {
+        refused: watch::Sender<Option<String>>,
+    ) -> Left {
         let remembered = self.remembered_devices();
         let mut corridor = Corridor {
             remembered,
             cleaner: Cleaner::new(&self.site),
-            day: Day::begin(&self.site, &self.zone, time::now()),
+            day: Day::begin(&self.site, &self.zone, self.clock.now()),
             watch: self.watch(),
             orders: Orders::new(self.site.clone(), std::mem::take(&mut self.commands)),
             records: self.known_records(),
@@ -178,12 +195,14 @@ impl Intake {
             answers: Vec::new(),
             maintained: Vec::new(),
             receipts: Vec::new(),
+            room: Room::default(),
+            refusing: Refusing::new(refused),
             number: 0,
-            synced: time::clock_is_synced(),
-            seen: Seen::now(),
+            synced: self.clock.is_believed(),
+            seen: Seen::now(&self.clock),
             house_at: 0,
             measured_at: 0,
-            retire_at: time::now() + 60_000,
+            retire_at: self.clock.now() + 60_000,
             qualities: HashMap::new(),
             intake: self,
         };
@@ -205,7 +224,7 @@ impl Intake {
                     }
                     corridor.take_all(&mut batches);
                     // Answers come in bursts. To gather for a moment is cheaper than to be woken by each of them.
-                    std::thread::sleep(GATHER);
+                    corridor.intake.clock.hold(GATHER);
                     while batches.len() < BATCHES_AT_ONCE && let Ok(batch) = doors.batches.try_recv() {
                         batches.push(batch);
                     }
@@ -222,16 +241,16 @@ impl Intake {
             }
             if looked.elapsed() >= ROUND {
                 looked = Instant::now();
-                corridor.synced = time::clock_is_synced();
+                corridor.synced = corridor.intake.clock.is_believed();
             }
             corridor.settle(&doors, None).await;
         }
         corridor.intake.engine.rest();
-        let end = time::now();
+        let end = corridor.intake.clock.now();
         corridor.day_is_cut(end, end);
         corridor.page.events.extend(farewell());
         corridor.settle(&doors, Some(LAST_TRIES)).await;
-        corridor.intake.history.close();
+        corridor.leave()
     }
 
     /// By device. Shown to nobody before the device has been heard, but what is as it was is no event.
@@ -254,7 +273,7 @@ impl Corridor {
         let dues = [self.intake.engine.next_due(), self.watch.next_due(), self.orders.next_due()];
         match dues.into_iter().flatten().min() {
             Some(due) => {
-                let wait = Duration::from_millis(due.saturating_sub(time::now()).max(0) as u64);
+                let wait = Duration::from_millis(due.saturating_sub(self.intake.clock.now()).max(0) as u64);
                 (Instant::now() + wait).min(round)
             }
             None => round,
@@ -269,7 +288,7 @@ impl Corridor {
 
     fn take(&mut self, mut batch: Batch) {
         // Read before the clock was set back: nothing has happened later than now.
-        let now = time::now();
+        let now = self.intake.clock.now();
         self.day_advance(now);
         batch.at = batch.at.min(now);
         for reading in &mut batch.readings {
