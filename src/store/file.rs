@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::Error;
+use super::{Error, sum};
 
 pub const JOURNAL: &str = "journal.db";
 pub const HISTORY: &str = "history.db";
@@ -102,11 +102,25 @@ CREATE TABLE maintenance(
     PRIMARY KEY (scope, name)
 ) WITHOUT ROWID;
 ",
-    // Sums are CRC-32 over what the row keeps; NULL: written by an older format.
+    // What a sum is: `sum.rs`. What is written in many places gets its sum by a trigger.
     "
 ALTER TABLE event ADD COLUMN sum INTEGER;
 ALTER TABLE ticket ADD COLUMN sum INTEGER;
 ALTER TABLE episode ADD COLUMN sum INTEGER;
+ALTER TABLE command ADD COLUMN sum INTEGER;
+ALTER TABLE access ADD COLUMN sum INTEGER;
+ALTER TABLE maintenance ADD COLUMN sum INTEGER;
+ALTER TABLE device ADD COLUMN sum INTEGER;
+ALTER TABLE gateway ADD COLUMN sum INTEGER;
+ALTER TABLE consumer ADD COLUMN sum INTEGER;
+CREATE TRIGGER gateway_made AFTER INSERT ON gateway BEGIN
+    UPDATE gateway SET sum = row_sum(id, epoch, number, committed); END;
+CREATE TRIGGER gateway_changed AFTER UPDATE OF id, epoch, number, committed ON gateway BEGIN
+    UPDATE gateway SET sum = row_sum(id, epoch, number, committed); END;
+CREATE TRIGGER consumer_made AFTER INSERT ON consumer BEGIN
+    UPDATE consumer SET sum = row_sum(name, kind, required, configured, acknowledged) WHERE name = NEW.name; END;
+CREATE TRIGGER consumer_changed AFTER UPDATE OF name, kind, required, configured, acknowledged ON consumer BEGIN
+    UPDATE consumer SET sum = row_sum(name, kind, required, configured, acknowledged) WHERE name = NEW.name; END;
 ALTER TABLE gateway ADD COLUMN ended INTEGER;   -- 1: the last run came to an orderly end
 ALTER TABLE gateway ADD COLUMN before TEXT;     -- the epoch before this one and why it ended, JSON
 CREATE INDEX event_ticket ON event(ticket, seq) WHERE ticket IS NOT NULL;
@@ -166,12 +180,18 @@ pub fn journal(dir: &Path) -> Result<Connection, Error> {
     let path = dir.join(JOURNAL);
     let mut db = writer(&path, Durable::Full)?;
     bring_up_to_date(&mut db, &path)?;
-    let verdict: String =
-        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| damaged(&path, e))?;
-    if verdict != "ok" {
-        return Err(Error::Damaged { path, what: verdict });
-    }
+    sound(&db, &path)?;
     Ok(db)
+}
+
+/// Whether the file as a whole hangs together.
+pub fn sound(db: &Connection, path: &Path) -> Result<(), Error> {
+    let verdict: String =
+        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| damaged(path, e))?;
+    match verdict.as_str() {
+        "ok" => Ok(()),
+        _ => Err(Error::Damaged { path: path.to_owned(), what: verdict }),
+    }
 }
 
 /// A new journal beside the present one.
@@ -231,8 +251,9 @@ pub fn unwritable(path: &Path) -> Result<Connection, Error> {
 }
 
 /// Memory is scarce: half a MiB of pages a connection, and no mapping.
-fn tune(db: &Connection) -> rusqlite::Result<()> {
+pub fn tune(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
+    sum::teach(db)?;
     db.set_prepared_statement_cache_capacity(32);
     db.pragma_update(None, "cache_size", -512)?;
     db.pragma_update(None, "mmap_size", 0)
@@ -256,7 +277,7 @@ fn migrate(db: &mut Connection, path: &Path, formats: &[&str]) -> Result<(), Err
 }
 
 /// SQLite's word on a file that is none, told with its name and the cure.
-fn damaged(path: &Path, error: rusqlite::Error) -> Error {
+pub fn damaged(path: &Path, error: rusqlite::Error) -> Error {
     if is_damage(&error) {
         return Error::Damaged { path: path.to_owned(), what: error.to_string() };
     }

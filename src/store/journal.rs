@@ -112,7 +112,7 @@ pub struct Memory {
 /// Closed tickets are remembered this long, since their fault may come back; no rule can reopen an older one.
 pub const CLOSED_REMEMBERED: Millis = 30 * 24 * 3600 * 1000;
 /// Closed tickets remembered at the most, the latest ones; a storm must not eat the memory.
-const CLOSED_REMEMBERED_MAX: usize = 2000;
+pub(super) const CLOSED_REMEMBERED_MAX: usize = 2000;
 /// An event that a consumer did not like holds what comes after it for so long since it was set aside.
 const ASIDE_KEPT: Millis = 90 * 24 * 3600 * 1000;
 /// Rows deleted in one transaction, so that a commit never waits long for it.
@@ -344,8 +344,10 @@ pub(super) fn write_events(
     drafts: &[event::Draft],
     before: u64,
 ) -> Result<u64, Error> {
-    let mut insert =
-        step.prepare_cached("INSERT INTO event(seq, at, kind, ticket, json) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert = step.prepare_cached(
+        "INSERT INTO event(seq, at, kind, ticket, json, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))",
+    )?;
     let mut seq = before;
     for draft in drafts {
         seq += 1;
@@ -362,10 +364,10 @@ fn ticket_of(draft: &event::Draft) -> Option<&str> {
 /// `before` is the number before this page's first event.
 fn write_tickets(step: &Transaction<'_>, page: &Page, before: u64) -> Result<(), Error> {
     let mut write = step.prepare_cached(
-        "INSERT INTO ticket(id, state, device, closed_at, last_seq, subject, life, json)
-         VALUES (?1, ?2, ?3, ?4, coalesce(?5, 0), ?6, ?7, ?8)
+        "INSERT INTO ticket(id, state, device, closed_at, last_seq, subject, life, json, sum)
+         VALUES (?1, ?2, ?3, ?4, coalesce(?5, 0), ?6, ?7, ?8, row_sum(?1, ?2, ?3, ?4, ?6, ?7, ?8))
          ON CONFLICT(id) DO UPDATE SET state = ?2, device = ?3, closed_at = ?4, last_seq = coalesce(?5, last_seq),
-             subject = ?6, life = ?7, json = ?8",
+             subject = ?6, life = ?7, json = ?8, sum = excluded.sum",
     )?;
     for row in &page.tickets {
         let ticket = &row.ticket;
@@ -393,8 +395,9 @@ fn write_tickets(step: &Transaction<'_>, page: &Page, before: u64) -> Result<(),
 }
 
 fn write_episodes(step: &Transaction<'_>, episodes: &[EpisodeRow]) -> Result<(), Error> {
-    let mut write =
-        step.prepare_cached("INSERT OR REPLACE INTO episode(rule, subject, state) VALUES (?1, ?2, ?3)")?;
+    let mut write = step.prepare_cached(
+        "INSERT OR REPLACE INTO episode(rule, subject, state, sum) VALUES (?1, ?2, ?3, row_sum(?1, ?2, ?3))",
+    )?;
     let mut delete = step.prepare_cached("DELETE FROM episode WHERE rule = ?1 AND subject = ?2")?;
     for row in episodes {
         match &row.state {
@@ -406,8 +409,10 @@ fn write_episodes(step: &Transaction<'_>, episodes: &[EpisodeRow]) -> Result<(),
 }
 
 fn write_devices(step: &Transaction<'_>, devices: &[DeviceRow]) -> Result<(), Error> {
-    let mut write =
-        step.prepare_cached("INSERT OR REPLACE INTO device(id, online, since, why) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut write = step.prepare_cached(
+        "INSERT OR REPLACE INTO device(id, online, since, why, sum)
+         VALUES (?1, ?2, ?3, ?4, row_sum(?1, ?2, ?3, ?4))",
+    )?;
     for row in devices {
         let state = match row.state {
             DeviceState::Offline | DeviceState::Unknown => 0,
