@@ -368,7 +368,7 @@ impl Day {
     async fn step(&mut self, mut house: House, pause: Millis) -> House {
         let pause = 1 + self.dice.roll(pause as u64);
         tokio::time::sleep(Duration::from_millis(pause)).await;
-        self.note("time passes", &house);
+        self.note("time: delays, deadlines, verified, history", &house);
         if self.dice.roll(70) == 0 {
             self.close(house).await;
             return self.open().await;
