@@ -27,6 +27,8 @@ pub struct Journal {
     pub(super) head: u64,
     /// Time of the last history flush before the start.
     pub(super) flushed: Millis,
+    /// A sync has failed, and what is in the WAL may be nowhere but in memory.
+    pub(super) unsure: bool,
     pub(super) dir: PathBuf,
     /// Keeps other daemons out as long as it is open; `None`: there is no directory that could be locked.
     pub(super) lock: Option<File>,
@@ -127,12 +129,15 @@ impl Journal {
         let path = dir.join(file::JOURNAL);
         let epoch = epoch_for(&db, &path, gateway)?;
         let head = file::head(&db)?;
+        // A sync may have failed at the end of the run before, when nobody was there to see it.
+        let unsure = file::bring_home(&db).is_err_and(|error| file::is_failed_sync(&error));
         Ok(Self {
             db,
             gateway: gateway.into(),
             epoch: epoch.into(),
             head,
             flushed,
+            unsure,
             dir: dir.to_owned(),
             lock: Some(lock),
             outbox: None,
@@ -183,6 +188,12 @@ impl Journal {
     /// One transaction, synced to the disk when it returns; the events get the next numbers.
     /// Returns the new head. On an error nothing happened, and no number is used up.
     pub fn commit(&mut self, page: &Page) -> Result<u64, Error> {
+        self.make_sure()?;
+        let done = self.write(page);
+        self.noticing(done)
+    }
+
+    fn write(&mut self, page: &Page) -> Result<u64, Error> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // From the file, not from memory: it is right even after a commit whose outcome was unsure.
         let before = file::head(&step)?;
@@ -221,6 +232,11 @@ impl Journal {
     /// any more. At most 1000 events a call; returns how many. Only with a clock that can be believed.
     pub fn retire(&mut self, now: Millis, keep: Duration) -> Result<u64, Error> {
         let cut = now.saturating_sub(keep.as_millis().try_into().unwrap_or(Millis::MAX));
+        let done = self.retire_before(now, cut);
+        self.noticing(done)
+    }
+
+    fn retire_before(&mut self, now: Millis, cut: Millis) -> Result<u64, Error> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let end = retirable_end(&step, now, cut)?;
         step.prepare_cached("DELETE FROM aside WHERE seq < ?1")?.execute([end])?;
@@ -239,10 +255,13 @@ impl Journal {
         if subjects.is_empty() {
             return Ok(());
         }
-        let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        orders::forget_access(&step, subjects)?;
-        step.commit()?;
-        Ok(())
+        let forget = |db: &mut Connection| {
+            let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            orders::forget_access(&step, subjects)?;
+            step.commit()
+        };
+        let done = forget(&mut self.db).map_err(Error::from);
+        self.noticing(done)
     }
 
     /// The order under this key, where one is kept.
@@ -253,7 +272,8 @@ impl Journal {
     /// Deletes orders that ended before `cut`, and the oldest beyond [`ORDERS_MAX`]; at most 1000 a call. Returns how
     /// many. From then on their keys are free.
     pub fn retire_orders(&mut self, cut: Millis) -> Result<u64, Error> {
-        Ok(orders::retire(&self.db, cut)?)
+        let done = orders::retire(&self.db, cut).map_err(Error::from);
+        self.noticing(done)
     }
 
     /// The last events of doors and readers that carry a record of their device, oldest first, as they were told.
@@ -264,6 +284,22 @@ impl Journal {
     /// What [`records`](Self::records) has last of each device: its subject and the record.
     pub fn last_records(&self) -> Result<Vec<(String, String)>, Error> {
         Ok(orders::last_records(&self.db)?)
+    }
+
+    /// When a sync fails, the kernel forgets what it had still to write, cursors among it that were committed without a
+    /// sync, and the next sync says that all is well. After a power cut the WAL would end at that hole, with all that
+    /// was told since behind it. So before anything more is told, what is in the WAL is written into the file itself.
+    fn make_sure(&mut self) -> Result<(), Error> {
+        if self.unsure {
+            file::bring_home(&self.db)?;
+            self.unsure = false;
+        }
+        Ok(())
+    }
+
+    fn noticing<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+        self.unsure |= matches!(&done, Err(Error::Sql(error)) if file::is_failed_sync(error));
+        done
     }
 
     fn recall_tickets(&self, closed_since: Millis) -> Result<Vec<TicketRow>, Error> {

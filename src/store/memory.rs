@@ -141,6 +141,7 @@ impl Afloat {
             gateway: self.gateway.clone(),
             epoch: self.epoch.clone(),
             head: file::head(&self.keeper)?,
+            unsure: false,
             flushed: 0,
             dir: self.dir.clone(),
             lock: None,

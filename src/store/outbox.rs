@@ -52,6 +52,8 @@ impl Outbox {
 
     pub(super) fn on(journal: &Path) -> Result<Self, Error> {
         let db = file::writer(journal, Durable::Normal)?;
+        // The journal empties the WAL: it sees it when a sync fails, and here that would go by in silence.
+        db.pragma_update(None, "wal_autocheckpoint", 0)?;
         Ok(Self { db: Arc::new(Mutex::new(db)) })
     }
 

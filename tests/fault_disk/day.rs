@@ -55,8 +55,7 @@ pub enum Told {
 #[derive(Debug, Clone)]
 pub struct Act {
     pub what: &'static str,
-    /// Steps of the disk before and after.
-    pub from: usize,
+    /// Steps of the disk afterwards.
     pub to: usize,
     /// The first number that is kept afterwards.
     pub oldest: u64,
@@ -369,7 +368,7 @@ impl Day {
     async fn step(&mut self, mut house: House, pause: Millis) -> House {
         let pause = 1 + self.dice.roll(pause as u64);
         tokio::time::sleep(Duration::from_millis(pause)).await;
-        self.note("time passes", &house);
+        self.note("time: delays, deadlines, verified, history", &house);
         if self.dice.roll(70) == 0 {
             self.close(house).await;
             return self.open().await;
@@ -426,7 +425,6 @@ impl Day {
 
     async fn close(&mut self, house: House) {
         let orderly = self.dice.roll(2) == 0;
-        let from = self.recorder.steps();
         let (view, head) = (house.view.clone(), house.head.clone());
         house.close(orderly).await;
         self.see(&view);
@@ -442,7 +440,7 @@ impl Day {
             self.recorder.before_commit(None);
             drop(view);
         }
-        self.push_act("stop", from);
+        self.push_act("stop");
     }
 
     /// Keeps what the act has brought about.
@@ -450,17 +448,16 @@ impl Day {
         let head = *house.head.borrow();
         self.course.told.push((self.recorder.steps(), Told::Head(head)));
         self.see(&house.view);
-        let from = self.course.acts.last().map_or(0, |act| act.to);
-        self.push_act(what, from);
+        self.push_act(what);
     }
 
-    fn push_act(&mut self, what: &'static str, from: usize) {
+    fn push_act(&mut self, what: &'static str) {
         let head = self.course.truth.len() as u64;
         let before = self.course.acts.last().map_or(1, |act| act.oldest);
         let what = if self.oldest > before { "retention" } else { what };
         let (to, oldest, cursors) = (self.recorder.steps(), self.oldest, self.cursors.clone());
         let at = self.clock.now();
-        self.course.acts.push(Act { what, from, to, oldest, head, cursors, at });
+        self.course.acts.push(Act { what, to, oldest, head, cursors, at });
     }
 
     /// Whatever is new in the journal becomes part of the truth.

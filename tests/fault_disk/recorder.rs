@@ -102,8 +102,8 @@ struct Inside {
     /// What the refused calls were about to do.
     refused: Vec<&'static str>,
     before_commit: Option<BeforeCommit>,
-    /// Syncs are not done and not logged: a disk that lies.
-    deaf: bool,
+    /// Files of names that begin so are not synced: a disk that lies.
+    deaf: Option<&'static str>,
 }
 
 /// Called before each commit of the journal reaches its WAL, with the number of steps until then.
@@ -186,9 +186,9 @@ impl Recorder {
         std::mem::take(&mut self.lock().refused)
     }
 
-    /// The disk says that it has synced, and has not.
-    pub fn deaf(&self) {
-        self.lock().deaf = true;
+    /// The disk says that it has synced files of names that begin so, and has not.
+    pub fn deaf(&self, files: &'static str) {
+        self.lock().deaf = Some(files);
     }
 
     pub fn before_commit(&self, call: Option<BeforeCommit>) {
@@ -237,7 +237,7 @@ impl Recorder {
         if inside.present.remove(name).is_some() {
             inside.log.steps.push(Step::Deleted { name: name.to_owned() });
         }
-        if directory_too && !inside.deaf {
+        if directory_too && inside.deaf.is_none_or(|files| !name.starts_with(files)) {
             inside.log.steps.push(Step::SyncDirectory);
         }
     }
@@ -280,7 +280,7 @@ impl Recorder {
 
     pub(super) fn synced(&self, file: usize, directory_too: bool) -> i32 {
         let mut inside = self.lock();
-        if inside.deaf {
+        if inside.deaf.is_some_and(|files| inside.log.names[file].starts_with(files)) {
             return ffi::SQLITE_OK;
         }
         inside.syncs += u64::from(inside.counts(file));
