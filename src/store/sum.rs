@@ -15,7 +15,6 @@ static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 pub const EVENT_FITS: &str = "(sum IS NULL OR sum = row_sum(seq, at, kind, ticket, json))";
 pub const TICKET_FITS: &str =
     "(sum IS NULL OR sum = row_sum(id, state, device, closed_at, subject, life, json))";
-pub const EPISODE_FITS: &str = "(sum IS NULL OR sum = row_sum(rule, subject, state))";
 pub const GATEWAY_FITS: &str = "(sum IS NULL OR sum = row_sum(id, epoch, number, committed))";
 pub const CONSUMER_FITS: &str =
     "(sum IS NULL OR sum = row_sum(name, kind, required, configured, acknowledged))";

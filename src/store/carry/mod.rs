@@ -271,3 +271,6 @@ fn epoch_of(json: &str) -> Option<String> {
     let named: Named = serde_json::from_str(json).ok()?;
     named.id.rsplit('/').nth(1).map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests;
