@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &[
         "backoff",
+        "clock",
         "event",
+        "gzip",
+        "fault",
         "happening",
         "live",
         "logging",

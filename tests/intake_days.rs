@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatehouse::access;
+use gatehouse::clock::Clock;
 use gatehouse::event::Kinds;
 use gatehouse::intake::{Doors, Intake, Keep};
 use gatehouse::live::Live;
@@ -113,6 +114,7 @@ impl Bench {
             ..Memory::default()
         };
         let intake = Intake {
+            clock: Clock::system(),
             engine: Engine::new(plan, site.clone(), memory, time::now()),
             live: live.clone(),
             site,

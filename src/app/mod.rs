@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
+use crate::clock::Clock;
 use crate::config::{self, Gateway, Mistakes};
 use crate::event::Draft;
 use crate::field::{Errand, Lane};
@@ -28,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::reading::{Batch, DeviceId, Site};
 use crate::rules::{Engine, Memory, Plan, SavedEpisode, SavedTicket};
 use crate::store::Journal;
-use crate::{field, store, sync, time, web};
+use crate::{field, store, sync, web};
 
 pub use start::Start;
 use start::{accept, announce, first_start, keep, rejected};
@@ -81,6 +82,7 @@ async fn rebuild(next: Start, data_dir: &Path) -> anyhow::Result<House> {
 #[derive(Debug)]
 pub struct House {
     gateway: Arc<str>,
+    clock: Clock,
     data_dir: PathBuf,
     wires: Group,
     /// Intake goes on until the last wire has let go of it; this one is for a house without wires.
@@ -108,7 +110,8 @@ impl House {
             .with_context(|| format!("opening the store in {}", data_dir.display()))?;
         // Not before the store is open: the directory might be another gateway's.
         let changed = keep(&start);
-        let announce = announce(&start, changed);
+        let clock = Clock::system();
+        let announce = announce(&start, changed, &clock);
         let Start { gateway, rejected, .. } = start;
         let site = gateway.site.clone();
         let metrics = Metrics::new();
@@ -140,8 +143,9 @@ impl House {
         let devices = std::mem::take(&mut remembered.devices);
         let orders = std::mem::take(&mut remembered.orders);
         let saved = std::mem::take(&mut remembered.access);
-        let engine = Engine::new(plan, site.clone(), memory(remembered), time::now());
+        let engine = Engine::new(plan, site.clone(), memory(remembered), clock.now());
         let intake = Intake {
+            clock: clock.clone(),
             site: site.clone(),
             engine,
             journal: ends.journal,
@@ -233,6 +237,7 @@ impl House {
         tracing::info!(gateway = %site.gateway, %epoch, devices, points, rules, "gatehouse runs");
         Ok(Self {
             gateway: site.gateway.clone(),
+            clock,
             data_dir,
             wires,
             batches: batch_in,
@@ -273,7 +278,7 @@ impl House {
         tracing::error!("the configuration was not reloaded, since it is not right:\n{mistakes}");
         let mistakes = mistakes.brief();
         // Full only while the journal cannot be written; it is in the log, and a stop must not wait for it.
-        let _ = self.tells.try_send(rejected(&self.gateway, &mistakes));
+        let _ = self.tells.try_send(rejected(&self.gateway, &mistakes, self.clock.now()));
         self.ready.send_modify(|ready| ready.degraded = Some(mistakes));
     }
 
@@ -352,11 +357,12 @@ fn begin_intake(
 ) -> anyhow::Result<(JoinHandle<()>, oneshot::Receiver<()>)> {
     let (done_in, done) = oneshot::channel();
     let gateway = intake.site.gateway.clone();
+    let clock = intake.clock.clone();
     let goodbye = move || {
         let mut farewell = farewell;
         let reason = farewell.try_recv().unwrap_or("stop");
         let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": reason });
-        vec![Draft::new("gateway.stopped", format!("gateways/{gateway}"), time::now(), &data)]
+        vec![Draft::new("gateway.stopped", format!("gateways/{gateway}"), clock.now(), &data)]
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let body = move || {

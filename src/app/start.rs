@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::clock::Clock;
 use crate::config::{self, Gateway, Loaded};
 use crate::event::Draft;
-use crate::time;
+use crate::reading::Millis;
 
 /// What a house is built from, and what it tells first.
 #[derive(Debug)]
@@ -54,23 +55,23 @@ pub(super) fn keep(start: &Start) -> bool {
 }
 
 /// What the journal is told when the house opens.
-pub(super) fn announce(start: &Start, changed: bool) -> Vec<Draft> {
+pub(super) fn announce(start: &Start, changed: bool, clock: &Clock) -> Vec<Draft> {
     let gateway = &start.gateway.site.gateway;
     let subject = format!("gateways/{gateway}");
-    let now = time::now();
+    let now = clock.now();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": start.reason });
     let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &data)];
     if let Some(mistakes) = &start.rejected {
-        events.push(rejected(gateway, mistakes));
+        events.push(rejected(gateway, mistakes, now));
     } else if changed {
         events.push(Draft::new("gateway.config-changed", subject, now, &data));
     }
     events
 }
 
-pub(super) fn rejected(gateway: &str, mistakes: &str) -> Draft {
+pub(super) fn rejected(gateway: &str, mistakes: &str, now: Millis) -> Draft {
     // A journal line, not a report: the first lines name the first mistakes.
     let reason: String = mistakes.chars().take(2000).collect();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": reason });
-    Draft::new("gateway.config-rejected", format!("gateways/{gateway}"), time::now(), &data)
+    Draft::new("gateway.config-rejected", format!("gateways/{gateway}"), now, &data)
 }

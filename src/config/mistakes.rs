@@ -192,6 +192,11 @@ fn floor(text: &str, at: usize) -> usize {
 // ---------------------------------------------------------------------------------------------- Display
 
 impl Mistakes {
+    /// Whether nothing is wrong but that this program was not started by systemd, which has the credentials.
+    pub fn are_only_of_the_place(&self) -> bool {
+        self.more == 0 && self.list.iter().all(|mistake| mistake.what.ends_with(secrets::NONE_GIVEN))
+    }
+
     /// `file:line:column: what`, one a line, at most 2,000 characters, for those who do not read the files: nothing of
     /// their text is in it.
     pub fn brief(&self) -> String {

@@ -50,6 +50,7 @@ use std::sync::Arc;
 pub use describe::describe;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use profiles::{BUILT_IN as PROFILES, built_in as profiles};
+pub use secrets::files as secret_files;
 
 use crate::pseudonym::Pseudonyms;
 use crate::reading::Site;
@@ -134,12 +135,28 @@ pub fn load_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, Mistakes>
     load_texts(sources, None)
 }
 
+/// As much of a configuration as can be made out, with all that is wrong with it: to look at, never to run.
+pub fn glean(path: &Path) -> (Option<Loaded>, Mistakes) {
+    let (sources, unread) = files::read(path);
+    if sources.is_empty() {
+        return (None, Mistakes { list: unread, more: 0 });
+    }
+    let (loaded, mut mistakes) = walk(sources, None);
+    mistakes.list.splice(0..0, unread);
+    (Some(loaded), mistakes)
+}
+
 fn load_texts(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> Result<Loaded, Mistakes> {
     if sources.is_empty() {
         let cure = "begin with `[gateway]` and `id = \"cp-017\"`".into();
         let nothing = Mistake { path: PathBuf::new(), place: None, what: "no configuration".into(), cure };
         return Err(Mistakes { list: vec![nothing], more: 0 });
     }
+    let (loaded, mistakes) = walk(sources, bench);
+    if mistakes.list.is_empty() { Ok(loaded) } else { Err(mistakes) }
+}
+
+fn walk(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> (Loaded, Mistakes) {
     let built_in: Vec<PathBuf> =
         PROFILES.iter().map(|(name, _)| format!("profiles/{name}.toml (built in)").into()).collect();
     let own = sources.iter().map(|(path, text)| (path.as_path(), text.as_str()));
@@ -149,7 +166,7 @@ fn load_texts(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) ->
     let report = Report::new(own.chain(more).chain(tried).collect());
     let gateway = gateway(sources.len(), bench, &report);
     let (mistakes, warnings) = report.finish();
-    if mistakes.list.is_empty() { Ok(Loaded { gateway, warnings, text: sources }) } else { Err(mistakes) }
+    (Loaded { gateway, warnings, text: sources }, mistakes)
 }
 
 /// Walks all tables. The first `own` sources are the gateway's, the others are built in, or on the bench.

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use super::Corridor;
 use crate::rules::SavedTicket;
 use crate::ticket::{Action, Ask, Refusal, Ticket};
-use crate::time;
 
 impl Corridor {
     pub(super) fn act(&mut self, ask: Ask) {
-        let done = match self.intake.engine.act(&ask.action, time::now()) {
+        let done = match self.intake.engine.act(&ask.action, self.intake.clock.now()) {
             Err(Refusal::Unknown(id)) => self.act_on_filed(&ask.action, id),
             done => done,
         };
@@ -22,6 +21,6 @@ impl Corridor {
             return Err(Refusal::Unknown(id));
         };
         let filed = SavedTicket { ticket: row.ticket, subject: row.subject, life: row.life };
-        self.intake.engine.act_on_filed(filed, action, time::now())
+        self.intake.engine.act_on_filed(filed, action, self.intake.clock.now())
     }
 }

@@ -4,9 +4,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::Corridor;
+use crate::clock::Clock;
 use crate::event::Draft;
 use crate::reading::Millis;
-use crate::time;
 
 /// The wall clock may differ so much from the time that has passed; more is a step.
 const STEP: Millis = 1000;
@@ -21,13 +21,13 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub fn now() -> Self {
-        Self { wall: time::now(), steady: Instant::now() }
+    pub fn now(clock: &Clock) -> Self {
+        Self { wall: clock.now(), steady: clock.steady() }
     }
 
     /// Somebody has touched the wall clock since.
-    pub fn is_stepped(self) -> bool {
-        let now = Self::now();
+    pub fn is_stepped(self, clock: &Clock) -> bool {
+        let now = Self::now(clock);
         (now.wall - self.expected(now)).abs() > STEP
     }
 
@@ -40,14 +40,14 @@ impl Seen {
 impl Corridor {
     /// Now; a stepped clock or a standstill is said to the rules first, so that it opens and ends nothing.
     pub(super) fn look_at_the_clocks(&mut self) -> Millis {
-        let (before, now) = (self.seen, Seen::now());
+        let (before, now) = (self.seen, Seen::now(&self.intake.clock));
         self.seen = now;
         let expected = before.expected(now);
         let offset = now.wall - expected;
         if offset.abs() > STEP {
             tracing::warn!(offset_ms = offset, "the clock was stepped; delays stand until the next reading");
             let gateway = &self.intake.site.gateway;
-            let data = json!({ "boot": time::boot_id(), "offset": offset as f64 / 1000.0 });
+            let data = json!({ "boot": self.intake.clock.boot(), "offset": offset as f64 / 1000.0 });
             let subject = format!("gateways/{gateway}");
             self.page.events.push(Draft::new("gateway.clock-stepped", subject, now.wall, &data));
             self.intake.engine.lost_time(expected, now.wall);

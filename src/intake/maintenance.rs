@@ -6,12 +6,11 @@ use super::Corridor;
 use crate::event::Draft;
 use crate::maintenance::{Call, Change, Maintenance, Step};
 use crate::store::MaintenanceRow;
-use crate::time;
 
 impl Corridor {
     pub(super) fn maintain(&mut self, call: Call) {
         let Call { scope, until, by, note, answer } = call;
-        let asked = Maintenance { scope, since: time::now(), until, by, note };
+        let asked = Maintenance { scope, since: self.intake.clock.now(), until, by, note };
         self.maintained.push((answer, self.intake.engine.maintain(asked)));
     }
 

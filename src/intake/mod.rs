@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::access::{self, Watch};
+use crate::clock::Clock;
 use crate::command::Allowed;
 use crate::event::Draft;
 use crate::field::Errand;
@@ -41,7 +42,6 @@ use crate::refine::Cleaner;
 use crate::rules::Engine;
 use crate::store::{AccessRow, DeviceRow, History, Journal, OrderRow, Page, View};
 use crate::ticket::{Ask, Refusal, Ticket};
-use crate::time;
 
 use clocks::Seen;
 use orders::Orders;
@@ -95,6 +95,7 @@ pub struct Keep {
 
 #[derive(Debug)]
 pub struct Intake {
+    pub clock: Clock,
     pub site: Arc<Site>,
     pub engine: Engine,
     pub journal: Journal,
@@ -168,7 +169,7 @@ impl Intake {
         let mut corridor = Corridor {
             remembered,
             cleaner: Cleaner::new(&self.site),
-            day: Day::begin(&self.site, &self.zone, time::now()),
+            day: Day::begin(&self.site, &self.zone, self.clock.now()),
             watch: self.watch(),
             orders: Orders::new(self.site.clone(), std::mem::take(&mut self.commands)),
             records: self.known_records(),
@@ -179,11 +180,11 @@ impl Intake {
             maintained: Vec::new(),
             receipts: Vec::new(),
             number: 0,
-            synced: time::clock_is_synced(),
-            seen: Seen::now(),
+            synced: self.clock.is_believed(),
+            seen: Seen::now(&self.clock),
             house_at: 0,
             measured_at: 0,
-            retire_at: time::now() + 60_000,
+            retire_at: self.clock.now() + 60_000,
             qualities: HashMap::new(),
             intake: self,
         };
@@ -205,7 +206,7 @@ impl Intake {
                     }
                     corridor.take_all(&mut batches);
                     // Answers come in bursts. To gather for a moment is cheaper than to be woken by each of them.
-                    std::thread::sleep(GATHER);
+                    corridor.intake.clock.hold(GATHER);
                     while batches.len() < BATCHES_AT_ONCE && let Ok(batch) = doors.batches.try_recv() {
                         batches.push(batch);
                     }
@@ -222,12 +223,12 @@ impl Intake {
             }
             if looked.elapsed() >= ROUND {
                 looked = Instant::now();
-                corridor.synced = time::clock_is_synced();
+                corridor.synced = corridor.intake.clock.is_believed();
             }
             corridor.settle(&doors, None).await;
         }
         corridor.intake.engine.rest();
-        let end = time::now();
+        let end = corridor.intake.clock.now();
         corridor.day_is_cut(end, end);
         corridor.page.events.extend(farewell());
         corridor.settle(&doors, Some(LAST_TRIES)).await;
@@ -254,7 +255,7 @@ impl Corridor {
         let dues = [self.intake.engine.next_due(), self.watch.next_due(), self.orders.next_due()];
         match dues.into_iter().flatten().min() {
             Some(due) => {
-                let wait = Duration::from_millis(due.saturating_sub(time::now()).max(0) as u64);
+                let wait = Duration::from_millis(due.saturating_sub(self.intake.clock.now()).max(0) as u64);
                 (Instant::now() + wait).min(round)
             }
             None => round,
@@ -269,7 +270,7 @@ impl Corridor {
 
     fn take(&mut self, mut batch: Batch) {
         // Read before the clock was set back: nothing has happened later than now.
-        let now = time::now();
+        let now = self.intake.clock.now();
         self.day_advance(now);
         batch.at = batch.at.min(now);
         for reading in &mut batch.readings {

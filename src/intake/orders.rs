@@ -17,7 +17,6 @@ use crate::field::Errand;
 use crate::order::{Done, Order, Outcome, Refused, Wish};
 use crate::reading::{DeviceId, Millis, Site};
 use crate::store::OrderRow;
-use crate::time;
 
 /// Who waits for the end of one order.
 const WAITING_MAX: usize = 16;
@@ -82,7 +81,7 @@ impl Orders {
 
 impl Corridor {
     pub(super) fn wish(&mut self, wish: Wish) {
-        let now = time::now();
+        let now = self.intake.clock.now();
         let Wish { order, begun, answer } = wish;
         let order = self.orders.desk.with_target(order);
         let before = match self.known(&order.key) {
@@ -222,7 +221,7 @@ impl Corridor {
 
     /// Nobody knows what became of them, and they are never given again.
     pub(super) fn end_what_was_under_way(&mut self) {
-        let now = time::now();
+        let now = self.intake.clock.now();
         for mut row in std::mem::take(&mut self.intake.orders) {
             if let Some(moves) = self.orders.desk.moves(&row.order) {
                 self.watch.ended(moves.into(), &row.order.key, row.begun_at, Ended::Unsure, now);

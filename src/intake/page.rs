@@ -9,7 +9,6 @@ use crate::event::Draft;
 use crate::reading::Millis;
 use crate::rules::Outcome;
 use crate::store::{EpisodeRow, Page, TicketRow};
-use crate::time;
 
 /// How often a page that cannot be written is tried again once the daemon has to stop.
 pub(super) const LAST_TRIES: u32 = 3;
@@ -35,7 +34,7 @@ impl Corridor {
                 // Page and answers stay for a last try; what is not on the disk is told to nobody.
                 return;
             }
-            let durable = time::now();
+            let durable = self.intake.clock.now();
             for at in opened {
                 self.intake.metrics.ticket_durable.observe((durable - at).max(0) as f64 / 1000.0);
             }

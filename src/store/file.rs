@@ -173,12 +173,18 @@ pub fn journal(dir: &Path) -> Result<Connection, Error> {
     let path = dir.join(JOURNAL);
     let mut db = writer(&path, Durable::Full)?;
     migrate(&mut db, &path, &JOURNAL_FORMATS)?;
-    let verdict: String =
-        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| damaged(&path, e))?;
-    if verdict != "ok" {
-        return Err(Error::Damaged { path, what: verdict });
-    }
+    sound(&db, &path)?;
     Ok(db)
+}
+
+/// Whether the file as a whole hangs together.
+pub fn sound(db: &Connection, path: &Path) -> Result<(), Error> {
+    let verdict: String =
+        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| damaged(path, e))?;
+    match verdict.as_str() {
+        "ok" => Ok(()),
+        _ => Err(Error::Damaged { path: path.to_owned(), what: verdict }),
+    }
 }
 
 /// The history, made or brought up to date. It can be gigabytes, so it is not read through: damage shows when it is met.
@@ -215,7 +221,7 @@ pub fn reader(path: &Path) -> Result<Connection, Error> {
 }
 
 /// Memory is scarce: half a MiB of pages a connection, and no mapping.
-fn tune(db: &Connection) -> rusqlite::Result<()> {
+pub fn tune(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
     sum::teach(db)?;
     db.set_prepared_statement_cache_capacity(32);
@@ -241,7 +247,7 @@ fn migrate(db: &mut Connection, path: &Path, formats: &[&str]) -> Result<(), Err
 }
 
 /// SQLite's word on a file that is none, told with its name and the cure.
-fn damaged(path: &Path, error: rusqlite::Error) -> Error {
+pub fn damaged(path: &Path, error: rusqlite::Error) -> Error {
     if is_damage(&error) {
         return Error::Damaged { path: path.to_owned(), what: error.to_string() };
     }

@@ -95,6 +95,8 @@ pub struct Memory {
 pub const CLOSED_REMEMBERED: Millis = 30 * 24 * 3600 * 1000;
 /// Closed tickets remembered at the most, the latest ones; a storm must not eat the memory.
 pub(super) const CLOSED_REMEMBERED_MAX: usize = 2000;
+/// An event that a consumer did not like holds what comes after it for so long since it was set aside.
+const ASIDE_KEPT: Millis = 90 * 24 * 3600 * 1000;
 /// Rows deleted in one transaction, so that a commit never waits long for it.
 const BITE: u64 = 1000;
 
@@ -187,7 +189,8 @@ impl Journal {
     pub fn retire(&mut self, now: Millis, keep: Duration) -> Result<u64, Error> {
         let cut = now.saturating_sub(keep.as_millis().try_into().unwrap_or(Millis::MAX));
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let end = retirable_end(&step, cut)?;
+        let end = retirable_end(&step, now, cut)?;
+        step.prepare_cached("DELETE FROM aside WHERE seq < ?1")?.execute([end])?;
         let deleted = step.prepare_cached("DELETE FROM event WHERE seq < ?1")?.execute([end])?;
         step.prepare_cached(
             "DELETE FROM ticket WHERE id IN
@@ -371,13 +374,18 @@ fn write_devices(step: &Transaction<'_>, devices: &[DeviceRow]) -> Result<(), Er
 }
 
 /// Everything below this number may go. The head itself stays: the next number is read from it.
-fn retirable_end(step: &Transaction<'_>, cut: Millis) -> Result<u64, Error> {
+fn retirable_end(step: &Transaction<'_>, now: Millis, cut: Millis) -> Result<u64, Error> {
     let head = file::head(step)?;
     let oldest = file::oldest(step)?;
     let bite_end = (oldest + BITE).min(head);
     let acknowledged: Option<u64> =
         step.query_row("SELECT min(acknowledged) FROM consumer WHERE required", [], |row| row.get(0))?;
-    let aside: Option<u64> = step.query_row("SELECT min(seq) FROM aside", [], |row| row.get(0))?;
+    // What was set aside is kept for people to look into, and not for ever.
+    let aside: Option<u64> = step.query_row(
+        "SELECT min(seq) FROM aside WHERE at >= ?1",
+        [now.saturating_sub(ASIDE_KEPT)],
+        |row| row.get(0),
+    )?;
     let first_to_stay: Option<u64> = step
         .prepare_cached(
             "SELECT seq FROM event WHERE seq < ?1 AND (at >= ?2 OR EXISTS

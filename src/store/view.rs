@@ -56,7 +56,7 @@ pub struct ConsumerNow {
 pub const TICKETS_MAX: usize = 1000;
 pub const ASIDE_SHOWN_MAX: usize = 100;
 /// Events looked at for one slice, so that a choosy reader cannot hold the connection for long.
-const SCANNED_MAX: usize = 5000;
+pub(super) const SCANNED_MAX: usize = 5000;
 /// Bytes of JSON in one slice; there is always room for one event.
 const SLICE_BYTES_MAX: usize = 1 << 20;
 

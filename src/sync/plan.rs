@@ -14,6 +14,8 @@ pub enum Outcome {
     },
     /// No answer, or only half of one.
     Broken,
+    /// The line was there, and yet no answer, or only half of one, within the time that a request has.
+    Late,
 }
 
 /// What kind of body an answer has.
@@ -77,12 +79,17 @@ pub fn retry_after(text: &str, now: Millis) -> Option<Duration> {
     let asked = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-            let wait = date.as_millisecond().saturating_sub(now);
+            let wait = http_date(text)?.saturating_sub(now);
             Duration::from_millis(wait.max(0).cast_unsigned())
         }
     };
     Some(asked.min(RETRY_AFTER_MAX))
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+pub fn http_date(text: &str) -> Option<Millis> {
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(date.as_millisecond())
 }
 
 #[cfg(test)]
@@ -136,7 +143,9 @@ mod tests {
             assert_eq!(decide(&outcome, *batch), *meaning, "{status} with {body:?}, {batch} events");
         }
         for batch in [1, MANY] {
-            assert_eq!(decide(&Outcome::Broken, batch), Decision::Again { after: None });
+            for nothing in [Outcome::Broken, Outcome::Late] {
+                assert_eq!(decide(&nothing, batch), Decision::Again { after: None });
+            }
         }
     }
 

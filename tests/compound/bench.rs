@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatehouse::clock::Clock;
 use gatehouse::command::{Allowed, Moves};
 use gatehouse::event::Kinds;
 use gatehouse::field::Errand;
@@ -93,6 +94,7 @@ impl Bench {
         let site = site(true);
         let metrics = Metrics::new();
         let intake = Intake {
+            clock: Clock::system(),
             engine: Engine::new(rules, site.clone(), Memory::default(), time::now()),
             live: Arc::new(Live::new(&site)),
             site,
