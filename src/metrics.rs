@@ -34,6 +34,8 @@ pub struct Metrics {
     pub events: Counter,
     /// Tickets not yet closed.
     pub tickets_unclosed: Gauge,
+    /// Bytes of the store by class: `free` and `limit`, and what each takes: `journal`, `history`, `aside`, `reserve`.
+    pub storage: Family<Storage, Gauge>,
     /// Devices by state.
     pub devices: Family<State, Gauge>,
     /// From the answer's last byte to the ticket being synced to disk.
@@ -75,6 +77,11 @@ pub struct Usable {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct State {
     pub state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Storage {
+    pub class: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -146,6 +153,13 @@ impl Metrics {
         registry.register("events", "Events written to the journal", events.clone());
         let tickets_unclosed = Gauge::default();
         registry.register("tickets_unclosed", "Tickets not yet closed", tickets_unclosed.clone());
+        let storage = Family::default();
+        registry.register_with_unit(
+            "storage",
+            "Of the store, by class; free and limit besides",
+            Unit::Bytes,
+            storage.clone(),
+        );
         let devices = Family::default();
         registry.register("devices", "Devices by state", devices.clone());
         let ticket_durable = Histogram::new(LATENCIES);
@@ -189,6 +203,7 @@ impl Metrics {
             usable_share,
             events,
             tickets_unclosed,
+            storage,
             devices,
             ticket_durable,
             commit,

@@ -8,6 +8,11 @@ use crate::clock::Clock;
 use crate::config::{self, Gateway, Loaded};
 use crate::event::Draft;
 use crate::reading::Millis;
+use crate::store::Before;
+use crate::time;
+
+/// How long people see that something was lost.
+const SHOWN_FOR: Millis = 7 * 24 * 3600 * 1000;
 
 /// What a house is built from, and what it tells first.
 #[derive(Debug)]
@@ -19,6 +24,30 @@ pub struct Start {
     pub rejected: Option<String>,
     /// The files it was read from, to be kept as the last good ones once the data directory is ours.
     pub text: Option<Vec<(PathBuf, String)>>,
+}
+
+/// What a house is built from again, when its journal goes elsewhere and nothing else changes.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub rejected: Option<String>,
+    /// As in [`Start`].
+    pub text: Option<Vec<(PathBuf, String)>>,
+}
+
+impl Again {
+    /// Of what it was read from, which is in memory: the disk may be what fails. `None` where a secret is gone meanwhile.
+    pub fn start(&self, path: &Path, data_dir: &Path, reason: &'static str) -> Option<Start> {
+        let of_text = self.text.clone().and_then(|text| config::load_sources(text).ok()).map(|l| l.gateway);
+        let gateway = of_text
+            .or_else(|| config::last_good::of(data_dir))
+            .or_else(|| config::load(path).ok().map(|loaded| loaded.gateway));
+        if gateway.is_none() {
+            tracing::error!(
+                "the configuration can no longer be read; stopping, so that the supervisor starts anew"
+            );
+        }
+        Some(Start { gateway: gateway?, reason, rejected: self.rejected.clone(), text: self.text.clone() })
+    }
 }
 
 /// The configuration as it is, or the last good one with what is wrong with the present one, or none at all.
@@ -55,11 +84,14 @@ pub(super) fn keep(start: &Start) -> bool {
 }
 
 /// What the journal is told when the house opens.
-pub(super) fn announce(start: &Start, changed: bool, clock: &Clock) -> Vec<Draft> {
+pub(super) fn announce(start: &Start, changed: bool, before: Option<&Before>, clock: &Clock) -> Vec<Draft> {
     let gateway = &start.gateway.site.gateway;
     let subject = format!("gateways/{gateway}");
     let now = clock.now();
-    let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": start.reason });
+    let mut data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": start.reason });
+    if let Some(before) = before {
+        data["epoch_before"] = json!({ "epoch": before.epoch, "ended": before.reason });
+    }
     let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &data)];
     if let Some(mistakes) = &start.rejected {
         events.push(rejected(gateway, mistakes, now));
@@ -67,6 +99,17 @@ pub(super) fn announce(start: &Start, changed: bool, clock: &Clock) -> Vec<Draft
         events.push(Draft::new("gateway.config-changed", subject, now, &data));
     }
     events
+}
+
+/// For people: for a week after something of the journal was lost.
+pub(super) fn begun_anew(before: Option<&Before>, clock: &Clock) -> Option<String> {
+    let before = before.filter(|before| before.lost > 0 || !before.rows.is_empty())?;
+    let recent = clock.now().abs_diff(before.at) < SHOWN_FOR.unsigned_abs();
+    let Before { reason, at, lost, .. } = before;
+    recent.then(|| {
+        let at = time::format(*at);
+        format!("the journal began anew under another epoch at {at}, {lost} events are lost: {reason}")
+    })
 }
 
 pub(super) fn rejected(gateway: &str, mistakes: &str, now: Millis) -> Draft {

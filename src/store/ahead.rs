@@ -5,7 +5,8 @@
 
 use rusqlite::{Connection, Transaction, params};
 
-use super::view::SCANNED_MAX;
+use super::sum;
+use super::view::{self, SCANNED_MAX};
 use crate::event::{Kinds, Stored};
 
 /// Events that are remembered as ahead of one consumer. Where it is full, tickets wait for the bulk lane, which makes
@@ -26,15 +27,14 @@ pub(super) struct Asked<'a> {
     pub kinds: &'a Kinds,
 }
 
-/// Numbers above the cursor that the bulk lane leaves out, in order, as far as one slice can reach.
+/// Numbers above the cursor that the bulk lane leaves out, in order: as many as one slice can have among its rows. Where
+/// events were dropped for room a slice reaches further than its rows, so the numbers alone do not bound them.
 pub(super) fn left_out(db: &Connection, consumer: &str, cursor: u64) -> rusqlite::Result<Vec<u64>> {
-    // Numbers have no gaps, so that a slice which looks at so many rows ends here.
-    let end = cursor.saturating_add(SCANNED_MAX as u64);
     db.prepare_cached(
-        "SELECT seq FROM aside WHERE consumer = ?1 AND seq > ?2 AND seq <= ?3
-         UNION SELECT seq FROM ahead WHERE consumer = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq",
+        "SELECT seq FROM aside WHERE consumer = ?1 AND seq > ?2
+         UNION SELECT seq FROM ahead WHERE consumer = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
     )?
-    .query_map(params![consumer, cursor, end], |row| row.get(0))?
+    .query_map(params![consumer, cursor, SCANNED_MAX as i64], |row| row.get(0))?
     .collect()
 }
 
@@ -78,19 +78,21 @@ fn take(
     bytes: &mut usize,
     found: &mut Vec<Stored>,
 ) -> rusqlite::Result<()> {
-    let mut query = db.prepare_cached(
-        "SELECT seq, kind, json FROM event AS e INDEXED BY event_ticket
+    let mut query = db.prepare_cached(&format!(
+        "SELECT seq, kind, json, {} FROM event AS e INDEXED BY event_ticket
          WHERE ticket = ?1 AND seq > ?2
              AND NOT EXISTS (SELECT 1 FROM ahead WHERE consumer = ?3 AND seq = e.seq)
              AND NOT EXISTS (SELECT 1 FROM aside WHERE consumer = ?3 AND seq = e.seq)
          ORDER BY seq",
-    )?;
+        sum::EVENT_FITS
+    ))?;
     let mut rows = query.query(params![ticket, asked.acknowledged, asked.consumer])?;
     let mut taken = 0;
     while taken < room
         && (*bytes < BYTES_MAX || found.is_empty())
         && let Some(row) = rows.next()?
     {
+        view::fits(row, 3, 0, "event")?;
         let kind = row.get_ref(1)?.as_str()?;
         if !asked.kinds.want(kind) {
             continue;

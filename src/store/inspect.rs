@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::OptionalExtension as _;
 
-use super::{ConsumerNow, Error, View, file};
+use super::{Alarm, ConsumerNow, Error, View, file};
 use crate::reading::Millis;
 
 /// What its journal is.
@@ -36,6 +36,6 @@ pub fn inspect(dir: &Path) -> Result<Option<Inspection>, Error> {
     let unclosed =
         db.query_row("SELECT count(*) FROM ticket WHERE state <> 'closed'", [], |row| row.get(0))?;
     let head = file::head(&db)?;
-    let consumers = View::open(dir, epoch.as_str().into())?.consumers()?;
+    let consumers = View::open(dir, epoch.as_str().into(), &Alarm::default())?.consumers()?;
     Ok(Some(Inspection { gateway, epoch, head, unclosed, committed, consumers }))
 }

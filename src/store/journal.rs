@@ -1,16 +1,19 @@
 //! The writing end: one page of changes is one transaction, on the disk when `commit` returns.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use serde::Deserialize;
 use tracing::error;
 
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
-use super::{Error, Kind, file};
+use super::scrub::Scrub;
+use super::{Alarm, Error, Kind, Outbox, damage, file};
 use crate::event;
 use crate::live::DeviceState;
 use crate::maintenance::Maintenance;
@@ -20,14 +23,22 @@ use crate::ticket::{State, Ticket};
 /// The only writer of tickets and events; owned by one thread.
 #[derive(Debug)]
 pub struct Journal {
-    db: Connection,
-    gateway: Arc<str>,
-    epoch: Arc<str>,
-    head: u64,
+    pub(super) db: Connection,
+    pub(super) gateway: Arc<str>,
+    pub(super) epoch: Arc<str>,
+    pub(super) head: u64,
     /// Time of the last history flush before the start.
-    flushed: Millis,
-    /// Keeps other daemons out as long as it is open.
-    _lock: File,
+    pub(super) flushed: Millis,
+    pub(super) dir: PathBuf,
+    /// Keeps other daemons out as long as it is open; `None`: there is no directory that could be locked.
+    pub(super) lock: Option<File>,
+    /// Whoever reads this journal to its end sees the cursors as they are there.
+    pub(super) outbox: Option<Outbox>,
+    /// Where the journal is in memory: why.
+    pub(super) afloat: Option<Arc<str>>,
+    pub(super) alarm: Alarm,
+    /// Reads on the disk what nobody asks for.
+    pub(super) scrub: Option<Scrub>,
 }
 
 /// What one step of the world caused; written as a whole or not at all.
@@ -46,6 +57,19 @@ pub struct Page {
     pub maintenance: Vec<MaintenanceRow>,
     /// The last ticket number used, where it changed.
     pub number: Option<u64>,
+}
+
+impl Page {
+    pub fn is_blank(&self) -> bool {
+        self.events.is_empty()
+            && self.tickets.is_empty()
+            && self.episodes.is_empty()
+            && self.devices.is_empty()
+            && self.orders.is_empty()
+            && self.access.is_empty()
+            && self.maintenance.is_empty()
+            && self.number.is_none()
+    }
 }
 
 /// A ticket as it now is; takes the place of the one with the same id.
@@ -72,6 +96,19 @@ pub struct DeviceRow {
     pub state: DeviceState,
     pub since: Millis,
     pub why: Option<String>,
+}
+
+/// How this epoch began.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Before {
+    pub epoch: Option<String>,
+    pub reason: String,
+    pub at: Millis,
+    /// Events that are lost.
+    pub lost: u64,
+    /// Rows that were damaged, by table; none where nothing was.
+    #[serde(default)]
+    pub rows: BTreeMap<String, u64>,
 }
 
 /// What a restart goes on from.
@@ -101,12 +138,31 @@ const ASIDE_KEPT: Millis = 90 * 24 * 3600 * 1000;
 const BITE: u64 = 1000;
 
 impl Journal {
-    pub(super) fn open(dir: &Path, gateway: &str, lock: File, flushed: Millis) -> Result<Self, Error> {
-        let db = file::journal(dir)?;
+    pub(super) fn open(
+        dir: &Path,
+        gateway: &str,
+        lock: File,
+        flushed: Millis,
+        traces: bool,
+    ) -> Result<Self, Error> {
+        let db = damage::open(dir, gateway, traces)?;
         let path = dir.join(file::JOURNAL);
         let epoch = epoch_for(&db, &path, gateway)?;
         let head = file::head(&db)?;
-        Ok(Self { db, gateway: gateway.into(), epoch: epoch.into(), head, flushed, _lock: lock })
+        let alarm = Alarm::of(dir);
+        Ok(Self {
+            scrub: Some(Scrub::begin(&path, alarm.clone())),
+            alarm,
+            db,
+            gateway: gateway.into(),
+            epoch: epoch.into(),
+            head,
+            flushed,
+            dir: dir.to_owned(),
+            lock: Some(lock),
+            outbox: None,
+            afloat: None,
+        })
     }
 
     /// This journal's life: a short text without dots, made with the file.
@@ -119,7 +175,27 @@ impl Journal {
         self.head
     }
 
+    /// Tells of damage that is met while the journal is open.
+    pub fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    /// The epoch before this one, and why it ended; `None`: this is the first one, or nobody knows.
+    pub fn before(&self) -> Result<Option<Before>, Error> {
+        let before: Option<String> = self.db.query_row("SELECT before FROM gateway", [], |row| row.get(0))?;
+        Ok(before.and_then(|before| serde_json::from_str(&before).ok()))
+    }
+
+    /// The journal is in memory, since the card takes nothing: what it said.
+    pub fn why_in_memory(&self) -> Option<&Arc<str>> {
+        self.afloat.as_ref()
+    }
+
     pub fn recall(&self) -> Result<Memory, Error> {
+        self.alarm.heed(self.read())
+    }
+
+    fn read(&self) -> Result<Memory, Error> {
         let (number, committed): (u64, Millis) =
             self.db.query_row("SELECT number, committed FROM gateway", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
@@ -140,21 +216,16 @@ impl Journal {
     /// One transaction, synced to the disk when it returns; the events get the next numbers.
     /// Returns the new head. On an error nothing happened, and no number is used up.
     pub fn commit(&mut self, page: &Page) -> Result<u64, Error> {
+        let done = self.write(page);
+        self.alarm.heed(done)
+    }
+
+    fn write(&mut self, page: &Page) -> Result<u64, Error> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // From the file, not from memory: it is right even after a commit whose outcome was unsure.
         let before = file::head(&step)?;
-        let mut seq = before;
-        {
-            let mut insert = step.prepare_cached(
-                "INSERT INTO event(seq, at, kind, ticket, json, sum)
-                 VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))",
-            )?;
-            for draft in &page.events {
-                seq += 1;
-                let json = draft.render(&self.gateway, &self.epoch, seq, page.synced);
-                insert.execute(params![seq, page.at, draft.kind, ticket_of(draft), json])?;
-            }
-        }
+        let teller = Teller { gateway: &self.gateway, epoch: &self.epoch, at: page.at, synced: page.synced };
+        let seq = write_events(&step, &teller, &page.events, before)?;
         write_tickets(&step, page, before)?;
         write_episodes(&step, &page.episodes)?;
         write_devices(&step, &page.devices)?;
@@ -278,6 +349,17 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    /// The next start needs not read all of it.
+    fn drop(&mut self) {
+        drop(self.scrub.take());
+        if !std::thread::panicking() && self.alarm.heard().borrow().is_none() {
+            // A card that does not take it makes the next start a longer one.
+            let _ = self.db.execute("UPDATE gateway SET ended = 1", []);
+        }
+    }
+}
+
 fn ticket_row(row: &Row<'_>) -> Result<TicketRow, Box<dyn std::error::Error>> {
     Ok(TicketRow {
         ticket: serde_json::from_str(row.get_ref(0)?.as_str()?)?,
@@ -304,6 +386,34 @@ fn epoch_for(db: &Connection, path: &Path, gateway: &str) -> Result<String, Erro
             Ok(epoch)
         }
     }
+}
+
+/// Whose events they are, and when they are written.
+pub(super) struct Teller<'a> {
+    pub gateway: &'a str,
+    pub epoch: &'a str,
+    pub at: Millis,
+    pub synced: bool,
+}
+
+/// After the number `before`; the new head.
+pub(super) fn write_events(
+    step: &Transaction<'_>,
+    teller: &Teller<'_>,
+    drafts: &[event::Draft],
+    before: u64,
+) -> Result<u64, Error> {
+    let mut insert = step.prepare_cached(
+        "INSERT INTO event(seq, at, kind, ticket, json, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))",
+    )?;
+    let mut seq = before;
+    for draft in drafts {
+        seq += 1;
+        let json = draft.render(teller.gateway, teller.epoch, seq, teller.synced);
+        insert.execute(params![seq, teller.at, draft.kind, ticket_of(draft), json])?;
+    }
+    Ok(seq)
 }
 
 fn ticket_of(draft: &event::Draft) -> Option<&str> {

@@ -6,20 +6,30 @@
 //! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
 mod ahead;
+mod alarm;
 pub mod backup;
 mod carry;
+mod damage;
 mod file;
+mod give_way;
 mod history;
 mod inspect;
 mod journal;
+mod landing;
 mod maintenance;
+pub mod memory;
 mod orders;
 mod outbox;
+mod overlay;
+mod reserve;
+pub mod room;
 mod salvage;
 mod scribe;
+mod scrub;
 mod series;
 mod sum;
 mod view;
+mod wal;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,9 +38,10 @@ use std::time::Duration;
 use crate::event::Stored;
 
 pub use ahead::AHEAD_MAX;
+pub use alarm::Alarm;
 pub use history::{History, SAMPLES_MAX};
 pub use inspect::{Inspection, inspect};
-pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
+pub use journal::{Before, CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
 pub use outbox::{Outbox, Pending, Settled};
@@ -130,6 +141,30 @@ pub enum Error {
     Sql(#[from] rusqlite::Error),
 }
 
+impl Error {
+    /// The card takes no writes: it can only be read, is broken, or is full. Whoever may only not write there, or has
+    /// named another's directory, has made a mistake that is theirs to mend.
+    pub fn is_refusal(&self) -> bool {
+        use rusqlite::ErrorCode::{DiskFull, ReadOnly, SystemIoFailure};
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match self {
+            Error::Sql(error) => {
+                matches!(error.sqlite_error_code(), Some(DiskFull | ReadOnly | SystemIoFailure))
+            }
+            Error::Directory { why, .. } => {
+                let broken = why.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+                broken || matches!(why.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+            }
+            _ => false,
+        }
+    }
+
+    /// There is no room for it. Anything else passes by itself or not at all.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Error::Sql(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
+}
+
 /// Whether a daemon has this data directory open now.
 pub fn in_use(dir: &Path) -> bool {
     // To read is enough, so that whoever may not write there is told as well.
@@ -160,9 +195,18 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     let directory = |why| Error::Directory { path: dir.clone(), why };
     fs::create_dir_all(dir).map_err(directory)?;
     let lock = file::lock(dir)?;
+    landing::finish(dir).map_err(directory)?;
+    let traces = damage::has_traces(dir);
     let history = History::open(dir);
-    let journal = Journal::open(dir, gateway, lock, history.last_flush())?;
-    let outbox = Outbox::open(dir)?;
-    let view = View::open(dir, journal.epoch().clone())?;
+    let flushed = history.last_flush();
+    let mut journal = Journal::open(dir, gateway, lock, flushed, traces);
+    if journal.as_ref().is_err_and(Error::is_full) && reserve::give_up(dir) {
+        tracing::warn!("the disk is full at the start; the reserve is given up");
+        journal = Journal::open(dir, gateway, file::lock(dir)?, flushed, traces);
+    }
+    let mut journal = journal?;
+    let outbox = Outbox::open(dir, journal.alarm())?;
+    journal.outbox = Some(outbox.clone());
+    let view = View::open(dir, journal.epoch().clone(), journal.alarm())?;
     Ok(Ends { journal, outbox, view, history })
 }
