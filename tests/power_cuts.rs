@@ -135,7 +135,9 @@ fn cut(course: &Course, how: How, dice: &mut Dice, tally: &mut Tally) {
 fn show(tally: &Tally, seconds: f64) {
     let Tally { points, again, lost, sectors, torn, names, truncations, commits_gone, .. } = tally;
     let speed = *points as f64 / seconds;
-    println!("{points} cut points, {again} of them in a run that had gone on after a cut; {speed:.0} points/s");
+    println!(
+        "{points} cut points, {again} of them in a run that had gone on after a cut; {speed:.0} points/s"
+    );
     println!(
         "  {lost} lost unsynced data ({sectors} sectors), {torn} a torn write, {names} the making or deletion of a file, \
          {truncations} a truncation; {commits_gone} a commit that nobody had been told of"
@@ -190,8 +192,13 @@ fn a_torn_sector_spoils_nothing_where_sqlite_is_told_that_it_may() {
     let (points, seed) = (number("CUTS", 300) / 5, number("SEED", 1));
     let (mut tally, mut dice) = (Tally::default(), Dice::new(seed));
     let dir = directory();
-    let course =
-        day::go_on(dir.path(), Script::of(seed, 60, 300_000), Vec::new(), day::T0, &Recorder::careless(dir.path()));
+    let course = day::go_on(
+        dir.path(),
+        Script::of(seed, 60, 300_000),
+        Vec::new(),
+        day::T0,
+        &Recorder::careless(dir.path()),
+    );
     let started = Instant::now();
     cut(&course, How { points, again: 0, careless: true }, &mut dice, &mut tally);
     show(&tally, started.elapsed().as_secs_f64());
@@ -233,7 +240,12 @@ const ROWS: [Row; 6] = [
     Row { name: "EIO at one write", refusal: Refusal::Io, times: 1, files: "journal" },
     Row { name: "EIO from one write on, for 30", refusal: Refusal::Io, times: 30, files: "journal" },
     Row { name: "one sync fails", refusal: Refusal::Fsync, times: 1, files: "journal" },
-    Row { name: "history: full from one write on, for 30", refusal: Refusal::Full, times: 30, files: "history" },
+    Row {
+        name: "history: full from one write on, for 30",
+        refusal: Refusal::Full,
+        times: 30,
+        files: "history",
+    },
 ];
 
 fn hour(seed: u64, fault: Option<Fault>) -> (tempfile::TempDir, Course) {
@@ -270,7 +282,9 @@ fn a_disk_that_refuses_any_write_of_an_hour_loses_nothing_told() {
             let end = course.log.steps.len();
             match promises.hold(dir.path(), end) {
                 Err(what) => complain(what),
-                Ok(found) if found.head <= course.well => complain(format!("it stands still at {}", found.head)),
+                Ok(found) if found.head <= course.well => {
+                    complain(format!("it stands still at {}", found.head))
+                }
                 Ok(_) => {}
             }
             let mut disk = Disk::new(&course.log);
@@ -287,7 +301,10 @@ fn a_disk_that_refuses_any_write_of_an_hour_loses_nothing_told() {
             }
             first += step;
         }
-        println!("{name}: {hours} hours of {calls}, {cuts} power cuts in them, {:.1} s; refused: {refused:?}", started.elapsed().as_secs_f64());
+        println!(
+            "{name}: {hours} hours of {calls}, {cuts} power cuts in them, {:.1} s; refused: {refused:?}",
+            started.elapsed().as_secs_f64()
+        );
     }
     println!("broken promises: {}", broken.len());
     assert!(broken.is_empty(), "seed {seed}:\n{}", broken.join("\n"));

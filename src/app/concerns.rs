@@ -18,6 +18,7 @@ pub(super) struct Concerns {
 pub(super) const CONFIGURATION: &str = "configuration";
 pub(super) const JOURNAL: &str = "journal";
 pub(super) const CARD: &str = "card";
+pub(super) const EPOCH: &str = "epoch";
 pub(super) const API: &str = "api";
 
 impl Concerns {

@@ -36,10 +36,10 @@ use crate::rules::{Engine, Memory, Plan, SavedEpisode, SavedTicket};
 use crate::store::Journal;
 use crate::{field, store, sync, web};
 
-use concerns::{CARD, CONFIGURATION, Concerns, show_trouble};
+use concerns::{CARD, CONFIGURATION, Concerns, EPOCH, show_trouble};
 use front::Front;
 pub use start::Start;
-use start::{Again, accept, announce, first_start, keep, rejected};
+use start::{Again, accept, announce, begun_anew, first_start, keep, rejected};
 use storage::{Lookout, Storage};
 use supervise::{Asked, Group, Signals, on_a_thread};
 use watchdog::{Patience, feed_watchdog, say_that_it_ends};
@@ -150,12 +150,14 @@ impl House {
         // Not before the store is open: the directory might be another gateway's.
         let changed = keep(&start);
         let clock = Clock::system();
+        let before = ends.journal.before().context("reading which epoch was before")?;
         let origin = ends.journal.origin().context("asking the journal where it comes from")?;
-        let announce = announce(&start, changed, origin, &clock);
+        let announce = announce(&start, changed, origin, before.as_ref(), &clock);
         let Start { gateway, rejected, text, beside, .. } = start;
         let concerns = Concerns::default();
         concerns.set(CONFIGURATION, rejected.clone());
         concerns.set(CARD, storage.trouble());
+        concerns.set(EPOCH, begun_anew(before.as_ref(), &clock));
         let again = Again { rejected, text, beside };
         let site = gateway.site.clone();
         let metrics = Metrics::new();
@@ -164,6 +166,7 @@ impl House {
         clock.not_before(remembered.last_trace);
         let last_records = last_records(&ends.journal, &site).context("recalling what devices told last")?;
         let epoch = ends.journal.epoch().clone();
+        let damage = ends.journal.alarm().heard();
         let first_head = ends.journal.head();
 
         let (batch_in, batches) = mpsc::channel(intake::BATCHES_MAX);
@@ -220,7 +223,7 @@ impl House {
         };
         let (farewell, farewell_reason) = oneshot::channel();
         let (refused_in, refused) = watch::channel(None);
-        let lookout = storage.lookout(&data_dir, refused);
+        let lookout = storage.lookout(&data_dir, refused, damage);
         let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason, refused_in)?;
 
         let mut syncs = Group::new(&concerns, &metrics);

@@ -9,8 +9,12 @@ use crate::config::{self, Gateway, Loaded};
 use crate::event::Draft;
 use crate::reading::Millis;
 use crate::secret::Secret;
+use crate::store::Before;
 use crate::store::restore::Origin;
 use crate::time;
+
+/// How long people see that something was lost.
+const SHOWN_FOR: Millis = 7 * 24 * 3600 * 1000;
 
 /// What a house is built from, and what it tells first.
 #[derive(Debug)]
@@ -91,18 +95,27 @@ pub(super) fn keep(start: &Start) -> bool {
 }
 
 /// What the journal is told when the house opens; a restored one first of all where it comes from.
-pub(super) fn announce(start: &Start, changed: bool, origin: Option<Origin>, clock: &Clock) -> Vec<Draft> {
+pub(super) fn announce(
+    start: &Start,
+    changed: bool,
+    origin: Option<Origin>,
+    before: Option<&Before>,
+    clock: &Clock,
+) -> Vec<Draft> {
     let gateway = &start.gateway.site.gateway;
     let subject = format!("gateways/{gateway}");
     let now = clock.now();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": start.reason });
-    let started = match origin {
-        Some(Origin { epoch, head, committed }) => json!({
-            "version": env!("CARGO_PKG_VERSION"), "reason": "restore",
-            "before": { "epoch": epoch, "head": format!("{epoch}.{head}"), "committed": time::format(committed) },
-        }),
-        None => data.clone(),
-    };
+    let mut started = data.clone();
+    if let Some(before) = before {
+        started["epoch_before"] = json!({ "epoch": before.epoch, "ended": before.reason });
+    }
+    if let Some(Origin { epoch, head, committed }) = origin {
+        started["reason"] = "restore".into();
+        started["before"] = json!({
+            "epoch": epoch, "head": format!("{epoch}.{head}"), "committed": time::format(committed),
+        });
+    }
     let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &started)];
     if let Some(mistakes) = &start.rejected {
         events.push(rejected(gateway, mistakes, now));
@@ -110,6 +123,17 @@ pub(super) fn announce(start: &Start, changed: bool, origin: Option<Origin>, clo
         events.push(Draft::new("gateway.config-changed", subject, now, &data));
     }
     events
+}
+
+/// For people: for a week after something of the journal was lost.
+pub(super) fn begun_anew(before: Option<&Before>, clock: &Clock) -> Option<String> {
+    let before = before.filter(|before| before.lost > 0 || !before.rows.is_empty())?;
+    let recent = clock.now().abs_diff(before.at) < SHOWN_FOR.unsigned_abs();
+    let Before { reason, at, lost, .. } = before;
+    recent.then(|| {
+        let at = time::format(*at);
+        format!("the journal began anew under another epoch at {at}, {lost} events are lost: {reason}")
+    })
 }
 
 pub(super) fn rejected(gateway: &str, mistakes: &str, now: Millis) -> Draft {

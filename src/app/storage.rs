@@ -14,13 +14,15 @@ use tokio::time::{Instant, timeout};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::Gateway;
-use crate::intake::Left;
+use crate::intake::{Left, Waiting};
 use crate::store::memory::{self, Afloat, Moment};
-use crate::store::{self, Ends, Kind};
+use crate::store::{self, Ends, Kind, Page};
 
 /// Why the next house is built, as told by `gateway.stopped` and `gateway.started`.
 pub(super) const INTO_MEMORY: &str = "memory";
 pub(super) const ONTO_DISK: &str = "disk";
+/// Under a new epoch, since the journal is damaged.
+pub(super) const RECOVERED: &str = "damaged";
 
 /// A card that takes no writes is tried again after such a pause, which grows.
 const TRIED_FIRST: Duration = Duration::from_secs(5);
@@ -37,6 +39,8 @@ const WELL: Duration = Duration::from_secs(3600);
 pub struct Storage {
     clock: Clock,
     afloat: Option<Afloat>,
+    /// What a damaged journal did not take; the first that the recovered one has.
+    unwritten: Option<(Page, Waiting)>,
     /// Grow until the card has been well for an hour.
     pauses: Arc<Mutex<Backoff>>,
     landed: Option<Instant>,
@@ -47,6 +51,8 @@ pub struct Storage {
 pub(super) struct Lookout {
     /// By intake: why the disk takes nothing.
     refused: watch::Receiver<Option<String>>,
+    /// By whoever reads the journal: what of it is damaged.
+    damage: watch::Receiver<Option<String>>,
     /// In memory: the directory that is tried.
     card: Option<(PathBuf, Arc<Mutex<Backoff>>)>,
 }
@@ -61,7 +67,7 @@ pub(super) fn survive_file_limits() -> anyhow::Result<()> {
 impl Storage {
     pub fn new(clock: Clock) -> Self {
         let pauses = Arc::new(Mutex::new(Backoff::new(TRIED_FIRST, TRIED_MOST)));
-        Self { clock, afloat: None, pauses, landed: None }
+        Self { clock, afloat: None, unwritten: None, pauses, landed: None }
     }
 
     /// Why the journal is in memory.
@@ -80,7 +86,7 @@ impl Storage {
         let opening = || format!("opening the store in {}", settings.dir.display());
         if self.afloat.is_none() {
             let error = match on_disk(settings, id, named) {
-                Ok(ends) => return Ok(ends),
+                Ok(ends) => return self.with_unwritten(ends).with_context(opening),
                 Err(error) if error.is_refusal() => error,
                 Err(error) => return Err(error).with_context(opening),
             };
@@ -97,10 +103,23 @@ impl Storage {
         Ok(ends)
     }
 
+    fn with_unwritten(&mut self, mut ends: Ends) -> Result<Ends, store::Error> {
+        if let Some((page, waiting)) = self.unwritten.take() {
+            ends.journal.commit(&page)?;
+            waiting.settled();
+        }
+        Ok(ends)
+    }
+
     /// Between two houses: what the one before could not write goes into memory, with all that can be read; and from
     /// there back onto a disk that takes writes again.
     pub(super) fn between(&mut self, left: Option<Left>, reason: &'static str) -> Result<(), store::Error> {
         let Some(left) = left else { return Ok(()) };
+        if reason == RECOVERED {
+            // The store recovers what there is when it is opened.
+            self.unwritten = Some((left.page, left.waiting)).filter(|(page, _)| !page.is_blank());
+            return Ok(());
+        }
         if !left.page.is_blank() && self.afloat.is_none() {
             return self.go_afloat(left);
         }
@@ -154,9 +173,14 @@ impl Storage {
         true
     }
 
-    pub(super) fn lookout(&self, dir: &Path, refused: watch::Receiver<Option<String>>) -> Lookout {
+    pub(super) fn lookout(
+        &self,
+        dir: &Path,
+        refused: watch::Receiver<Option<String>>,
+        damage: watch::Receiver<Option<String>>,
+    ) -> Lookout {
         let card = self.afloat.as_ref().map(|_| (dir.to_owned(), self.pauses.clone()));
-        Lookout { refused, card }
+        Lookout { refused, damage, card }
     }
 
     fn moment(&self) -> Moment {
@@ -183,15 +207,18 @@ impl Lookout {
                 card_is_back(dir, pauses).await;
                 ONTO_DISK
             }
-            None => {
-                let refused = self.refused.wait_for(Option::is_some).await.is_ok();
-                if !refused {
-                    // Intake is gone, which others see.
-                    std::future::pending::<()>().await;
-                }
-                INTO_MEMORY
-            }
+            None => tokio::select! {
+                () = said(&mut self.refused) => INTO_MEMORY,
+                () = said(&mut self.damage) => RECOVERED,
+            },
         }
+    }
+}
+
+/// Until something is said; who is gone says nothing, which others see.
+async fn said(words: &mut watch::Receiver<Option<String>>) {
+    if words.wait_for(Option::is_some).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

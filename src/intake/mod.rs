@@ -53,7 +53,7 @@ use quality::Day;
 use records::Records;
 use room::Room;
 
-pub use left::Left;
+pub use left::{Left, Waiting};
 
 /// Batches that may wait while a transaction is synced; when they are that many, the wires wait.
 pub const BATCHES_MAX: usize = 1024;

@@ -5,7 +5,8 @@
 
 use rusqlite::{Connection, Transaction, params};
 
-use super::view::SCANNED_MAX;
+use super::sum;
+use super::view::{self, SCANNED_MAX};
 use crate::event::{Kinds, Stored};
 
 /// Events that are remembered as ahead of one consumer. Where it is full, tickets wait for the bulk lane, which makes
@@ -77,19 +78,21 @@ fn take(
     bytes: &mut usize,
     found: &mut Vec<Stored>,
 ) -> rusqlite::Result<()> {
-    let mut query = db.prepare_cached(
-        "SELECT seq, kind, json FROM event AS e INDEXED BY event_ticket
+    let mut query = db.prepare_cached(&format!(
+        "SELECT seq, kind, json, {} FROM event AS e INDEXED BY event_ticket
          WHERE ticket = ?1 AND seq > ?2
              AND NOT EXISTS (SELECT 1 FROM ahead WHERE consumer = ?3 AND seq = e.seq)
              AND NOT EXISTS (SELECT 1 FROM aside WHERE consumer = ?3 AND seq = e.seq)
          ORDER BY seq",
-    )?;
+        sum::EVENT_FITS
+    ))?;
     let mut rows = query.query(params![ticket, asked.acknowledged, asked.consumer])?;
     let mut taken = 0;
     while taken < room
         && (*bytes < BYTES_MAX || found.is_empty())
         && let Some(row) = rows.next()?
     {
+        view::fits(row, 3, 0, "event")?;
         let kind = row.get_ref(1)?.as_str()?;
         if !asked.kinds.want(kind) {
             continue;

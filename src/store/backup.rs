@@ -195,14 +195,7 @@ fn write_label(db: &Connection, now: Millis, history: u64) -> Result<(), Error> 
         })?;
     let count =
         |what: &str| db.query_row(&format!("SELECT count(*) FROM {what}"), [], |row| row.get::<_, u64>(0));
-    let sums = [
-        ("event", sum::EVENT_FITS),
-        ("ticket", sum::TICKET_FITS),
-        ("episode", sum::EPISODE_FITS),
-        ("gateway", sum::GATEWAY_FITS),
-        ("consumer", sum::CONSUMER_FITS),
-    ];
-    let damaged = sums.iter().try_fold(0, |sum, (table, fits)| {
+    let damaged = sum::TABLES.iter().try_fold(0, |sum, (table, fits)| {
         Ok::<_, rusqlite::Error>(sum + count(&format!("{table} WHERE NOT {fits}"))?)
     })?;
     let label = [

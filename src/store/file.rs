@@ -202,6 +202,14 @@ pub fn draft(dir: &Path) -> Result<Connection, Error> {
     Ok(db)
 }
 
+/// A connection to a journal that may be damaged, as tolerant as there is; it changes nothing in the file.
+pub fn damaged_reader(path: &Path) -> Result<Connection, Error> {
+    let db = reader(path)?;
+    // What of the schema cannot be read is passed over.
+    db.pragma_update(None, "writable_schema", true)?;
+    Ok(db)
+}
+
 /// A journal in the present format, whatever it was before.
 pub fn bring_up_to_date(db: &mut Connection, path: &Path) -> Result<(), Error> {
     migrate(db, path, &JOURNAL_FORMATS)
@@ -254,6 +262,8 @@ pub fn unwritable(path: &Path) -> Result<Connection, Error> {
 pub fn tune(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
     sum::teach(db)?;
+    // Damage is found where it is, not where it leads to.
+    db.pragma_update(None, "cell_size_check", true)?;
     db.set_prepared_statement_cache_capacity(32);
     db.pragma_update(None, "cache_size", -512)?;
     db.pragma_update(None, "mmap_size", 0)

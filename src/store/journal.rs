@@ -1,17 +1,20 @@
 //! The writing end: one page of changes is one transaction, on the disk when `commit` returns.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use serde::Deserialize;
 use tracing::error;
 
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
 use super::restore::{self, Origin};
-use super::{Error, Kind, Outbox, file};
+use super::scrub::Scrub;
+use super::{Alarm, Error, Kind, Outbox, damage, file};
 use crate::event;
 use crate::live::DeviceState;
 use crate::maintenance::Maintenance;
@@ -36,6 +39,9 @@ pub struct Journal {
     pub(super) outbox: Option<Outbox>,
     /// Where the journal is in memory: why.
     pub(super) afloat: Option<Arc<str>>,
+    pub(super) alarm: Alarm,
+    /// Reads on the disk what nobody asks for.
+    pub(super) scrub: Option<Scrub>,
 }
 
 /// What one step of the world caused; written as a whole or not at all.
@@ -95,6 +101,19 @@ pub struct DeviceRow {
     pub why: Option<String>,
 }
 
+/// How this epoch began.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Before {
+    pub epoch: Option<String>,
+    pub reason: String,
+    pub at: Millis,
+    /// Events that are lost.
+    pub lost: u64,
+    /// Rows that were damaged, by table; none where nothing was.
+    #[serde(default)]
+    pub rows: BTreeMap<String, u64>,
+}
+
 /// What a restart goes on from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
@@ -124,14 +143,23 @@ const FLUSHED_AFTER: Millis = 2 * 3600 * 1000;
 const BITE: u64 = 1000;
 
 impl Journal {
-    pub(super) fn open(dir: &Path, gateway: &str, lock: File, flushed: Millis) -> Result<Self, Error> {
-        let db = file::journal(dir)?;
+    pub(super) fn open(
+        dir: &Path,
+        gateway: &str,
+        lock: File,
+        flushed: Millis,
+        traces: bool,
+    ) -> Result<Self, Error> {
+        let db = damage::open(dir, gateway, traces)?;
         let path = dir.join(file::JOURNAL);
         let epoch = epoch_for(&db, &path, gateway)?;
         let head = file::head(&db)?;
         // A sync may have failed at the end of the run before, when nobody was there to see it.
         let unsure = file::bring_home(&db).is_err_and(|error| file::is_failed_sync(&error));
+        let alarm = Alarm::of(dir);
         Ok(Self {
+            scrub: Some(Scrub::begin(&path, alarm.clone())),
+            alarm,
             db,
             gateway: gateway.into(),
             epoch: epoch.into(),
@@ -155,6 +183,17 @@ impl Journal {
         self.head
     }
 
+    /// Tells of damage that is met while the journal is open.
+    pub fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    /// The epoch before this one, and why it ended; `None`: this is the first one, or nobody knows.
+    pub fn before(&self) -> Result<Option<Before>, Error> {
+        let before: Option<String> = self.db.query_row("SELECT before FROM gateway", [], |row| row.get(0))?;
+        Ok(before.and_then(|before| serde_json::from_str(&before).ok()))
+    }
+
     /// The journal is in memory, since the card takes nothing: what it said.
     pub fn why_in_memory(&self) -> Option<&Arc<str>> {
         self.afloat.as_ref()
@@ -166,6 +205,10 @@ impl Journal {
     }
 
     pub fn recall(&self) -> Result<Memory, Error> {
+        self.alarm.heed(self.read())
+    }
+
+    fn read(&self) -> Result<Memory, Error> {
         let (number, committed): (u64, Millis) =
             self.db.query_row("SELECT number, committed FROM gateway", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
@@ -190,7 +233,8 @@ impl Journal {
     pub fn commit(&mut self, page: &Page) -> Result<u64, Error> {
         self.make_sure()?;
         let done = self.write(page);
-        self.noticing(done)
+        let done = self.noticing(done);
+        self.alarm.heed(done)
     }
 
     fn write(&mut self, page: &Page) -> Result<u64, Error> {
@@ -344,6 +388,17 @@ impl Journal {
             Ok(DeviceRow { device: row.get(0)?, state, since: row.get(2)?, why: row.get(3)? })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+impl Drop for Journal {
+    /// The next start needs not read all of it.
+    fn drop(&mut self) {
+        drop(self.scrub.take());
+        if !std::thread::panicking() && self.alarm.heard().borrow().is_none() {
+            // A card that does not take it makes the next start a longer one.
+            let _ = self.db.execute("UPDATE gateway SET ended = 1", []);
+        }
     }
 }
 

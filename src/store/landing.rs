@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::{Error, file};
 
 /// Kept where not all of it could be carried on: one, the latest.
-const LEFT: &str = "journal.db.left";
+pub const LEFT: &str = "journal.db.left";
 
 /// Whatever an attempt before left is gone.
 pub fn prepare(dir: &Path) -> io::Result<()> {
@@ -27,9 +27,9 @@ pub fn close(db: Connection) -> Result<(), Error> {
     db.close().map_err(|(_, error)| Error::Sql(error))
 }
 
-/// The draft becomes the journal; the one before stays as [`LEFT`], or goes.
-pub fn put_in_place(dir: &Path, keep: bool) -> io::Result<()> {
-    let (journal, left) = (dir.join(file::JOURNAL), dir.join(LEFT));
+/// The draft becomes the journal; the one before stays under this name, or goes.
+pub fn put_in_place(dir: &Path, keep: Option<&str>) -> io::Result<()> {
+    let (journal, left) = (dir.join(file::JOURNAL), dir.join(keep.unwrap_or(LEFT)));
     File::open(dir.join(file::DRAFT))?.sync_all()?;
     let [wal, shm] = file::beside(&journal);
     let [left_wal, left_shm] = file::beside(&left);
@@ -38,7 +38,7 @@ pub fn put_in_place(dir: &Path, keep: bool) -> io::Result<()> {
     }
     // Without its WAL nobody may take the old file for the journal: the draft is whole and comes first at the next start.
     for (from, to) in [(&wal, &left_wal), (&journal, &left)] {
-        if keep { rename(from, to)? } else { remove(from)? }
+        if keep.is_some() { rename(from, to)? } else { remove(from)? }
     }
     fs::rename(dir.join(file::DRAFT), &journal)?;
     File::open(dir)?.sync_all()
@@ -51,7 +51,7 @@ pub fn finish(dir: &Path) -> io::Result<()> {
     }
     if is_whole(&dir.join(file::DRAFT)) {
         tracing::warn!("a journal that was about to be put in place is put there now");
-        return put_in_place(dir, true);
+        return put_in_place(dir, Some(LEFT));
     }
     prepare(dir)
 }
@@ -141,7 +141,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         journal_of(dir.path(), "old");
         draft_of(dir.path(), Some("new"));
-        put_in_place(dir.path(), false).unwrap();
+        put_in_place(dir.path(), None).unwrap();
         assert_eq!(epoch(dir.path()), "new");
         assert!(!dir.path().join(LEFT).exists());
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::carry::{self, Carried, Limit};
-use super::{Ends, Error, History, Journal, Outbox, View, file, landing};
+use super::{Alarm, Ends, Error, History, Journal, Outbox, View, file, landing};
 use crate::reading::Millis;
 
 /// Bytes above which events give way.
@@ -62,12 +62,13 @@ pub struct Moment {
 
 impl Afloat {
     /// From the journal that is open, where the card failed while it was.
-    pub fn from_open(journal: Journal, why: &str, now: Moment) -> Result<Self, Error> {
-        let Journal { db, gateway, dir, lock, outbox, .. } = journal;
+    pub fn from_open(mut journal: Journal, why: &str, now: Moment) -> Result<Self, Error> {
+        let (lock, outbox) = (journal.lock.take(), journal.outbox.take());
+        let (dir, gateway) = (&journal.dir, &journal.gateway);
         match outbox {
             // It sees the cursors that the disk no longer took.
-            Some(outbox) => Self::begin(&dir, &gateway, Some(&*outbox.lock()), lock, why, now),
-            None => Self::begin(&dir, &gateway, Some(&db), lock, why, now),
+            Some(outbox) => Self::begin(dir, gateway, Some(&*outbox.lock()), lock, why, now),
+            None => Self::begin(dir, gateway, Some(&journal.db), lock, why, now),
         }
     }
 
@@ -147,6 +148,8 @@ impl Afloat {
             lock: None,
             outbox: None,
             afloat: Some(self.why.clone()),
+            alarm: Alarm::default(),
+            scrub: None,
         };
         let outbox = Outbox::on(&self.path)?;
         let view = View::on(&self.path, &self.dir.join(file::HISTORY), self.epoch.clone())?;
@@ -180,7 +183,7 @@ impl Afloat {
         let why = "the card takes writes again";
         carry::tell(&mut into, &self.gateway, &epoch, &carried, why, now.at, now.synced)?;
         landing::close(into)?;
-        landing::put_in_place(&self.dir, !self.whole).map_err(at)?;
+        landing::put_in_place(&self.dir, (!self.whole).then_some(landing::LEFT)).map_err(at)?;
         tracing::info!(%epoch, tickets = carried.tickets, events = carried.events, "the journal is on the disk again");
         Ok(())
     }

@@ -6,8 +6,10 @@
 //! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
 mod ahead;
+mod alarm;
 pub mod backup;
 mod carry;
+mod damage;
 mod file;
 mod give_way;
 mod history;
@@ -24,9 +26,11 @@ pub mod restore;
 pub mod room;
 mod salvage;
 mod scribe;
+mod scrub;
 mod series;
 mod sum;
 mod view;
+mod wal;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,9 +39,10 @@ use std::time::Duration;
 use crate::event::Stored;
 
 pub use ahead::AHEAD_MAX;
+pub use alarm::Alarm;
 pub use history::{History, SAMPLES_MAX};
 pub use inspect::{Inspection, inspect};
-pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
+pub use journal::{Before, CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
 pub use outbox::{Outbox, Pending, Settled};
@@ -192,16 +197,17 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     fs::create_dir_all(dir).map_err(directory)?;
     let lock = file::lock(dir)?;
     landing::finish(dir).map_err(directory)?;
+    let traces = damage::has_traces(dir);
     let history = History::open(dir);
     let flushed = history.last_flush();
-    let mut journal = Journal::open(dir, gateway, lock, flushed);
+    let mut journal = Journal::open(dir, gateway, lock, flushed, traces);
     if journal.as_ref().is_err_and(Error::is_full) && reserve::give_up(dir) {
         tracing::warn!("the disk is full at the start; the reserve is given up");
-        journal = Journal::open(dir, gateway, file::lock(dir)?, flushed);
+        journal = Journal::open(dir, gateway, file::lock(dir)?, flushed, traces);
     }
     let mut journal = journal?;
-    let outbox = Outbox::open(dir)?;
+    let outbox = Outbox::open(dir, journal.alarm())?;
     journal.outbox = Some(outbox.clone());
-    let view = View::open(dir, journal.epoch().clone())?;
+    let view = View::open(dir, journal.epoch().clone(), journal.alarm())?;
     Ok(Ends { journal, outbox, view, history })
 }

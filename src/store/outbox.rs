@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::file::{self, Durable};
-use super::{Error, Slice, ahead, overlay, view};
+use super::{Alarm, Error, Slice, ahead, overlay, view};
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
 
@@ -17,6 +17,7 @@ use crate::reading::Millis;
 #[derive(Debug, Clone)]
 pub struct Outbox {
     db: Arc<Mutex<Connection>>,
+    alarm: Alarm,
 }
 
 /// Where a cursor now is.
@@ -46,15 +47,16 @@ const ASIDE_MAX: i64 = 10_000;
 const WORDS_BYTES_MAX: usize = 500;
 
 impl Outbox {
-    pub(super) fn open(dir: &Path) -> Result<Self, Error> {
-        Self::on(&dir.join(file::JOURNAL))
+    pub(super) fn open(dir: &Path, alarm: &Alarm) -> Result<Self, Error> {
+        let outbox = Self::on(&dir.join(file::JOURNAL))?;
+        Ok(Self { alarm: alarm.clone(), ..outbox })
     }
 
     pub(super) fn on(journal: &Path) -> Result<Self, Error> {
         let db = file::writer(journal, Durable::Normal)?;
         // The journal empties the WAL: it sees it when a sync fails, and here that would go by in silence.
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
-        Ok(Self { db: Arc::new(Mutex::new(db)) })
+        Ok(Self { db: Arc::new(Mutex::new(db)), alarm: Alarm::default() })
     }
 
     /// The next events of a consumer, in order, without what went ahead to it and what was set aside for it.
@@ -63,7 +65,8 @@ impl Outbox {
         let read = db.transaction()?;
         let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
         let mut without = ahead::left_out(&read, consumer, acknowledged)?;
-        let slice = view::slice(&read, acknowledged, limit, kinds, &without)?;
+        let slice = view::slice(&read, acknowledged, limit, kinds, &without);
+        let slice = self.alarm.heed(slice.map_err(Error::from))?;
         without.retain(|seq| *seq <= slice.next);
         Ok(Pending { slice, acknowledged, without, oldest: file::oldest(&read)? })
     }
@@ -80,7 +83,8 @@ impl Outbox {
         let mut db = self.lock();
         let read = db.transaction()?;
         let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
-        Ok(ahead::urgent(&read, &ahead::Asked { consumer, acknowledged, above, limit, kinds })?)
+        let urgent = ahead::urgent(&read, &ahead::Asked { consumer, acknowledged, above, limit, kinds });
+        self.alarm.heed(urgent.map_err(Error::from))
     }
 
     /// These are with the consumer, though its cursor is not there yet.
@@ -170,7 +174,7 @@ impl Outbox {
         overlay::lift(&mut db);
         match attempt(&mut db, &work) {
             Err(error) if error.is_refusal() && overlay::lay(&db)? => attempt(&mut db, &work),
-            done => done,
+            done => self.alarm.heed(done),
         }
     }
 

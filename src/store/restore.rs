@@ -73,7 +73,6 @@ struct Before {
     #[serde(flatten)]
     origin: Origin,
     reason: String,
-    #[serde(with = "time::rfc3339")]
     at: Millis,
     lost: u64,
     /// The head of the new journal as it was made: it has not been begun yet while that is its head.

@@ -15,10 +15,25 @@ static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 pub const EVENT_FITS: &str = "(sum IS NULL OR sum = row_sum(seq, at, kind, ticket, json))";
 pub const TICKET_FITS: &str =
     "(sum IS NULL OR sum = row_sum(id, state, device, closed_at, subject, life, json))";
-pub const EPISODE_FITS: &str = "(sum IS NULL OR sum = row_sum(rule, subject, state))";
 pub const GATEWAY_FITS: &str = "(sum IS NULL OR sum = row_sum(id, epoch, number, committed))";
 pub const CONSUMER_FITS: &str =
     "(sum IS NULL OR sum = row_sum(name, kind, required, configured, acknowledged))";
+
+/// Each table that has sums, and what says of a row that it fits.
+pub const TABLES: [(&str, &str); 9] = [
+    ("gateway", GATEWAY_FITS),
+    ("consumer", CONSUMER_FITS),
+    ("episode", "(sum IS NULL OR sum = row_sum(rule, subject, state))"),
+    ("device", "(sum IS NULL OR sum = row_sum(id, online, since, why))"),
+    (
+        "command",
+        "(sum IS NULL OR sum = row_sum(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail))",
+    ),
+    ("access", "(sum IS NULL OR sum = row_sum(subject, state))"),
+    ("maintenance", "(sum IS NULL OR sum = row_sum(scope, name, since, until, by, note))"),
+    ("ticket", TICKET_FITS),
+    ("event", EVENT_FITS),
+];
 
 /// Gives the connection `row_sum`.
 pub fn teach(db: &Connection) -> rusqlite::Result<()> {

@@ -4,10 +4,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::series::{self, Sample};
-use super::{Error, Kind, Slice, TicketRow, file};
+use super::{Alarm, Error, Kind, Slice, TicketRow, alarm, file, sum};
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
 use crate::ticket::State;
@@ -18,6 +19,7 @@ pub struct View {
     db: Arc<Mutex<Connection>>,
     history: Arc<Path>,
     epoch: Arc<str>,
+    alarm: Alarm,
 }
 
 /// An open history, for one question.
@@ -61,13 +63,14 @@ pub(super) const SCANNED_MAX: usize = 5000;
 const SLICE_BYTES_MAX: usize = 1 << 20;
 
 impl View {
-    pub(super) fn open(dir: &Path, epoch: Arc<str>) -> Result<Self, Error> {
-        Self::on(&dir.join(file::JOURNAL), &dir.join(file::HISTORY), epoch)
+    pub(super) fn open(dir: &Path, epoch: Arc<str>, alarm: &Alarm) -> Result<Self, Error> {
+        let view = Self::on(&dir.join(file::JOURNAL), &dir.join(file::HISTORY), epoch)?;
+        Ok(Self { alarm: alarm.clone(), ..view })
     }
 
     pub(super) fn on(journal: &Path, history: &Path, epoch: Arc<str>) -> Result<Self, Error> {
         let db = file::reader(journal)?;
-        Ok(Self { db: Arc::new(Mutex::new(db)), history: history.into(), epoch })
+        Ok(Self { db: Arc::new(Mutex::new(db)), history: history.into(), epoch, alarm: Alarm::default() })
     }
 
     pub fn epoch(&self) -> &Arc<str> {
@@ -87,7 +90,7 @@ impl View {
         if after.saturating_add(1) < oldest {
             return Err(Error::Gone { oldest: oldest - 1 });
         }
-        Ok(slice(&read, after, limit, kinds, &[])?)
+        self.alarm.heed(slice(&read, after, limit, kinds, &[]).map_err(Error::from))
     }
 
     /// Each ticket's id and its JSON, in the order of the ids.
@@ -102,32 +105,46 @@ impl View {
         };
         let db = self.lock();
         let mut query = db.prepare_cached(&format!(
-            "SELECT id, json FROM ticket WHERE {unclosed} id > ?1 AND (?2 IS NULL OR device = ?2)
+            "SELECT id, json, {} FROM ticket WHERE {unclosed} id > ?1 AND (?2 IS NULL OR device = ?2)
                  AND (?3 = '' OR instr(?3, ',' || state || ','))
-             ORDER BY id LIMIT ?4"
+             ORDER BY id LIMIT ?4",
+            sum::TICKET_FITS
         ))?;
         let after = filter.after.as_deref().unwrap_or_default();
         let limit = filter.limit.min(TICKETS_MAX) as i64;
-        let rows = query
-            .query_map(params![after, filter.device, states, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let rows = query.query_map(params![after, filter.device, states, limit], |row| {
+            fits(row, 2, 0, "ticket")?;
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+        self.alarm.heed(rows.collect::<Result<_, _>>().map_err(Error::from))
     }
 
     /// One ticket's JSON.
     pub fn ticket(&self, id: &str) -> Result<Option<String>, Error> {
         let db = self.lock();
-        let mut query = db.prepare_cached("SELECT json FROM ticket WHERE id = ?1")?;
-        Ok(query.query_row([id], |row| row.get(0)).optional()?)
+        let mut query =
+            db.prepare_cached(&format!("SELECT json, id, {} FROM ticket WHERE id = ?1", sum::TICKET_FITS))?;
+        let json = query.query_row([id], |row| {
+            fits(row, 2, 1, "ticket")?;
+            row.get(0)
+        });
+        self.alarm.heed(json.optional().map_err(Error::from))
     }
 
     /// A ticket with what only the rules know of it.
     pub fn filed(&self, id: &str) -> Result<Option<TicketRow>, Error> {
         let db = self.lock();
-        let mut query = db.prepare_cached("SELECT json, subject, life FROM ticket WHERE id = ?1")?;
-        let row = query
-            .query_row([id], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        let Some((json, subject, life)) = row else { return Ok(None) };
+        let mut query = db.prepare_cached(&format!(
+            "SELECT json, subject, life, id, {} FROM ticket WHERE id = ?1",
+            sum::TICKET_FITS
+        ))?;
+        let row = query.query_row([id], |row| {
+            fits(row, 4, 3, "ticket")?;
+            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+        });
+        let Some((json, subject, life)) = self.alarm.heed(row.optional().map_err(Error::from))? else {
+            return Ok(None);
+        };
         // One that cannot be read is one that nothing can be done with.
         Ok(serde_json::from_str(&json).ok().map(|ticket| TicketRow { ticket, subject, life }))
     }
@@ -209,6 +226,15 @@ impl Readings {
     }
 }
 
+/// A row that is not as it was written is neither shown nor sent; the column `fits` says so, `id` which row it is.
+pub(super) fn fits(row: &Row<'_>, fits: usize, id: usize, what: &str) -> rusqlite::Result<()> {
+    if row.get(fits)? {
+        return Ok(());
+    }
+    let id = row.get::<_, Value>(id);
+    Err(alarm::damage(format!("{what} {id:?} does not fit its sum")))
+}
+
 /// Events after the cursor that are wanted and not left out by number.
 pub(super) fn slice(
     db: &Connection,
@@ -218,13 +244,16 @@ pub(super) fn slice(
     without: &[u64],
 ) -> rusqlite::Result<Slice> {
     let mut slice = Slice { events: Vec::new(), next: after, head: file::head(db)? };
-    let mut query =
-        db.prepare_cached("SELECT seq, kind, json FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let mut query = db.prepare_cached(&format!(
+        "SELECT seq, kind, json, {} FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        sum::EVENT_FITS
+    ))?;
     let mut rows = query.query(params![after.min(i64::MAX as u64), SCANNED_MAX as i64])?;
     let mut bytes = 0;
     while slice.events.len() < limit
         && let Some(row) = rows.next()?
     {
+        fits(row, 3, 0, "event")?;
         let seq: u64 = row.get(0)?;
         let kind = row.get_ref(1)?.as_str()?;
         if kinds.want(kind) && without.binary_search(&seq).is_err() {

@@ -182,6 +182,18 @@ pub(super) fn carry(
     Ok(carried)
 }
 
+/// Begins with nothing, where nothing can be read.
+pub(super) fn nothing(into: &mut Connection, gateway: &str, epoch: &str) -> Result<Carried, Error> {
+    let mut carried = Carried::default();
+    carried.lost.row("journal");
+    carried.lost.types.insert("unknown".into());
+    into.execute(
+        "INSERT OR REPLACE INTO gateway(one, id, epoch, number, committed) VALUES (1, ?1, ?2, 0, 0)",
+        params![gateway, epoch],
+    )?;
+    Ok(carried)
+}
+
 /// Tells the new journal where it comes from and what is lost, as its next event; and keeps it beside the epoch.
 pub(super) fn tell(
     into: &mut Connection,
@@ -271,3 +283,6 @@ fn epoch_of(json: &str) -> Option<String> {
     let named: Named = serde_json::from_str(json).ok()?;
     named.id.rsplit('/').nth(1).map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests;
