@@ -28,6 +28,8 @@ struct Mood {
     holds: BTreeSet<u64>,
     dislikes: BTreeSet<u64>,
     fails: BTreeSet<u64>,
+    /// Answered with 401: tried again a minute later.
+    locks_out: BTreeSet<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -118,6 +120,9 @@ async fn take(Shared(centre): Shared<Centre>, headers: HeaderMap, body: Bytes) -
     if has(&mood.borrow().fails) {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
+    if has(&mood.borrow().locks_out) {
+        return StatusCode::UNAUTHORIZED;
+    }
     centre.taken.send_modify(|all| all.extend(&seqs));
     StatusCode::OK
 }
@@ -191,8 +196,13 @@ async fn a_ticket_that_the_bulk_lane_has_in_hand_waits_for_it() {
 #[tokio::test]
 async fn what_one_lane_cannot_deliver_does_not_stop_the_other() {
     // An urgent one that is disliked, and one that always fails.
-    let centre =
-        Centre::open(Mood { holds: (1..=10).collect(), dislikes: [41].into(), fails: [43].into() }).await;
+    let centre = Centre::open(Mood {
+        holds: (1..=10).collect(),
+        dislikes: [41].into(),
+        fails: [43].into(),
+        ..Mood::default()
+    })
+    .await;
     let mut house = House::pushing_to(centre.target("crm"), 40).await;
     centre.comes(1).await;
     assert_eq!(house.tell("ticket.opened", "bad", 1, State::Open), 41);
@@ -218,6 +228,21 @@ async fn what_one_lane_cannot_deliver_does_not_stop_the_other() {
     let live = house.tell("ticket.opened", "live", 1, State::Open);
     centre.has(live).await;
     assert_eq!((centre.taken(), house.consumer().acknowledged), (vec![live], 0));
+}
+
+/// After a long time away both lanes pause for long, each in its own time.
+#[tokio::test]
+async fn when_one_lane_gets_through_again_the_other_does_not_wait_for_its_pause_to_end() {
+    let mood = Mood { fails: (1..=10).collect(), locks_out: [41].into(), ..Mood::default() };
+    let centre = Centre::open(mood).await;
+    let mut house = House::pushing_to(centre.target("crm"), 40).await;
+    house.until("failing", |now| now.error.is_some()).await;
+    assert_eq!(house.tell("ticket.opened", "live", 1, State::Open), 41);
+    house.until("locked out", |now| now.error.as_ref().is_some_and(|error| error.contains("401"))).await;
+    // The backlog gets through as far as its first batch, which does not bring it to the ticket.
+    centre.mood.send_replace(Mood { holds: (11..=20).collect(), ..Mood::default() });
+    centre.has(41).await;
+    assert_eq!(centre.taken(), (1..=10).chain([41]).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -397,16 +397,6 @@ fn what_is_set_aside_holds_the_rest_for_ninety_days_and_no_longer() {
 }
 
 #[test]
-fn of_too_many_that_are_set_aside_the_oldest_give_way() {
-    let dir = tempfile::tempdir().unwrap();
-    let ends = open(dir.path());
-    for seq in 1..=10_003 {
-        ends.outbox.set_aside_ahead("crm", seq, "422", T0).unwrap();
-    }
-    assert_eq!(ends.view.consumers().unwrap()[0].set_aside[0], 4);
-}
-
-#[test]
 fn what_is_set_aside_is_left_out_shown_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let mut ends = open(dir.path());

@@ -1,6 +1,7 @@
 //! A centre that takes pushes and checks them: each event once, none of a ticket out of order, none missed.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -9,8 +10,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use flate2::read::GzDecoder;
 
 /// What came in; every clone is the same centre.
 #[derive(Clone, Default)]
@@ -23,6 +25,8 @@ pub struct Book {
     pub events: usize,
     pub requests: usize,
     pub bytes: usize,
+    /// As they came, maybe packed.
+    pub wire: usize,
     pub twice: usize,
     pub out_of_order: usize,
     /// When the event number of the backlog was reached, in order.
@@ -55,10 +59,26 @@ impl Centre {
     }
 }
 
-async fn take(State((centre, delay)): State<(Centre, Duration)>, body: Bytes) -> StatusCode {
+async fn take(
+    State((centre, delay)): State<(Centre, Duration)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
     tokio::time::sleep(delay).await;
-    centre.0.lock().unwrap().note(std::str::from_utf8(&body).unwrap());
+    let text = match headers.contains_key("content-encoding") {
+        true => unpacked(&body),
+        false => String::from_utf8(body.to_vec()).unwrap(),
+    };
+    let mut book = centre.0.lock().unwrap();
+    book.wire += body.len();
+    book.note(&text);
     StatusCode::OK
+}
+
+pub fn unpacked(body: &[u8]) -> String {
+    let mut text = String::new();
+    GzDecoder::new(body).read_to_string(&mut text).unwrap();
+    text
 }
 
 impl Book {

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use centre::{Book, Centre};
+use centre::{Book, Centre, unpacked};
 use daemon::{Daemon, REGISTERS, free_port};
 use gatehouse::sim::modbus::{Server, Units};
 
@@ -47,6 +47,8 @@ fn main() {
     bench.pull();
     bench.slow("slow-50", Duration::from_millis(50), 40..75);
     bench.slow("slow-300", Duration::from_millis(300), 75..110);
+    bench.short("gzip", "compress = true");
+    bench.short("fast", "rate = 100000");
     match bench.missed.is_empty() {
         true => println!("all promises kept"),
         false => println!("missed: {}", bench.missed.join("; ")),
@@ -58,7 +60,7 @@ impl Bench {
     fn write(&self) {
         let begun = Instant::now();
         let data = self.dir.path().join("data");
-        let bytes = journal::write(&data, self.events, &["crm", "slow-50", "slow-300"]);
+        let bytes = journal::write(&data, self.events, &["crm", "slow-50", "slow-300", "gzip", "fast"]);
         let size = std::fs::metadata(data.join("journal.db")).unwrap().len() as f64;
         println!(
             "journal    {} events of {} B, {:.0} MB, written in {:.0} s",
@@ -120,6 +122,23 @@ impl Bench {
         assert!(
             centre.look(|book| book.missed(self.events)) > 0,
             "the backlog was too short for this centre"
+        );
+    }
+
+    /// The same otherwise configured, for some seconds.
+    fn short(&self, name: &str, more: &str) {
+        let address = free_port();
+        let centre = Centre::open(address, Duration::ZERO);
+        let daemon = Daemon::run(self.dir.path(), self.modbus.address, name, address, more);
+        wait(60, || centre.look(|book| book.events > 0));
+        let cpu = daemon.cpu();
+        wait_at_most(8, || centre.look(|book| book.missed(self.events) == 0));
+        let (rate, ratio) =
+            centre.look(|book| (book.events as f64 / span(book), book.bytes as f64 / book.wire as f64));
+        let cpu = (daemon.cpu() - cpu) / centre.look(span);
+        println!(
+            "{name:<10} {rate:.0} events/s, 1 : {ratio:.1}, cpu {cpu:.2} s/s, {:.1} MB at most   ({more})",
+            daemon.memory().1
         );
     }
 
@@ -244,21 +263,22 @@ fn next(page: &str) -> String {
     rest.split('"').next().unwrap().to_owned()
 }
 
-fn unpacked(body: &[u8]) -> String {
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(body), &mut text).unwrap();
-    text
-}
-
 fn span(book: &Book) -> f64 {
     let (Some(first), Some(last)) = (book.first, book.last) else { return f64::NAN };
     (last - first).as_secs_f64()
 }
 
-fn wait(seconds: u64, mut ready: impl FnMut() -> bool) {
+fn wait(seconds: u64, ready: impl FnMut() -> bool) {
+    assert!(wait_at_most(seconds, ready), "not ready within {seconds} s");
+}
+
+fn wait_at_most(seconds: u64, mut ready: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + Duration::from_secs(seconds);
     while !ready() {
-        assert!(Instant::now() < end, "not ready within {seconds} s");
+        if Instant::now() >= end {
+            return false;
+        }
         sleep(Duration::from_millis(100));
     }
+    true
 }

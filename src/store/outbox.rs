@@ -229,3 +229,26 @@ fn put_aside(step: &Transaction<'_>, consumer: &str, seq: u64, why: &str, now: M
 fn shortened(text: &str) -> &str {
     &text[..text.floor_char_boundary(WORDS_BYTES_MAX)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_that_are_set_aside_the_oldest_give_way() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(file::journal(dir.path()).unwrap());
+        let outbox = Outbox::open(dir.path()).unwrap();
+        let many = "WITH RECURSIVE n(seq) AS (SELECT 3 UNION ALL SELECT seq + 1 FROM n WHERE seq < ?1 + 2)
+                    INSERT INTO aside SELECT 'crm', seq, 0, '422' FROM n";
+        assert_eq!(outbox.lock().execute(many, [ASIDE_MAX]).unwrap(), ASIDE_MAX as usize);
+        let range = |outbox: &Outbox| {
+            let range = "SELECT min(seq), max(seq), count(*) FROM aside WHERE consumer = 'crm'";
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            outbox.lock().query_row(range, [], row).unwrap()
+        };
+        assert_eq!(range(&outbox), (3, ASIDE_MAX + 2, ASIDE_MAX));
+        outbox.set_aside_ahead("crm", 20_000, "422", 0).unwrap();
+        assert_eq!(range(&outbox), (4, 20_000, ASIDE_MAX));
+    }
+}

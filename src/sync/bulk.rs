@@ -1,6 +1,6 @@
 //! The lane that takes everything in order: batch by batch from the cursor on, each tried again until it is settled.
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::carry::{Bulk, Courier, Porter, Rest};
@@ -18,9 +18,7 @@ pub async fn run(courier: &Courier) {
                 () = courier.released.notified() => {}
                 () = stop.cancelled() => {}
             },
-            Rest::For(pause) => {
-                tokio::select! { () = sleep(pause) => {}, () = stop.cancelled() => {} }
-            }
+            Rest::For(pause) => courier.pause(&mut porter, pause).await,
         }
     }
     // What the urgent lane has in hand bounds this one; it lets go of it soon.

@@ -32,6 +32,8 @@ pub struct Courier {
     pub bulk: watch::Sender<Bulk>,
     /// The urgent lane has let go of what it had.
     pub released: Notify,
+    /// Counts how often a lane that was in trouble got through: the other one need not wait for the end of its pause.
+    well: watch::Sender<u64>,
     pace: Mutex<Pace>,
     /// Until then the centre asked to be left alone.
     quiet: Mutex<Instant>,
@@ -51,6 +53,7 @@ pub enum Bulk {
 pub struct Porter {
     pub lane: Lane,
     pub head: watch::Receiver<u64>,
+    well: watch::Receiver<u64>,
     /// While the centre is away.
     soon: Backoff,
     /// While it is misconfigured.
@@ -82,6 +85,7 @@ impl Porter {
         Self {
             lane,
             head: courier.context.head.clone(),
+            well: courier.well.subscribe(),
             soon: Backoff::new(SOON_FIRST, SOON_MOST),
             slowly: Backoff::new(SLOWLY_FIRST, SLOWLY_MOST),
             trouble: None,
@@ -94,14 +98,6 @@ impl Porter {
             std::future::pending::<()>().await;
         }
     }
-
-    fn recover(&mut self, consumer: &str) {
-        self.soon.reset();
-        self.slowly.reset();
-        if let Some(trouble) = self.trouble.take() {
-            info!(consumer, lane = ?self.lane, %trouble, "The centre takes events again.");
-        }
-    }
 }
 
 impl Courier {
@@ -112,6 +108,7 @@ impl Courier {
             lanes: tokio::sync::Mutex::new(Lanes::new(target.batch)),
             bulk: watch::Sender::new(Bulk::Idle),
             released: Notify::new(),
+            well: watch::Sender::new(0),
             pace: Mutex::new(Pace::new(target.rate, now.into_std())),
             quiet: Mutex::new(now),
             target,
@@ -165,7 +162,7 @@ impl Courier {
         if let Some(note) = note {
             self.write(&note, &answer.words).await?;
             self.lanes.lock().await.written(lane, &note);
-            porter.recover(&self.target.name);
+            self.recover(porter);
         }
         if lane == Lane::Urgent {
             self.released.notify_one();
@@ -190,6 +187,25 @@ impl Courier {
                 self.suffer(porter, &answer.words).await;
                 Some(Rest::For(porter.slowly.pause()))
             }
+        }
+    }
+
+    fn recover(&self, porter: &mut Porter) {
+        porter.soon.reset();
+        porter.slowly.reset();
+        if let Some(trouble) = porter.trouble.take() {
+            info!(consumer = %self.target.name, lane = ?porter.lane, %trouble, "The centre takes events again.");
+            self.well.send_modify(|times| *times += 1);
+        }
+    }
+
+    /// Waits after something went wrong: for so long, or until the other lane has got through where it did not before.
+    pub async fn pause(&self, porter: &mut Porter, pause: Duration) {
+        porter.well.borrow_and_update();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            Ok(()) = porter.well.changed() => porter.soon.reset(),
+            () = self.context.stop.cancelled() => {}
         }
     }
 

@@ -151,7 +151,7 @@ impl Lanes {
             }
             Decision::Halve => load.take = load.take.div_ceil(2),
             Decision::Again { .. } | Decision::Slowly if lane == Lane::Urgent => {
-                self.urgent = Load::default()
+                self.urgent = Load::default();
             }
             Decision::Again { .. } | Decision::Slowly => {
                 load.late = if late { load.late + 1 } else { 0 };

@@ -25,13 +25,12 @@ pub async fn run(courier: &Courier) {
     let stop = &courier.context.stop;
     while !stop.is_cancelled() {
         tokio::select! { () = wanted(&mut bulk) => {}, () = stop.cancelled() => break }
-        let (pause, tried) = match courier.round(&mut porter).await {
-            Rest::UntilNews => (LOOK_PAUSE, false),
-            Rest::For(pause) => (pause, true),
-        };
-        tokio::select! { () = sleep(pause) => {}, () = stop.cancelled() => break }
-        if !tried {
-            tokio::select! { () = porter.news() => {}, _ = bulk.changed() => {}, () = stop.cancelled() => break }
+        match courier.round(&mut porter).await {
+            Rest::For(pause) => courier.pause(&mut porter, pause).await,
+            Rest::UntilNews => {
+                tokio::select! { () = sleep(LOOK_PAUSE) => {}, () = stop.cancelled() => break }
+                tokio::select! { () = porter.news() => {}, _ = bulk.changed() => {}, () = stop.cancelled() => break }
+            }
         }
     }
     if needed_at(*bulk.borrow()).is_some() {
