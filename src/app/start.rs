@@ -60,7 +60,9 @@ pub(super) fn announce(start: &Start, changed: bool, clock: &Clock) -> Vec<Draft
     let subject = format!("gateways/{gateway}");
     let now = clock.now();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": start.reason });
-    let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &data)];
+    // By both it is known of an event to which boot it belongs, and how far the clocks of two runs of one boot are apart.
+    let boot = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": start.reason, "boot": clock.boot(), "uptime": clock.uptime() });
+    let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &boot)];
     if let Some(mistakes) = &start.rejected {
         events.push(rejected(gateway, mistakes, now));
     } else if changed {

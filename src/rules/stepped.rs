@@ -99,7 +99,7 @@ impl Engine {
     /// ([`Engine::advance`]). `correction`: by how much the times that tickets tell are off.
     pub fn stepped(&mut self, by: Millis, correction: Millis, now: Millis) {
         self.timers.clear();
-        self.maintenance_stepped(by, now);
+        self.maintenance_stepped(by, correction, now);
         for index in 0..self.watches.len() as u32 {
             let rest = self.watches[index as usize].rest.and_then(|_| self.rest_of(index));
             let watch = &mut self.watches[index as usize];
