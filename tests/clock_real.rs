@@ -114,7 +114,7 @@ fn held_over_a_step(gateway: &Gateway, units: &Units, clock: &Clock, unit: u8, o
         let points = gateway.get("/api/v1/points")?;
         let point =
             points["points"].as_array()?.iter().find(|point| point["id"] == format!("{id}.level"))?.clone();
-        (point["value"] == 500).then_some(())
+        (point["value"] == 500.0).then_some(())
     });
     let steps = of_kind(&gateway.events(), "gateway.clock-stepped").len();
     clock.set(off, true);
