@@ -101,6 +101,14 @@ impl Clock {
         &self.inner.boot
     }
 
+    /// Seconds since this boot, in step with the time at which it is asked; `None` where the kernel does not say.
+    pub fn uptime(&self) -> Option<f64> {
+        match &self.inner.source {
+            Source::System => time::uptime(),
+            Source::Simulated { start, .. } => Some(start.elapsed().as_secs_f64()),
+        }
+    }
+
     /// Holds this thread up for less than tokio's timers can tell. A simulated clock does not stand still for it.
     pub fn hold(&self, span: Duration) {
         if matches!(self.inner.source, Source::System) {

@@ -68,7 +68,8 @@
 //! | how much of a day could be used | `refine/usable.rs` (the share), `intake/quality.rs` (when it is told), `web/history.rs` (filled gaps) |
 //! | a new rule condition | [`rules::Condition`]; of the value of the moment: `rules/condition.rs`; of more than that: a `Judge` in a file of its own, named in `rules/judge.rs` (`window`, `stuck`, `count`, `wear`, `expression`, `trend`, `occasions`) |
 //! | its TOML, and which values suit | `config/windows.rs`, `config/conditions.rs` |
-//! | the built-in rules | `rules/channel.rs`, `rules/storm.rs`; their TOML: `config/builtin.rs` |
+//! | the built-in rules | `rules/channel.rs`, `rules/storm.rs`, `rules/unsynced.rs`; their TOML: `config/builtin.rs` |
+//! | what a stepped clock does | `intake/clocks.rs` (seen, believed, told), `rules/stepped.rs` (what moves along), `docs/time.md` |
 //! | what is only counted and no longer told | `rules/chatter.rs`; its TOML: `config/chatter.rs` |
 //! | what `replay` shows | `config/trial.rs` (which rules), `cli/replay/course.rs` (what becomes of the readings), `cli/replay/page.rs` |
 //! | a new field in the ticket | [`ticket::Ticket`], and `rules/opening.rs` where tickets are written |

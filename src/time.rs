@@ -39,6 +39,12 @@ pub fn boot_id() -> String {
     id.map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
+/// Seconds since this boot; `None` where the kernel does not say.
+pub fn uptime() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
 /// `#[serde(with = "rfc3339")]` for [`Millis`].
 pub mod rfc3339 {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -41,7 +41,7 @@ use gatehouse::ticket::{Action, EVIDENCE_MAX, Refusal, State, Ticket, Verb};
 const BEGIN: Millis = 1_795_248_000_000;
 
 const GATEWAY: &str = "[gateway]\nid = \"cp-017\"\nname = \"锦绣花园\"\n";
-const BUILTIN: &str = "[builtin]\ndevice-silent = false\n";
+const BUILTIN: &str = "[builtin]\ndevice-silent = false\nclock-unsynced = false\n";
 const SITE: &str = r#"
 [[channel]]
 id = "plant"
@@ -625,17 +625,19 @@ impl<'a> Bench<'a> {
 
     fn step(&mut self, words: &[String]) -> Result<(), String> {
         let by = pairs(words)?.first().and_then(|(_, by)| span(by)).ok_or("step by=1h")?;
-        self.engine.lost_time(self.now, self.now + by);
-        self.pass(self.now + by)
+        self.stepped(by)
     }
 
     /// The clock is stepped while the daemon runs.
     fn jump(&mut self, words: &[String]) -> Result<(), String> {
         let by = words.first().ok_or("jump 1h, or jump -1h")?;
         let length = span(by.trim_start_matches('-')).ok_or("jump 1h, or jump -1h")?;
-        let to = self.now + if by.starts_with('-') { -length } else { length };
-        self.engine.lost_time(self.now, to);
-        self.pass(to)
+        self.stepped(if by.starts_with('-') { -length } else { length })
+    }
+
+    fn stepped(&mut self, by: Millis) -> Result<(), String> {
+        self.engine.stepped(by, by, self.now + by);
+        self.pass(self.now + by)
     }
 
     /// Comes up again from what was saved, through JSON as in the journal.
@@ -699,6 +701,8 @@ fn follows(change: &Change, before: Option<&Change>) -> Result<(), &'static str>
         ((t.state == State::Closed) == t.closed_at.is_some(), "closed_at goes with the state"),
         (
             change.kind == "ticket.escalated"
+                // By the clock as it was before.
+                || (change.kind == "ticket.updated" && t.note.as_deref() == Some("clock"))
                 || before.is_none_or(|before| before.at <= change.at || before.kind == "ticket.escalated"),
             "it happened before the last change",
         ),

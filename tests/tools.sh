@@ -17,6 +17,7 @@ need python3 python3
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 pkg-config --exists libmodbus 2>/dev/null || missing+=(libmodbus-dev)
 [ -e /usr/include/mosquitto.h ] || missing+=(libmosquitto-dev)
+ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing+=(libfaketime)
 if [ "${#missing[@]}" -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "installing: ${missing[*]}"

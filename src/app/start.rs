@@ -107,6 +107,8 @@ pub(super) fn announce(
     let now = clock.now();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": start.reason });
     let mut started = data.clone();
+    // By both it is known of an event to which boot it belongs, and how far the clocks of two runs of one boot are apart.
+    (started["boot"], started["uptime"]) = (json!(clock.boot()), json!(clock.uptime()));
     if let Some(before) = before {
         started["epoch_before"] = json!({ "epoch": before.epoch, "ended": before.reason });
     }

@@ -44,21 +44,21 @@ pub struct Life {
     /// Deadlines that passed and were told.
     escalated: Escalated,
     /// How long readings have been well since the condition went.
-    well: Option<Clock>,
+    pub(super) well: Option<Clock>,
     /// In maintenance its condition cannot be seen to go.
     #[serde(skip)]
     rests: bool,
     /// The end of the last maintenance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    rested: Option<Millis>,
+    pub(super) rested: Option<Millis>,
     #[serde(default)]
-    comings: Comings,
+    pub(super) comings: Comings,
     /// While the clock is not known: which of the ticket's times are, since a clock that was known told them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    known: Option<Times>,
+    pub(super) known: Option<Times>,
     /// By how much the clock was stepped since it was closed.
     #[serde(default)]
-    closed_moved: Millis,
+    pub(super) closed_moved: Millis,
 }
 
 impl Life {
@@ -70,38 +70,6 @@ impl Life {
         }
         life.comings.rest(now);
         life
-    }
-
-    /// The wall clock was stepped; as much time has passed as before.
-    pub(super) fn shift(&mut self, by: Millis) {
-        if let Some(well) = &mut self.well {
-            well.shift(by);
-        }
-        self.rested = self.rested.map(|at| at + by);
-        self.comings.shift(by);
-    }
-
-    /// By how much the times of a closed ticket are told too early.
-    pub(super) fn closed_moved(&self) -> Millis {
-        self.closed_moved
-    }
-
-    pub(super) fn closed_moves(&mut self, by: Millis) {
-        self.closed_moved += by;
-    }
-
-    /// `None`: all are.
-    pub(super) fn known_times(&self) -> Option<Times> {
-        self.known
-    }
-
-    /// Whatever is told from now on is not, until [`Life::forget_known_times`].
-    pub(super) fn times_are_known(&mut self, times: Times) {
-        self.known.get_or_insert(times);
-    }
-
-    pub(super) fn forget_known_times(&mut self) -> Option<Times> {
-        self.known.take()
     }
 
     /// What ran stands, unless it was saved in this very instant.

@@ -34,6 +34,16 @@ pub(super) struct End {
     by_run: Millis,
 }
 
+impl Shelved {
+    /// The clock that it is told by has moved.
+    fn moved(&mut self, by: Millis, now: Millis) -> Change {
+        let there = &mut self.maintenance;
+        (there.since, there.until) = (there.since + by, there.until + by);
+        self.end.by_clock = there.until;
+        Change { step: Step::Changed, at: now, maintenance: there.clone() }
+    }
+}
+
 impl End {
     pub fn at(self, synced: bool) -> Millis {
         if synced { self.by_clock } else { self.by_run }
@@ -136,26 +146,25 @@ impl Engine {
         self.rest_anew(now);
     }
 
-    /// The wall clock was stepped. What was said lasts as long as was said; where the clock is not known, only what was named
-    /// by it is told anew.
-    pub(super) fn maintenance_stepped(&mut self, by: Millis, now: Millis) {
-        self.maintenance_lost(now - by, now);
-        let (known, synced) = (self.known, self.synced);
-        for shelved in self.shelf.iter_mut().filter(|shelved| known && (synced || !shelved.by_wrong_clock)) {
-            shelved.end.by_clock += by;
+    /// The wall clock was stepped. What was said lasts as long as was said; `correction`: by how much the times that are
+    /// told are off. Until the clock is known that is said only of what was named by it.
+    pub(super) fn maintenance_stepped(&mut self, by: Millis, correction: Millis, now: Millis) {
+        let known = self.known;
+        for shelved in &mut self.shelf {
+            shelved.end.by_run += by;
+            if correction != 0 && (known || shelved.by_wrong_clock) {
+                self.maintained.push(shelved.moved(correction, now));
+            }
         }
     }
 
-    /// The clock went from `until` to `now`, and nobody saw the time between.
+    /// Nobody saw the time from `until` to `now`, which may lie before it.
     pub(super) fn maintenance_lost(&mut self, until: Millis, now: Millis) {
         let synced = self.synced;
         for shelved in &mut self.shelf {
             shelved.end.by_run += now - until;
             if shelved.by_wrong_clock && !synced {
-                let there = &mut shelved.maintenance;
-                (there.since, there.until) = (there.since + now - until, there.until + now - until);
-                shelved.end.by_clock = there.until;
-                self.maintained.push(Change { step: Step::Changed, at: now, maintenance: there.clone() });
+                self.maintained.push(shelved.moved(now - until, now));
             }
         }
     }

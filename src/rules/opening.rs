@@ -36,7 +36,7 @@ impl Engine {
         let old = &case.ticket;
         (ticket.id, ticket.number) = (old.id.clone(), old.number.clone());
         (ticket.state, ticket.revision) = (old.state, old.revision);
-        (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at + case.life.closed_moved());
+        (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at + case.life.closed_moved);
         ticket.external_id.clone_from(&old.external_id);
         case.ticket = ticket;
         case.back(at, rule, standard, &mut self.told);

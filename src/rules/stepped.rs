@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::desk::{Case, Change, GATEWAY};
+use super::desk::{Case, Change, GATEWAY, Life};
 use super::engine::{Engine, Watch};
 use super::episode::Phase;
 use crate::clock::WRITTEN;
@@ -45,6 +45,31 @@ impl Times {
     }
 }
 
+impl Life {
+    /// The wall clock was stepped; as much time has passed as before.
+    fn shift(&mut self, by: Millis) {
+        if let Some(well) = &mut self.well {
+            well.shift(by);
+        }
+        self.rested = self.rested.map(|at| at + by);
+        self.comings.shift(by);
+    }
+
+    /// `None`: all are.
+    pub(super) fn known_times(&self) -> Option<Times> {
+        self.known
+    }
+
+    /// Whatever is told from now on is not, until [`Life::forget_known_times`].
+    pub(super) fn times_are_known(&mut self, times: Times) {
+        self.known.get_or_insert(times);
+    }
+
+    pub(super) fn forget_known_times(&mut self) -> Option<Times> {
+        self.known.take()
+    }
+}
+
 impl Case {
     /// `known`: the clock has been believed before. Times that are off by `correction` are put right and told.
     fn stepped(
@@ -58,7 +83,7 @@ impl Case {
         self.life.shift(by);
         if known && self.ticket.state == State::Closed {
             // Nobody waits for it any more; it is only known for how long it has been closed.
-            return self.life.closed_moves(by);
+            return self.life.closed_moved += by;
         }
         let right = match known {
             true => Times::default(),
@@ -99,7 +124,7 @@ impl Engine {
     /// ([`Engine::advance`]). `correction`: by how much the times that tickets tell are off.
     pub fn stepped(&mut self, by: Millis, correction: Millis, now: Millis) {
         self.timers.clear();
-        self.maintenance_stepped(by, now);
+        self.maintenance_stepped(by, correction, now);
         for index in 0..self.watches.len() as u32 {
             let rest = self.watches[index as usize].rest.and_then(|_| self.rest_of(index));
             let watch = &mut self.watches[index as usize];

@@ -11,10 +11,11 @@ use gatehouse::event::Kinds;
 use gatehouse::field::Errand;
 use gatehouse::intake::{self, Doors, Intake, Keep};
 use gatehouse::live::Live;
+use gatehouse::maintenance::Call;
 use gatehouse::metrics::Metrics;
 use gatehouse::order::{Deed, Done, Order, Outcome, Refused, Wish};
 use gatehouse::reading::{Batch, DeviceId, Millis, Reading, Value};
-use gatehouse::rules::{Engine, Locale, Memory, Plan, Rule};
+use gatehouse::rules::{Engine, Locale, Memory, Plan, Rule, SavedEpisode, SavedTicket};
 use gatehouse::store::{self, View};
 use gatehouse::ticket::{Ask, Standard};
 use gatehouse::time;
@@ -28,6 +29,7 @@ pub struct Bench {
     pub batches: mpsc::Sender<Batch>,
     pub asks: mpsc::Sender<Ask>,
     pub wishes: mpsc::Sender<Wish>,
+    pub calls: mpsc::Sender<Call>,
     /// What the wire is told.
     pub lane: mpsc::Receiver<Errand>,
     pub view: View,
@@ -76,6 +78,11 @@ impl Bench {
 
     /// `lane`: how many errands wait for the wire at the most.
     pub fn with(dir: &Path, rules: Vec<Rule>, lane: usize) -> Self {
+        Self::on(Clock::system(), dir, rules, lane)
+    }
+
+    /// On a clock of the test's own.
+    pub fn on(clock: Clock, dir: &Path, rules: Vec<Rule>, lane: usize) -> Self {
         let settings = store::Settings {
             dir: dir.to_owned(),
             events_keep: store::EVENTS_KEEP_DEFAULT,
@@ -86,6 +93,7 @@ impl Bench {
         let remembered = ends.journal.recall().unwrap();
         let (batches, batches_out) = mpsc::channel(intake::BATCHES_MAX);
         let (asks, asks_out) = mpsc::channel(8);
+        let (calls, calls_out) = mpsc::channel(intake::CALLS_MAX);
         let (wishes, wishes_out) = mpsc::channel(intake::WISHES_MAX);
         let (near, lane) = mpsc::channel(lane);
         let (head_in, head) = watch::channel(ends.journal.head());
@@ -93,9 +101,20 @@ impl Bench {
         let rules = Plan { rules, standards: [standard; 3], locale: Locale::En, epoch: "e".into() };
         let site = site(true);
         let metrics = Metrics::new();
+        let ticket = |t: store::TicketRow| SavedTicket { ticket: t.ticket, subject: t.subject, life: t.life };
+        let episode =
+            |e: store::EpisodeRow| SavedEpisode { rule: e.rule, subject: e.subject, state: e.state };
+        let memory = Memory {
+            tickets: remembered.tickets.into_iter().map(ticket).collect(),
+            episodes: remembered.episodes.into_iter().map(episode).collect(),
+            maintenance: remembered.maintenance,
+            number: remembered.number,
+            last_trace: remembered.last_trace,
+        };
+        clock.not_before(memory.last_trace);
         let intake = Intake {
-            clock: Clock::system(),
-            engine: Engine::new(rules, site.clone(), Memory::default(), time::now()),
+            clock: clock.clone(),
+            engine: Engine::new(rules, site.clone(), memory, clock.now()),
             live: Arc::new(Live::new(&site)),
             site,
             journal: ends.journal,
@@ -119,14 +138,14 @@ impl Bench {
             batches: batches_out,
             asks: asks_out,
             wishes: wishes_out,
-            calls: mpsc::channel(1).1,
+            calls: calls_out,
             tells: mpsc::channel(1).1,
             head: head_in,
             trouble: watch::channel(None).0,
             pulse: watch::channel(0).0,
         };
         let done = tokio::task::spawn_local(intake.run(doors, Vec::new(), Vec::new));
-        Self { batches, asks, wishes, lane, view: ends.view, head, metrics, done }
+        Self { batches, asks, wishes, calls, lane, view: ends.view, head, metrics, done }
     }
 
     /// As a daemon that is told to stop; what is under way stays so.
