@@ -23,7 +23,7 @@ pub(super) const INTO_MEMORY: &str = "memory";
 pub(super) const ONTO_DISK: &str = "disk";
 
 /// A card that takes no writes is tried again after such a pause, which grows.
-const TRIED_FIRST: Duration = Duration::from_secs(5);
+const TRIED_FIRST: Duration = Duration::from_secs(2);
 const TRIED_MOST: Duration = Duration::from_secs(10 * 60);
 /// A card that does not even answer is left alone for this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
