@@ -90,6 +90,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod event;
+pub mod fault;
 pub mod gzip;
 pub mod happening;
 pub mod live;

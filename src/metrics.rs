@@ -46,6 +46,10 @@ pub struct Metrics {
     pub pushes: Family<Push, Counter>,
     /// Events a consumer has still to get.
     pub lag: Family<Consumer, Gauge>,
+    /// Decoders that broke at what a device says, by device.
+    pub decoder_faults: Family<DecoderFault, Counter>,
+    /// Tasks that ended by themselves and were begun again, by task.
+    pub restarts: Family<Task, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -84,6 +88,16 @@ pub struct Storage {
 pub struct Push {
     pub consumer: String,
     pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DecoderFault {
+    pub device: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Task {
+    pub task: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -166,6 +180,18 @@ impl Metrics {
         registry.register("pushes", "Pushes to the centre", pushes.clone());
         let lag = Family::default();
         registry.register("consumer_lag", "Events a consumer has still to get", lag.clone());
+        let decoder_faults = Family::default();
+        registry.register(
+            "decoder_faults",
+            "Decoders that broke at what a device says",
+            decoder_faults.clone(),
+        );
+        let restarts = Family::default();
+        registry.register(
+            "restarts",
+            "Tasks that ended by themselves and were begun again",
+            restarts.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             requests,
@@ -183,6 +209,8 @@ impl Metrics {
             commit,
             pushes,
             lag,
+            decoder_faults,
+            restarts,
         }
     }
 

@@ -10,6 +10,7 @@ const FLOORS: &[&[&str]] = &[
         "backoff",
         "clock",
         "event",
+        "fault",
         "gzip",
         "happening",
         "live",

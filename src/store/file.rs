@@ -180,12 +180,18 @@ pub fn journal(dir: &Path) -> Result<Connection, Error> {
     let path = dir.join(JOURNAL);
     let mut db = writer(&path, Durable::Full)?;
     bring_up_to_date(&mut db, &path)?;
-    let verdict: String =
-        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| damaged(&path, e))?;
-    if verdict != "ok" {
-        return Err(Error::Damaged { path, what: verdict });
-    }
+    sound(&db, &path)?;
     Ok(db)
+}
+
+/// Whether the file as a whole hangs together.
+pub fn sound(db: &Connection, path: &Path) -> Result<(), Error> {
+    let verdict: String =
+        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| damaged(path, e))?;
+    match verdict.as_str() {
+        "ok" => Ok(()),
+        _ => Err(Error::Damaged { path: path.to_owned(), what: verdict }),
+    }
 }
 
 /// A new journal beside the present one.
@@ -245,7 +251,7 @@ pub fn unwritable(path: &Path) -> Result<Connection, Error> {
 }
 
 /// Memory is scarce: half a MiB of pages a connection, and no mapping.
-fn tune(db: &Connection) -> rusqlite::Result<()> {
+pub fn tune(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
     sum::teach(db)?;
     db.set_prepared_statement_cache_capacity(32);
@@ -271,7 +277,7 @@ fn migrate(db: &mut Connection, path: &Path, formats: &[&str]) -> Result<(), Err
 }
 
 /// SQLite's word on a file that is none, told with its name and the cure.
-fn damaged(path: &Path, error: rusqlite::Error) -> Error {
+pub fn damaged(path: &Path, error: rusqlite::Error) -> Error {
     if is_damage(&error) {
         return Error::Damaged { path: path.to_owned(), what: error.to_string() };
     }

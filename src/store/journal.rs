@@ -10,6 +10,7 @@ use tracing::error;
 
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
+use super::restore::{self, Origin};
 use super::{Error, Kind, Outbox, file};
 use crate::event;
 use crate::live::DeviceState;
@@ -105,7 +106,7 @@ pub struct Memory {
     pub maintenance: Vec<Maintenance>,
     /// The last ticket number used.
     pub number: u64,
-    /// Time of the last commit or history flush, 0 if there was none.
+    /// Time of the last commit, or of a history flush soon after it; 0 if there was none.
     pub last_trace: Millis,
 }
 
@@ -115,6 +116,8 @@ pub const CLOSED_REMEMBERED: Millis = 30 * 24 * 3600 * 1000;
 pub(super) const CLOSED_REMEMBERED_MAX: usize = 2000;
 /// An event that a consumer did not like holds what comes after it for so long since it was set aside.
 const ASIDE_KEPT: Millis = 90 * 24 * 3600 * 1000;
+/// The journal is written once an hour at the least. A flush of the history further from it was dated by another clock.
+const FLUSHED_AFTER: Millis = 2 * 3600 * 1000;
 /// Rows deleted in one transaction, so that a commit never waits long for it.
 const BITE: u64 = 1000;
 
@@ -152,12 +155,19 @@ impl Journal {
         self.afloat.as_ref()
     }
 
+    /// Where it comes from, if it has been restored and this is its first run.
+    pub fn origin(&self) -> Result<Option<Origin>, Error> {
+        restore::origin(&self.db)
+    }
+
     pub fn recall(&self) -> Result<Memory, Error> {
         let (number, committed): (u64, Millis) =
             self.db.query_row("SELECT number, committed FROM gateway", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
-        let last_trace = committed.max(self.flushed);
+        let same_clock =
+            committed == 0 || (committed..=committed.saturating_add(FLUSHED_AFTER)).contains(&self.flushed);
+        let last_trace = if same_clock { self.flushed } else { committed };
         Ok(Memory {
             tickets: self.recall_tickets(last_trace.saturating_sub(CLOSED_REMEMBERED))?,
             episodes: self.recall_episodes()?,
@@ -346,7 +356,7 @@ pub(super) fn write_events(
 ) -> Result<u64, Error> {
     let mut insert = step.prepare_cached(
         "INSERT INTO event(seq, at, kind, ticket, json, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))",
+         VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))",
     )?;
     let mut seq = before;
     for draft in drafts {

@@ -6,10 +6,12 @@
 //! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
 mod ahead;
+pub mod backup;
 mod carry;
 mod file;
 mod give_way;
 mod history;
+mod inspect;
 mod journal;
 mod landing;
 mod maintenance;
@@ -18,6 +20,7 @@ mod orders;
 mod outbox;
 mod overlay;
 mod reserve;
+pub mod restore;
 pub mod room;
 mod salvage;
 mod scribe;
@@ -33,6 +36,7 @@ use crate::event::Stored;
 
 pub use ahead::AHEAD_MAX;
 pub use history::{History, SAMPLES_MAX};
+pub use inspect::{Inspection, inspect};
 pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
@@ -109,6 +113,10 @@ pub enum Error {
         "{path} was written by a newer gatehouse (format {theirs}, this one knows {ours}); install that one again"
     )]
     Newer { path: PathBuf, theirs: i64, ours: i64 },
+    #[error("{path}: {why}")]
+    File { path: PathBuf, why: std::io::Error },
+    #[error("{0} is no backup; name a file that `gatehouse backup` has written, or a data directory")]
+    NoBackup(PathBuf),
     #[error("{path} is damaged ({what}); move it away to begin a new journal, and keep it for repair")]
     Damaged { path: PathBuf, what: String },
     /// `oldest` is a cursor: what is kept begins after it.
@@ -155,7 +163,19 @@ impl Error {
 
 /// Whether a daemon has this data directory open now.
 pub fn in_use(dir: &Path) -> bool {
-    dir.join("lock").exists() && matches!(file::lock(dir), Err(Error::InUse(_)))
+    // To read is enough, so that whoever may not write there is told as well.
+    let lock = fs::File::open(dir.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+}
+
+/// Bytes of the journal and of the history on the disk, with what is not yet in the main file of each.
+pub fn sizes(dir: &Path) -> (u64, u64) {
+    let bytes = |name: &str| {
+        let path = dir.join(name);
+        let files = file::beside(&path).into_iter().chain([path]);
+        files.filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum()
+    };
+    (bytes(file::JOURNAL), bytes(file::HISTORY))
 }
 
 /// The readings of a data directory, beside a daemon that may be writing to it; `None`: there are none.

@@ -97,7 +97,7 @@ pub fn joined(batch: &[Stored]) -> Vec<u8> {
 }
 
 /// Reads an answer to its end, or as far as one is read.
-async fn read(mut response: Response) -> Answer {
+pub async fn read(mut response: Response) -> Answer {
     let status = response.status();
     let header = |name| response.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     let content_type = header(CONTENT_TYPE).map(str::to_owned);
@@ -122,17 +122,22 @@ async fn read(mut response: Response) -> Answer {
 }
 
 fn broken(error: reqwest::Error) -> Answer {
+    let late = error.is_timeout() && !error.is_connect();
+    let outcome = if late { Outcome::Late } else { Outcome::Broken };
+    Answer { outcome, body: Vec::new(), words: words(error) }
+}
+
+/// What went wrong, to its root.
+pub fn words(error: reqwest::Error) -> String {
     // The URL may hold a secret, and the consumer's name says which one it is.
     let error = error.without_url();
-    let (connecting, timeout) = (error.is_connect(), error.is_timeout());
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {
         words = format!("{words}: {deeper}");
         cause = deeper.source();
     }
-    let late = !connecting && timeout;
-    Answer { outcome: if late { Outcome::Late } else { Outcome::Broken }, body: Vec::new(), words }
+    words
 }
 
 /// `422 Unprocessable Entity: {"detail": …`

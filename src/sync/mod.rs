@@ -11,9 +11,11 @@ mod http;
 mod lanes;
 mod pace;
 mod plan;
+mod probe;
 mod reply;
 mod urgent;
 
+pub use probe::{Clock as ProbeClock, Probe, probe};
 pub use reply::words;
 
 use std::sync::Arc;

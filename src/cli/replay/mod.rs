@@ -124,6 +124,9 @@ pub fn replay(asked: &Replay) -> anyhow::Result<ExitCode> {
     if rules.iter().copied().flatten().any(|rule| rule.condition == Condition::StorageLow) {
         bail!("`storage-low` is about the gateway's own disk; no recorded reading can show it");
     }
+    if rules.iter().copied().flatten().any(|rule| rule.condition == Condition::ClockUnsynced) {
+        bail!("`clock-unsynced` is about the clock, of which nothing is recorded");
+    }
     let points = course::points(&trial.loaded.gateway.site, rules.iter().copied().flatten());
     let run = Run { asked, gateway: &trial.loaded.gateway, rules, points };
     match &asked.csv {
