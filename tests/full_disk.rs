@@ -257,8 +257,16 @@ async fn a_card_that_can_only_be_read_is_gone_on_from_and_what_is_lost_is_said()
         small.remount("rw");
         gateway.start();
         until_degraded(&gateway, false);
-        until_arrived(&gateway, &crm, "high-2", "ticket.opened");
+        let second = until_arrived(&gateway, &crm, "high-2", "ticket.opened");
         assert!(gateway.stop().0.success());
+        // And the same after an orderly end, which leaves no WAL.
+        small.remount("ro");
+        gateway.start();
+        until_degraded(&gateway, true);
+        units.set_holding(2, 0, LOW);
+        let cleared = until_arrived(&gateway, &crm, "high-2", "ticket.cleared");
+        assert_eq!(cleared.data["id"], second.data["id"]);
+        assert!(!gateway.stop().0.success());
         drop(small);
     })
     .await;

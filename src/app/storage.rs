@@ -133,7 +133,7 @@ impl Storage {
         match afloat.land(self.moment()) {
             Ok(()) => (self.afloat, self.landed) = (None, Some(Instant::now())),
             Err(error) => {
-                tracing::warn!(%error, "the journal cannot go back onto the disk yet; it is tried again")
+                tracing::warn!(%error, "the journal cannot go back onto the disk yet; it is tried again");
             }
         }
     }
