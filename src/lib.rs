@@ -39,7 +39,7 @@
 //! - What a device said and nobody believes is kept as `raw`, and no other number takes its place: gaps are filled in pictures alone.
 //! - No ticket without its event, no event without its ticket: one transaction, synced to disk before anyone hears of it.
 //! - A door's device is told that its word was heard once that word is on the disk ([`receipt`]).
-//! - Event numbers have no gaps, and an event once told never changes.
+//! - Event numbers have no gaps but those that `gateway.events-dropped` tells, and an event once told never changes.
 //! - Never two unclosed tickets of one rule and point.
 //! - No order reaches a wire before it is on the disk, and none reaches it twice under one key for as long as the key is
 //!   kept ([`store::ORDERS_KEPT`], [`store::ORDERS_MAX`]); `expires_at` bounds what may come later still.
@@ -68,7 +68,8 @@
 //! | how much of a day could be used | `refine/usable.rs` (the share), `intake/quality.rs` (when it is told), `web/history.rs` (filled gaps) |
 //! | a new rule condition | [`rules::Condition`]; of the value of the moment: `rules/condition.rs`; of more than that: a `Judge` in a file of its own, named in `rules/judge.rs` (`window`, `stuck`, `count`, `wear`, `expression`, `trend`, `occasions`) |
 //! | its TOML, and which values suit | `config/windows.rs`, `config/conditions.rs` |
-//! | the built-in rules | `rules/channel.rs`, `rules/storm.rs`, `rules/unsynced.rs`; their TOML: `config/builtin.rs` |
+//! | who gives way when the disk is full | `store/room.rs` (the order), `intake/room.rs` (when, and what is told); a card that takes no writes: `store/memory.rs`, `app/storage.rs` |
+//! | the built-in rules | `rules/channel.rs`, `rules/storm.rs`, `rules/storage.rs`, `rules/unsynced.rs`; their TOML: `config/builtin.rs` |
 //! | what a stepped clock does | `intake/clocks.rs` (seen, believed, told), `rules/stepped.rs` (what moves along), `docs/time.md` |
 //! | what is only counted and no longer told | `rules/chatter.rs`; its TOML: `config/chatter.rs` |
 //! | what `replay` shows | `config/trial.rs` (which rules), `cli/replay/course.rs` (what becomes of the readings), `cli/replay/page.rs` |

@@ -25,7 +25,7 @@ pub(super) const ONTO_DISK: &str = "disk";
 pub(super) const RECOVERED: &str = "damaged";
 
 /// A card that takes no writes is tried again after such a pause, which grows.
-const TRIED_FIRST: Duration = Duration::from_secs(5);
+const TRIED_FIRST: Duration = Duration::from_secs(2);
 const TRIED_MOST: Duration = Duration::from_secs(10 * 60);
 /// A card that does not even answer is left alone for this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
@@ -152,7 +152,7 @@ impl Storage {
         match afloat.land(self.moment()) {
             Ok(()) => (self.afloat, self.landed) = (None, Some(Instant::now())),
             Err(error) => {
-                tracing::warn!(%error, "the journal cannot go back onto the disk yet; it is tried again")
+                tracing::warn!(%error, "the journal cannot go back onto the disk yet; it is tried again");
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What can wait: metrics, handing over to the history, and what is old enough to go.
 
+use std::time::Duration;
+
 use super::{Corridor, Doors};
 use crate::live::DeviceState;
 use crate::metrics::{Quality as QualityLabel, State as StateLabel};
@@ -66,7 +68,10 @@ impl Corridor {
         if !is_sure {
             return;
         }
-        match self.intake.journal.retire(now, keep.events) {
+        // In memory nothing is kept that every centre has.
+        let in_memory = self.intake.journal.why_in_memory().is_some();
+        let keep = if in_memory { Duration::ZERO } else { keep.events };
+        match self.intake.journal.retire(now, keep) {
             // A bite at a time, so that no ticket waits for it; there may be more.
             Ok(1..) => self.retire_at = now + HOUSE_EVERY,
             Ok(0) => {}

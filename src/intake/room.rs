@@ -118,7 +118,7 @@ impl Corridor {
         self.room.low = low;
         match low {
             Some(_) => {
-                tracing::warn!(why, free = uses.free, limit = uses.limit, "there is little room to store in")
+                tracing::warn!(why, free = uses.free, limit = uses.limit, "there is little room to store in");
             }
             None => tracing::info!(free = uses.free, "there is room to store in again"),
         }

@@ -247,12 +247,21 @@ pub fn reader(path: &Path) -> Result<Connection, Error> {
 }
 
 /// A connection to a file where nothing can be written, not even a lock: with all that its WAL has. Only while nobody
-/// else has it open.
+/// else writes to it.
 pub fn unwritable(path: &Path) -> Result<Connection, Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?;
-    // In this mode the index of the WAL is made in memory, not in a file beside it.
-    db.pragma_update(None, "locking_mode", "exclusive")?;
+    let [wal, _] = beside(path);
+    let db = if wal.exists() {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?;
+        // In this mode the index of the WAL is made in memory, not in a file beside it.
+        db.pragma_update(None, "locking_mode", "exclusive")?;
+        db
+    } else {
+        // Without a WAL, and without making one.
+        let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let uri = format!("file:{path}?immutable=1");
+        Connection::open_with_flags(uri, OpenFlags::SQLITE_OPEN_READ_ONLY | SHARED)?
+    };
     tune(&db)?;
     db.query_row("PRAGMA schema_version", [], |_| Ok(()))?;
     Ok(db)

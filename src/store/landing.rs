@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::Connection;
 
@@ -57,7 +57,7 @@ pub fn finish(dir: &Path) -> io::Result<()> {
 }
 
 /// The row in `gateway` is written last of all.
-fn is_whole(draft: &PathBuf) -> bool {
+fn is_whole(draft: &Path) -> bool {
     let ask = || -> Result<bool, Error> {
         let db = file::unwritable(draft)?;
         let rows: i64 = db.query_row("SELECT count(*) FROM gateway", [], |row| row.get(0))?;

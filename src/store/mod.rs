@@ -146,11 +146,11 @@ impl Error {
     /// The card takes no writes: it can only be read, is broken, or is full. Whoever may only not write there, or has
     /// named another's directory, has made a mistake that is theirs to mend.
     pub fn is_refusal(&self) -> bool {
-        use rusqlite::ErrorCode::{DiskFull, ReadOnly, SystemIoFailure};
+        use rusqlite::ErrorCode::{CannotOpen, DiskFull, ReadOnly, SystemIoFailure};
         use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         match self {
             Error::Sql(error) => {
-                matches!(error.sqlite_error_code(), Some(DiskFull | ReadOnly | SystemIoFailure))
+                matches!(error.sqlite_error_code(), Some(CannotOpen | DiskFull | ReadOnly | SystemIoFailure))
             }
             Error::Directory { why, .. } => {
                 let broken = why.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());

@@ -77,6 +77,7 @@ pub(super) fn carry(
             }
         };
         gap.close(old.seq, &wanted, &mut pen.carried.lost);
+        gap.told(&old);
         if !wanted.wants(old.seq) {
             return Ok(());
         }
@@ -86,6 +87,7 @@ pub(super) fn carry(
         Ok(())
     })?;
     gap.close(last_known(source)? + 1, &wanted, &mut pen.carried.lost);
+    gap.count(&wanted, &mut pen.carried.lost);
     if damaged {
         pen.carried.lost.part_of("event");
     }
@@ -152,18 +154,42 @@ fn last_known(source: &Source<'_>) -> Result<u64, Error> {
     Ok(last)
 }
 
-/// Numbers that cannot be read between two that can.
+/// Numbers that cannot be read between two that can. What was dropped for room is told further on, and is no loss of
+/// the carrying.
 #[derive(Debug, Default)]
 struct Gap {
     /// The last one that could be read.
     at: u64,
     /// Kinds of rows since then that do not fit their sum.
     damaged: Vec<Option<String>>,
+    holes: Vec<Hole>,
+}
+
+#[derive(Debug)]
+struct Hole {
+    first: u64,
+    /// The one after the last.
+    end: u64,
+    damaged: Vec<Option<String>>,
+}
+
+/// As `give_way` tells it; of an earlier epoch the numbers are texts, and mean nothing here.
+#[derive(Debug, serde::Deserialize)]
+struct Told {
+    data: Span,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Span {
+    from: u64,
+    to: u64,
 }
 
 impl Gap {
     /// Kinds that are remembered; the rest is unknown.
     const KINDS_MAX: usize = 1000;
+    /// Holes that wait to be told; when they are that many, they are lost.
+    const HOLES_MAX: usize = 10_000;
 
     fn damage(&mut self, kind: Option<String>) {
         if self.damaged.len() < Self::KINDS_MAX {
@@ -178,6 +204,35 @@ impl Gap {
         if first >= end {
             return;
         }
+        self.holes.push(Hole { first, end, damaged });
+        if self.holes.len() >= Self::HOLES_MAX {
+            self.count(wanted, lost);
+        }
+    }
+
+    fn told(&mut self, old: &Old) {
+        if old.kind != "gateway.events-dropped" || self.holes.is_empty() {
+            return;
+        }
+        if let Ok(Told { data: Span { from, to } }) = serde_json::from_str(&old.json) {
+            let is_told = |hole: &Hole| {
+                hole.damaged.is_empty() && from <= hole.first && hole.end <= to.saturating_add(1)
+            };
+            self.holes.retain(|hole| !is_told(hole));
+        }
+    }
+
+    /// Nothing more will be told of these.
+    fn count(&mut self, wanted: &Wanted, lost: &mut Lost) {
+        for hole in self.holes.drain(..) {
+            hole.count(wanted, lost);
+        }
+    }
+}
+
+impl Hole {
+    fn count(self, wanted: &Wanted, lost: &mut Lost) {
+        let Self { first, end, damaged } = self;
         let all_known = damaged.len() as u64 == end - first && damaged.iter().all(Option::is_some);
         let before = lost.events;
         for seq in wanted.aside.range(first..end.min(wanted.any + 1).max(first)) {
