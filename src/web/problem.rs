@@ -64,7 +64,7 @@ impl Problem {
     pub fn foreign_epoch(epoch: &str, present: &str) -> Self {
         let detail = format!(
             "the cursor is of epoch {epoch}, the journal is of epoch {present}; \
-             it was begun anew, so read it from its beginning: after=0"
+             it was begun anew, so go on after what GET /api/v1/consumers says you have of it, or from its beginning: after=0"
         );
         Self::conflict("foreign-epoch", detail).with("epoch", present)
     }

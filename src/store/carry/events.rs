@@ -89,7 +89,11 @@ pub(super) fn carry(
     gap.close(last_known(source)? + 1, &wanted, &mut pen.carried.lost);
     gap.count(&wanted, &mut pen.carried.lost);
     if damaged {
-        pen.carried.lost.part_of("event");
+        let lost = &mut pen.carried.lost;
+        lost.part_of("event");
+        if lost.types.is_empty() {
+            lost.types.insert("unknown".into());
+        }
     }
     pen.into.execute_batch("COMMIT")?;
     Ok(pen.moved)
