@@ -179,7 +179,12 @@ pub fn history(dir: &Path) -> Result<Connection, Error> {
 pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
+    let db = match durable {
+        Durable::Full => {
+            Connection::open_with_flags(careful(path), flags | OpenFlags::SQLITE_OPEN_URI)?
+        }
+        Durable::Normal => Connection::open_with_flags(path, flags)?,
+    };
     tune(&db).map_err(|e| damaged(path, e))?;
     db.pragma_update(None, "journal_mode", "wal").map_err(|e| damaged(path, e))?;
     // After a checkpoint the WAL is cut back to this, so that one long read does not cost the disk for ever.
@@ -190,6 +195,20 @@ pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
     };
     db.pragma_update(None, "synchronous", word)?;
     Ok(db)
+}
+
+/// The same file without powersafe overwrite: a card that loses power spoils the whole block that it is writing, and what
+/// was synced before into the same block with it. SQLite then ends each synced commit at the end of a block.
+fn careful(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'~' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri + "?psow=0"
 }
 
 /// A connection that cannot write.
