@@ -1,9 +1,11 @@
 //! Noun: what the centre is told. CloudEvents 1.0; the JSON is rendered once, when it is written, and sent as stored.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::reading::Millis;
@@ -68,6 +70,66 @@ pub struct Stored {
     pub kind: String,
     /// The rendered CloudEvent.
     pub json: String,
+}
+
+/// A rendered event under another epoch: it says the same, with the id and the number it has there, and `origin` says the
+/// id that it was first written under, so that whoever may have had it already knows it again. `None`: the text is no
+/// event with the number `was`.
+pub fn moved(json: &str, was: u64, gateway: &str, epoch: &str, seq: u64) -> Option<String> {
+    let Fields(fields) = serde_json::from_str(json).ok()?;
+    let word = |key: &str| {
+        let (_, text) = fields.iter().find(|(name, _)| name == key)?;
+        serde_json::from_str::<String>(text.get()).ok()
+    };
+    if word("sequence")?.parse::<u64>().ok()? != was {
+        return None;
+    }
+    let origin = word("origin").or_else(|| word("id"))?;
+    let mut text = String::with_capacity(json.len() + 100);
+    for (name, value) in &fields {
+        let said = match &**name {
+            "id" => json_text(&format!("{gateway}/{epoch}/{seq}")),
+            "source" => json_text(&format!("/gateways/{gateway}")),
+            "sequence" => json_text(&format!("{seq:020}")),
+            "origin" => continue,
+            "data" => format!(r#"{},"data":{}"#, json_text(&origin), value.get()),
+            _ => value.get().to_owned(),
+        };
+        let name = if name == "data" { "origin" } else { name };
+        text.push(if text.is_empty() { '{' } else { ',' });
+        text.push_str(&format!("{}:{said}", json_text(name)));
+    }
+    text.push('}');
+    Some(text)
+}
+
+fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// An object's fields in their order, each value as it is written.
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Gather;
+        impl<'de> Visitor<'de> for Gather {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an event")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::with_capacity(12);
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Gather)
+    }
 }
 
 /// A place in the journal: everything up to and including `seq` of `epoch`. Written `<epoch>.<seq>`.
@@ -147,6 +209,26 @@ impl FromStr for Kinds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_under_another_epoch_says_the_same_and_where_it_comes_from() {
+        let draft =
+            Draft::new("device.online", "devices/泵".into(), 0, &serde_json::json!({"b": 1.50, "a": "\"x"}));
+        let first = draft.render("g", "e1", 7, false);
+        let second = moved(&first, 7, "g", "e2", 3).unwrap();
+        let expected = first
+            .replace("g/e1/7", "g/e2/3")
+            .replace(&format!("{:020}", 7), &format!("{:020}", 3))
+            .replace(r#","data":"#, r#","origin":"g/e1/7","data":"#);
+        assert_eq!(second, expected);
+        let third = moved(&second, 3, "h", "e3", 1).unwrap();
+        assert!(third.contains(r#""id":"h/e3/1""#) && third.contains(r#""source":"/gateways/h""#), "{third}");
+        assert!(third.contains(r#""origin":"g/e1/7","data":"#), "{third}");
+        assert_eq!(third.matches("origin").count(), 1);
+        assert_eq!(moved(&first, 8, "g", "e2", 3), None, "another's number");
+        assert_eq!(moved("{}", 0, "g", "e2", 3), None);
+        assert_eq!(moved(&first[..first.len() - 1], 7, "g", "e2", 3), None);
+    }
 
     #[test]
     fn kinds_are_taken_with_and_without_the_prefix_and_a_typo_is_refused() {

@@ -10,6 +10,8 @@ const FLOORS: &[&[&str]] = &[
         "backoff",
         "clock",
         "event",
+        "fault",
+        "gzip",
         "happening",
         "live",
         "logging",

@@ -8,6 +8,9 @@ use crate::clock::Clock;
 use crate::config::{self, Gateway, Loaded};
 use crate::event::Draft;
 use crate::reading::Millis;
+use crate::secret::Secret;
+use crate::store::restore::Origin;
+use crate::time;
 
 /// What a house is built from, and what it tells first.
 #[derive(Debug)]
@@ -19,6 +22,39 @@ pub struct Start {
     pub rejected: Option<String>,
     /// The files it was read from, to be kept as the last good ones once the data directory is ours.
     pub text: Option<Vec<(PathBuf, String)>>,
+    /// As in [`Loaded`].
+    pub beside: Vec<Secret>,
+}
+
+/// What a house is built from again, when its journal goes elsewhere and nothing else changes.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub rejected: Option<String>,
+    /// As in [`Start`].
+    pub text: Option<Vec<(PathBuf, String)>>,
+    pub beside: Vec<Secret>,
+}
+
+impl Again {
+    /// Whether a house of that would be this one.
+    pub fn is_of(&self, loaded: &Loaded) -> bool {
+        self.rejected.is_none() && self.text.as_ref() == Some(&loaded.text) && self.beside == loaded.beside
+    }
+
+    /// Of what it was read from, which is in memory: the disk may be what fails. `None` where a secret is gone meanwhile.
+    pub fn start(&self, path: &Path, data_dir: &Path, reason: &'static str) -> Option<Start> {
+        let of_text = self.text.clone().and_then(|text| config::load_sources(text).ok()).map(|l| l.gateway);
+        let gateway = of_text
+            .or_else(|| config::last_good::of(data_dir))
+            .or_else(|| config::load(path).ok().map(|loaded| loaded.gateway));
+        if gateway.is_none() {
+            tracing::error!(
+                "the configuration can no longer be read; stopping, so that the supervisor starts anew"
+            );
+        }
+        let (rejected, text, beside) = (self.rejected.clone(), self.text.clone(), self.beside.clone());
+        Some(Start { gateway: gateway?, reason, rejected, text, beside })
+    }
 }
 
 /// The configuration as it is, or the last good one with what is wrong with the present one, or none at all.
@@ -33,14 +69,14 @@ pub(super) fn first_start(path: &Path) -> Option<Start> {
         return None;
     };
     tracing::warn!("running with the last good configuration until this one is put right and reloaded");
-    Some(Start { gateway, reason: "start", rejected: Some(mistakes.brief()), text: None })
+    Some(Start { gateway, reason: "start", rejected: Some(mistakes.brief()), text: None, beside: Vec::new() })
 }
 
 pub(super) fn accept(loaded: Loaded, reason: &'static str) -> Start {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Start { gateway: loaded.gateway, reason, rejected: None, text: Some(loaded.text) }
+    Start { gateway: loaded.gateway, reason, rejected: None, text: Some(loaded.text), beside: loaded.beside }
 }
 
 /// Keeps the configuration as the last good one; whether it is another one than before.
@@ -54,13 +90,20 @@ pub(super) fn keep(start: &Start) -> bool {
     })
 }
 
-/// What the journal is told when the house opens.
-pub(super) fn announce(start: &Start, changed: bool, clock: &Clock) -> Vec<Draft> {
+/// What the journal is told when the house opens; a restored one first of all where it comes from.
+pub(super) fn announce(start: &Start, changed: bool, origin: Option<Origin>, clock: &Clock) -> Vec<Draft> {
     let gateway = &start.gateway.site.gateway;
     let subject = format!("gateways/{gateway}");
     let now = clock.now();
     let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": start.reason });
-    let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &data)];
+    let started = match origin {
+        Some(Origin { epoch, head, committed }) => json!({
+            "version": env!("CARGO_PKG_VERSION"), "reason": "restore",
+            "before": { "epoch": epoch, "head": format!("{epoch}.{head}"), "committed": time::format(committed) },
+        }),
+        None => data.clone(),
+    };
+    let mut events = vec![Draft::new("gateway.started", subject.clone(), now, &started)];
     if let Some(mistakes) = &start.rejected {
         events.push(rejected(gateway, mistakes, now));
     } else if changed {

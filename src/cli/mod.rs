@@ -1,14 +1,17 @@
-//! The commands. `run`, `check`, `demo` and `replay` work on this machine; the others ask a running daemon through its API.
+//! The commands. `run`, `check`, `demo`, `replay`, `backup`, `restore` and `doctor` work on this machine; the others ask a running daemon through its API.
 
+mod backup;
 mod check;
 mod client;
 mod demo;
+mod doctor;
 mod events;
 mod history;
 mod maintenance;
 mod profiles;
 mod read;
 mod replay;
+mod restore;
 mod scan;
 mod status;
 mod table;
@@ -38,7 +41,13 @@ impl Cli {
     /// What is logged where the environment does not say: the demo speaks for itself.
     pub fn log_level(&self) -> LevelFilter {
         match self.command {
-            Command::Demo(_) | Command::Read(_) | Command::Scan(_) | Command::Replay(_) => LevelFilter::ERROR,
+            Command::Demo(_)
+            | Command::Read(_)
+            | Command::Scan(_)
+            | Command::Replay(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Doctor(_) => LevelFilter::ERROR,
             _ => LevelFilter::INFO,
         }
     }
@@ -68,6 +77,12 @@ pub enum Command {
     History(history::History),
     /// Which tickets a rule would have raised, over the recorded history or a CSV
     Replay(replay::Replay),
+    /// A copy of the journal while the daemon runs, in one file; nothing waits for it
+    Backup(backup::Backup),
+    /// A backup goes on here under an epoch of its own: onto a new box, or into an emptied data directory
+    Restore(restore::Restore),
+    /// Looks at all that the gateway stands on (store, ports, channels, clock, centre, …) and says what to do
+    Doctor(doctor::Doctor),
     /// The built-in device profiles, or one of them
     Profiles { name: Option<String> },
 }
@@ -123,6 +138,12 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Maintenance(asked) => wait_for(maintenance::maintenance(&asked)),
         Command::History(history) => wait_for(history::history(&history)),
         Command::Replay(asked) => replay::replay(&asked),
+        Command::Backup(asked) => backup::backup(&asked),
+        Command::Restore(asked) => restore::restore(&asked),
+        Command::Doctor(asked) => {
+            doctor::with_credentials();
+            wait_for(doctor::doctor(&asked))
+        }
         Command::Profiles { name } => profiles::profiles(name.as_deref()),
     };
     match done {

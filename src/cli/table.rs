@@ -138,6 +138,15 @@ fn cut(text: &str, columns: usize) -> String {
     shown
 }
 
+/// `1.4 MiB`
+pub fn size(bytes: u64) -> String {
+    let power = (bytes.max(1).ilog2() / 10).min(4);
+    match ["", "KiB", "MiB", "GiB", "TiB"][power as usize] {
+        "" => format!("{bytes} bytes"),
+        unit => format!("{:.1} {unit}", bytes as f64 / 1024_f64.powi(power.cast_signed())),
+    }
+}
+
 /// Columns on a terminal.
 pub fn width(text: &str) -> usize {
     text.chars().map(char_width).sum()

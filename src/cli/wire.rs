@@ -83,7 +83,7 @@ pub fn channels(gateway: &Gateway) -> String {
 }
 
 /// What is open to all is reached here by the loopback.
-fn local(listen: SocketAddr) -> SocketAddr {
+pub fn local(listen: SocketAddr) -> SocketAddr {
     match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, listen.port()).into(),
         IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, listen.port()).into(),

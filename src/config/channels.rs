@@ -83,7 +83,8 @@ fn kind(section: &mut Section<'_>, wires: &mut Names, timezone: &str) -> Option<
             "type",
             "write `type = \"modbus-tcp\"`, or `modbus-rtu`, `modbus-rtu-over-tcp`, `serial`, `osdp`, `uhppote`, `mqtt`",
         );
-        section.leave();
+        // A key that only looks like `type` is said by `finish`, which must not be left out.
+        section.know(&wires::KEYS);
         return None;
     }
     let Some(told) = section.word("type", &TYPES) else {

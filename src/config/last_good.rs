@@ -33,7 +33,7 @@ pub fn keep(dir: &Path, sources: &[(PathBuf, String)]) -> io::Result<bool> {
 pub fn recall(path: &Path) -> Option<Gateway> {
     let first = if path.is_dir() { path.join(FIRST) } else { path.to_owned() };
     let present = fs::read_to_string(&first).ok();
-    let sources = sources(&data_dir(present.as_deref().unwrap_or_default()))?;
+    let sources = texts(&data_dir(present.as_deref().unwrap_or_default()))?;
     // Where there is nothing to read, it was perhaps never this one: a mistyped path must not run another gateway.
     if present.is_none() && !is_same(&sources.first()?.0, &first) {
         return None;
@@ -43,10 +43,11 @@ pub fn recall(path: &Path) -> Option<Gateway> {
 
 /// The last good one in a data directory.
 pub fn of(dir: &Path) -> Option<Gateway> {
-    load(sources(dir)?)
+    load(texts(dir)?)
 }
 
-fn sources(dir: &Path) -> Option<Vec<(PathBuf, String)>> {
+/// Its texts in a data directory; `None` where there are none that can be read.
+pub fn texts(dir: &Path) -> Option<Vec<(PathBuf, String)>> {
     let text = fs::read_to_string(dir.join(FILE)).ok()?;
     serde_json::from_str(&text).ok()
 }

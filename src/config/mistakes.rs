@@ -8,6 +8,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::{hush, quoted, secrets};
 pub(super) use crate::near::nearest;
+use crate::secret::Secret;
 
 /// More are counted, not kept.
 pub const MISTAKES_MAX: usize = 500;
@@ -65,6 +66,8 @@ pub(super) struct Report<'a> {
     more: RefCell<usize>,
     /// Files with syntax errors: what is missing there may only not have been understood.
     broken: RefCell<Vec<usize>>,
+    /// What was read from other places: secrets, certificates.
+    beside: RefCell<Vec<Secret>>,
 }
 
 // ---------------------------------------------------------------------------------------------- Report
@@ -77,11 +80,20 @@ impl<'a> Report<'a> {
             warnings: RefCell::default(),
             more: RefCell::default(),
             broken: RefCell::default(),
+            beside: RefCell::default(),
         }
     }
 
     pub fn sources(&self) -> &[(&'a Path, &'a str)] {
         &self.sources
+    }
+
+    pub fn read_beside(&self, secret: Secret) {
+        self.beside.borrow_mut().push(secret);
+    }
+
+    pub fn beside(&self) -> Vec<Secret> {
+        self.beside.take()
     }
 
     pub fn mistake(&self, spot: Spot, what: impl Into<String>, cure: impl Into<String>) {
@@ -192,6 +204,11 @@ fn floor(text: &str, at: usize) -> usize {
 // ---------------------------------------------------------------------------------------------- Display
 
 impl Mistakes {
+    /// Whether nothing is wrong but that this program was not started by systemd, which has the credentials.
+    pub fn are_only_of_the_place(&self) -> bool {
+        self.more == 0 && self.list.iter().all(|mistake| mistake.what.ends_with(secrets::NONE_GIVEN))
+    }
+
     /// `file:line:column: what`, one a line, at most 2,000 characters, for those who do not read the files: nothing of
     /// their text is in it.
     pub fn brief(&self) -> String {

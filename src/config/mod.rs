@@ -43,6 +43,7 @@ mod windows;
 mod wires;
 mod writes;
 
+use crate::secret::Secret;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +51,7 @@ use std::sync::Arc;
 pub use describe::describe;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use profiles::{BUILT_IN as PROFILES, built_in as profiles};
+pub use secrets::files as secret_files;
 
 use crate::pseudonym::Pseudonyms;
 use crate::reading::Site;
@@ -106,6 +108,8 @@ pub struct Loaded {
     pub warnings: Vec<Mistake>,
     /// The files as read, so that the last good configuration can be kept. Secrets are not in them.
     pub text: Vec<(PathBuf, String)>,
+    /// What these files name and stands elsewhere, as it was read: secrets, certificates.
+    pub beside: Vec<Secret>,
 }
 
 /// Reads one file, or one directory with `gatehouse.toml` and what that includes.
@@ -134,12 +138,28 @@ pub fn load_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, Mistakes>
     load_texts(sources, None)
 }
 
+/// As much of a configuration as can be made out, with all that is wrong with it: to look at, never to run.
+pub fn glean(path: &Path) -> (Option<Loaded>, Mistakes) {
+    let (sources, unread) = files::read(path);
+    if sources.is_empty() {
+        return (None, Mistakes { list: unread, more: 0 });
+    }
+    let (loaded, mut mistakes) = walk(sources, None);
+    mistakes.list.splice(0..0, unread);
+    (Some(loaded), mistakes)
+}
+
 fn load_texts(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> Result<Loaded, Mistakes> {
     if sources.is_empty() {
         let cure = "begin with `[gateway]` and `id = \"cp-017\"`".into();
         let nothing = Mistake { path: PathBuf::new(), place: None, what: "no configuration".into(), cure };
         return Err(Mistakes { list: vec![nothing], more: 0 });
     }
+    let (loaded, mistakes) = walk(sources, bench);
+    if mistakes.list.is_empty() { Ok(loaded) } else { Err(mistakes) }
+}
+
+fn walk(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> (Loaded, Mistakes) {
     let built_in: Vec<PathBuf> =
         PROFILES.iter().map(|(name, _)| format!("profiles/{name}.toml (built in)").into()).collect();
     let own = sources.iter().map(|(path, text)| (path.as_path(), text.as_str()));
@@ -148,8 +168,9 @@ fn load_texts(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) ->
     let tried = tried.map(|(path, text)| (path.as_path(), text.as_str()));
     let report = Report::new(own.chain(more).chain(tried).collect());
     let gateway = gateway(sources.len(), bench, &report);
+    let beside = report.beside();
     let (mistakes, warnings) = report.finish();
-    if mistakes.list.is_empty() { Ok(Loaded { gateway, warnings, text: sources }) } else { Err(mistakes) }
+    (Loaded { gateway, warnings, text: sources, beside }, mistakes)
 }
 
 /// Walks all tables. The first `own` sources are the gateway's, the others are built in, or on the bench.

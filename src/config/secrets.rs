@@ -7,13 +7,15 @@ use std::sync::Arc;
 use super::kinds::wrong;
 use super::mistakes::Report;
 use super::section::{Read as _, Section, Wrong};
-use super::tree::{Entry, Node, Table};
+use super::tree::{self, Entry, Node, Table, Value};
 use crate::secret::Secret;
 
 /// Bytes of one secret, in one line.
 const SECRET_MAX: u64 = 4096;
 /// Bytes of one file of certificates or a key.
 const PEM_MAX: u64 = 256 * 1024;
+/// What a command says that was not started by systemd, of every credential there is.
+pub(super) const NONE_GIVEN: &str = "since systemd gave none ($CREDENTIALS_DIRECTORY is not set)";
 pub(super) const HOW: &str =
     "write `{ credential = \"name\" }`, `{ file = \"/path\" }` or `{ env = \"NAME\" }`";
 
@@ -47,11 +49,46 @@ pub(super) fn pem_file(section: &mut Section<'_>, key: &'static str, holds: &str
     let base = base(section.report, told.spot.file);
     let text = file(&base.join(&told.value), "name a file of certificates that gatehouse may read");
     match text.and_then(|text| is_pem(&told.value, &text, holds).map(|()| text)) {
-        Ok(text) => return Some(text.into()),
+        Ok(text) => {
+            section.report.read_beside(Secret::new(&text));
+            return Some(text.into());
+        }
         Err(Wrong::Value(what, cure)) => section.report.mistake(told.spot, format!("`{key}`: {what}"), cure),
         Err(Wrong::Type) => {}
     }
     None
+}
+
+/// The files in which the texts of a configuration say that secrets stand, whether there are such files or not.
+pub fn files(texts: &[(PathBuf, String)]) -> Vec<PathBuf> {
+    let report = Report::new(texts.iter().map(|(path, text)| (path.as_path(), text.as_str())).collect());
+    let mut files = Vec::new();
+    for file in 0..texts.len() {
+        let root = tree::parse(file, &report);
+        gather(&root, &base(&report, file), &mut files);
+    }
+    files
+}
+
+fn gather(table: &Table, base: &Path, files: &mut Vec<PathBuf>) {
+    if let [Entry { key, value: Value { node: Node::Text(name), .. }, .. }] = table.entries.as_slice() {
+        match (key.as_str(), std::env::var_os("CREDENTIALS_DIRECTORY")) {
+            ("file", _) => files.push(base.join(name)),
+            ("credential", Some(dir)) => files.push(Path::new(&dir).join(name)),
+            _ => {}
+        }
+    }
+    for entry in &table.entries {
+        match &entry.value.node {
+            Node::Table(inner) => gather(inner, base, files),
+            Node::List(list) => list.iter().for_each(|value| {
+                if let Node::Table(inner) = &value.node {
+                    gather(inner, base, files);
+                }
+            }),
+            _ => {}
+        }
+    }
 }
 
 fn is_pem(name: &str, text: &str, holds: &str) -> Result<(), Wrong> {
@@ -78,7 +115,10 @@ fn found(
     let (report, spot) = (section.report, entry.value.spot);
     match &entry.value.node {
         Node::Table(table) => match read(table, &base(report, spot.file)) {
-            Ok(secret) => return Some(secret),
+            Ok(secret) => {
+                report.read_beside(secret.clone());
+                return Some(secret);
+            }
             Err(Wrong::Value(what, cure)) => report.mistake(spot, format!("`{}`: {what}", entry.key), cure),
             Err(Wrong::Type) => report.mistake(spot, format!("`{}` names no one place", entry.key), HOW),
         },
@@ -147,10 +187,7 @@ fn credential(name: &str) -> Result<String, Wrong> {
     );
     match std::env::var_os("CREDENTIALS_DIRECTORY") {
         Some(dir) => file(&Path::new(&dir).join(name), &cure),
-        None => Err(wrong(
-            format!("no credential `{name}`, since systemd gave none ($CREDENTIALS_DIRECTORY is not set)"),
-            cure,
-        )),
+        None => Err(wrong(format!("no credential `{name}`, {NONE_GIVEN}"), cure)),
     }
 }
 
@@ -160,4 +197,17 @@ fn file(path: &Path, cure: &str) -> Result<String, Wrong> {
         .and_then(|file| file.take(PEM_MAX + 2).read_to_string(&mut text))
         .map(|_| text)
         .map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display()), cure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_secrets_are_found_wherever_they_are_named() {
+        let text = "[privacy]\nkey = { file = \"keys/privacy\" }\n[[sync]]\nname = \"crm\"\ntoken = { file = \"/run/crm\" }\n\
+                    [[api.token]]\ntoken = { env = \"X\" }\n";
+        let found = files(&[(PathBuf::from("/etc/gatehouse/gatehouse.toml"), text.to_owned())]);
+        assert_eq!(found, [Path::new("/etc/gatehouse/keys/privacy"), Path::new("/run/crm")]);
+    }
 }

@@ -1,6 +1,6 @@
 //! What can wait: metrics, handing over to the history, and what is old enough to go.
 
-use super::Corridor;
+use super::{Corridor, Doors};
 use crate::live::DeviceState;
 use crate::metrics::{Quality as QualityLabel, State as StateLabel};
 use crate::reading::{DeviceId, Millis};
@@ -14,7 +14,7 @@ const MEASURE_EVERY: Millis = 60_000;
 
 impl Corridor {
     /// What can wait: metrics, handing over to the history, old events and readings.
-    pub(super) fn keep_house(&mut self, now: Millis) {
+    pub(super) fn keep_house(&mut self, doors: &Doors, now: Millis) {
         // A clock that was set back must not stop the housekeeping for as long.
         if now < self.house_at && self.house_at - now <= HOUSE_EVERY {
             return;
@@ -35,21 +35,26 @@ impl Corridor {
             self.measured_at = now;
             self.measure_the_day(now);
         }
+        self.keep_room(doors, now);
         if self.intake.history.due(now) {
             self.intake.history.flush(now);
         }
         if now >= self.retire_at || self.retire_at - now > RETIRE_EVERY {
             self.retire_at = now + RETIRE_EVERY;
             self.retire(now);
+            // A start has to know by which clock the last run wrote.
+            self.trace_due = true;
             // A power cut may cost an hour of the time for which a repair has held, not all of it.
             self.intake.engine.rest();
         }
     }
 
-    /// Old events and readings go; by age only while the clock can be believed, or a wrong one would take them all.
+    /// Old events and readings go; by age only while the clock can be believed and has not been stepped for an hour, or a
+    /// wrong one would take them all.
     fn retire(&mut self, now: Millis) {
         let keep = self.intake.keep;
-        let believed = if self.synced { now } else { Millis::MIN };
+        let is_sure = self.synced && self.clocks.are_calm();
+        let believed = if is_sure { now } else { Millis::MIN };
         self.intake.history.retire(believed, keep.readings, keep.disk_limit);
         // By number in any case: a clock that is never set must not let them pile up.
         let cut = believed.saturating_sub(ORDERS_KEPT);
@@ -58,7 +63,7 @@ impl Corridor {
             Ok(0) => {}
             Err(error) => tracing::warn!(%error, "old orders could not be removed"),
         }
-        if !self.synced {
+        if !is_sure {
             return;
         }
         match self.intake.journal.retire(now, keep.events) {

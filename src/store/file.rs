@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, ffi};
 
-use super::Error;
+use super::{Error, sum};
 
 pub const JOURNAL: &str = "journal.db";
 pub const HISTORY: &str = "history.db";
+/// A journal that is about to take the place of the present one.
+pub const DRAFT: &str = "journal.db.new";
 
 /// The journal's formats; `user_version` says how many of these a file has been through.
 const JOURNAL_FORMATS: [&str; 4] = [
@@ -100,11 +102,25 @@ CREATE TABLE maintenance(
     PRIMARY KEY (scope, name)
 ) WITHOUT ROWID;
 ",
-    // Sums are CRC-32 over what the row keeps; NULL: written by an older format.
+    // What a sum is: `sum.rs`. What is written in many places gets its sum by a trigger.
     "
 ALTER TABLE event ADD COLUMN sum INTEGER;
 ALTER TABLE ticket ADD COLUMN sum INTEGER;
 ALTER TABLE episode ADD COLUMN sum INTEGER;
+ALTER TABLE command ADD COLUMN sum INTEGER;
+ALTER TABLE access ADD COLUMN sum INTEGER;
+ALTER TABLE maintenance ADD COLUMN sum INTEGER;
+ALTER TABLE device ADD COLUMN sum INTEGER;
+ALTER TABLE gateway ADD COLUMN sum INTEGER;
+ALTER TABLE consumer ADD COLUMN sum INTEGER;
+CREATE TRIGGER gateway_made AFTER INSERT ON gateway BEGIN
+    UPDATE gateway SET sum = row_sum(id, epoch, number, committed); END;
+CREATE TRIGGER gateway_changed AFTER UPDATE OF id, epoch, number, committed ON gateway BEGIN
+    UPDATE gateway SET sum = row_sum(id, epoch, number, committed); END;
+CREATE TRIGGER consumer_made AFTER INSERT ON consumer BEGIN
+    UPDATE consumer SET sum = row_sum(name, kind, required, configured, acknowledged) WHERE name = NEW.name; END;
+CREATE TRIGGER consumer_changed AFTER UPDATE OF name, kind, required, configured, acknowledged ON consumer BEGIN
+    UPDATE consumer SET sum = row_sum(name, kind, required, configured, acknowledged) WHERE name = NEW.name; END;
 ALTER TABLE gateway ADD COLUMN ended INTEGER;   -- 1: the last run came to an orderly end
 ALTER TABLE gateway ADD COLUMN before TEXT;     -- the epoch before this one and why it ended, JSON
 CREATE INDEX event_ticket ON event(ticket, seq) WHERE ticket IS NOT NULL;
@@ -133,6 +149,9 @@ CREATE TABLE block(
     "CREATE INDEX flush_span ON flush(last, first);",
 ];
 
+/// A journal in memory has a name in the form of a URI.
+const SHARED: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_URI);
+
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much a commit means: `Full` is on the disk when it returns, `Normal` may be lost by a power cut.
@@ -146,7 +165,9 @@ pub enum Durable {
 pub fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let at = |why| Error::Directory { path: path.clone(), why };
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at)?;
+    let writable = File::options().create(true).truncate(false).write(true).open(&path);
+    // A card that can only be read can still be locked.
+    let file = writable.or_else(|why| File::open(&path).map_err(|_| why)).map_err(at)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
@@ -158,13 +179,32 @@ pub fn lock(dir: &Path) -> Result<File, Error> {
 pub fn journal(dir: &Path) -> Result<Connection, Error> {
     let path = dir.join(JOURNAL);
     let mut db = writer(&path, Durable::Full)?;
-    migrate(&mut db, &path, &JOURNAL_FORMATS)?;
-    let verdict: String =
-        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| damaged(&path, e))?;
-    if verdict != "ok" {
-        return Err(Error::Damaged { path, what: verdict });
-    }
+    bring_up_to_date(&mut db, &path)?;
+    sound(&db, &path)?;
     Ok(db)
+}
+
+/// Whether the file as a whole hangs together.
+pub fn sound(db: &Connection, path: &Path) -> Result<(), Error> {
+    let verdict: String =
+        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| damaged(path, e))?;
+    match verdict.as_str() {
+        "ok" => Ok(()),
+        _ => Err(Error::Damaged { path: path.to_owned(), what: verdict }),
+    }
+}
+
+/// A new journal beside the present one.
+pub fn draft(dir: &Path) -> Result<Connection, Error> {
+    let path = dir.join(DRAFT);
+    let mut db = writer(&path, Durable::Full)?;
+    bring_up_to_date(&mut db, &path)?;
+    Ok(db)
+}
+
+/// A journal in the present format, whatever it was before.
+pub fn bring_up_to_date(db: &mut Connection, path: &Path) -> Result<(), Error> {
+    migrate(db, path, &JOURNAL_FORMATS)
 }
 
 /// The history, made or brought up to date. It can be gigabytes, so it is not read through: damage shows when it is met.
@@ -177,14 +217,12 @@ pub fn history(dir: &Path) -> Result<Connection, Error> {
 
 /// A connection that writes to an existing or new file.
 pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = match durable {
-        Durable::Full => {
-            Connection::open_with_flags(careful(path), flags | OpenFlags::SQLITE_OPEN_URI)?
-        }
-        Durable::Normal => Connection::open_with_flags(path, flags)?,
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let name = match durable {
+        Durable::Full => careful(path),
+        Durable::Normal => path.to_owned(),
     };
+    let db = Connection::open_with_flags(name, flags | SHARED)?;
     tune(&db).map_err(|e| damaged(path, e))?;
     db.pragma_update(None, "journal_mode", "wal").map_err(|e| damaged(path, e))?;
     // After a checkpoint the WAL is cut back to this, so that one long read does not cost the disk for ever.
@@ -199,29 +237,45 @@ pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
 
 /// The same file without powersafe overwrite: a card that loses power spoils the whole block that it is writing, and what
 /// was synced before into the same block with it. SQLite then ends each synced commit at the end of a block.
-fn careful(path: &Path) -> String {
+fn careful(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.starts_with(b"file:") {
+        return path.to_owned();
+    }
     let mut uri = String::from("file:");
-    for byte in path.as_os_str().as_encoded_bytes() {
+    for byte in bytes {
         match byte {
-            b'/' | b'-' | b'_' | b'.' | b'~' => uri.push(char::from(*byte)),
+            b'/' | b'-' | b'_' | b'.' => uri.push(char::from(*byte)),
             byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
             byte => uri.push_str(&format!("%{byte:02X}")),
         }
     }
-    uri + "?psow=0"
+    PathBuf::from(uri + "?psow=0")
 }
 
 /// A connection that cannot write.
 pub fn reader(path: &Path) -> Result<Connection, Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | SHARED)?;
     tune(&db)?;
     Ok(db)
 }
 
+/// A connection to a file where nothing can be written, not even a lock: with all that its WAL has. Only while nobody
+/// else has it open.
+pub fn unwritable(path: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?;
+    // In this mode the index of the WAL is made in memory, not in a file beside it.
+    db.pragma_update(None, "locking_mode", "exclusive")?;
+    tune(&db)?;
+    db.query_row("PRAGMA schema_version", [], |_| Ok(()))?;
+    Ok(db)
+}
+
 /// Memory is scarce: half a MiB of pages a connection, and no mapping.
-fn tune(db: &Connection) -> rusqlite::Result<()> {
+pub fn tune(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY_TIMEOUT)?;
+    sum::teach(db)?;
     db.set_prepared_statement_cache_capacity(32);
     db.pragma_update(None, "cache_size", -512)?;
     db.pragma_update(None, "mmap_size", 0)
@@ -245,7 +299,7 @@ fn migrate(db: &mut Connection, path: &Path, formats: &[&str]) -> Result<(), Err
 }
 
 /// SQLite's word on a file that is none, told with its name and the cure.
-fn damaged(path: &Path, error: rusqlite::Error) -> Error {
+pub fn damaged(path: &Path, error: rusqlite::Error) -> Error {
     if is_damage(&error) {
         return Error::Damaged { path: path.to_owned(), what: error.to_string() };
     }

@@ -14,7 +14,8 @@ pub struct MaintenanceRow {
 
 pub fn write(step: &Transaction<'_>, rows: &[MaintenanceRow]) -> rusqlite::Result<()> {
     let mut write = step.prepare_cached(
-        "INSERT OR REPLACE INTO maintenance(scope, name, since, until, by, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR REPLACE INTO maintenance(scope, name, since, until, by, note, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, row_sum(?1, ?2, ?3, ?4, ?5, ?6))",
     )?;
     let mut delete = step.prepare_cached("DELETE FROM maintenance WHERE scope = ?1 AND name = ?2")?;
     for MaintenanceRow { scope, now } in rows {

@@ -39,8 +39,8 @@ const COLUMNS: &str = "key, device, action, target, reason, by, begun_at, ended_
 
 pub fn write(step: &Transaction<'_>, rows: &[OrderRow]) -> rusqlite::Result<()> {
     let mut write = step.prepare_cached(
-        "INSERT OR REPLACE INTO command(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT OR REPLACE INTO command(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, row_sum(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10))",
     )?;
     for OrderRow { order, begun_at, ended } in rows {
         let (outcome, detail) = ended.as_ref().map(|(_, outcome)| outcome.words()).unzip();
@@ -61,7 +61,9 @@ pub fn write(step: &Transaction<'_>, rows: &[OrderRow]) -> rusqlite::Result<()> 
 }
 
 pub fn write_access(step: &Transaction<'_>, rows: &[AccessRow]) -> rusqlite::Result<()> {
-    let mut write = step.prepare_cached("INSERT OR REPLACE INTO access(subject, state) VALUES (?1, ?2)")?;
+    let mut write = step.prepare_cached(
+        "INSERT OR REPLACE INTO access(subject, state, sum) VALUES (?1, ?2, row_sum(?1, ?2))",
+    )?;
     for row in rows {
         write.execute(params![row.subject, row.state])?;
     }

@@ -14,6 +14,8 @@ pub enum Outcome {
     },
     /// No answer, or only half of one.
     Broken,
+    /// The line was there, and yet no answer, or only half of one, within the time that a request has.
+    Late,
 }
 
 /// What kind of body an answer has.
@@ -62,13 +64,16 @@ pub fn decide(outcome: &Outcome, batch: usize) -> Decision {
 }
 
 pub fn body_kind(content_type: Option<&str>, body: &[u8]) -> Body {
+    if body.len() > BODY_BYTES_MAX {
+        return Body::Other;
+    }
     if body.trim_ascii().is_empty() {
         return Body::Empty;
     }
     let page =
         content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"));
     let json = || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-    if body.len() <= BODY_BYTES_MAX && !page && json() { Body::Json } else { Body::Other }
+    if !page && json() { Body::Json } else { Body::Other }
 }
 
 /// `Retry-After` in seconds or as a date, at most an hour; `None` where it makes no sense.
@@ -77,12 +82,17 @@ pub fn retry_after(text: &str, now: Millis) -> Option<Duration> {
     let asked = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-            let wait = date.as_millisecond().saturating_sub(now);
+            let wait = http_date(text)?.saturating_sub(now);
             Duration::from_millis(wait.max(0).cast_unsigned())
         }
     };
     Some(asked.min(RETRY_AFTER_MAX))
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+pub fn http_date(text: &str) -> Option<Millis> {
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(date.as_millisecond())
 }
 
 #[cfg(test)]
@@ -136,7 +146,9 @@ mod tests {
             assert_eq!(decide(&outcome, *batch), *meaning, "{status} with {body:?}, {batch} events");
         }
         for batch in [1, MANY] {
-            assert_eq!(decide(&Outcome::Broken, batch), Decision::Again { after: None });
+            for nothing in [Outcome::Broken, Outcome::Late] {
+                assert_eq!(decide(&nothing, batch), Decision::Again { after: None });
+            }
         }
     }
 
@@ -167,6 +179,7 @@ mod tests {
         assert_eq!(body_kind(None, b"OK"), Body::Other);
         let long = format!("\"{}\"", "x".repeat(BODY_BYTES_MAX));
         assert_eq!(body_kind(None, long.as_bytes()), Body::Other);
+        assert_eq!(body_kind(None, &vec![b' '; BODY_BYTES_MAX + 1]), Body::Other);
     }
 
     #[test]

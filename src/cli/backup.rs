@@ -1,0 +1,130 @@
+//! `backup`: a copy of the journal while the daemon runs, in one file that says what it holds.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::table::{Table, size};
+use super::{Config, print};
+use crate::config::{self, Loaded};
+use crate::reading::Millis;
+use crate::store::backup::{self, Label, Order};
+use crate::{store, time};
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    #[command(flatten)]
+    config: Config,
+    /// Where to; `-` is standard output. Without it a file here, named by gateway and time
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    /// The readings, too; they can be gigabytes
+    #[arg(long)]
+    history: bool,
+}
+
+pub fn backup(asked: &Backup) -> anyhow::Result<ExitCode> {
+    let (loaded, mistakes) = config::glean(&asked.config.config);
+    // What is wrong elsewhere in it must not stand in the way of a copy.
+    let Some(Loaded { gateway, text, .. }) = loaded else { bail!("{mistakes}") };
+    let dir = gateway.store.dir;
+    let now = time::now();
+    let to_stdout = asked.to.as_deref() == Some(Path::new("-"));
+    let into = match &asked.to {
+        Some(_) if to_stdout => scratch().join(format!("gatehouse-{}", uuid::Uuid::now_v7().simple())),
+        Some(file) => file.clone(),
+        None => name(&gateway.site.gateway, now).into(),
+    };
+    has_room(&dir, &into, asked.history)?;
+    let texts = config::last_good::texts(&dir).unwrap_or(text);
+    let order = Order { dir: &dir, into: &into, history: asked.history, texts: &texts, at: now };
+    let label =
+        backup::make(&order).with_context(|| format!("copying {} to {}", dir.display(), into.display()))?;
+    if to_stdout {
+        let sent = send(&into);
+        let _ = fs::remove_file(&into);
+        sent.context("writing the copy to standard output")?;
+        writeln!(io::stderr(), "{}", page(&label, None))?;
+    } else {
+        print(&page(&label, Some(&into)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a backup holds, for people.
+pub fn page(label: &Label, file: Option<&Path>) -> String {
+    let mut table = Table::default();
+    let mut row = |what: &str, says: String| table.row(vec![what.into(), says.into()]);
+    if let Some(file) = file {
+        let bytes = fs::metadata(file).map_or(0, |about| about.len());
+        row("backup", format!("{}, {}", file.display(), size(bytes)));
+    }
+    row("gateway", label.gateway.clone());
+    row("epoch", format!("{}, up to event {}", label.epoch, label.head));
+    row("written", format!("{} by gatehouse {}", time::format(label.at), label.version));
+    row("events", label.events.to_string());
+    row("tickets", format!("{}, {} of them not closed", label.tickets, label.unclosed));
+    row("configuration", format!("its files ({}), without the secrets they name", label.files));
+    let history = match label.history {
+        0 => "not in it".to_owned(),
+        bytes => size(bytes),
+    };
+    row("history", history);
+    let damaged = match label.damaged {
+        0 => String::new(),
+        rows => {
+            format!("; {rows} rows do not fit their sums, and will be left behind: see `gatehouse doctor`")
+        }
+    };
+    row("checked", format!("every page and every row{damaged}"));
+    table.render()
+}
+
+/// `cp-017-20261122T081500Z.backup`
+fn name(gateway: &str, now: Millis) -> String {
+    let at: String = time::format(now).chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    format!("{gateway}-{}Z.backup", at.split('.').next().unwrap_or_default())
+}
+
+/// Where a copy lies that goes elsewhere at once: on a disk, since `/tmp` may be memory.
+fn scratch() -> PathBuf {
+    let disk = Path::new("/var/tmp");
+    match std::env::var_os("TMPDIR") {
+        Some(dir) => dir.into(),
+        None if disk.is_dir() => disk.into(),
+        None => std::env::temp_dir(),
+    }
+}
+
+/// Said before a disk is filled, not after. The history is there twice for a while.
+fn has_room(dir: &Path, into: &Path, history: bool) -> anyhow::Result<()> {
+    let (journal, readings) = store::sizes(dir);
+    let needed = journal + if history { 2 * readings } else { 0 };
+    let place = into.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let there =
+        rustix::fs::statvfs(place).with_context(|| format!("{} cannot be written to", place.display()))?;
+    let free = there.f_bavail * there.f_frsize;
+    if free < needed {
+        let (needed, free, place) = (size(needed), size(free), place.display());
+        bail!("{place} has {free} free, and the copy may need {needed}; name another place with --to");
+    }
+    Ok(())
+}
+
+fn send(copy: &Path) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    io::copy(&mut File::open(copy)?, &mut out)?;
+    Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_copy_without_a_name_is_named_by_gateway_and_time() {
+        assert_eq!(super::name("cp-017", 1_763_712_000_123), "cp-017-20251121T080000Z.backup");
+    }
+}

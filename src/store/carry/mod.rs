@@ -1,0 +1,273 @@
+//! Carries what has to go on into the journal of a new epoch: after damage, onto a new box, into memory and back.
+//!
+//! What goes on: the events that a consumer has not acknowledged or that were set aside for it, as far as the [`Limit`]
+//! lets them; the unclosed tickets and the closed ones that may come back; the state of the rules, doors, devices,
+//! orders and maintenance; the last ticket number; the consumers. Events get the numbers 1, 2, … in their old order.
+//! Each consumer's cursor becomes the number of events carried that it had, so that it gets none twice and misses none.
+//!
+//! It reads row by row: what cannot be read, or does not fit its sum, is left behind and counted. A ticket whose row is
+//! lost is taken from the last event that tells it. The row in `gateway` is written last; a journal without one was not
+//! carried to the end.
+
+mod events;
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, params};
+use serde_json::json;
+
+use super::{Error, salvage, sum};
+use crate::event::Draft;
+use crate::reading::Millis;
+
+/// How much may be carried at the most. What is too much, the oldest first: events that no required consumer waits for,
+/// then those that are not of tickets, then those of tickets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit {
+    pub events: u64,
+    /// Bytes of the events' JSON.
+    pub bytes: u64,
+    /// Closed tickets, the latest ones; unclosed ones are all carried.
+    pub closed: u64,
+}
+
+impl Limit {
+    pub const NONE: Limit =
+        Limit { events: u64::MAX, bytes: u64::MAX, closed: super::journal::CLOSED_REMEMBERED_MAX as u64 };
+}
+
+/// What was carried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Carried {
+    /// The epoch that it comes from, where it could be read.
+    pub before: Option<String>,
+    pub events: u64,
+    pub tickets: u64,
+    pub episodes: u64,
+    /// Tickets whose row could not be read, told by their last event.
+    pub rescued: u64,
+    /// Time of the last commit.
+    pub committed: Millis,
+    pub lost: Lost,
+}
+
+/// What was left behind, for the limit's sake or because it could not be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub events: u64,
+    /// Numbers in the epoch before; 0 where no event is known to be lost.
+    pub from: u64,
+    pub to: u64,
+    /// Kinds without the prefix; `unknown` where a row could not be read at all.
+    pub types: BTreeSet<String>,
+    /// Rows of other tables that were damaged, by table; 1 where a part of unknown size could not be read.
+    pub rows: BTreeMap<&'static str, u64>,
+}
+
+impl Carried {
+    /// Whether a part of what was read is damaged, and not only left behind for the limit's sake.
+    pub fn damaged(&self) -> bool {
+        !self.lost.rows.is_empty()
+    }
+}
+
+impl Lost {
+    pub fn is_nothing(&self) -> bool {
+        self.events == 0 && self.rows.is_empty()
+    }
+
+    fn event(&mut self, seq: u64, kind: &str) {
+        self.span(seq, seq);
+        if !self.types.contains(kind) {
+            self.types.insert(kind.to_owned());
+        }
+    }
+
+    fn span(&mut self, from: u64, to: u64) {
+        self.events += to - from + 1;
+        self.from = if self.from == 0 { from } else { self.from.min(from) };
+        self.to = self.to.max(to);
+    }
+
+    /// A part of unknown size.
+    fn part_of(&mut self, table: &'static str) {
+        self.rows.entry(table).or_insert(1);
+    }
+
+    fn row(&mut self, table: &'static str) {
+        *self.rows.entry(table).or_default() += 1;
+    }
+}
+
+/// Where carried events went: runs of numbers that followed each other before and do so now.
+#[derive(Debug, Default)]
+struct Moved(Vec<Run>);
+
+#[derive(Debug)]
+struct Run {
+    before: u64,
+    now: u64,
+    len: u64,
+}
+
+impl Moved {
+    fn add(&mut self, before: u64, now: u64) {
+        match self.0.last_mut() {
+            Some(run) if run.before + run.len == before && run.now + run.len == now => run.len += 1,
+            _ => self.0.push(Run { before, now, len: 1 }),
+        }
+    }
+
+    /// The event's number now.
+    fn of(&self, before: u64) -> Option<u64> {
+        let run = self.run_at(before)?;
+        (before < run.before + run.len).then(|| run.now + (before - run.before))
+    }
+
+    /// How many carried events were at or below this number.
+    fn up_to(&self, before: u64) -> u64 {
+        self.run_at(before).map_or(0, |run| run.now + (before - run.before).min(run.len - 1))
+    }
+
+    fn run_at(&self, before: u64) -> Option<&Run> {
+        let after = self.0.partition_point(|run| run.before <= before);
+        after.checked_sub(1).map(|index| &self.0[index])
+    }
+}
+
+/// Of the file that is read: which condition says that a row of a table fits; older formats have no sums.
+#[derive(Debug, Clone, Copy)]
+struct Source<'a> {
+    db: &'a Connection,
+    has_sums: bool,
+}
+
+impl Source<'_> {
+    fn fits(&self, condition: &'static str) -> &'static str {
+        if self.has_sums { condition } else { "1" }
+    }
+
+    /// Of a table whose sum is over all its columns.
+    fn fits_all(&self, columns: &str) -> String {
+        if self.has_sums { format!("(sum IS NULL OR sum = row_sum({columns}))") } else { "1".into() }
+    }
+}
+
+/// Carries all of it into an empty journal. On an error `into` is of no use.
+pub(super) fn carry(
+    from: &Connection,
+    into: &mut Connection,
+    gateway: &str,
+    epoch: &str,
+    limit: Limit,
+) -> Result<Carried, Error> {
+    let source = Source { db: from, has_sums: salvage::answers(from, "SELECT sum FROM event") };
+    let mut carried = Carried::default();
+    let moved = events::carry(&source, into, (gateway, epoch), limit, &mut carried)?;
+    let known = gateway_row(&source, &mut carried)?;
+    let step = into.transaction()?;
+    let closed_since = state::tickets(&source, &step, &moved, limit, &mut carried)?;
+    state::rules_and_devices(&source, &step, &mut carried)?;
+    state::consumers(&source, &step, &moved, &mut carried)?;
+    let mut number = known.max(state::last_number(&step)?);
+    if carried.damaged() {
+        number = number.max(state::rescue(&source, &step, closed_since, &mut carried)?);
+    }
+    step.execute(
+        "INSERT OR REPLACE INTO gateway(one, id, epoch, number, committed) VALUES (1, ?1, ?2, ?3, ?4)",
+        params![gateway, epoch, number, carried.committed],
+    )?;
+    step.commit()?;
+    Ok(carried)
+}
+
+/// Tells the new journal where it comes from and what is lost, as its next event; and keeps it beside the epoch.
+pub(super) fn tell(
+    into: &mut Connection,
+    gateway: &str,
+    epoch: &str,
+    carried: &Carried,
+    why: &str,
+    at: Millis,
+    synced: bool,
+) -> Result<(), Error> {
+    let step = into.transaction()?;
+    let lost = &carried.lost;
+    let before =
+        json!({ "epoch": carried.before, "reason": why, "at": at, "lost": lost.events, "rows": lost.rows });
+    step.execute("UPDATE gateway SET before = ?1", [before.to_string()])?;
+    if !lost.is_nothing() {
+        let cursor = |seq: u64| match &carried.before {
+            Some(before) if seq > 0 => json!(format!("{before}.{seq}")),
+            _ => json!(null),
+        };
+        let data = json!({
+            "epoch": carried.before, "from": cursor(lost.from), "to": cursor(lost.to), "count": lost.events,
+            "types": lost.types, "rows": lost.rows, "reason": why,
+        });
+        let draft = Draft::new("gateway.events-dropped", format!("gateways/{gateway}"), at, &data);
+        append(&step, gateway, epoch, &draft, at, synced)?;
+    }
+    step.commit()?;
+    Ok(())
+}
+
+fn append(
+    db: &Connection,
+    gateway: &str,
+    epoch: &str,
+    draft: &Draft,
+    at: Millis,
+    synced: bool,
+) -> Result<(), Error> {
+    let seq = super::file::head(db)? + 1;
+    let json = draft.render(gateway, epoch, seq, synced);
+    db.execute(events::INSERT, params![seq, at, draft.kind, None::<&str>, json])?;
+    Ok(())
+}
+
+/// Takes over the epoch and the time, or what the events say of them; returns the last ticket number, 0 where it cannot be read.
+fn gateway_row(source: &Source<'_>, carried: &mut Carried) -> Result<u64, Error> {
+    let fits = source.fits(sum::GATEWAY_FITS);
+    let row: Option<(String, u64, Millis)> = salvage::read(source.db.query_row(
+        &format!("SELECT epoch, number, committed FROM gateway WHERE {fits}"),
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    ))?;
+    match row {
+        Some((epoch, number, committed)) => {
+            (carried.before, carried.committed) = (Some(epoch), committed);
+            Ok(number)
+        }
+        None => {
+            carried.lost.row("gateway");
+            if let Some((json, at)) = last_event(source.db)? {
+                carried.before = epoch_of(&json);
+                carried.committed = at;
+            }
+            Ok(0)
+        }
+    }
+}
+
+fn last_event(db: &Connection) -> Result<Option<(String, Millis)>, Error> {
+    for order in ["DESC", "ASC"] {
+        let event = format!("SELECT json, at FROM event ORDER BY seq {order} LIMIT 1");
+        let event = db.query_row(&event, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        if let Some(event) = salvage::read(event)? {
+            return Ok(Some(event));
+        }
+    }
+    Ok(None)
+}
+
+/// Of an event's id, `<gateway>/<epoch>/<seq>`.
+fn epoch_of(json: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        id: String,
+    }
+    let named: Named = serde_json::from_str(json).ok()?;
+    named.id.rsplit('/').nth(1).map(str::to_owned)
+}
