@@ -226,7 +226,11 @@ pub fn history(dir: &Path) -> Result<Connection, Error> {
 /// A connection that writes to an existing or new file.
 pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let db = Connection::open_with_flags(path, flags | SHARED)?;
+    let name = match durable {
+        Durable::Full => careful(path),
+        Durable::Normal => path.to_owned(),
+    };
+    let db = Connection::open_with_flags(name, flags | SHARED)?;
     tune(&db).map_err(|e| damaged(path, e))?;
     db.pragma_update(None, "journal_mode", "wal").map_err(|e| damaged(path, e))?;
     // After a checkpoint the WAL is cut back to this, so that one long read does not cost the disk for ever.
@@ -237,6 +241,24 @@ pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
     };
     db.pragma_update(None, "synchronous", word)?;
     Ok(db)
+}
+
+/// The same file without powersafe overwrite: a card that loses power spoils the whole block that it is writing, and what
+/// was synced before into the same block with it. SQLite then ends each synced commit at the end of a block.
+fn careful(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.starts_with(b"file:") {
+        return path.to_owned();
+    }
+    let mut uri = String::from("file:");
+    for byte in bytes {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    PathBuf::from(uri + "?psow=0")
 }
 
 /// A connection that cannot write.

@@ -147,6 +147,7 @@ impl Afloat {
             dir: self.dir.clone(),
             lock: None,
             outbox: None,
+            unsure: false,
             afloat: Some(self.why.clone()),
             alarm: Alarm::default(),
             scrub: None,

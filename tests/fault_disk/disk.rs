@@ -1,7 +1,7 @@
 //! What a disk may hold when the power goes: everything that was synced, and of the rest whatever the dice say.
 //!
 //! Of each write since its file's last sync every sector is there or not, whatever its place in the order; the last one
-//! may be torn at any byte, with rubbish after it. A lost write may have made its file longer. A truncation may not have
+//! may be torn at any byte, with rubbish after it, or its whole block be rubbish with what was synced into it before. A lost write may have made its file longer. A truncation may not have
 //! happened, nor the making or deletion of a file whose directory was not synced since; of one name they happen in order,
 //! as in any journalling file system. What a failed sync should have written is nowhere but in memory, until its page
 //! of 4 KiB is written again.
@@ -12,7 +12,7 @@ use std::path::Path;
 use super::recorder::{Log, Step};
 use super::{Dice, SECTOR};
 
-/// The kernel writes whole pages.
+/// The kernel writes whole pages, and a card whole blocks.
 const PAGE: u64 = 4096;
 
 /// A log played up to some step.
@@ -57,6 +57,8 @@ pub struct Loss {
     pub unsynced: usize,
     pub lost: usize,
     pub torn: bool,
+    /// With the block around it.
+    pub spoilt: bool,
     /// Files whose making or deletion was undone.
     pub names: usize,
     pub truncations: usize,
@@ -70,7 +72,7 @@ struct Weather {
     /// Lost writes make their file longer all the same.
     grows: bool,
     rubbish: bool,
-    /// A torn write spoils its sectors as a whole.
+    /// A torn write spoils its block as a whole.
     careless: bool,
 }
 
@@ -122,13 +124,13 @@ impl<'a> Disk<'a> {
     }
 
     /// Writes into an empty directory what the disk holds when the power goes here.
-    pub fn cut(&self, dice: &mut Dice, into: &Path, careless: bool) -> Loss {
+    pub fn cut(&self, dice: &mut Dice, into: &Path) -> Loss {
         let weather = Weather {
             kept: [0, 5, 30, 50, 70, 95, 100][dice.roll(7) as usize],
             torn: dice.roll(2) == 0,
             grows: dice.roll(2) == 0,
             rubbish: dice.roll(3) == 0,
-            careless,
+            careless: dice.roll(2) == 0,
         };
         let mut loss = Loss::default();
         let names = self.names_after(dice, &mut loss);
@@ -230,6 +232,7 @@ impl<'a> File<'a> {
                     if step + 1 == now && weather.torn && dice.roll(2) == 0 {
                         tear(dice, weather, &mut bytes, at, data);
                         loss.torn = true;
+                        loss.spoilt |= weather.careless;
                     } else if kept {
                         apply(&mut bytes, change.what);
                     } else {
@@ -249,8 +252,10 @@ impl<'a> File<'a> {
 /// Some bytes of it are there, from the front or from the back; the rest is as before, or rubbish.
 fn tear(dice: &mut Dice, weather: &Weather, bytes: &mut Vec<u8>, at: u64, data: &[u8]) {
     if weather.careless {
-        let start = at - at % SECTOR as u64;
-        let rubbish: Vec<u8> = (0..SECTOR).map(|_| dice.roll(256) as u8).collect();
+        // As far as the file goes: what lies beyond its end nobody reads.
+        let start = at - at % PAGE;
+        let end = (start + PAGE).min(bytes.len().max(at as usize + data.len()) as u64);
+        let rubbish: Vec<u8> = (start..end).map(|_| dice.roll(256) as u8).collect();
         return put(bytes, start, &rubbish);
     }
     let here = dice.roll(data.len() as u64 + 1) as usize;

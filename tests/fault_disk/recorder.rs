@@ -87,7 +87,6 @@ pub struct Refused {
 #[derive(Debug)]
 pub struct Recorder {
     directory: PathBuf,
-    careless: bool,
     inside: Mutex<Inside>,
 }
 
@@ -126,15 +125,6 @@ pub fn of(directory: &Path) -> Option<Arc<Recorder>> {
 impl Recorder {
     /// Watches a directory from now on; what is in it is taken to be on the disk.
     pub fn watch(directory: &Path) -> Arc<Self> {
-        Self::watch_as(directory, false)
-    }
-
-    /// Without powersafe overwrite.
-    pub fn careless(directory: &Path) -> Arc<Self> {
-        Self::watch_as(directory, true)
-    }
-
-    fn watch_as(directory: &Path, careless: bool) -> Arc<Self> {
         shim::install();
         let directory = directory.canonicalize().unwrap();
         let mut inside = Inside::default();
@@ -147,7 +137,7 @@ impl Recorder {
                 inside.log.names.push(name);
             }
         }
-        let recorder = Arc::new(Self { directory, careless, inside: Mutex::new(inside) });
+        let recorder = Arc::new(Self { directory, inside: Mutex::new(inside) });
         WATCHED.lock().unwrap().push(recorder.clone());
         recorder
     }
@@ -195,10 +185,6 @@ impl Recorder {
         let before = std::mem::replace(&mut self.lock().before_commit, call);
         // It may hold a connection, which comes by here when it is closed.
         drop(before);
-    }
-
-    pub(super) fn is_careless(&self) -> bool {
-        self.careless
     }
 
     pub(super) fn may_open(&self, name: &str, making: bool) -> Result<(), i32> {

@@ -1,10 +1,9 @@
 //! The shim between SQLite and the system's "unix" VFS: everything is passed on to real files, and what happens to the
 //! files of a watched directory is written down, or refused, by that directory's [`Recorder`].
 //!
-//! Device characteristics are those of the unix VFS, powersafe overwrite among them, since the daemon runs with them:
-//! SQLite takes it that a write torn by a power cut spoils nothing beside the bytes it writes, and so does the disk
-//! model. [`Recorder::careless`] takes the flag away: then SQLite pads each commit in the WAL to the end of a sector,
-//! and the model may spoil whole sectors.
+//! Device characteristics are those of the unix VFS: whether SQLite may take it that a write torn by a power cut spoils
+//! nothing beside its own bytes (powersafe overwrite) is what the store says when it opens a file. The disk model spoils
+//! the whole block.
 #![expect(unsafe_code, reason = "a VFS is a table of C functions; there is no safe wrapper")]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -235,28 +234,6 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
     }
 }
 
-unsafe extern "C" fn device_characteristics(file: *mut sqlite3_file) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe {
-        let own = unix_methods(file).xDeviceCharacteristics.map_or(0, |ask| ask(real(file)));
-        match watched(file) {
-            Some(watched) if watched.recorder.is_careless() => own & !ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE,
-            _ => own,
-        }
-    }
-}
-
-unsafe extern "C" fn sector_size(file: *mut sqlite3_file) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe {
-        let own = unix_methods(file).xSectorSize.map_or(0, |ask| ask(real(file)));
-        match watched(file) {
-            Some(watched) if watched.recorder.is_careless() => super::SECTOR as c_int,
-            _ => own,
-        }
-    }
-}
-
 /// The rest is passed on as it comes.
 macro_rules! passed_on {
     ($($name:ident $method:ident ($($arg:ident: $type:ty),*) $none:expr;)*) => {$(
@@ -273,6 +250,8 @@ passed_on! {
     lock xLock (level: c_int) ffi::SQLITE_IOERR_LOCK;
     unlock xUnlock (level: c_int) ffi::SQLITE_IOERR_UNLOCK;
     check_reserved_lock xCheckReservedLock (out: *mut c_int) ffi::SQLITE_IOERR_CHECKRESERVEDLOCK;
+    sector_size xSectorSize () 0;
+    device_characteristics xDeviceCharacteristics () 0;
     file_control xFileControl (op: c_int, arg: *mut c_void) ffi::SQLITE_NOTFOUND;
     shm_map xShmMap (page: c_int, size: c_int, extend: c_int, out: *mut *mut c_void) ffi::SQLITE_IOERR_SHMMAP;
     shm_lock xShmLock (offset: c_int, n: c_int, flags: c_int) ffi::SQLITE_IOERR_SHMLOCK;
