@@ -81,6 +81,7 @@
 //! | what rests in maintenance, and what counts at its end | `rules/maintenance.rs`; who may set it: `web/maintenance.rs` |
 //! | a new event | where it happens, as an [`event::Draft`] to the journal |
 //! | what an answer of the CRM means | `sync/plan.rs` |
+//! | which events may go ahead of others | `sync/lanes.rs` (the rules), `store/ahead.rs` (which tickets) |
 //! | a new call of the API | a file in `web/` |
 //! | a new command | a file in `cli/` |
 
@@ -88,6 +89,8 @@
 pub mod backoff;
 pub mod clock;
 pub mod event;
+pub mod fault;
+pub mod gzip;
 pub mod happening;
 pub mod live;
 pub mod logging;

@@ -34,6 +34,8 @@ pub struct Metrics {
     pub events: Counter,
     /// Tickets not yet closed.
     pub tickets_unclosed: Gauge,
+    /// Bytes of the store by class: `free` and `limit`, and what each takes: `journal`, `history`, `aside`, `reserve`.
+    pub storage: Family<Storage, Gauge>,
     /// Devices by state.
     pub devices: Family<State, Gauge>,
     /// From the answer's last byte to the ticket being synced to disk.
@@ -44,6 +46,10 @@ pub struct Metrics {
     pub pushes: Family<Push, Counter>,
     /// Events a consumer has still to get.
     pub lag: Family<Consumer, Gauge>,
+    /// Decoders that broke at what a device says, by device.
+    pub decoder_faults: Family<DecoderFault, Counter>,
+    /// Tasks that ended by themselves and were begun again, by task.
+    pub restarts: Family<Task, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -74,9 +80,24 @@ pub struct State {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Storage {
+    pub class: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Push {
     pub consumer: String,
     pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DecoderFault {
+    pub device: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Task {
+    pub task: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -132,6 +153,13 @@ impl Metrics {
         registry.register("events", "Events written to the journal", events.clone());
         let tickets_unclosed = Gauge::default();
         registry.register("tickets_unclosed", "Tickets not yet closed", tickets_unclosed.clone());
+        let storage = Family::default();
+        registry.register_with_unit(
+            "storage",
+            "Of the store, by class; free and limit besides",
+            Unit::Bytes,
+            storage.clone(),
+        );
         let devices = Family::default();
         registry.register("devices", "Devices by state", devices.clone());
         let ticket_durable = Histogram::new(LATENCIES);
@@ -152,6 +180,18 @@ impl Metrics {
         registry.register("pushes", "Pushes to the centre", pushes.clone());
         let lag = Family::default();
         registry.register("consumer_lag", "Events a consumer has still to get", lag.clone());
+        let decoder_faults = Family::default();
+        registry.register(
+            "decoder_faults",
+            "Decoders that broke at what a device says",
+            decoder_faults.clone(),
+        );
+        let restarts = Family::default();
+        registry.register(
+            "restarts",
+            "Tasks that ended by themselves and were begun again",
+            restarts.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             requests,
@@ -163,11 +203,14 @@ impl Metrics {
             usable_share,
             events,
             tickets_unclosed,
+            storage,
             devices,
             ticket_durable,
             commit,
             pushes,
             lag,
+            decoder_faults,
+            restarts,
         }
     }
 

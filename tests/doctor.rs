@@ -97,8 +97,7 @@ fn asked(mut command: Command) -> (bool, Vec<String>) {
     let output = command.arg("--json").env_remove("HTTP_PROXY").env_remove("http_proxy").output().unwrap();
     let said = text(&output.stdout);
     assert!(!said.contains("not-to-be-shown"), "{said}");
-    let said: Json =
-        serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{}", text(&output.stderr)));
+    let said: Json = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{}", text(&output.stderr)));
     let healthy = said["healthy"].as_bool().unwrap();
     assert_eq!(output.status.code(), Some(i32::from(!healthy)));
     let word = |finding: &Json, key: &str| finding[key].as_str().unwrap().to_owned();
@@ -115,7 +114,8 @@ fn doctor(gateway: &Gateway) -> (bool, Vec<String>) {
 /// The line begins so, and has all of these words.
 #[track_caller]
 fn says(lines: &[String], begins: &str, words: &[&str]) {
-    let found = lines.iter().any(|line| line.starts_with(begins) && words.iter().all(|word| line.contains(word)));
+    let found =
+        lines.iter().any(|line| line.starts_with(begins) && words.iter().all(|word| line.contains(word)));
     assert!(found, "no line `{begins}` with {words:?} in:\n{}", lines.join("\n"));
 }
 
@@ -131,7 +131,9 @@ fn a_gateway_that_is_well_is_said_to_be_and_is_not_disturbed() {
     let address = device.local_addr().unwrap();
     let calls = Arc::new(Mutex::new(Vec::new()));
     let counted = calls.clone();
-    std::thread::spawn(move || device.incoming().flatten().for_each(|call| counted.lock().unwrap().push(call)));
+    std::thread::spawn(move || {
+        device.incoming().flatten().for_each(|call| counted.lock().unwrap().push(call))
+    });
 
     let mut gateway = gateway();
     token(&gateway, 0o600);
@@ -165,7 +167,10 @@ fn a_gateway_that_is_well_is_said_to_be_and_is_not_disturbed() {
     assert_eq!(calls.lock().unwrap().len(), 1, "a small device has room for one connection");
     let heard = centre.heard.lock().unwrap().clone();
     let empty: Vec<_> = heard.iter().filter(|(_, body)| body == "[]").collect();
-    assert!(!empty.is_empty() && empty.iter().all(|(head, _)| head.contains("bearer not-to-be-shown")), "{heard:?}");
+    assert!(
+        !empty.is_empty() && empty.iter().all(|(head, _)| head.contains("bearer not-to-be-shown")),
+        "{heard:?}"
+    );
     assert_eq!(gateway.events().len(), before, "nothing came into the journal");
     assert!(!gateway.data().join("doctor.probe").exists());
 
@@ -211,12 +216,30 @@ fn what_a_centre_answers_is_told_apart() {
     for (status, headers, body, begins, words) in [
         ("200 OK", json, "{}", "ok centre", &["empty batch"][..]),
         ("422 Unprocessable", json, "{}", "ok centre", &["422"]),
-        ("302 Found", "Location: http://portal.example/login?secret=1\r\n", "", "bad centre", &["portal.example/login", "not followed"]),
-        ("200 OK", "Content-Type: text/html\r\n", "<html>log in</html>", "bad centre", &["no JSON", "portal"]),
+        (
+            "302 Found",
+            "Location: http://portal.example/login?secret=1\r\n",
+            "",
+            "bad centre",
+            &["portal.example/login", "not followed"],
+        ),
+        (
+            "200 OK",
+            "Content-Type: text/html\r\n",
+            "<html>log in</html>",
+            "bad centre",
+            &["no JSON", "portal"],
+        ),
         ("401 Unauthorized", "", "", "bad centre", &["does not take the token"]),
         ("404 Not Found", "", "", "bad centre", &["correct the path"]),
         ("503 Service Unavailable", "", "", "warn centre", &["asked later"]),
-        ("200 OK", "Date: Fri, 21 Nov 2025 08:00:00 GMT\r\n", "", "bad clock of crm", &["ahead of it", "timedatectl"]),
+        (
+            "200 OK",
+            "Date: Fri, 21 Nov 2025 08:00:00 GMT\r\n",
+            "",
+            "bad clock of crm",
+            &["ahead of it", "timedatectl"],
+        ),
     ] {
         centre.say(status, headers, body);
         let (_, lines) = doctor(&gateway);
@@ -237,7 +260,8 @@ fn a_certificate_that_nobody_vouches_for_is_named() {
          exec openssl s_server -accept 127.0.0.1:{port} -cert cert.pem -key key.pem -www -quiet"
     );
     let mut server = Command::new("sh");
-    let mut server = server.args(["-c", &script]).current_dir(gateway.dir()).stdin(Stdio::null()).spawn().unwrap();
+    let mut server =
+        server.args(["-c", &script]).current_dir(gateway.dir()).stdin(Stdio::null()).spawn().unwrap();
     until(|| TcpStream::connect(("127.0.0.1", port)).ok()).expect("openssl serves");
     gateway.configure(&sync(&format!("https://127.0.0.1:{port}/events")));
     let (healthy, lines) = doctor(&gateway);
@@ -250,7 +274,10 @@ fn a_certificate_that_nobody_vouches_for_is_named() {
 #[test]
 fn a_configuration_with_mistakes_is_shown_as_check_does_and_the_rest_is_looked_at() {
     let gateway = gateway();
-    gateway.configure(&format!("{}[[channel]]\nid = \"x\"\ntyp = \"mqtt\"\n", sync("http://127.0.0.1:9/events")));
+    gateway.configure(&format!(
+        "{}[[channel]]\nid = \"x\"\ntyp = \"mqtt\"\n",
+        sync("http://127.0.0.1:9/events")
+    ));
     let (healthy, lines) = doctor(&gateway);
     assert!(!healthy);
     let checked = text(&gateway.ran("check").stderr);

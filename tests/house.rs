@@ -10,6 +10,8 @@ const FLOORS: &[&[&str]] = &[
         "backoff",
         "clock",
         "event",
+        "gzip",
+        "fault",
         "happening",
         "live",
         "logging",

@@ -425,7 +425,7 @@ fn in_order(reads: Vec<Step>) -> Vec<Read> {
 // ---------------------------------------------------------------------------------------------- the promises
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn cutting_into_batches_changes_nothing(

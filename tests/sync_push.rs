@@ -231,6 +231,9 @@ fn target(url: &str) -> Target {
         token: Some(Secret::new("s3cret")),
         batch: sync::BATCH_DEFAULT,
         kinds: "ticket.*".parse().unwrap(),
+        rate: sync::RATE_DEFAULT,
+        compress: false,
+        patience: sync::PATIENCE_DEFAULT,
     }
 }
 

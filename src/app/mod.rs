@@ -1,8 +1,9 @@
 //! Wiring, and the order of draining. Read [`House::build`] to see who holds what.
 //!
-//! `start`: what a house is built from; `supervise`: what runs is kept running.
+//! `start`: what a house is built from; `storage`: where its journal is; `supervise`: what runs is kept running.
 
 mod start;
+mod storage;
 mod supervise;
 
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::{self, Gateway, Mistakes};
 use crate::event::Draft;
 use crate::field::{Errand, Lane};
-use crate::intake::{self, Doors, Intake};
+use crate::intake::{self, Doors, Intake, Left};
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::reading::{Batch, DeviceId, Site};
@@ -32,7 +33,8 @@ use crate::store::Journal;
 use crate::{field, store, sync, web};
 
 pub use start::Start;
-use start::{accept, announce, first_start, keep, rejected};
+use start::{Again, accept, announce, first_start, keep, rejected};
+use storage::{Lookout, Storage};
 use supervise::{Asked, Group, Signals, feed_watchdog, say_that_it_ends, show_trouble};
 
 /// Each step of draining has its share of the ten seconds that a stop may take.
@@ -50,32 +52,35 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let Some(start) = first_start(path) else {
         return Ok(ExitCode::from(BAD_CONFIGURATION));
     };
-    let mut house = House::build(start).await?;
+    let mut storage = Storage::new(Clock::system());
+    let mut house = House::build_on(&mut storage, start).await?;
     loop {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let next = house.wait(&mut signals, path).await;
         say_that_it_ends(next.is_some());
         let data_dir = house.data_dir.clone();
-        let reason = if next.is_some() { "reload" } else { "stop" };
-        let whole = house.drain(reason).await;
-        house = match next {
-            Some(next) => rebuild(*next, &data_dir).await?,
-            None if whole => return Ok(ExitCode::SUCCESS),
-            None => return Ok(ExitCode::FAILURE),
-        }
+        let reason = next.as_ref().map_or("stop", |next| next.reason);
+        let left = house.end(reason).await;
+        let Some(next) = next else {
+            let whole = left.is_some_and(|left| left.page.is_blank()) & !storage.end();
+            return Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        };
+        storage.between(left, next.reason).context("going on in memory")?;
+        house = rebuild(&mut storage, *next, &data_dir).await?;
     }
 }
 
 /// What reads well may still not work on this machine (a port that is taken): then on with the one before.
-async fn rebuild(next: Start, data_dir: &Path) -> anyhow::Result<House> {
-    let error = match House::build(next).await {
+async fn rebuild(storage: &mut Storage, next: Start, data_dir: &Path) -> anyhow::Result<House> {
+    let error = match House::build_on(storage, next).await {
         Ok(house) => return Ok(house),
         Err(error) => format!("{error:#}"),
     };
     tracing::error!("the new configuration does not work here: {error}");
     let before = config::last_good::of(data_dir).context(error.clone())?;
     tracing::warn!("running with the last good configuration until this one is put right and reloaded");
-    House::build(Start { gateway: before, reason: "reload", rejected: Some(error), text: None }).await
+    let start = Start { gateway: before, reason: "reload", rejected: Some(error), text: None };
+    House::build_on(storage, start).await
 }
 
 /// Everything that runs. What is not here is held by a task.
@@ -88,8 +93,11 @@ pub struct House {
     /// Intake goes on until the last wire has let go of it; this one is for a house without wires.
     batches: mpsc::Sender<Batch>,
     intake: JoinHandle<()>,
-    intake_done: oneshot::Receiver<()>,
+    intake_done: oneshot::Receiver<Left>,
     intake_gone: bool,
+    lookout: Lookout,
+    /// For a house on the same configuration: the files it was read from, and what was wrong with the one that was meant.
+    again: Again,
     farewell: Option<oneshot::Sender<&'static str>>,
     syncs: Group,
     webs: Group,
@@ -103,22 +111,25 @@ impl House {
     /// # Errors
     /// The store cannot be opened, or the API's port is taken; each names the thing and the cure.
     pub async fn build(start: Start) -> anyhow::Result<Self> {
+        Self::build_on(&mut Storage::new(Clock::system()), start).await
+    }
+
+    async fn build_on(storage: &mut Storage, start: Start) -> anyhow::Result<Self> {
         let listener = web::bind(&start.gateway.web).await?;
         let api = listener.local_addr().context("asking for the API's address")?;
         let data_dir = start.gateway.store.dir.clone();
-        let mut ends = store::open(&start.gateway.store, &start.gateway.site.gateway)
-            .with_context(|| format!("opening the store in {}", data_dir.display()))?;
+        let named = consumers(&start.gateway);
+        let ends = storage.open(&start.gateway, &named)?;
         // Not before the store is open: the directory might be another gateway's.
         let changed = keep(&start);
         let clock = Clock::system();
         let origin = ends.journal.origin().context("asking the journal where it comes from")?;
         let announce = announce(&start, changed, origin, &clock);
-        let Start { gateway, rejected, .. } = start;
+        let Start { gateway, rejected, text, .. } = start;
+        let again = Again { rejected: rejected.clone(), text };
         let site = gateway.site.clone();
         let metrics = Metrics::new();
         let live = Arc::new(Live::new(&site));
-        let named = consumers(&gateway);
-        ends.journal.keep_consumers(&named).context("naming the consumers")?;
         let mut remembered = ends.journal.recall().context("recalling tickets from the journal")?;
         let last_records = last_records(&ends.journal, &site).context("recalling what devices told last")?;
         let epoch = ends.journal.epoch().clone();
@@ -133,7 +144,8 @@ impl House {
         let (head_in, head) = watch::channel(first_head);
         let (pulse_in, pulse) = watch::channel(0);
         let (trouble_in, trouble) = watch::channel(None);
-        let (ready, ready_seen) = watch::channel(web::Readiness { ready: false, degraded: rejected });
+        let (ready, ready_seen) =
+            watch::channel(web::Readiness { ready: false, degraded: storage.trouble().or(rejected) });
 
         let plan = Plan {
             rules: gateway.rules.clone(),
@@ -178,7 +190,9 @@ impl House {
             pulse: pulse_in,
         };
         let (farewell, farewell_reason) = oneshot::channel();
-        let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason)?;
+        let (refused_in, refused) = watch::channel(None);
+        let lookout = storage.lookout(&data_dir, refused);
+        let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason, refused_in)?;
 
         let mut syncs = Group::default();
         for target in gateway.sync.clone() {
@@ -245,6 +259,8 @@ impl House {
             intake,
             intake_done,
             intake_gone: false,
+            lookout,
+            again,
             farewell: Some(farewell),
             syncs,
             webs,
@@ -270,6 +286,10 @@ impl House {
                     tracing::error!("intake has ended by itself; stopping, so that the supervisor starts anew");
                     return None;
                 }
+                reason = self.lookout.moves() => match self.again.start(path, &self.data_dir, reason) {
+                    Some(start) => return Some(Box::new(start)),
+                    None => return None,
+                },
             }
         }
     }
@@ -283,8 +303,14 @@ impl House {
         self.ready.send_modify(|ready| ready.degraded = Some(mistakes));
     }
 
-    /// Wires, intake, one last round of sync, web: the way of a reading. Whether everything was written.
-    pub async fn drain(mut self, reason: &'static str) -> bool {
+    /// Drained; whether everything was written.
+    pub async fn drain(self, reason: &'static str) -> bool {
+        self.end(reason).await.is_some_and(|left| left.page.is_blank())
+    }
+
+    /// Wires, intake, one last round of sync, web: the way of a reading. What intake left; `None`: it did not come to
+    /// its end.
+    async fn end(mut self, reason: &'static str) -> Option<Left> {
         let started = Instant::now();
         if let Some(farewell) = self.farewell.take() {
             // Intake asks for it last; if it is gone already there is nobody to tell.
@@ -295,10 +321,12 @@ impl House {
             tracing::warn!("a wire did not let go in time");
         }
         drop(self.batches);
-        let whole =
-            !self.intake_gone && timeout(INTAKE_DRAIN, self.intake_done).await.is_ok_and(|done| done.is_ok());
-        if whole {
-            // It has said that it is done; joining it releases the journal for whoever comes next.
+        let mut left = None;
+        if !self.intake_gone {
+            left = timeout(INTAKE_DRAIN, self.intake_done).await.ok().and_then(Result::ok);
+        }
+        if left.is_some() {
+            // It has said that it is done; joining it releases what it held for whoever comes next.
             let _ = self.intake.join();
         }
         if !self.syncs.end(SYNC_DRAIN).await {
@@ -308,7 +336,7 @@ impl House {
             tracing::info!("requests to the API were broken off");
         }
         tracing::info!(took_ms = started.elapsed().as_millis() as u64, reason, "gatehouse has stopped");
-        whole
+        left
     }
 }
 
@@ -355,7 +383,8 @@ fn begin_intake(
     doors: Doors,
     announce: Vec<Draft>,
     farewell: oneshot::Receiver<&'static str>,
-) -> anyhow::Result<(JoinHandle<()>, oneshot::Receiver<()>)> {
+    refused: watch::Sender<Option<String>>,
+) -> anyhow::Result<(JoinHandle<()>, oneshot::Receiver<Left>)> {
     let (done_in, done) = oneshot::channel();
     let gateway = intake.site.gateway.clone();
     let clock = intake.clock.clone();
@@ -367,8 +396,8 @@ fn begin_intake(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let body = move || {
-        runtime.block_on(intake.run(doors, announce, goodbye));
-        let _ = done_in.send(());
+        let left = runtime.block_on(intake.run_or_refuse(doors, announce, goodbye, refused));
+        let _ = done_in.send(left);
     };
     let thread = std::thread::Builder::new().name("intake".into()).spawn(body).context("starting intake")?;
     Ok((thread, done))

@@ -23,6 +23,30 @@ pub struct Start {
     pub text: Option<Vec<(PathBuf, String)>>,
 }
 
+/// What a house is built from again, when its journal goes elsewhere and nothing else changes.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub rejected: Option<String>,
+    /// As in [`Start`].
+    pub text: Option<Vec<(PathBuf, String)>>,
+}
+
+impl Again {
+    /// Of what it was read from, which is in memory: the disk may be what fails. `None` where a secret is gone meanwhile.
+    pub fn start(&self, path: &Path, data_dir: &Path, reason: &'static str) -> Option<Start> {
+        let of_text = self.text.clone().and_then(|text| config::load_sources(text).ok()).map(|l| l.gateway);
+        let gateway = of_text
+            .or_else(|| config::last_good::of(data_dir))
+            .or_else(|| config::load(path).ok().map(|loaded| loaded.gateway));
+        if gateway.is_none() {
+            tracing::error!(
+                "the configuration can no longer be read; stopping, so that the supervisor starts anew"
+            );
+        }
+        Some(Start { gateway: gateway?, reason, rejected: self.rejected.clone(), text: self.text.clone() })
+    }
+}
+
 /// The configuration as it is, or the last good one with what is wrong with the present one, or none at all.
 pub(super) fn first_start(path: &Path) -> Option<Start> {
     let mistakes = match config::load(path) {

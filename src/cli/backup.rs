@@ -42,7 +42,8 @@ pub fn backup(asked: &Backup) -> anyhow::Result<ExitCode> {
     has_room(&dir, &into, asked.history)?;
     let texts = config::last_good::texts(&dir).unwrap_or(text);
     let order = Order { dir: &dir, into: &into, history: asked.history, texts: &texts, at: now };
-    let label = backup::make(&order).with_context(|| format!("copying {} to {}", dir.display(), into.display()))?;
+    let label =
+        backup::make(&order).with_context(|| format!("copying {} to {}", dir.display(), into.display()))?;
     if to_stdout {
         let sent = send(&into);
         let _ = fs::remove_file(&into);
@@ -102,7 +103,8 @@ fn has_room(dir: &Path, into: &Path, history: bool) -> anyhow::Result<()> {
     let (journal, readings) = store::sizes(dir);
     let needed = journal + if history { 2 * readings } else { 0 };
     let place = into.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let there = rustix::fs::statvfs(place).with_context(|| format!("{} cannot be written to", place.display()))?;
+    let there =
+        rustix::fs::statvfs(place).with_context(|| format!("{} cannot be written to", place.display()))?;
     let free = there.f_bavail * there.f_frsize;
     if free < needed {
         let (needed, free, place) = (size(needed), size(free), place.display());

@@ -41,7 +41,13 @@ impl Cli {
     /// What is logged where the environment does not say: the demo speaks for itself.
     pub fn log_level(&self) -> LevelFilter {
         match self.command {
-            Command::Demo(_) | Command::Read(_) | Command::Scan(_) | Command::Replay(_) | Command::Backup(_) | Command::Restore(_) | Command::Doctor(_) => LevelFilter::ERROR,
+            Command::Demo(_)
+            | Command::Read(_)
+            | Command::Scan(_)
+            | Command::Replay(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Doctor(_) => LevelFilter::ERROR,
             _ => LevelFilter::INFO,
         }
     }

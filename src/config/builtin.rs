@@ -15,14 +15,13 @@ use super::tree::{Node, Table};
 use crate::reading::{DeviceId, Millis};
 use crate::rules::{
     CHANNEL_OFFLINE, CHANNEL_OFFLINE_DEFAULT, CHATTER_DEFAULT, Condition, DEVICE_SILENT,
-    DEVICE_SILENT_DEFAULT, Over, REOPEN_DEFAULT, Rule, SETTLE_DEFAULT, STORM, STORM_DEFAULT, STORM_ON_DELAY,
-    VERIFY_DEFAULT,
+    DEVICE_SILENT_DEFAULT, Over, REOPEN_DEFAULT, Rule, SETTLE_DEFAULT, STORAGE_LOW, STORM, STORM_DEFAULT,
+    STORM_ON_DELAY, VERIFY_DEFAULT,
 };
 use crate::ticket::Class;
 
-/// This version does not have the last two.
-pub(super) const BUILT_IN: [&str; 5] =
-    [DEVICE_SILENT, CHANNEL_OFFLINE, STORM, "storage-low", "clock-unsynced"];
+/// This version does not have the last one.
+pub(super) const BUILT_IN: [&str; 5] = [DEVICE_SILENT, CHANNEL_OFFLINE, STORM, STORAGE_LOW, "clock-unsynced"];
 /// Polls that a device may miss before it is silent, however short the span: or each answer would end a silence.
 const POLLS_MISSED: u32 = 3;
 /// More than anybody could ever open.
@@ -33,11 +32,12 @@ struct Switches {
     silent: Option<Millis>,
     channel: Option<Millis>,
     storm: Option<u32>,
+    storage: bool,
 }
 
 /// `device-silent` over all polled devices that have it on. One rule for each span: a device that is asked seldom has a
 /// longer one. They have no device in common, so one id names one episode of each device all the same.
-/// `channel-offline` over all wires with devices. `storm` over all the others.
+/// `channel-offline` over all wires with devices. `storm` over all the others. `storage-low` over the gateway itself.
 pub(super) fn built_in(table: Option<&Table>, installed: &Installed<'_>, report: &Report<'_>) -> Vec<Rule> {
     let switches = switches(table.unwrap_or(&Table::default()), report);
     let mut rules = silences(switches.silent, installed);
@@ -52,6 +52,10 @@ pub(super) fn built_in(table: Option<&Table>, installed: &Installed<'_>, report:
         let limit = json!({ "storm": a_minute });
         let storm = rule(STORM, Over::Nothing, Condition::Storm { a_minute }, limit);
         rules.push(Rule { on_delay: STORM_ON_DELAY, ..storm });
+    }
+    if switches.storage {
+        let limit = json!({ "storage": "low" });
+        rules.push(rule(STORAGE_LOW, Over::Nothing, Condition::StorageLow, limit));
     }
     rules
 }
@@ -113,7 +117,8 @@ fn switches(table: &Table, report: &Report<'_>) -> Switches {
         _ => switch(&mut section, STORM, "write how many tickets a minute, `storm = 60`, or `false`")
             .then_some(STORM_DEFAULT),
     };
-    for key in BUILT_IN.into_iter().skip(3) {
+    let storage = switch(&mut section, STORAGE_LOW, "write `storage-low = false`, or leave it out");
+    for key in BUILT_IN.into_iter().skip(4) {
         let told: Option<Told<bool>> = section.take(key);
         if let Some(told) = told.filter(|told| told.value) {
             report.warning(
@@ -124,7 +129,7 @@ fn switches(table: &Table, report: &Report<'_>) -> Switches {
         }
     }
     section.finish();
-    Switches { silent, channel, storm }
+    Switches { silent, channel, storm, storage }
 }
 
 /// A span of its own, or on or off.

@@ -181,10 +181,7 @@ fn credential(name: &str) -> Result<String, Wrong> {
     );
     match std::env::var_os("CREDENTIALS_DIRECTORY") {
         Some(dir) => file(&Path::new(&dir).join(name), &cure),
-        None => Err(wrong(
-            format!("no credential `{name}`, {NONE_GIVEN}"),
-            cure,
-        )),
+        None => Err(wrong(format!("no credential `{name}`, {NONE_GIVEN}"), cure)),
     }
 }
 

@@ -23,6 +23,7 @@ const TOKENS_MAX: usize = 32;
 const CONSUMERS_MAX: usize = 16;
 const SYNC_MAX: usize = 8;
 const BATCH_MAX: i128 = 1000;
+const RATE_MAX: i128 = 100_000;
 const TYPES_MAX: usize = 64;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const DISK_MIN: u64 = 16 << 20;
@@ -224,6 +225,8 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     let url = section.require::<Url>("url").map(|told| told.value.0).unwrap_or_default();
     let token = secrets::take(&mut section, "token");
     let batch = section.whole("batch", 1..=BATCH_MAX).map_or(sync::BATCH_DEFAULT, |told| told.value);
+    let rate = section.whole("rate", 1..=RATE_MAX).map_or(sync::RATE_DEFAULT, |told| told.value);
+    let compress = section.take_or("compress", false);
     let types = section.take::<Texts>("types");
     if let Some(told) =
         types.as_ref().filter(|told| told.value.0.is_empty() || told.value.0.len() > TYPES_MAX)
@@ -244,7 +247,8 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
         }
     }
     section.finish();
-    sync::Target { name, url, token, batch, kinds: Kinds(types.into_iter().map(|(kind, _)| kind).collect()) }
+    let kinds = Kinds(types.into_iter().map(|(kind, _)| kind).collect());
+    sync::Target { name, url, token, batch, kinds, rate, compress, patience: sync::PATIENCE_DEFAULT }
 }
 
 struct Url(String);

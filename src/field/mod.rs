@@ -12,6 +12,7 @@ pub mod profile;
 mod rest;
 pub mod schedule;
 pub mod serial;
+mod stumble;
 pub mod uhppote;
 pub mod wire;
 

@@ -4,6 +4,7 @@
 mod ask;
 mod counters;
 mod errands;
+mod guard;
 mod line;
 mod report;
 #[cfg(test)]
@@ -20,12 +21,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::load::Load;
 use super::schedule::Schedule;
+use super::stumble::Stumbles;
 use super::wire::{Link, Wire};
 use super::{Context, Errand};
 use crate::reading::{Batch, DeviceId, Life, Reading, Site};
 pub use ask::{Answer, Ask, Device, Failure, Round};
 use counters::Counters;
 use errands::Errands;
+use guard::Guard;
 use line::Health;
 use report::Troubles;
 use turn::Turn;
@@ -47,6 +50,7 @@ struct Poll<P> {
     errands: Errands,
     out: mpsc::Sender<Batch>,
     counters: Counters,
+    stumbles: Stumbles,
     health: Health,
     /// What came while nobody was asked.
     heard: Vec<u8>,
@@ -94,12 +98,13 @@ pub async fn run(
     };
     let mut poll = Poll {
         counters: Counters::new(&context.metrics, &id),
+        stumbles: Stumbles::new(id.clone(), context.site.clone(), context.metrics),
         id,
         site: context.site,
         wire,
         link: None,
         timeout,
-        protocol,
+        protocol: Guard::new(protocol),
         units,
         schedule,
         load: Load::new(turns.iter().map(|turn| turn.round.every), start),

@@ -1,6 +1,6 @@
 //! What can wait: metrics, handing over to the history, and what is old enough to go.
 
-use super::Corridor;
+use super::{Corridor, Doors};
 use crate::live::DeviceState;
 use crate::metrics::{Quality as QualityLabel, State as StateLabel};
 use crate::reading::{DeviceId, Millis};
@@ -14,7 +14,7 @@ const MEASURE_EVERY: Millis = 60_000;
 
 impl Corridor {
     /// What can wait: metrics, handing over to the history, old events and readings.
-    pub(super) fn keep_house(&mut self, now: Millis) {
+    pub(super) fn keep_house(&mut self, doors: &Doors, now: Millis) {
         // A clock that was set back must not stop the housekeeping for as long.
         if now < self.house_at && self.house_at - now <= HOUSE_EVERY {
             return;
@@ -35,6 +35,7 @@ impl Corridor {
             self.measured_at = now;
             self.measure_the_day(now);
         }
+        self.keep_room(doors, now);
         if self.intake.history.due(now) {
             self.intake.history.flush(now);
         }

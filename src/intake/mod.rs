@@ -3,7 +3,7 @@
 //!
 //! One file a subject: `page` (filled, written, told), `told` (doors and lockers), `orders`, `acts` (words on tickets),
 //! `maintenance`, `show` (present values, history, life of devices), `quality` (what of it could be used), `clocks`, `house`
-//! (what can wait), `records` (what came before).
+//! (what can wait), `room` (who gives way when there is little), `records` (what came before).
 //!
 //! It runs on a thread of its own, since a disk sync blocks: the wires go on while it writes, and what they bring
 //! meanwhile goes into the next transaction. Nobody is told of a ticket before it is synced to disk.
@@ -11,11 +11,13 @@
 mod acts;
 mod clocks;
 mod house;
+mod left;
 mod maintenance;
 mod orders;
 mod page;
 mod quality;
 mod records;
+mod room;
 mod show;
 mod told;
 
@@ -44,10 +46,14 @@ use crate::store::{AccessRow, DeviceRow, History, Journal, OrderRow, Page, View}
 use crate::ticket::{Ask, Refusal, Ticket};
 
 use clocks::Seen;
+use left::Refusing;
 use orders::Orders;
 use page::LAST_TRIES;
 use quality::Day;
 use records::Records;
+use room::Room;
+
+pub use left::Left;
 
 /// Batches that may wait while a transaction is synced; when they are that many, the wires wait.
 pub const BATCHES_MAX: usize = 1024;
@@ -141,6 +147,8 @@ struct Corridor {
     remembered: Vec<Option<DeviceNow>>,
     /// By point: what the history last took.
     noted: Vec<Option<Noted>>,
+    room: Room,
+    refusing: Refusing,
     number: u64,
     synced: bool,
     seen: Seen,
@@ -158,13 +166,21 @@ struct Noted {
 }
 
 impl Intake {
-    /// Until every wire has let go of its sender. `announce`: what is to be told first; `farewell`: last.
-    pub async fn run(
+    /// [`run_or_refuse`](Self::run_or_refuse), where there is no other place for a journal.
+    pub async fn run(self, doors: Doors, announce: Vec<Draft>, farewell: impl FnOnce() -> Vec<Draft>) {
+        self.run_or_refuse(doors, announce, farewell, watch::channel(None).0).await;
+    }
+
+    /// Until every wire has let go of its sender. `announce`: what is to be told first; `farewell`: last. When the disk
+    /// takes nothing for long, it says why in `refused`, goes on taking in what the wires still bring, and hands all of
+    /// it back, with the journal.
+    pub async fn run_or_refuse(
         mut self,
         mut doors: Doors,
         announce: Vec<Draft>,
         farewell: impl FnOnce() -> Vec<Draft>,
-    ) {
+        refused: watch::Sender<Option<String>>,
+    ) -> Left {
         let remembered = self.remembered_devices();
         let mut corridor = Corridor {
             remembered,
@@ -179,6 +195,8 @@ impl Intake {
             answers: Vec::new(),
             maintained: Vec::new(),
             receipts: Vec::new(),
+            room: Room::default(),
+            refusing: Refusing::new(refused),
             number: 0,
             synced: self.clock.is_believed(),
             seen: Seen::now(&self.clock),
@@ -232,7 +250,7 @@ impl Intake {
         corridor.day_is_cut(end, end);
         corridor.page.events.extend(farewell());
         corridor.settle(&doors, Some(LAST_TRIES)).await;
-        corridor.intake.history.close();
+        corridor.leave()
     }
 
     /// By device. Shown to nobody before the device has been heard, but what is as it was is no event.

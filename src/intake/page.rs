@@ -8,6 +8,7 @@ use super::{Corridor, Doors};
 use crate::event::Draft;
 use crate::reading::Millis;
 use crate::rules::Outcome;
+use crate::store::room::PATIENCE;
 use crate::store::{EpisodeRow, Page, TicketRow};
 
 /// How often a page that cannot be written is tried again once the daemon has to stop.
@@ -28,8 +29,12 @@ impl Corridor {
         let opened: Vec<Millis> =
             outcome.told.iter().filter(|c| c.kind == "ticket.opened").map(|c| c.at).collect();
         self.fill(outcome);
+        if self.is_refused() {
+            // Everything is kept for the next journal; nobody is told.
+            return;
+        }
         let maintained = !self.page.maintenance.is_empty();
-        if !is_blank(&self.page) {
+        if !self.page.is_blank() {
             if !self.write(doors, now, tries).await {
                 // Page and answers stay for a last try; what is not on the disk is told to nobody.
                 return;
@@ -54,7 +59,7 @@ impl Corridor {
         for (answer, done) in self.maintained.drain(..) {
             let _ = answer.send(done);
         }
-        self.keep_house(now);
+        self.keep_house(doors, now);
         doors.pulse.send_modify(|pulse| *pulse = pulse.wrapping_add(1));
     }
 
@@ -86,10 +91,11 @@ impl Corridor {
     async fn write(&mut self, doors: &Doors, now: Millis, tries: Option<u32>) -> bool {
         self.page.at = now;
         self.page.synced = self.synced;
+        let began = Instant::now();
         let mut tried = 0;
         loop {
             let started = Instant::now();
-            match self.intake.journal.commit(&self.page) {
+            let error = match self.intake.journal.commit(&self.page) {
                 Ok(head) => {
                     self.intake.metrics.commit.observe(started.elapsed().as_secs_f64());
                     self.intake.metrics.events.inc_by(self.page.events.len() as u64);
@@ -101,34 +107,28 @@ impl Corridor {
                     self.page = Page::default();
                     return true;
                 }
-                Err(error) => {
-                    if tried == 0 {
-                        tracing::error!(%error, "the journal cannot be written; readings wait until it can");
-                    }
-                    tried += 1;
-                    doors.trouble.send_replace(Some(format!("the journal cannot be written: {error}")));
-                    // Without wires there is nothing more to wait for: the daemon stops.
-                    let tries = tries.or_else(|| doors.batches.is_closed().then_some(LAST_TRIES));
-                    if tries.is_some_and(|tries| tried >= tries) {
-                        let events = self.page.events.len();
-                        tracing::error!(%error, events, "stopping without having written the last events");
-                        return false;
-                    }
-                    doors.pulse.send_modify(|pulse| *pulse = pulse.wrapping_add(1));
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
+                Err(error) => error,
+            };
+            if tried == 0 {
+                tracing::error!(%error, "the journal cannot be written; readings wait until it can");
             }
+            tried += 1;
+            doors.trouble.send_replace(Some(format!("the journal cannot be written: {error}")));
+            if error.is_full() && self.make_room(doors, tried, now) {
+                continue;
+            }
+            // Without wires there is nothing more to wait for: the daemon stops.
+            let tries = tries.or_else(|| doors.batches.is_closed().then_some(LAST_TRIES));
+            if tries.is_some_and(|tries| tried >= tries) {
+                let events = self.page.events.len();
+                tracing::error!(%error, events, "stopping without having written the last events");
+                return false;
+            }
+            if began.elapsed() >= PATIENCE && self.gives_up(&error) {
+                return false;
+            }
+            doors.pulse.send_modify(|pulse| *pulse = pulse.wrapping_add(1));
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
-}
-
-fn is_blank(page: &Page) -> bool {
-    page.events.is_empty()
-        && page.tickets.is_empty()
-        && page.episodes.is_empty()
-        && page.devices.is_empty()
-        && page.orders.is_empty()
-        && page.access.is_empty()
-        && page.maintenance.is_empty()
-        && page.number.is_none()
 }

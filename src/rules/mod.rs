@@ -19,6 +19,7 @@ mod opening;
 mod saved;
 mod slope;
 mod sparing;
+mod storage;
 mod storm;
 mod stuck;
 mod title;
@@ -82,7 +83,7 @@ pub enum Over {
     Together(Vec<PointId>),
     /// For `channel-offline` only: all devices of a wire, by wire.
     Channels(Vec<(Arc<str>, Vec<DeviceId>)>),
-    /// For `schedule` and `storm`: nothing but time and the other rules.
+    /// For `schedule`, `storm` and `storage-low`: nothing but time, the other rules, the gateway itself.
     Nothing,
 }
 
@@ -138,6 +139,8 @@ pub enum Condition {
     Storm {
         a_minute: u32,
     },
+    /// The gateway's own disk is full, or takes nothing.
+    StorageLow,
 }
 
 /// A condition that is back so often within the span chatters, until it has stood still for as long.
@@ -173,6 +176,7 @@ pub const CHANNEL_OFFLINE_DEFAULT: Millis = 60 * 1000;
 pub const STORM: &str = "storm";
 /// New tickets a minute, of level 1 and of the others each.
 pub const STORM_DEFAULT: u32 = 300;
+pub const STORAGE_LOW: &str = "storage-low";
 /// How long the storm goes on before it is told, so that the ticket says how many it is about.
 pub const STORM_ON_DELAY: Millis = 10 * 1000;
 

@@ -107,6 +107,8 @@ fn default(rule: &Rule, locale: Locale, facts: &Facts) -> String {
         (Condition::ChannelOffline, false) => format!("Channel {place} is offline"),
         (Condition::Storm { .. }, true) => format!("告警风暴：{value} 个工单被暂缓"),
         (Condition::Storm { .. }, false) => format!("Alarm storm: {value} tickets held back"),
+        (Condition::StorageLow, true) => format!("网关存储异常：{}", storage(&value, true)),
+        (Condition::StorageLow, false) => format!("Gateway storage: {}", storage(&value, false)),
     }
 }
 
@@ -132,6 +134,18 @@ fn forecast(
     }
 }
 
+/// What is wrong with the gateway's disk, for whoever has to go there.
+fn storage(word: &str, zh: bool) -> &'static str {
+    match (word, zh) {
+        ("card", true) => "存储卡无法写入，工单暂存内存，请更换",
+        ("card", false) => "the card takes no writes, tickets are kept in memory; replace it",
+        ("limit", true) => "未确认的数据已达容量上限，请检查与中心的连接",
+        ("limit", false) => "what the centre has not taken fills its share; look at the line to the centre",
+        (_, true) => "磁盘空间不足",
+        (_, false) => "the disk is running full",
+    }
+}
+
 /// The day there.
 fn date(at: Millis, zone: &TimeZone) -> String {
     let at = Timestamp::from_millisecond(at).unwrap_or(Timestamp::MAX);
@@ -153,7 +167,7 @@ fn limit(condition: &Condition) -> String {
         Condition::Runtime { lasts, .. } => span_text(*lasts),
         Condition::Cycles { count, .. } => count.to_string(),
         Condition::Schedule(occasions) => occasions.text.to_string(),
-        Condition::ChannelOffline | Condition::Storm { .. } => String::new(),
+        Condition::ChannelOffline | Condition::Storm { .. } | Condition::StorageLow => String::new(),
     }
 }
 

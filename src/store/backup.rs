@@ -97,7 +97,8 @@ pub fn check(path: &Path) -> Result<Label, Error> {
 pub fn open(path: &Path) -> Result<Connection, Error> {
     fs::metadata(path).map_err(at(path))?;
     let db = file::reader(path).map_err(|_| Error::NoBackup(path.to_owned()))?;
-    let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('backup', 'backup_config', 'backup_history')";
+    let tables =
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('backup', 'backup_config', 'backup_history')";
     match db.query_row(tables, [], |row| row.get::<_, i64>(0)) {
         Ok(3) => Ok(db),
         _ => Err(Error::NoBackup(path.to_owned())),
@@ -243,7 +244,8 @@ fn label(db: &Connection) -> rusqlite::Result<Label> {
 }
 
 fn value(db: &Connection, key: &str) -> rusqlite::Result<String> {
-    let found = db.query_row("SELECT value FROM backup WHERE key = ?1", [key], |row| row.get(0)).optional()?;
+    let found =
+        db.query_row("SELECT value FROM backup WHERE key = ?1", [key], |row| row.get(0)).optional()?;
     found.ok_or_else(|| unreadable(key))
 }
 
@@ -255,7 +257,8 @@ fn unreadable(key: &str) -> rusqlite::Error {
 
 /// SHA-256 over every row of every table, the label's own line of it left out.
 fn digest(db: &Connection) -> rusqlite::Result<String> {
-    let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
+    let tables =
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
     let tables: Vec<String> =
         db.prepare(tables)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut digest = Context::new(&SHA256);
@@ -334,7 +337,10 @@ mod tests {
         let _writer = journal(dir.path());
         let label = copied(dir.path(), true).unwrap();
         assert_eq!((label.gateway.as_str(), label.epoch.as_str(), label.head), ("cp-017", "e", 2));
-        assert_eq!((label.events, label.tickets, label.unclosed, label.files, label.history), (2, 1, 1, 1, 0));
+        assert_eq!(
+            (label.events, label.tickets, label.unclosed, label.files, label.history),
+            (2, 1, 1, 1, 0)
+        );
         assert_eq!((label.committed, label.at), (1000, 2000));
         let copy = dir.path().join("copy");
         assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);

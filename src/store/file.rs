@@ -10,6 +10,8 @@ use super::{Error, sum};
 
 pub const JOURNAL: &str = "journal.db";
 pub const HISTORY: &str = "history.db";
+/// A journal that is about to take the place of the present one.
+pub const DRAFT: &str = "journal.db.new";
 
 /// The journal's formats; `user_version` says how many of these a file has been through.
 const JOURNAL_FORMATS: [&str; 4] = [
@@ -147,6 +149,9 @@ CREATE TABLE block(
     "CREATE INDEX flush_span ON flush(last, first);",
 ];
 
+/// A journal in memory has a name in the form of a URI.
+const SHARED: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_URI);
+
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much a commit means: `Full` is on the disk when it returns, `Normal` may be lost by a power cut.
@@ -160,7 +165,9 @@ pub enum Durable {
 pub fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let at = |why| Error::Directory { path: path.clone(), why };
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at)?;
+    let writable = File::options().create(true).truncate(false).write(true).open(&path);
+    // A card that can only be read can still be locked.
+    let file = writable.or_else(|why| File::open(&path).map_err(|_| why)).map_err(at)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
@@ -172,7 +179,7 @@ pub fn lock(dir: &Path) -> Result<File, Error> {
 pub fn journal(dir: &Path) -> Result<Connection, Error> {
     let path = dir.join(JOURNAL);
     let mut db = writer(&path, Durable::Full)?;
-    migrate(&mut db, &path, &JOURNAL_FORMATS)?;
+    bring_up_to_date(&mut db, &path)?;
     sound(&db, &path)?;
     Ok(db)
 }
@@ -187,6 +194,19 @@ pub fn sound(db: &Connection, path: &Path) -> Result<(), Error> {
     }
 }
 
+/// A new journal beside the present one.
+pub fn draft(dir: &Path) -> Result<Connection, Error> {
+    let path = dir.join(DRAFT);
+    let mut db = writer(&path, Durable::Full)?;
+    bring_up_to_date(&mut db, &path)?;
+    Ok(db)
+}
+
+/// A journal in the present format, whatever it was before.
+pub fn bring_up_to_date(db: &mut Connection, path: &Path) -> Result<(), Error> {
+    migrate(db, path, &JOURNAL_FORMATS)
+}
+
 /// The history, made or brought up to date. It can be gigabytes, so it is not read through: damage shows when it is met.
 pub fn history(dir: &Path) -> Result<Connection, Error> {
     let path = dir.join(HISTORY);
@@ -197,9 +217,8 @@ pub fn history(dir: &Path) -> Result<Connection, Error> {
 
 /// A connection that writes to an existing or new file.
 pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let db = Connection::open_with_flags(path, flags | SHARED)?;
     tune(&db).map_err(|e| damaged(path, e))?;
     db.pragma_update(None, "journal_mode", "wal").map_err(|e| damaged(path, e))?;
     // After a checkpoint the WAL is cut back to this, so that one long read does not cost the disk for ever.
@@ -214,9 +233,20 @@ pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
 
 /// A connection that cannot write.
 pub fn reader(path: &Path) -> Result<Connection, Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | SHARED)?;
     tune(&db)?;
+    Ok(db)
+}
+
+/// A connection to a file where nothing can be written, not even a lock: with all that its WAL has. Only while nobody
+/// else has it open.
+pub fn unwritable(path: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags_and_vfs(path, flags, c"unix-none")?;
+    // In this mode the index of the WAL is made in memory, not in a file beside it.
+    db.pragma_update(None, "locking_mode", "exclusive")?;
+    tune(&db)?;
+    db.query_row("PRAGMA schema_version", [], |_| Ok(()))?;
     Ok(db)
 }
 

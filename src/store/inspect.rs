@@ -35,7 +35,8 @@ pub fn inspect(dir: &Path) -> Result<Option<Inspection>, Error> {
     let Some((gateway, epoch, committed)) = db.query_row(about, [], row).optional()? else {
         return Ok(None);
     };
-    let unclosed = db.query_row("SELECT count(*) FROM ticket WHERE state <> 'closed'", [], |row| row.get(0))?;
+    let unclosed =
+        db.query_row("SELECT count(*) FROM ticket WHERE state <> 'closed'", [], |row| row.get(0))?;
     let head = file::head(&db)?;
     let consumers = View::open(dir, epoch.as_str().into())?.consumers()?;
     let more = "SELECT EXISTS (SELECT 1 FROM event WHERE kind NOT LIKE 'gateway.%' AND kind NOT LIKE 'device.%')";

@@ -1,7 +1,7 @@
 //! The writing end: one page of changes is one transaction, on the disk when `commit` returns.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tracing::error;
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
 use super::restore::{self, Origin};
-use super::{Error, Kind, file};
+use super::{Error, Kind, Outbox, file};
 use crate::event;
 use crate::live::DeviceState;
 use crate::maintenance::Maintenance;
@@ -21,14 +21,19 @@ use crate::ticket::{State, Ticket};
 /// The only writer of tickets and events; owned by one thread.
 #[derive(Debug)]
 pub struct Journal {
-    db: Connection,
-    gateway: Arc<str>,
-    epoch: Arc<str>,
-    head: u64,
+    pub(super) db: Connection,
+    pub(super) gateway: Arc<str>,
+    pub(super) epoch: Arc<str>,
+    pub(super) head: u64,
     /// Time of the last history flush before the start.
-    flushed: Millis,
-    /// Keeps other daemons out as long as it is open.
-    _lock: File,
+    pub(super) flushed: Millis,
+    pub(super) dir: PathBuf,
+    /// Keeps other daemons out as long as it is open; `None`: there is no directory that could be locked.
+    pub(super) lock: Option<File>,
+    /// Whoever reads this journal to its end sees the cursors as they are there.
+    pub(super) outbox: Option<Outbox>,
+    /// Where the journal is in memory: why.
+    pub(super) afloat: Option<Arc<str>>,
 }
 
 /// What one step of the world caused; written as a whole or not at all.
@@ -47,6 +52,19 @@ pub struct Page {
     pub maintenance: Vec<MaintenanceRow>,
     /// The last ticket number used, where it changed.
     pub number: Option<u64>,
+}
+
+impl Page {
+    pub fn is_blank(&self) -> bool {
+        self.events.is_empty()
+            && self.tickets.is_empty()
+            && self.episodes.is_empty()
+            && self.devices.is_empty()
+            && self.orders.is_empty()
+            && self.access.is_empty()
+            && self.maintenance.is_empty()
+            && self.number.is_none()
+    }
 }
 
 /// A ticket as it now is; takes the place of the one with the same id.
@@ -96,6 +114,8 @@ pub struct Memory {
 pub const CLOSED_REMEMBERED: Millis = 30 * 24 * 3600 * 1000;
 /// Closed tickets remembered at the most, the latest ones; a storm must not eat the memory.
 pub(super) const CLOSED_REMEMBERED_MAX: usize = 2000;
+/// An event that a consumer did not like holds what comes after it for so long since it was set aside.
+const ASIDE_KEPT: Millis = 90 * 24 * 3600 * 1000;
 /// Rows deleted in one transaction, so that a commit never waits long for it.
 const BITE: u64 = 1000;
 
@@ -105,7 +125,17 @@ impl Journal {
         let path = dir.join(file::JOURNAL);
         let epoch = epoch_for(&db, &path, gateway)?;
         let head = file::head(&db)?;
-        Ok(Self { db, gateway: gateway.into(), epoch: epoch.into(), head, flushed, _lock: lock })
+        Ok(Self {
+            db,
+            gateway: gateway.into(),
+            epoch: epoch.into(),
+            head,
+            flushed,
+            dir: dir.to_owned(),
+            lock: Some(lock),
+            outbox: None,
+            afloat: None,
+        })
     }
 
     /// This journal's life: a short text without dots, made with the file.
@@ -121,6 +151,11 @@ impl Journal {
     /// Where it comes from, if it has been restored and this is its first run.
     pub fn origin(&self) -> Result<Option<Origin>, Error> {
         restore::origin(&self.db)
+    }
+
+    /// The journal is in memory, since the card takes nothing: what it said.
+    pub fn why_in_memory(&self) -> Option<&Arc<str>> {
+        self.afloat.as_ref()
     }
 
     pub fn recall(&self) -> Result<Memory, Error> {
@@ -147,18 +182,8 @@ impl Journal {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // From the file, not from memory: it is right even after a commit whose outcome was unsure.
         let before = file::head(&step)?;
-        let mut seq = before;
-        {
-            let mut insert = step.prepare_cached(
-                "INSERT INTO event(seq, at, kind, ticket, json, sum)
-                 VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))",
-            )?;
-            for draft in &page.events {
-                seq += 1;
-                let json = draft.render(&self.gateway, &self.epoch, seq, page.synced);
-                insert.execute(params![seq, page.at, draft.kind, ticket_of(draft), json])?;
-            }
-        }
+        let teller = Teller { gateway: &self.gateway, epoch: &self.epoch, at: page.at, synced: page.synced };
+        let seq = write_events(&step, &teller, &page.events, before)?;
         write_tickets(&step, page, before)?;
         write_episodes(&step, &page.episodes)?;
         write_devices(&step, &page.devices)?;
@@ -193,7 +218,8 @@ impl Journal {
     pub fn retire(&mut self, now: Millis, keep: Duration) -> Result<u64, Error> {
         let cut = now.saturating_sub(keep.as_millis().try_into().unwrap_or(Millis::MAX));
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let end = retirable_end(&step, cut)?;
+        let end = retirable_end(&step, now, cut)?;
+        step.prepare_cached("DELETE FROM aside WHERE seq < ?1")?.execute([end])?;
         let deleted = step.prepare_cached("DELETE FROM event WHERE seq < ?1")?.execute([end])?;
         step.prepare_cached(
             "DELETE FROM ticket WHERE id IN
@@ -309,6 +335,34 @@ fn epoch_for(db: &Connection, path: &Path, gateway: &str) -> Result<String, Erro
     }
 }
 
+/// Whose events they are, and when they are written.
+pub(super) struct Teller<'a> {
+    pub gateway: &'a str,
+    pub epoch: &'a str,
+    pub at: Millis,
+    pub synced: bool,
+}
+
+/// After the number `before`; the new head.
+pub(super) fn write_events(
+    step: &Transaction<'_>,
+    teller: &Teller<'_>,
+    drafts: &[event::Draft],
+    before: u64,
+) -> Result<u64, Error> {
+    let mut insert = step.prepare_cached(
+        "INSERT INTO event(seq, at, kind, ticket, json, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))",
+    )?;
+    let mut seq = before;
+    for draft in drafts {
+        seq += 1;
+        let json = draft.render(teller.gateway, teller.epoch, seq, teller.synced);
+        insert.execute(params![seq, teller.at, draft.kind, ticket_of(draft), json])?;
+    }
+    Ok(seq)
+}
+
 fn ticket_of(draft: &event::Draft) -> Option<&str> {
     draft.subject.strip_prefix("tickets/")
 }
@@ -377,13 +431,18 @@ fn write_devices(step: &Transaction<'_>, devices: &[DeviceRow]) -> Result<(), Er
 }
 
 /// Everything below this number may go. The head itself stays: the next number is read from it.
-fn retirable_end(step: &Transaction<'_>, cut: Millis) -> Result<u64, Error> {
+fn retirable_end(step: &Transaction<'_>, now: Millis, cut: Millis) -> Result<u64, Error> {
     let head = file::head(step)?;
     let oldest = file::oldest(step)?;
     let bite_end = (oldest + BITE).min(head);
     let acknowledged: Option<u64> =
         step.query_row("SELECT min(acknowledged) FROM consumer WHERE required", [], |row| row.get(0))?;
-    let aside: Option<u64> = step.query_row("SELECT min(seq) FROM aside", [], |row| row.get(0))?;
+    // What was set aside is kept for people to look into, and not for ever.
+    let aside: Option<u64> = step.query_row(
+        "SELECT min(seq) FROM aside WHERE at >= ?1",
+        [now.saturating_sub(ASIDE_KEPT)],
+        |row| row.get(0),
+    )?;
     let first_to_stay: Option<u64> = step
         .prepare_cached(
             "SELECT seq FROM event WHERE seq < ?1 AND (at >= ?2 OR EXISTS

@@ -5,16 +5,23 @@
 //! doors, and the cursors of the consumers; a commit is on the disk when it returns. `history.db` holds readings; it may lose its
 //! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
 
+mod ahead;
 pub mod backup;
 mod carry;
 mod file;
+mod give_way;
 mod history;
 mod inspect;
 mod journal;
+mod landing;
 mod maintenance;
+pub mod memory;
 mod orders;
 mod outbox;
+mod overlay;
+mod reserve;
 pub mod restore;
+pub mod room;
 mod salvage;
 mod scribe;
 mod series;
@@ -27,12 +34,13 @@ use std::time::Duration;
 
 use crate::event::Stored;
 
+pub use ahead::AHEAD_MAX;
 pub use history::{History, SAMPLES_MAX};
 pub use inspect::{Inspection, inspect};
 pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
-pub use outbox::{Outbox, Settled};
+pub use outbox::{Outbox, Pending, Settled};
 pub use series::Sample;
 pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, Readings, TICKETS_MAX, View};
 
@@ -129,6 +137,30 @@ pub enum Error {
     Sql(#[from] rusqlite::Error),
 }
 
+impl Error {
+    /// The card takes no writes: it can only be read, is broken, or is full. Whoever may only not write there, or has
+    /// named another's directory, has made a mistake that is theirs to mend.
+    pub fn is_refusal(&self) -> bool {
+        use rusqlite::ErrorCode::{DiskFull, ReadOnly, SystemIoFailure};
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match self {
+            Error::Sql(error) => {
+                matches!(error.sqlite_error_code(), Some(DiskFull | ReadOnly | SystemIoFailure))
+            }
+            Error::Directory { why, .. } => {
+                let broken = why.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+                broken || matches!(why.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+            }
+            _ => false,
+        }
+    }
+
+    /// There is no room for it. Anything else passes by itself or not at all.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Error::Sql(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
+}
+
 /// Whether a daemon has this data directory open now.
 pub fn in_use(dir: &Path) -> bool {
     // To read is enough, so that whoever may not write there is told as well.
@@ -159,9 +191,17 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     let directory = |why| Error::Directory { path: dir.clone(), why };
     fs::create_dir_all(dir).map_err(directory)?;
     let lock = file::lock(dir)?;
+    landing::finish(dir).map_err(directory)?;
     let history = History::open(dir);
-    let journal = Journal::open(dir, gateway, lock, history.last_flush())?;
+    let flushed = history.last_flush();
+    let mut journal = Journal::open(dir, gateway, lock, flushed);
+    if journal.as_ref().is_err_and(Error::is_full) && reserve::give_up(dir) {
+        tracing::warn!("the disk is full at the start; the reserve is given up");
+        journal = Journal::open(dir, gateway, file::lock(dir)?, flushed);
+    }
+    let mut journal = journal?;
     let outbox = Outbox::open(dir)?;
+    journal.outbox = Some(outbox.clone());
     let view = View::open(dir, journal.epoch().clone())?;
     Ok(Ends { journal, outbox, view, history })
 }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::file::{self, Durable};
-use super::{Error, Slice, view};
-use crate::event::Kinds;
+use super::{Error, Slice, ahead, overlay, view};
+use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
 
 /// Cheap to clone; all clones share one connection.
@@ -26,27 +26,69 @@ pub struct Settled {
     pub head: u64,
 }
 
+/// The next events of a consumer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pending {
+    pub slice: Slice,
+    pub acknowledged: u64,
+    /// Numbers among these that were left out, since they went ahead or were set aside; in order.
+    pub without: Vec<u64>,
+    /// The first number still kept. Above `acknowledged + 1`: what lies between was retired while nothing waited for it.
+    pub oldest: u64,
+}
+
 /// Names come from tokens and the configuration; this is only against a configuration that changes every day.
 const CONSUMERS_MAX: usize = 100;
+/// Events set aside that are remembered for one consumer. Of a centre that likes nothing any more the oldest give way;
+/// they are in the journal for as long as others.
+const ASIDE_MAX: i64 = 10_000;
 /// What a consumer is told to suffer from is for people.
 const WORDS_BYTES_MAX: usize = 500;
 
 impl Outbox {
     pub(super) fn open(dir: &Path) -> Result<Self, Error> {
-        let db = file::writer(&dir.join(file::JOURNAL), Durable::Normal)?;
+        Self::on(&dir.join(file::JOURNAL))
+    }
+
+    pub(super) fn on(journal: &Path) -> Result<Self, Error> {
+        let db = file::writer(journal, Durable::Normal)?;
         Ok(Self { db: Arc::new(Mutex::new(db)) })
     }
 
-    /// The next events of a consumer, in order, without what was set aside for it.
-    pub fn pending(&self, consumer: &str, limit: usize, kinds: &Kinds) -> Result<Slice, Error> {
+    /// The next events of a consumer, in order, without what went ahead to it and what was set aside for it.
+    pub fn pending(&self, consumer: &str, limit: usize, kinds: &Kinds) -> Result<Pending, Error> {
         let mut db = self.lock();
         let read = db.transaction()?;
-        let after = cursor(&read, consumer)?.unwrap_or(0);
-        let aside: Vec<u64> = read
-            .prepare_cached("SELECT seq FROM aside WHERE consumer = ?1 AND seq > ?2 ORDER BY seq")?
-            .query_map(params![consumer, after], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        Ok(view::slice(&read, after, limit, kinds, &aside)?)
+        let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
+        let mut without = ahead::left_out(&read, consumer, acknowledged)?;
+        let slice = view::slice(&read, acknowledged, limit, kinds, &without)?;
+        without.retain(|seq| *seq <= slice.next);
+        Ok(Pending { slice, acknowledged, without, oldest: file::oldest(&read)? })
+    }
+
+    /// Pending events of unclosed tickets, the urgent ones first, all of whose pending events lie above `above`; of each
+    /// ticket from its first one on. In order of their numbers.
+    pub fn urgent(
+        &self,
+        consumer: &str,
+        above: u64,
+        limit: usize,
+        kinds: &Kinds,
+    ) -> Result<Vec<Stored>, Error> {
+        let mut db = self.lock();
+        let read = db.transaction()?;
+        let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
+        Ok(ahead::urgent(&read, &ahead::Asked { consumer, acknowledged, above, limit, kinds })?)
+    }
+
+    /// These are with the consumer, though its cursor is not there yet.
+    pub fn went_ahead(&self, consumer: &str, seqs: &[u64], now: Millis) -> Result<(), Error> {
+        self.write(|step| {
+            know(step, consumer)?;
+            step.prepare_cached("UPDATE consumer SET seen = ?2 WHERE name = ?1")?
+                .execute(params![consumer, now])?;
+            Ok(ahead::note(step, consumer, seqs)?)
+        })
     }
 
     /// Everything up to `seq` is safe with the consumer. Only ever forward: below its cursor nothing happens.
@@ -61,6 +103,7 @@ impl Outbox {
                 "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3, error = NULL WHERE name = ?1",
             )?
             .execute(params![consumer, seq, now])?;
+            ahead::prune(step, consumer)?;
             Ok(Settled {
                 acknowledged: cursor(step, consumer)?.unwrap_or(0),
                 head,
@@ -68,20 +111,21 @@ impl Outbox {
         })
     }
 
-    /// The consumer does not like this event: it goes on without it, and the event is kept.
+    /// The consumer does not like this event, the next one of it: it goes on without it, and the event is kept.
     pub fn set_aside(&self, consumer: &str, seq: u64, why: &str, now: Millis) -> Result<(), Error> {
         self.write(|step| {
-            know(step, consumer)?;
-            step.execute(
-                "INSERT OR REPLACE INTO aside(consumer, seq, at, why) VALUES (?1, ?2, ?3, ?4)",
-                params![consumer, seq, now, shortened(why)],
-            )?;
+            put_aside(step, consumer, seq, why, now)?;
             step.execute(
                 "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3, error = NULL WHERE name = ?1",
                 params![consumer, seq, now],
             )?;
-            Ok(())
+            Ok(ahead::prune(step, consumer)?)
         })
+    }
+
+    /// Likewise of one that went ahead; the cursor stays.
+    pub fn set_aside_ahead(&self, consumer: &str, seq: u64, why: &str, now: Millis) -> Result<(), Error> {
+        self.write(|step| put_aside(step, consumer, seq, why, now))
     }
 
     /// What the consumer suffers from; `None`: nothing any more.
@@ -105,7 +149,9 @@ impl Outbox {
             if configured == Some(true) {
                 return Err(Error::Configured(consumer.to_owned()));
             }
-            step.execute("DELETE FROM aside WHERE consumer = ?1", [consumer])?;
+            for table in ["aside", "ahead"] {
+                step.execute(&format!("DELETE FROM {table} WHERE consumer = ?1"), [consumer])?;
+            }
             Ok(step.execute("DELETE FROM consumer WHERE name = ?1", [consumer])? > 0)
         })
     }
@@ -115,17 +161,27 @@ impl Outbox {
         Ok(cursor(&self.lock(), consumer)?.unwrap_or(0))
     }
 
-    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    /// Where the disk refuses, cursors go on in memory until it does not: a centre that has its events does not get
+    /// them again and again.
+    fn write<T>(&self, work: impl Fn(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let mut db = self.lock();
-        let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(&step)?;
-        step.commit()?;
-        Ok(done)
+        overlay::lift(&mut db);
+        match attempt(&mut db, &work) {
+            Err(error) if error.is_refusal() && overlay::lay(&db)? => attempt(&mut db, &work),
+            done => done,
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn attempt<T>(db: &mut Connection, work: impl Fn(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = work(&step)?;
+    step.commit()?;
+    Ok(done)
 }
 
 fn cursor(db: &Connection, consumer: &str) -> rusqlite::Result<Option<u64>> {
@@ -146,6 +202,20 @@ fn know(step: &Transaction<'_>, consumer: &str) -> Result<(), Error> {
     step.execute(
         "INSERT INTO consumer(name, kind, required, configured, acknowledged) VALUES (?1, 'pull', 0, 0, 0)",
         [consumer],
+    )?;
+    Ok(())
+}
+
+fn put_aside(step: &Transaction<'_>, consumer: &str, seq: u64, why: &str, now: Millis) -> Result<(), Error> {
+    know(step, consumer)?;
+    step.execute(
+        "INSERT OR REPLACE INTO aside(consumer, seq, at, why) VALUES (?1, ?2, ?3, ?4)",
+        params![consumer, seq, now, shortened(why)],
+    )?;
+    step.execute(
+        "DELETE FROM aside WHERE consumer = ?1 AND seq <=
+             (SELECT seq FROM aside WHERE consumer = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+        params![consumer, ASIDE_MAX],
     )?;
     Ok(())
 }

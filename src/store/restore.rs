@@ -270,7 +270,8 @@ fn copy_history(from: &Path, into: &Path) -> Result<(), Error> {
 fn put(order: &Order<'_>, new: &Path, brought: bool) -> Result<Option<PathBuf>, Error> {
     let dir = order.dir;
     let foreign = inspect(dir).ok().flatten().is_some_and(|there| there.gateway != order.gateway);
-    let names = [(file::JOURNAL, true), (file::HISTORY, brought || foreign)];
+    // A draft that a power cut has left would be put in place of ours at the next start.
+    let names = [(file::JOURNAL, true), (file::DRAFT, true), (file::HISTORY, brought || foreign)];
     let leaving: Vec<PathBuf> =
         names.iter().filter(|(name, goes)| *goes && dir.join(name).exists()).map(|(name, _)| dir.join(name)).collect();
     let aside = dir.join(format!("before-{REASON}-{}", compact(order.at)));
@@ -311,8 +312,8 @@ fn set_aside(path: &Path, aside: &Path) -> Result<(), Error> {
     for file in beside.iter().filter(|file| file.exists()) {
         fs::remove_file(file).map_err(at(file))?;
     }
-    // Only a history goes that none takes the place of.
-    if path.ends_with(file::HISTORY) {
+    // Nothing takes the place of the others.
+    if !path.ends_with(file::JOURNAL) {
         fs::remove_file(path).map_err(at(path))?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The reading end: shows everything, disturbs nothing. Its calls block; an async caller goes through `spawn_blocking`.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -56,18 +56,18 @@ pub struct ConsumerNow {
 pub const TICKETS_MAX: usize = 1000;
 pub const ASIDE_SHOWN_MAX: usize = 100;
 /// Events looked at for one slice, so that a choosy reader cannot hold the connection for long.
-const SCANNED_MAX: usize = 5000;
+pub(super) const SCANNED_MAX: usize = 5000;
 /// Bytes of JSON in one slice; there is always room for one event.
 const SLICE_BYTES_MAX: usize = 1 << 20;
 
 impl View {
     pub(super) fn open(dir: &Path, epoch: Arc<str>) -> Result<Self, Error> {
-        let db = file::reader(&dir.join(file::JOURNAL))?;
-        Ok(Self {
-            db: Arc::new(Mutex::new(db)),
-            history: PathBuf::from(dir).join(file::HISTORY).into(),
-            epoch,
-        })
+        Self::on(&dir.join(file::JOURNAL), &dir.join(file::HISTORY), epoch)
+    }
+
+    pub(super) fn on(journal: &Path, history: &Path, epoch: Arc<str>) -> Result<Self, Error> {
+        let db = file::reader(journal)?;
+        Ok(Self { db: Arc::new(Mutex::new(db)), history: history.into(), epoch })
     }
 
     pub fn epoch(&self) -> &Arc<str> {

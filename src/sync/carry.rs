@@ -1,27 +1,56 @@
-//! Does what the plan says: takes batches out of the outbox, has them posted, settles or waits. One courier a centre.
+//! Does what the plans say: has batches posted, writes down what became of them, or waits. One courier a centre, with a
+//! porter for each of its two lanes.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::Client;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::http::{self, Answer};
-use super::plan::{self, Decision};
-use super::{Context, Target, reply};
+use super::http::{self, Answer, Parcel};
+use super::lanes::{Lane, Lanes, Note};
+use super::pace::Pace;
+use super::plan::{self, Decision, Outcome};
+use super::{Context, Target, bulk, reply, urgent};
 use crate::backoff::Backoff;
-use crate::event::Stored;
+use crate::gzip;
 use crate::metrics::{Consumer, Push};
 use crate::store::{self, Outbox};
 use crate::ticket::{Action, Ask};
 use crate::time;
 
+/// What both lanes share.
 #[derive(Debug)]
 pub struct Courier {
-    target: Target,
-    context: Context,
+    pub target: Target,
+    pub context: Context,
     client: Client,
-    load: Load,
+    /// Held while a lane looks into the outbox, so that what it takes is still its to take; never while it posts.
+    pub lanes: tokio::sync::Mutex<Lanes>,
+    pub bulk: watch::Sender<Bulk>,
+    /// The urgent lane has let go of what it had.
+    pub released: Notify,
+    pace: Mutex<Pace>,
+    /// Until then the centre asked to be left alone.
+    quiet: Mutex<Instant>,
+}
+
+/// What the bulk lane does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bulk {
+    /// It takes what comes at once.
+    Idle,
+    /// It has had its load since then; `behind`: there is more than that.
+    Busy { since: Instant, behind: bool },
+}
+
+/// One lane's own.
+#[derive(Debug)]
+pub struct Porter {
+    pub lane: Lane,
+    pub head: watch::Receiver<u64>,
     /// While the centre is away.
     soon: Backoff,
     /// While it is misconfigured.
@@ -30,22 +59,12 @@ pub struct Courier {
     trouble: Option<String>,
 }
 
-/// Events taken out of the outbox and not yet settled.
-#[derive(Debug, Default)]
-struct Load {
-    events: Vec<Stored>,
-    /// With the last of them, this is acknowledged.
-    next: u64,
-    /// So many of them make the next request; fewer than all while a bad one is looked for.
-    take: usize,
-}
-
 /// Intake takes and answers nothing any more.
 struct Gone;
 
 /// Until when there is nothing to do.
 #[derive(Debug)]
-enum Rest {
+pub enum Rest {
     UntilNews,
     For(Duration),
 }
@@ -63,49 +82,63 @@ const AGAIN: &str = "again";
 const MISCONFIGURED: &str = "misconfigured";
 const SET_ASIDE: &str = "set-aside";
 
-impl Courier {
-    pub fn new(target: Target, context: Context) -> Result<Self, reqwest::Error> {
-        Ok(Self {
-            client: http::client(&target)?,
-            target,
-            context,
-            load: Load::default(),
+impl Porter {
+    pub fn new(lane: Lane, courier: &Courier) -> Self {
+        Self {
+            lane,
+            head: courier.context.head.clone(),
             soon: Backoff::new(SOON_FIRST, SOON_MOST),
             slowly: Backoff::new(SLOWLY_FIRST, SLOWLY_MOST),
             trouble: None,
+        }
+    }
+
+    pub async fn news(&mut self) {
+        // Without a journal there is no more news.
+        if self.head.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn recover(&mut self, consumer: &str) {
+        self.soon.reset();
+        self.slowly.reset();
+        if let Some(trouble) = self.trouble.take() {
+            info!(consumer, lane = ?self.lane, %trouble, "The centre takes events again.");
+        }
+    }
+}
+
+impl Courier {
+    pub fn new(target: Target, context: Context) -> Result<Self, reqwest::Error> {
+        let now = Instant::now();
+        Ok(Self {
+            client: http::client(&target)?,
+            lanes: tokio::sync::Mutex::new(Lanes::new(target.batch)),
+            bulk: watch::Sender::new(Bulk::Idle),
+            released: Notify::new(),
+            pace: Mutex::new(Pace::new(target.rate, now.into_std())),
+            quiet: Mutex::new(now),
+            target,
+            context,
         })
     }
 
     /// Pushes until the stop, and then what is left, once.
-    pub async fn carry(&mut self) {
-        let stop = self.context.stop.clone();
-        while !stop.is_cancelled() {
-            let rest = self.round().await;
-            let news = async {
-                // Without a journal there is no more news.
-                if self.context.head.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
-            match rest {
-                Rest::UntilNews => tokio::select! { () = news => {}, () = stop.cancelled() => {} },
-                Rest::For(pause) => {
-                    tokio::select! { () = tokio::time::sleep(pause) => {}, () = stop.cancelled() => {} }
-                }
-            }
-        }
-        self.round().await;
+    pub async fn carry(&self) {
+        tokio::join!(bulk::run(self), urgent::run(self));
     }
 
     /// Request after request, until nothing is pending or something is wrong.
-    async fn round(&mut self) -> Rest {
+    pub async fn round(&self, porter: &mut Porter) -> Rest {
         loop {
-            match self.step().await {
+            match self.step(porter).await {
                 Ok(None) => {}
                 Ok(Some(rest)) => return rest,
                 Err(error) => {
-                    let pause = self.soon.pause();
-                    self.suffer(&format!("the outbox: {error}")).await;
+                    let pause = porter.soon.pause();
+                    self.suffer(porter, &format!("the outbox: {error}")).await;
+                    self.let_go(porter.lane).await;
                     return Rest::For(pause);
                 }
             }
@@ -113,80 +146,95 @@ impl Courier {
     }
 
     /// One request; `None`: go on at once.
-    async fn step(&mut self) -> Result<Option<Rest>, store::Error> {
-        if self.load.events.is_empty() && !self.take_more().await? {
+    async fn step(&self, porter: &mut Porter) -> Result<Option<Rest>, store::Error> {
+        let lane = porter.lane;
+        let loaded = match lane {
+            Lane::Bulk => bulk::load(self, porter).await?,
+            Lane::Urgent => urgent::load(self, porter).await?,
+        };
+        if !loaded {
             return Ok(Some(Rest::UntilNews));
         }
-        let answer = self.post().await;
-        match plan::decide(&answer.outcome, self.load.take) {
-            Decision::Settle => {
-                if !self.follow(&answer.body).await {
-                    info!(consumer = %self.target.name, "The centre's words came too late to be followed; the batch is pushed again after the next start.");
-                    return Ok(Some(Rest::For(self.soon.pause())));
-                }
-                self.count(ACCEPTED);
-                self.settle().await?;
-                Ok(None)
-            }
+        self.turn(lane).await;
+        let (parcel, count) = self.pack(lane).await?;
+        let answer = http::post(&self.client, &self.target, parcel).await;
+        let decision = plan::decide(&answer.outcome, count);
+        if decision == Decision::Settle && !self.follow(&answer.body).await {
+            info!(consumer = %self.target.name, "The centre's words came too late to be followed; the batch is pushed again after the next start.");
+            self.let_go(lane).await;
+            return Ok(Some(Rest::For(porter.soon.pause())));
+        }
+        let late = answer.outcome == Outcome::Late;
+        let note = self.lanes.lock().await.answered(lane, &decision, late);
+        if let Some(note) = note {
+            self.write(&note, &answer.words).await?;
+            self.lanes.lock().await.written(lane, &note);
+            porter.recover(&self.target.name);
+        }
+        if lane == Lane::Urgent {
+            self.released.notify_one();
+        }
+        Ok(self.rest(porter, decision, &answer).await)
+    }
+
+    /// What comes after an answer.
+    async fn rest(&self, porter: &mut Porter, decision: Decision, answer: &Answer) -> Option<Rest> {
+        match decision {
+            Decision::Settle => self.count(ACCEPTED),
+            Decision::SetAside => self.count(SET_ASIDE),
+            Decision::Halve => {}
             Decision::Again { after } => {
                 self.count(AGAIN);
-                self.suffer(&answer.words).await;
-                let grown = self.soon.pause();
-                Ok(Some(Rest::For(after.map_or(grown, spread))))
+                self.suffer(porter, &answer.words).await;
+                let grown = porter.soon.pause();
+                let pause = after.map_or(grown, spread);
+                if after.is_some() {
+                    *held(&self.quiet) = Instant::now() + pause;
+                }
+                return Some(Rest::For(pause));
             }
             Decision::Slowly => {
                 self.count(MISCONFIGURED);
-                self.suffer(&answer.words).await;
-                Ok(Some(Rest::For(self.slowly.pause())))
+                self.suffer(porter, &answer.words).await;
+                return Some(Rest::For(porter.slowly.pause()));
             }
-            Decision::Halve => {
-                self.load.take = self.load.take.div_ceil(2);
-                Ok(None)
-            }
-            Decision::SetAside => {
-                self.count(SET_ASIDE);
-                self.set_aside(answer.words).await?;
-                Ok(None)
+        }
+        None
+    }
+
+    /// Until the centre wants to be spoken to, and the rate allows it. Urgent events are few; the bulk lane pays for them.
+    async fn turn(&self, lane: Lane) {
+        let quiet = *held(&self.quiet);
+        tokio::select! {
+            () = tokio::time::sleep_until(quiet) => {}
+            () = self.context.stop.cancelled() => {}
+        }
+        if lane == Lane::Bulk {
+            let wait = held(&self.pace).wait(std::time::Instant::now());
+            if wait > Duration::ZERO {
+                tokio::time::sleep(wait).await;
             }
         }
     }
 
-    /// Fills the load; false where nothing is pending.
-    async fn take_more(&mut self) -> Result<bool, store::Error> {
-        loop {
-            // Seen before it is read, so that an event that comes in between wakes us again.
-            self.context.head.borrow_and_update();
-            let (name, kinds) = (self.target.name.clone(), self.target.kinds.clone());
-            let limit = self.target.batch.max(1);
-            let (slice, acknowledged) = self
-                .outbox(move |outbox| {
-                    let slice = outbox.pending(&name, limit, &kinds)?;
-                    Ok((slice, outbox.acknowledged(&name)?))
-                })
-                .await?;
-            self.show_lag(slice.head, acknowledged);
-            self.load = Load { take: slice.events.len(), events: slice.events, next: slice.next };
-            if !self.load.events.is_empty() {
-                return Ok(true);
-            }
-            if slice.next <= acknowledged {
-                return Ok(false);
-            }
-            // All that was there is of kinds that this centre does not want.
-            self.move_to(slice.next).await?;
-        }
-    }
-
-    async fn post(&self) -> Answer {
-        let batch = &self.load.events[..self.load.take];
-        http::post(&self.client, &self.target, self.key(batch), batch).await
-    }
-
-    fn key(&self, batch: &[Stored]) -> String {
+    async fn pack(&self, lane: Lane) -> Result<(Parcel, usize), store::Error> {
         let (gateway, epoch) = (&self.context.gateway, &self.context.epoch);
-        let first = batch.first().map_or(0, |event| event.seq);
-        let last = batch.last().map_or(0, |event| event.seq);
-        format!("{gateway}-{epoch}-{first}-{last}")
+        let (key, body, count) = {
+            let lanes = self.lanes.lock().await;
+            let batch = lanes.batch(lane);
+            (format!("{gateway}-{epoch}-{}", lanes.key(lane)), http::joined(batch), batch.len())
+        };
+        held(&self.pace).spend(count, std::time::Instant::now());
+        if !self.target.compress {
+            return Ok((Parcel { key, body, gzip: false }, count));
+        }
+        let zipped = tokio::task::spawn_blocking(move || gzip::packed(&body)).await;
+        let body = match zipped {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => return Err(store::Error::Interrupted(error.to_string())),
+            Err(error) => return Err(store::Error::Interrupted(error.to_string())),
+        };
+        Ok((Parcel { key, body, gzip: true }, count))
     }
 
     /// Has the centre's words done by intake, which answers when they are written; false where it has ended. Then the
@@ -221,55 +269,51 @@ impl Courier {
         Ok(())
     }
 
-    async fn settle(&mut self) -> Result<(), store::Error> {
-        let whole = self.load.take == self.load.events.len();
-        let last = self.load.events[..self.load.take].last().map(|event| event.seq);
-        let to = if whole { self.load.next } else { last.unwrap_or(self.load.next) };
-        self.move_to(to).await?;
-        self.load.events.drain(..self.load.take);
-        self.load.take = (2 * self.load.take).min(self.load.events.len());
-        self.recover();
-        Ok(())
-    }
-
-    fn recover(&mut self) {
-        self.soon.reset();
-        self.slowly.reset();
-        if let Some(trouble) = self.trouble.take() {
-            info!(consumer = %self.target.name, %trouble, "The centre takes events again.");
+    async fn write(&self, note: &Note, why: &str) -> Result<(), store::Error> {
+        let name = self.target.name.clone();
+        match *note {
+            Note::Settle(seq) => self.move_to(seq).await,
+            Note::Ahead(ref seqs) => {
+                let seqs = seqs.clone();
+                self.outbox(move |outbox| outbox.went_ahead(&name, &seqs, time::now())).await
+            }
+            Note::Aside(seq) | Note::AsideAhead(seq) => {
+                warn!(consumer = %name, seq, answer = why, "The centre does not like an event; it is set aside and the rest goes on.");
+                let (why, next) = (why.to_owned(), matches!(note, Note::Aside(_)));
+                self.outbox(move |outbox| match next {
+                    true => outbox.set_aside(&name, seq, &why, time::now()),
+                    false => outbox.set_aside_ahead(&name, seq, &why, time::now()),
+                })
+                .await
+            }
         }
     }
 
-    async fn move_to(&self, seq: u64) -> Result<(), store::Error> {
+    /// The consumer's cursor.
+    pub async fn move_to(&self, seq: u64) -> Result<(), store::Error> {
         let name = self.target.name.clone();
         let settled = self.outbox(move |outbox| outbox.settle(&name, seq, time::now())).await?;
         self.show_lag(settled.head, settled.acknowledged);
         Ok(())
     }
 
-    async fn set_aside(&mut self, why: String) -> Result<(), store::Error> {
-        let Some(seq) = self.load.events.first().map(|event| event.seq) else {
-            return Ok(());
-        };
-        warn!(consumer = %self.target.name, seq, answer = %why, "The centre does not like an event; it is set aside and the rest goes on.");
-        let name = self.target.name.clone();
-        self.outbox(move |outbox| outbox.set_aside(&name, seq, &why, time::now())).await?;
-        self.load.events.remove(0);
-        // On with one, and twice as many after each success: where one is bad the next ones often are, too.
-        self.load.take = self.load.events.len().min(1);
-        self.recover();
-        Ok(())
+    /// The urgent lane's load does not hold up the bulk lane while it rests.
+    async fn let_go(&self, lane: Lane) {
+        if lane == Lane::Urgent {
+            self.lanes.lock().await.load_urgent(Vec::new());
+            self.released.notify_one();
+        }
     }
 
     /// Tells people once what is wrong, and the store whenever it is something else.
-    async fn suffer(&mut self, words: &str) {
-        if self.trouble.is_none() {
-            warn!(consumer = %self.target.name, trouble = words, "Events cannot be pushed; they are kept and tried again.");
+    async fn suffer(&self, porter: &mut Porter, words: &str) {
+        if porter.trouble.is_none() {
+            warn!(consumer = %self.target.name, lane = ?porter.lane, trouble = words, "Events cannot be pushed; they are kept and tried again.");
         }
-        if self.trouble.as_deref() == Some(words) {
+        if porter.trouble.as_deref() == Some(words) {
             return;
         }
-        self.trouble = Some(words.to_owned());
+        porter.trouble = Some(words.to_owned());
         let (name, words) = (self.target.name.clone(), words.to_owned());
         let noted = self.outbox(move |outbox| outbox.note(&name, Some(&words), time::now())).await;
         if let Err(error) = noted {
@@ -278,7 +322,7 @@ impl Courier {
     }
 
     /// The disk may take its time; the wires must not wait for it.
-    async fn outbox<T: Send + 'static>(
+    pub async fn outbox<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Outbox) -> Result<T, store::Error> + Send + 'static,
     ) -> Result<T, store::Error> {
@@ -294,11 +338,15 @@ impl Courier {
         self.context.metrics.pushes.get_or_create(&Push { consumer, outcome }).inc();
     }
 
-    fn show_lag(&self, head: u64, acknowledged: u64) {
+    pub fn show_lag(&self, head: u64, acknowledged: u64) {
         let consumer = self.target.name.to_string();
         let lag = head.saturating_sub(acknowledged);
         self.context.metrics.lag.get_or_create(&Consumer { consumer }).set(lag.cast_signed());
     }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the centre asked for and up to a third more, so that a thousand gateways do not come back in one second;

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 
 use super::Target;
@@ -21,8 +21,16 @@ pub struct Answer {
     pub words: String,
 }
 
+/// What is posted.
+#[derive(Debug)]
+pub struct Parcel {
+    pub key: String,
+    /// A JSON array.
+    pub body: Vec<u8>,
+    pub gzip: bool,
+}
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer than events are usually apart while something happens; then the next one finds the connection open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// So much of an answer is shown to people.
@@ -34,8 +42,9 @@ pub fn client(target: &Target) -> Result<Client, reqwest::Error> {
     let mut builder = Client::builder()
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TIMEOUT)
-        .pool_max_idle_per_host(1)
+        .timeout(target.patience)
+        // One a lane.
+        .pool_max_idle_per_host(2)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .user_agent(concat!("gatehouse/", env!("CARGO_PKG_VERSION")));
     if target.url.starts_with("http://") {
@@ -50,17 +59,19 @@ pub fn client(target: &Target) -> Result<Client, reqwest::Error> {
 }
 
 /// Posts one batch; whatever happens is an answer.
-pub async fn post(client: &Client, target: &Target, key: String, batch: &[Stored]) -> Answer {
+pub async fn post(client: &Client, target: &Target, parcel: Parcel) -> Answer {
     let mut request = client
         .post(&target.url)
         .header(CONTENT_TYPE, "application/cloudevents-batch+json")
         .header(ACCEPT, "application/json")
-        .header("Idempotency-Key", key)
-        .body(joined(batch));
+        .header("Idempotency-Key", parcel.key);
+    if parcel.gzip {
+        request = request.header(CONTENT_ENCODING, "gzip");
+    }
     if let Some(token) = &target.token {
         request = request.bearer_auth(token.reveal());
     }
-    match request.send().await {
+    match request.body(parcel.body).send().await {
         Ok(response) => read(response).await,
         Err(error) => broken(error),
     }
@@ -74,14 +85,14 @@ fn is_loopback(url: &str) -> bool {
 }
 
 /// The stored texts, joined to an array.
-fn joined(batch: &[Stored]) -> String {
+pub fn joined(batch: &[Stored]) -> Vec<u8> {
     let size = batch.iter().map(|event| event.json.len() + 1).sum::<usize>() + 1;
-    let mut body = String::with_capacity(size);
+    let mut body = Vec::with_capacity(size);
     for (n, event) in batch.iter().enumerate() {
-        body.push(if n == 0 { '[' } else { ',' });
-        body.push_str(&event.json);
+        body.push(if n == 0 { b'[' } else { b',' });
+        body.extend_from_slice(event.json.as_bytes());
     }
-    body.push(']');
+    body.push(b']');
     body
 }
 
@@ -111,7 +122,9 @@ pub async fn read(mut response: Response) -> Answer {
 }
 
 fn broken(error: reqwest::Error) -> Answer {
-    Answer { outcome: Outcome::Broken, body: Vec::new(), words: words(error) }
+    let late = error.is_timeout() && !error.is_connect();
+    let outcome = if late { Outcome::Late } else { Outcome::Broken };
+    Answer { outcome, body: Vec::new(), words: words(error) }
 }
 
 /// What went wrong, to its root.

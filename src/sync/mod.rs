@@ -1,13 +1,19 @@
-//! Outbox → centre. `plan` decides (pure), `carry` does, over `http`; `reply` reads what the centre says of tickets.
+//! Outbox → centre, in two lanes: `bulk` takes everything in order, `urgent` goes ahead of it with tickets. What each may
+//! have in hand (`lanes`), what an answer means (`plan`) and how fast it goes (`pace`) is decided purely; `carry` does it,
+//! over `http`; `reply` reads what the centre says of tickets.
 //!
 //! Nothing is ever skipped: a batch is acknowledged, or it is tried again unchanged. Only an event that the centre
 //! does not like, found by halving, is set aside, and then it is kept and shown.
 
+mod bulk;
 mod carry;
 mod http;
+mod lanes;
+mod pace;
 mod plan;
 mod probe;
 mod reply;
+mod urgent;
 
 pub use probe::{Clock as ProbeClock, Probe, probe};
 pub use reply::words;
@@ -37,9 +43,18 @@ pub struct Target {
     /// Events a request at the most.
     pub batch: usize,
     pub kinds: Kinds,
+    /// Events a second at the most.
+    pub rate: u32,
+    /// Whether bodies go out gzipped; not every centre can read them.
+    pub compress: bool,
+    /// How long a request may take, from the connection to the answer's last byte.
+    pub patience: Duration,
 }
 
 pub const BATCH_DEFAULT: usize = 500;
+/// A backlog of a million events, a month of a busy compound, is gone within a minute.
+pub const RATE_DEFAULT: u32 = 25_000;
+pub const PATIENCE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// What every push task is given.
 #[derive(Debug, Clone)]
@@ -63,7 +78,7 @@ const HIRE_AGAIN: Duration = Duration::from_secs(15 * 60);
 /// Pushes to one centre until `stop`, then once more, within three seconds, whatever is still pending.
 pub async fn run(target: Target, context: Context) {
     let (name, stop) = (target.name.clone(), context.stop.clone());
-    let Some(mut courier) = stop.run_until_cancelled(hired(target, context)).await else {
+    let Some(courier) = stop.run_until_cancelled(hired(target, context)).await else {
         return;
     };
     let out_of_time = async {

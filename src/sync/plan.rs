@@ -14,6 +14,8 @@ pub enum Outcome {
     },
     /// No answer, or only half of one.
     Broken,
+    /// The line was there, and yet no answer, or only half of one, within the time that a request has.
+    Late,
 }
 
 /// What kind of body an answer has.
@@ -141,7 +143,9 @@ mod tests {
             assert_eq!(decide(&outcome, *batch), *meaning, "{status} with {body:?}, {batch} events");
         }
         for batch in [1, MANY] {
-            assert_eq!(decide(&Outcome::Broken, batch), Decision::Again { after: None });
+            for nothing in [Outcome::Broken, Outcome::Late] {
+                assert_eq!(decide(&nothing, batch), Decision::Again { after: None });
+            }
         }
     }
 

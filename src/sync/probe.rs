@@ -58,7 +58,7 @@ pub async fn probe(target: &Target) -> Probe {
     let to = header(LOCATION).unwrap_or_default();
     match http::read(response).await.outcome {
         Outcome::Answered { status, body, .. } => judged(status, body, to, clock),
-        Outcome::Broken => Probe::Broken("it broke off in the middle of its answer".into()),
+        Outcome::Broken | Outcome::Late => Probe::Broken("it broke off in the middle of its answer".into()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
@@ -12,13 +12,20 @@ use tokio::time::{Instant, sleep_until};
 use super::Desk;
 use super::problem::Problem;
 use crate::event::Kinds;
+use crate::gzip;
 
 const LIMIT_DEFAULT: usize = 100;
 pub const LIMIT_MAX: usize = 1000;
 /// Seconds.
 const WAIT_MAX: f64 = 60.0;
+/// A look into the journal ends after this, so that whoever wants little of it keeps nobody waiting; the next one goes on there.
+const LOOK_MAX: Duration = Duration::from_millis(100);
+/// Looks that found nothing end after this, for one who does not wait for longer; `next` says where to go on.
+const SEARCH_MAX: Duration = Duration::from_secs(2);
 /// Rows taken from the store in one go, so that a full answer is in memory once only.
 pub const CHUNK: usize = 20;
+/// Bytes below which the saving is not worth a header.
+const GZIP_MIN: usize = 1 << 10;
 /// Bytes after which an answer ends early; its `next` says where to go on.
 pub const BODY_SOFT_MAX: usize = 512 << 10;
 
@@ -32,9 +39,24 @@ pub struct Asked {
 }
 
 /// `GET /api/v1/events`
-pub async fn events(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked>) -> Result<Response, Problem> {
+pub async fn events(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Problem> {
+    let pulled = search(&desk, asked).await?;
+    let accepts = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    if accepts.is_some_and(gzip::is_welcome) && pulled.body.len() >= GZIP_MIN {
+        return desk.look(move |desk| pulled.packed(desk)).await;
+    }
+    Ok(pulled.answer(&desk))
+}
+
+/// Looks into the journal until there is something, or it is late.
+async fn search(desk: &Arc<Desk>, asked: Asked) -> Result<Pulled, Problem> {
     let limit = limit(asked.limit, LIMIT_DEFAULT)?;
-    let deadline = Instant::now() + wait(asked.wait)?;
+    let wait = wait(asked.wait)?;
+    let (deadline, search_end) = (Instant::now() + wait, Instant::now() + wait.max(SEARCH_MAX));
     let kinds: Kinds = asked.types.unwrap_or_default().parse().map_err(Problem::bad_request)?;
     let mut after = desk.seq(asked.after.as_deref().unwrap_or("0"))?;
     let mut head = desk.rooms.head.clone();
@@ -45,8 +67,15 @@ pub async fn events(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked>) -
         head.borrow_and_update();
         let kinds = kinds.clone();
         let pulled = desk.look(move |desk| pull(desk, after, limit, &kinds)).await?;
-        if pulled.count > 0 || last || Instant::now() >= deadline {
-            return Ok(pulled.answer(&desk));
+        let all_seen = pulled.next >= pulled.head;
+        let late = Instant::now() >= if all_seen { deadline } else { search_end };
+        if pulled.count > 0 || last || late {
+            return Ok(pulled);
+        }
+        after = pulled.next;
+        if !all_seen {
+            last = desk.stop.is_cancelled();
+            continue;
         }
         if seat.is_none() {
             seat = Some(desk.polls.clone().try_acquire_owned().map_err(|_| {
@@ -56,7 +85,6 @@ pub async fn events(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked>) -
                 ))
             })?);
         }
-        after = pulled.next;
         tokio::select! {
             // Nobody writes any more: the house closes.
             news = head.changed() => last = news.is_err(),
@@ -93,9 +121,23 @@ struct Pulled {
 
 impl Pulled {
     fn answer(self, desk: &Desk) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], self.whole(desk)).into_response()
+    }
+
+    fn packed(self, desk: &Desk) -> Result<Response, Problem> {
+        let body = gzip::packed(self.whole(desk).as_bytes())
+            .map_err(|error| Problem::internal(format!("the answer could not be gzipped: {error}")))?;
+        let headers = [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::CONTENT_ENCODING, "gzip"),
+            (header::VARY, "accept-encoding"),
+        ];
+        Ok((headers, body).into_response())
+    }
+
+    fn whole(self, desk: &Desk) -> String {
         let (next, head) = (desk.cursor(self.next), desk.cursor(self.head));
-        let body = self.body + &format!(r#"],"next":"{next}","head":"{head}"}}"#);
-        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+        self.body + &format!(r#"],"next":"{next}","head":"{head}"}}"#)
     }
 }
 
@@ -106,6 +148,7 @@ fn pull(desk: &Desk, after: u64, limit: usize, kinds: &Kinds) -> Result<Pulled, 
         next: after,
         head: 0,
     };
+    let begun = Instant::now();
     loop {
         let want = CHUNK.min(limit - pulled.count);
         let slice = desk
@@ -127,7 +170,7 @@ fn pull(desk: &Desk, after: u64, limit: usize, kinds: &Kinds) -> Result<Pulled, 
         pulled.next = slice.next;
         pulled.head = slice.head;
         let full = pulled.count >= limit || pulled.body.len() >= BODY_SOFT_MAX;
-        if full || !moved || pulled.next >= pulled.head {
+        if full || !moved || pulled.next >= pulled.head || begun.elapsed() >= LOOK_MAX {
             return Ok(pulled);
         }
     }

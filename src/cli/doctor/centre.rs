@@ -74,7 +74,9 @@ async fn why_broken(url: &str, words: &str) -> (String, String) {
         _ => Vec::new(),
     };
     if found.is_empty() {
-        let cure = format!("look after the DNS: getent hosts {host}; cat /etc/resolv.conf; is the uplink there at all (ip route)?");
+        let cure = format!(
+            "look after the DNS: getent hosts {host}; cat /etc/resolv.conf; is the uplink there at all (ip route)?"
+        );
         return (at(&format!("the DNS has no address for {host}")), cure);
     }
     match timeout(WITHIN, TcpStream::connect(&*found)).await {

@@ -9,17 +9,15 @@ use serde::Deserialize;
 
 use super::Finding;
 use super::processes::Daemon;
+use crate::cli;
 use crate::cli::client::Client;
 use crate::cli::table::size;
 use crate::cli::wire::local;
-use crate::cli;
 use crate::clock::WRITTEN;
 use crate::config::Gateway;
 use crate::reading::Millis;
 use crate::sync::ProbeClock;
 use crate::time;
-
-
 
 /// The centre's clock is told to the second, and its answer takes a while.
 const OFF_WARN: Millis = 10_000;
@@ -36,7 +34,8 @@ struct Ready {
 /// What root may do, the daemon may not.
 pub fn who() -> Option<Finding> {
     rustix::process::geteuid().is_root().then(|| {
-        let found = "asked as root, who may open everything; as the daemon would: sudo -u gatehouse gatehouse doctor";
+        let found =
+            "asked as root, who may open everything; as the daemon would: sudo -u gatehouse gatehouse doctor";
         Finding::ok("rights", found)
     })
 }
@@ -63,11 +62,19 @@ pub async fn daemon(gateway: &Gateway, url: Option<&str>, daemon: Option<Daemon>
             "see what it does: journalctl -u gatehouse -n 50; with another port say --url; systemctl restart gatehouse",
         ),
         (Some(daemon), Some(answer)) => match serde_json::from_str::<Ready>(&answer.text) {
-            Ok(Ready { degraded: Some(why) }) => {
-                Finding::bad(what, format!("runs, but not as it should: {why}"), "put that right; journalctl -u gatehouse says more")
+            Ok(Ready { degraded: Some(why) }) => Finding::bad(
+                what,
+                format!("runs, but not as it should: {why}"),
+                "put that right; journalctl -u gatehouse says more",
+            ),
+            Ok(Ready { degraded: None }) if answer.status.is_success() => {
+                Finding::ok(what, format!("runs and is ready{}", memory_of(daemon)))
             }
-            Ok(Ready { degraded: None }) if answer.status.is_success() => Finding::ok(what, format!("runs and is ready{}", memory_of(daemon))),
-            _ => Finding::warn(what, format!("runs, and says: {}", answer.status), "it starts or stops; ask again"),
+            _ => Finding::warn(
+                what,
+                format!("runs, and says: {}", answer.status),
+                "it starts or stops; ask again",
+            ),
         },
     }
 }
@@ -87,7 +94,11 @@ pub fn clock() -> Vec<Finding> {
         Finding::bad(what, format!("says {shown}, which cannot be"), cure)
     } else if !time::clock_is_synced() {
         let found = format!("says {shown}, and the kernel does not know whether that is right");
-        Finding::warn(what, found, format!("{cure}; until then events are marked unsynced and no deadline passes"))
+        Finding::warn(
+            what,
+            found,
+            format!("{cure}; until then events are marked unsynced and no deadline passes"),
+        )
     } else {
         Finding::ok(what, format!("{shown}, synchronised"))
     }]
@@ -134,7 +145,9 @@ pub fn unit() -> Option<Finding> {
         return None;
     }
     let said = systemctl()?;
-    let value = |key: &str| said.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
+    let value = |key: &str| {
+        said.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default()
+    };
     let (state, enabled, restarts) = (value("ActiveState"), value("UnitFileState"), value("NRestarts"));
     let what = "service";
     let found = format!("{state}, {enabled}, started again {restarts} times by itself");
@@ -143,15 +156,20 @@ pub fn unit() -> Option<Finding> {
             let cure = "journalctl -u gatehouse -n 50 says why; then systemctl reset-failed gatehouse; systemctl start gatehouse";
             Finding::bad(what, format!("failed: {}", value("Result")), cure)
         }
-        ("loaded", _, "disabled") => {
-            Finding::warn(what, format!("{found}: after a power cut it would not come back"), "systemctl enable gatehouse")
-        }
-        ("loaded", ..) if restarts.parse().unwrap_or(0) > 0 => {
-            Finding::warn(what, found, "it ended and was started again; why: journalctl -u gatehouse | grep -B5 -i 'main process exited'")
-        }
+        ("loaded", _, "disabled") => Finding::warn(
+            what,
+            format!("{found}: after a power cut it would not come back"),
+            "systemctl enable gatehouse",
+        ),
+        ("loaded", ..) if restarts.parse().unwrap_or(0) > 0 => Finding::warn(
+            what,
+            found,
+            "it ended and was started again; why: journalctl -u gatehouse | grep -B5 -i 'main process exited'",
+        ),
         ("loaded", ..) => Finding::ok(what, format!("{state}, {enabled}")),
         _ => {
-            let cure = "copy systemd/gatehouse.service to /etc/systemd/system; systemctl enable --now gatehouse";
+            let cure =
+                "copy systemd/gatehouse.service to /etc/systemd/system; systemctl enable --now gatehouse";
             Finding::warn(what, "systemd has no gatehouse.service: nobody starts it after a power cut", cure)
         }
     })
@@ -160,7 +178,11 @@ pub fn unit() -> Option<Finding> {
 fn systemctl() -> Option<String> {
     let mut command = Command::new("systemctl");
     let wanted = "LoadState,ActiveState,UnitFileState,NRestarts,Result";
-    command.args(["show", "gatehouse.service", "-p", wanted]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .args(["show", "gatehouse.service", "-p", wanted])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
     let end = Instant::now() + SYSTEMCTL_WITHIN;
     // A bus that hangs must not hold up the rest; what is said fits into the pipe.

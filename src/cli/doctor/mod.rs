@@ -76,7 +76,8 @@ pub fn with_credentials() {
     }
     let Ok(this) = std::env::current_exe() else { return };
     // Comes back only where it could not be done; then it goes on without.
-    let _ = Command::new(this).args(std::env::args_os().skip(1)).env("CREDENTIALS_DIRECTORY", CREDENTIALS).exec();
+    let _ =
+        Command::new(this).args(std::env::args_os().skip(1)).env("CREDENTIALS_DIRECTORY", CREDENTIALS).exec();
 }
 
 pub async fn doctor(asked: &Doctor) -> anyhow::Result<ExitCode> {

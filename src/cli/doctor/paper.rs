@@ -26,10 +26,17 @@ fn verdict(path: &Path, loaded: Option<&Loaded>, mistakes: &Mistakes) -> Finding
             let Loaded { gateway, warnings, text } = loaded;
             let (files, site) = (text.len(), &gateway.site);
             let (devices, points, rules) = (site.devices.len(), site.points.len(), gateway.rules.len());
-            let found = format!("{}: files {files}, devices {devices}, points {points}, rules {rules}", path.display());
+            let found = format!(
+                "{}: files {files}, devices {devices}, points {points}, rules {rules}",
+                path.display()
+            );
             match warnings.len() {
                 0 => Finding::ok(what, found),
-                odd => Finding::warn(what, format!("{found}; {odd} things look odd"), "read them: gatehouse check"),
+                odd => Finding::warn(
+                    what,
+                    format!("{found}; {odd} things look odd"),
+                    "read them: gatehouse check",
+                ),
             }
         }
         Some(_) if mistakes.are_only_of_the_place() => Finding::warn(
@@ -48,7 +55,10 @@ fn verdict(path: &Path, loaded: Option<&Loaded>, mistakes: &Mistakes) -> Finding
 fn secrets(files: &[PathBuf]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = files.iter().filter_map(|file| secret(file)).collect();
     if findings.is_empty() && !files.is_empty() {
-        findings.push(Finding::ok("secrets", format!("{} files, readable here, and not by everyone", files.len())));
+        findings.push(Finding::ok(
+            "secrets",
+            format!("{} files, readable here, and not by everyone", files.len()),
+        ));
     }
     findings
 }
@@ -58,7 +68,9 @@ fn secret(path: &Path) -> Option<Finding> {
     let what = "secret";
     if let Err(error) = File::open(path).and_then(|mut file| file.read(&mut [0])) {
         let cure = match error.kind() {
-            std::io::ErrorKind::NotFound => format!("create {shown}: one line, `chmod 640`, of the daemon's group"),
+            std::io::ErrorKind::NotFound => {
+                format!("create {shown}: one line, `chmod 640`, of the daemon's group")
+            }
             _ => format!("let the daemon's user read it: chgrp gatehouse {shown}; chmod 640 {shown}"),
         };
         return Some(Finding::bad(what, format!("{shown} cannot be read: {error}"), cure));

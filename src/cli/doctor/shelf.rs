@@ -51,7 +51,12 @@ fn journal(gateway: &Gateway) -> Vec<Finding> {
     let what = "journal";
     let found = match store::inspect(dir) {
         Ok(Some(found)) => found,
-        Ok(None) => return vec![Finding::ok(what, format!("none in {} yet; the first start makes it", dir.display()))],
+        Ok(None) => {
+            return vec![Finding::ok(
+                what,
+                format!("none in {} yet; the first start makes it", dir.display()),
+            )];
+        }
         Err(error @ store::Error::Damaged { .. }) => {
             let cure = "stop the daemon and start it again: it sets the file aside, goes on with what can be read, and tells \
                         the centre; where that fails, `gatehouse restore` the last backup";
@@ -71,10 +76,16 @@ fn whose(gateway: &Gateway, found: &Inspection) -> Finding {
     let (ours, dir) = (&*gateway.site.gateway, gateway.store.dir.display());
     if found.gateway != ours {
         let found = format!("{dir} holds the data of gateway `{}`, not of `{ours}`", found.gateway);
-        return Finding::bad("journal", found, "set gateway.id back, or give this gateway a data_dir of its own");
+        return Finding::bad(
+            "journal",
+            found,
+            "set gateway.id back, or give this gateway a data_dir of its own",
+        );
     }
-    let (epoch, head, unclosed, at) = (&found.epoch, found.head, found.unclosed, time::format(found.committed));
-    let says = format!("sound; epoch {epoch}, {head} events, {unclosed} tickets not closed, last written {at}");
+    let (epoch, head, unclosed, at) =
+        (&found.epoch, found.head, found.unclosed, time::format(found.committed));
+    let says =
+        format!("sound; epoch {epoch}, {head} events, {unclosed} tickets not closed, last written {at}");
     Finding::ok("journal", says)
 }
 
@@ -83,10 +94,15 @@ fn consumer(now: &ConsumerNow) -> Option<Finding> {
     let what = format!("consumer {}", now.name);
     if let Some(error) = &now.error {
         let found = format!("{} events behind: {error}", now.lag);
-        return Some(Finding::bad(what, found, "nothing is lost, the events wait; the lines on the centre say more"));
+        return Some(Finding::bad(
+            what,
+            found,
+            "nothing is lost, the events wait; the lines on the centre say more",
+        ));
     }
     (!now.set_aside.is_empty()).then(|| {
-        let found = format!("did not take {} events, which were set aside: {:?}", now.set_aside.len(), now.set_aside);
+        let found =
+            format!("did not take {} events, which were set aside: {:?}", now.set_aside.len(), now.set_aside);
         Finding::warn(what, found, "ask the centre's people why, with `gatehouse events`; they are kept")
     })
 }
@@ -123,7 +139,10 @@ fn room(dir: &Path) -> Vec<Finding> {
     let Ok(disk) = rustix::fs::statvfs(dir) else { return Vec::new() };
     let free = disk.f_bavail * disk.f_frsize;
     let found = format!("{} free of {}", size(free), size(disk.f_blocks * disk.f_frsize));
-    let cure = format!("see what fills it: du -xh {0} | sort -h | tail; journalctl --vacuum-size=50M", dir.display());
+    let cure = format!(
+        "see what fills it: du -xh {0} | sort -h | tail; journalctl --vacuum-size=50M",
+        dir.display()
+    );
     let mut findings = vec![match free {
         _ if free < FREE_MIN => Finding::bad("disk", found, cure),
         _ if free < 4 * FREE_MIN => Finding::warn("disk", found, cure),
@@ -158,10 +177,13 @@ fn writable(dir: &Path, runs: bool) -> Finding {
         ),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let owner = fs::metadata(dir).map_or(0, |about| about.uid());
-            let found = format!("this user may not write to {}, which belongs to user {owner}", dir.display());
+            let found =
+                format!("this user may not write to {}, which belongs to user {owner}", dir.display());
             match runs {
                 // The daemon does, so this says nothing of it.
-                true => Finding::warn(what, found, "ask again as root, or as the user that the daemon runs as"),
+                true => {
+                    Finding::warn(what, found, "ask again as root, or as the user that the daemon runs as")
+                }
                 false => Finding::bad(what, found, format!("chown -R gatehouse: {}", dir.display())),
             }
         }

@@ -56,7 +56,9 @@ fn port(what: String, path: &Path, processes: &Processes, daemon: Option<Daemon>
     }
     if let Some(pid) = processes.holder(path) {
         return match daemon {
-            Some(Daemon { pid: Some(daemon) }) if daemon == pid => Finding::ok(what, format!("{shown}, open in the daemon")),
+            Some(Daemon { pid: Some(daemon) }) if daemon == pid => {
+                Finding::ok(what, format!("{shown}, open in the daemon"))
+            }
             _ => Finding::bad(
                 what,
                 format!("{shown} is held by {}", name(pid)),
@@ -65,7 +67,8 @@ fn port(what: String, path: &Path, processes: &Processes, daemon: Option<Daemon>
         };
     }
     if rustix::fs::access(path, rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK).is_err() {
-        let cure = "add the daemon's user to the port's group (usermod -aG dialout gatehouse) and start it again";
+        let cure =
+            "add the daemon's user to the port's group (usermod -aG dialout gatehouse) and start it again";
         return Finding::bad(what, format!("{shown} is there, but this user may not open it"), cure);
     }
     match unsteady(path) {
@@ -92,12 +95,14 @@ fn unsteady(path: &Path) -> Option<String> {
 fn there_is() -> String {
     let names = |dir: &str, wanted: fn(&str) -> bool| -> Vec<String> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| wanted(name));
+        let names =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| wanted(name));
         names.map(|name| format!("{dir}/{name}")).collect()
     };
     let mut there = names(BY_ID, |_| true);
     if there.is_empty() {
-        there = names("/dev", |name| ["ttyUSB", "ttyACM", "ttyAMA"].iter().any(|start| name.starts_with(start)));
+        there =
+            names("/dev", |name| ["ttyUSB", "ttyACM", "ttyAMA"].iter().any(|start| name.starts_with(start)));
     }
     there.sort();
     match there.is_empty() {
@@ -132,7 +137,8 @@ async fn endpoint(what: String, address: &str, runs: bool) -> Finding {
         _ => Vec::new(),
     };
     if found.is_empty() {
-        let cure = "write the address as numbers, or look after the DNS: getent hosts NAME; cat /etc/resolv.conf";
+        let cure =
+            "write the address as numbers, or look after the DNS: getent hosts NAME; cat /etc/resolv.conf";
         return Finding::bad(what, format!("{address}: no address of that name"), cure);
     }
     let connected = connections();
@@ -182,7 +188,8 @@ mod tests {
     #[test]
     fn a_line_of_the_kernels_table_names_the_far_end() {
         if cfg!(target_endian = "little") {
-            let line = "   0: 0100007F:A0B2 0A0200C0:01F6 01 00000000:00000000 00:00000000 00000000 0 0 1 1 0 20";
+            let line =
+                "   0: 0100007F:A0B2 0A0200C0:01F6 01 00000000:00000000 00:00000000 00000000 0 0 1 1 0 20";
             assert_eq!(far_end(line), Some("192.0.2.10:502".parse().unwrap()));
             assert_eq!(far_end(&line.replace(" 01 ", " 0A ")), None, "one that only listens");
             let six = "0: 0:1 0000000000000000FFFF00000A0200C0:01F6 01";

@@ -107,7 +107,7 @@ impl Units {
             Err(Failure::Doubt { .. }) => {
                 (Unheard::Unclear, "it answers, but perhaps to an older question".into())
             }
-            Err(Failure::Broken(e)) => return Err(Failure::Broken(e)),
+            Err(failure @ (Failure::Broken(_) | Failure::Fault(_))) => return Err(failure),
         };
         exchange.trouble = Some(trouble);
         Ok((exchange, Err(why)))
@@ -173,7 +173,7 @@ impl Units {
                 Box::pin(self.probe(link, unit, table)).await
             }
             Err(Failure::Doubt { .. }) => Ok(Some(Ok("answers".into()))),
-            Err(Failure::Broken(e)) => Err(Failure::Broken(e)),
+            Err(failure @ (Failure::Broken(_) | Failure::Fault(_))) => Err(failure),
             Ok(Reply::Written) | Err(Failure::Silent | Failure::Wrong | Failure::Unreached) => Ok(None),
         }
     }

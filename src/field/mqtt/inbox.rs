@@ -13,9 +13,11 @@ use super::payload::{Payload, Said};
 use super::seen::Seen;
 use super::topic;
 use super::{Device, Dialect, Point};
+use crate::fault::{Fault, contain};
 use crate::field::decode::Transform;
+use crate::field::stumble;
 use crate::pseudonym::Pseudonyms;
-use crate::reading::{Batch, Life, Millis, PointId, Reading, Reason, Value};
+use crate::reading::{Batch, DeviceId, Life, Millis, PointId, Reading, Reason, Value};
 
 /// So many uplinks of a channel are remembered by their numbers.
 const UPLINKS_KNOWN: usize = 1024;
@@ -36,6 +38,8 @@ pub struct Heard {
     pub batches: Vec<Batch>,
     /// To be said to devices once all of it is on the disk.
     pub replies: Vec<Reply>,
+    /// Devices at whose words the program broke.
+    pub faults: Vec<(DeviceId, Fault)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,18 +101,15 @@ impl Inbox {
         if again {
             return Heard::default();
         }
-        let mut heard = Heard {
-            batches: devices
-                .iter()
-                .filter_map(|d| self::heard(d, sources, message, &mut payload, at))
-                .collect(),
-            replies: Vec::new(),
-        };
+        let mut heard = Heard::default();
+        for device in devices.iter() {
+            let points = device.points.iter().map(|point| point.id);
+            let hear = || Some((self::heard(device, sources, message, &mut payload, at)?, None));
+            heard.of(device.id, points, at, hear);
+        }
         for terminal in terminals {
-            if let Some((batch, reply)) = terminal.take(message, &mut payload, at) {
-                heard.batches.push(batch);
-                heard.replies.extend(reply);
-            }
+            let device = terminal.device();
+            heard.of(device, [], at, || terminal.take(message, &mut payload, at));
         }
         heard
     }
@@ -138,6 +139,32 @@ impl Inbox {
         let devices = self.devices.iter().map(|device| gone(device, Reason::NotYet, UNHEARD.into(), at));
         let terminals = self.terminals.iter().map(|terminal| terminal.back(UNHEARD, at));
         devices.chain(terminals).collect()
+    }
+}
+
+impl Heard {
+    /// What one device makes of a message. Where the program breaks at it, its points have no value, and the others are
+    /// heard all the same.
+    fn of(
+        &mut self,
+        device: DeviceId,
+        points: impl IntoIterator<Item = PointId>,
+        at: Millis,
+        hear: impl FnOnce() -> Option<(Batch, Option<Reply>)>,
+    ) {
+        match contain(hear) {
+            Ok(None) => {}
+            Ok(Some((batch, reply))) => {
+                self.batches.push(batch);
+                self.replies.extend(reply);
+            }
+            Err(fault) => {
+                let bad = points.into_iter().map(|point| Reading::bad(point, at, Reason::Unreadable));
+                let why = stumble::why(&fault);
+                self.batches.push(Batch::new(device, at, bad.collect(), Some(Life::Degraded { why })));
+                self.faults.push((device, fault));
+            }
+        }
     }
 }
 
@@ -253,6 +280,19 @@ mod tests {
 
     fn say(inbox: &mut Inbox, topic: &str, payload: &str, retained: bool) -> Vec<Batch> {
         inbox.take(Message { topic, payload: payload.as_bytes(), retained }, 7).batches
+    }
+
+    #[test]
+    fn a_decoder_that_breaks_costs_its_device_alone() {
+        let said = || Some((Batch::new(DeviceId(1), 7, Vec::new(), Some(Life::Online)), None));
+        let mut heard = Heard::default();
+        heard.of(DeviceId(0), [PointId(4)], 7, || panic!("card 4711"));
+        heard.of(DeviceId(1), [PointId(5)], 7, said);
+        let [broken, well] = &heard.batches[..] else { panic!("{heard:?}") };
+        assert_eq!(broken.readings, [Reading::bad(PointId(4), 7, Reason::Unreadable)]);
+        assert!(matches!(&broken.life, Some(Life::Degraded { why }) if why.starts_with("decoder fault")));
+        assert_eq!(well.life, Some(Life::Online));
+        assert_eq!(heard.faults.len(), 1);
     }
 
     #[test]

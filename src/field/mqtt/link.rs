@@ -15,7 +15,9 @@ use super::owed::Owed;
 use super::seen::Seen;
 use super::{Settings, topic};
 use crate::backoff::Backoff;
+use crate::fault::contain;
 use crate::field::Context;
+use crate::field::stumble::Stumbles;
 use crate::metrics::Request;
 use crate::reading::Batch;
 use crate::time::now;
@@ -49,6 +51,7 @@ pub struct Link {
     owed: Owed,
     /// Topics that have said something too large to be a reading.
     large: Seen,
+    stumbles: Stumbles,
     /// The last payload that was put aside. The connection would go on reading into its memory; it takes memory of its own,
     /// and this is given back, since somebody else holds it.
     aside: Option<Mail>,
@@ -72,6 +75,7 @@ impl Link {
         let heard_at = Instant::now();
         let owed = Owed::default();
         let (large, aside) = (Seen::new(LARGE_KNOWN), None);
+        let stumbles = Stumbles::new(channel.clone(), context.site.clone(), context.metrics.clone());
         Self {
             channel,
             broker,
@@ -84,6 +88,7 @@ impl Link {
             inbox,
             owed,
             large,
+            stumbles,
             aside,
             heard_at,
             context,
@@ -274,7 +279,17 @@ impl Link {
         let Some(topic) = mail.topic().filter(|_| !is_large(mail)) else {
             return Heard::default();
         };
-        self.inbox.take(Message { topic, payload: mail.payload(), retained: mail.retained() }, now())
+        let message = Message { topic, payload: mail.payload(), retained: mail.retained() };
+        let Self { inbox, stumbles, .. } = self;
+        let heard = contain(|| inbox.take(message, now())).unwrap_or_else(|fault| {
+            // It is acknowledged all the same, or it would come again for ever.
+            stumbles.over(None, &fault);
+            Heard::default()
+        });
+        for (device, fault) in &heard.faults {
+            stumbles.over(*device, fault);
+        }
+        heard
     }
 
     /// Whether intake took all of it. It may take its time, until the channel has to stop.

@@ -19,6 +19,8 @@ use super::reply::{self, Reply};
 use super::session::{Answer, Trouble};
 use super::unit::{STATUS_EVERY, Unit};
 use crate::backoff::Backoff;
+use crate::fault::contained;
+use crate::field::stumble::Stumbles;
 use crate::field::wire::Wire;
 use crate::field::{Context, Errand};
 use crate::pseudonym::Pseudonyms;
@@ -41,6 +43,7 @@ pub struct Panel {
     breaks: u32,
     /// Questions in a row that nobody answered.
     unanswered: u32,
+    stumbles: Stumbles,
 }
 
 /// Nobody takes readings any more: the daemon stops.
@@ -57,6 +60,7 @@ const UNANSWERED_MOST: u32 = 3;
 impl Panel {
     pub fn new(id: Arc<str>, settings: Settings, context: &Context) -> Self {
         let start = Instant::now();
+        let stumbles = Stumbles::new(id.clone(), context.site.clone(), context.metrics.clone());
         Self {
             line: Line::new(settings.wire, settings.timeout, &id, &context.metrics),
             id,
@@ -68,6 +72,7 @@ impl Panel {
             down: false,
             breaks: 0,
             unanswered: 0,
+            stumbles,
         }
     }
 
@@ -116,11 +121,11 @@ impl Panel {
 
     pub async fn turn(&mut self, nth: usize) -> Result<(), Closed> {
         let mut said = Vec::new();
-        let mut outcome = self.try_turn(nth, &mut said).await;
+        let mut outcome = self.guarded_turn(nth, &mut said).await;
         if let Err(Trouble::Lost | Trouble::Refused(4)) = outcome {
             // It began anew, and so do we.
             self.forget(nth);
-            outcome = self.try_turn(nth, &mut said).await;
+            outcome = self.guarded_turn(nth, &mut said).await;
         }
         let Some(unit) = self.units.get_mut(nth) else { return Ok(()) };
         let clock = (Instant::now(), now());
@@ -135,6 +140,18 @@ impl Panel {
             Ok(_) => Ok(()),
             Err(trouble) => self.missed(nth, trouble).await,
         }
+    }
+
+    /// Where the program breaks at what this reader says, the others have their turns all the same.
+    async fn guarded_turn(&mut self, nth: usize, said: &mut Vec<Batch>) -> Result<bool, Trouble> {
+        let fault = match contained(self.try_turn(nth, said)).await {
+            Ok(done) => return done,
+            Err(fault) => fault,
+        };
+        if let Some(unit) = self.units.get(nth) {
+            self.stumbles.over(unit.reader.id, &fault);
+        }
+        Err(Trouble::Fault(fault))
     }
 
     /// Whether there may be more to ask for at once.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::frame::{self, Frame};
 use super::reply::{self, Reply};
 use super::secure::{self, Channel, Key};
+use crate::fault::Fault;
+use crate::field::stumble;
 use crate::secret::Secret;
 
 #[derive(Debug)]
@@ -76,6 +78,8 @@ pub enum Trouble {
     Lost,
     #[error(transparent)]
     Broken(#[from] io::Error),
+    #[error("{}", stumble::why(.0))]
+    Fault(Fault),
 }
 
 // Types of security blocks: question and answer, in this order.

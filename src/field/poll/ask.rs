@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::fault::Fault;
 use crate::field::Exchange;
 use crate::field::wire::Link;
 use crate::order::Outcome;
@@ -145,10 +146,18 @@ pub enum Failure {
         until: Instant,
     },
     Broken(io::Error),
+    /// The program itself broke at what it answers.
+    Fault(Fault),
 }
 
 impl From<io::Error> for Failure {
     fn from(e: io::Error) -> Self {
         Failure::Broken(e)
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Failure::Fault(fault)
     }
 }

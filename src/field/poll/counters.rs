@@ -49,7 +49,7 @@ impl Counters {
             Ok(Answer::Read) => &self.ok,
             Ok(Answer::Refused) | Err(Failure::Unreached) => &self.exception,
             Err(Failure::Silent) => &self.timeout,
-            Err(Failure::Wrong | Failure::Doubt { .. }) => &self.wrong,
+            Err(Failure::Wrong | Failure::Doubt { .. } | Failure::Fault(_)) => &self.wrong,
             Err(Failure::Broken(_)) => &self.broken,
         };
         counter.inc();

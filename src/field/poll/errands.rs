@@ -173,6 +173,7 @@ impl<P: Ask> Poll<P> {
             Err(Failure::Doubt { .. }) => failed("the device is left alone for a moment, since it was late"),
             Err(failure) => {
                 let why = self.why(&failure);
+                self.stumbled(unit, &failure);
                 self.drop_if_broken(&failure);
                 Outcome::Unsure { why }
             }
@@ -189,6 +190,7 @@ impl<P: Ask> Poll<P> {
         match self.protocol.look(link, unit, point).await {
             Ok(exchanges) => exchanges,
             Err(failure) => {
+                self.stumbled(unit, &failure);
                 self.drop_if_broken(&failure);
                 vec![trouble(&self.why(&failure))]
             }
@@ -196,7 +198,7 @@ impl<P: Ask> Poll<P> {
     }
 
     fn drop_if_broken(&mut self, failure: &Failure) {
-        if let Failure::Broken(_) = failure {
+        if let Failure::Broken(_) | Failure::Fault(_) = failure {
             self.link = None;
         }
     }
@@ -312,6 +314,10 @@ impl<P: Ask> Poll<P> {
             Err(Failure::Broken(e)) => {
                 self.link = None;
                 stop(found, e.to_string()).await
+            }
+            Err(Failure::Fault(fault)) => {
+                self.link = None;
+                stop(found, fault.to_string()).await
             }
             Ok(None) | Err(_) => ControlFlow::Continue(()),
         }

@@ -40,6 +40,8 @@ struct Plain {
     promised: Option<Instant>,
     /// Where it listens: what the second unit said while another was asked.
     aside: Option<Reading>,
+    /// Its decoder breaks at what this device says.
+    breaks_at: Option<usize>,
 }
 
 impl Plain {
@@ -102,6 +104,7 @@ impl Ask for Plain {
         let mut most = self.most_together.lock().unwrap();
         *most = asked.len().max(*most);
         for (&(device, question), readings) in asked.iter().zip(readings) {
+            assert_ne!(Some(device), self.breaks_at, "card 4711");
             let point = PointId((device * 10 + question) as u32);
             readings.push(Reading::good(point, now(), Value::Bool(true)));
         }
@@ -147,6 +150,7 @@ impl Ask for Plain {
         readings: &mut Vec<Reading>,
     ) -> Result<Answer, Failure> {
         let heard = Self::put(link, device as u8 + 1, &[3, 0, question as u8, 0, 1], WAIT / 100).await?;
+        assert_ne!(Some(device), self.breaks_at, "card 4711");
         if self.listens {
             self.aside = Some(Reading::good(PointId(99), now(), Value::Bool(true)));
         }
@@ -173,6 +177,7 @@ fn devices(count: usize, questions: usize, every: Duration) -> Vec<Device> {
 struct Run {
     lane: mpsc::Sender<Errand>,
     batches: mpsc::Receiver<Batch>,
+    metrics: Metrics,
     _stop: DropGuard,
 }
 
@@ -181,10 +186,11 @@ impl Run {
         let (out, batches) = mpsc::channel(1024);
         let (lane, far) = mpsc::channel(ERRANDS_MAX);
         let stop = CancellationToken::new();
-        let mut context = Context::new(Arc::new(Site::default()), out, stop.clone(), Metrics::new());
+        let metrics = Metrics::new();
+        let mut context = Context::new(Arc::new(Site::default()), out, stop.clone(), metrics.clone());
         context.lane = Arc::new(Mutex::new(far));
         tokio::spawn(run("line-1".into(), wire, MILLI * 200, devices, protocol, context));
-        Self { lane, batches, _stop: stop.drop_guard() }
+        Self { lane, batches, metrics, _stop: stop.drop_guard() }
     }
 
     async fn next(&mut self) -> Batch {
@@ -426,6 +432,47 @@ async fn questions_that_may_be_under_way_together_are() {
         assert!(batch.readings.iter().all(|r| r.point.0 / 10 == batch.device.0), "{batch:?}");
     }
     assert_eq!(*most.lock().unwrap(), 4);
+}
+
+/// Until the device whose decoder breaks is offline; meanwhile the others are read.
+async fn costs_only_the_device_concerned(run: &mut Run, others: usize) {
+    let (mut read, mut why) = (vec![0; others + 1], String::new());
+    while read.iter().enumerate().any(|(device, read)| device != 1 && *read < 20) || why.is_empty() {
+        let batch = run.next().await;
+        let device = batch.device.0 as usize;
+        if device != 1 {
+            assert!(batch.readings.iter().all(|r| r.value.is_some()), "{batch:?}");
+            assert_eq!(batch.life, Some(Life::Online));
+            read[device] += 1;
+            continue;
+        }
+        assert!(batch.readings.iter().all(|r| r.value.is_none()), "{batch:?}");
+        if let Some(Life::Offline { why: told }) = batch.life {
+            why = told;
+        }
+    }
+    assert!(why.starts_with("decoder fault") && !why.contains("4711"), "{why}");
+    assert!(run.metrics.render().contains("gatehouse_decoder_faults_total"), "it is counted");
+}
+
+#[tokio::test]
+async fn a_decoder_that_breaks_costs_its_device_alone() {
+    let (_bus, wire) = bus(3, 115_200);
+    let protocol = Plain { breaks_at: Some(1), ..Plain::default() };
+    let opened = protocol.opened.clone();
+    let mut run = Run::of(wire, devices(3, 1, MILLI), protocol);
+    costs_only_the_device_concerned(&mut run, 2).await;
+    assert!(opened.load(Ordering::Relaxed) > 1, "what it left behind is not trusted");
+    let (done, _) = run.order(1, None).await;
+    assert!(matches!(done.outcome, Outcome::Executed { .. }), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_decoder_that_breaks_at_several_answers_at_once_costs_its_device_alone() {
+    let (_bus, wire) = bus(3, 115_200);
+    let protocol = Plain { breaks_at: Some(1), together: 4, ..Plain::default() };
+    let mut run = Run::of(wire, devices(3, 1, MILLI), protocol);
+    costs_only_the_device_concerned(&mut run, 2).await;
 }
 
 #[tokio::test]

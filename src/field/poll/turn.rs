@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::{Answer, Ask, Closed, Failure, Poll, Round};
+use crate::field::stumble;
 use crate::reading::{PointId, Reading};
 
 #[derive(Debug)]
@@ -133,18 +134,26 @@ impl<P: Ask> Poll<P> {
     ) -> Vec<Result<Answer, Failure>> {
         let mut outcomes = self.ask(places, readings).await;
         let answered = self.health.answered || outcomes.iter().any(Result::is_ok);
-        let broken = |o: &Result<Answer, Failure>| matches!(o, Err(Failure::Broken(_)));
-        if !answered || !outcomes.iter().any(broken) {
+        // A fault does not say at whose answer it was: each is asked alone.
+        let faulty = |o: &Result<Answer, Failure>| matches!(o, Err(Failure::Fault(_))) && places.len() > 1;
+        let broken =
+            |o: &Result<Answer, Failure>| answered && matches!(o, Err(Failure::Broken(_))) || faulty(o);
+        if !outcomes.iter().any(broken) {
             return outcomes;
         }
-        if let Err(e) = self.connect().await {
-            if let Some(outcome) = outcomes.iter_mut().find(|o| broken(o)) {
-                *outcome = Err(e.into());
-            }
-            return outcomes;
-        }
+        let mut connections = 0;
         for ((place, readings), outcome) in places.iter().zip(readings).zip(&mut outcomes) {
             if broken(outcome) {
+                if self.link.is_none() && (connections == 0 || faulty(outcome)) {
+                    connections += 1;
+                    if let Err(e) = self.connect().await {
+                        *outcome = Err(e.into());
+                        break;
+                    }
+                }
+                if faulty(outcome) {
+                    readings.clear();
+                }
                 let again = self.ask(std::slice::from_ref(place), std::slice::from_mut(readings)).await;
                 *outcome = again.into_iter().next().unwrap_or(Err(Failure::Silent));
             }
@@ -179,8 +188,11 @@ impl<P: Ask> Poll<P> {
             (_, readings, _) => self.protocol.ask_together(link, &asked, readings).await,
         };
         outcomes.iter().for_each(|outcome| self.counters.count(outcome));
-        if outcomes.iter().any(|o| matches!(o, Err(Failure::Broken(_)))) {
+        if outcomes.iter().any(|o| matches!(o, Err(Failure::Broken(_) | Failure::Fault(_)))) {
             self.link = None;
+        }
+        if let (&[(unit, _)], [Err(failure)]) = (&asked[..], &outcomes[..]) {
+            self.stumbled(unit, failure);
         }
         outcomes
     }
@@ -233,7 +245,7 @@ impl<P: Ask> Poll<P> {
                 self.health.unanswered = 0;
                 None
             }
-            Failure::Unreached => {
+            Failure::Unreached | Failure::Fault(_) => {
                 self.health.answer(&self.id);
                 None
             }
@@ -261,6 +273,14 @@ impl<P: Ask> Poll<P> {
             Failure::Unreached => "the gateway before it gets no answer from it".into(),
             Failure::Doubt { .. } => "it answers, but perhaps to an older question".into(),
             Failure::Broken(e) => e.to_string(),
+            Failure::Fault(fault) => stumble::why(fault),
+        }
+    }
+
+    /// Where it was the program's own fault, that is told.
+    pub(super) fn stumbled(&mut self, unit: usize, failure: &Failure) {
+        if let Failure::Fault(fault) = failure {
+            self.stumbles.over(self.units[unit].id, fault);
         }
     }
 }

@@ -10,6 +10,8 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use super::codec::{self, Packet};
+use crate::fault::Fault;
+use crate::field::stumble;
 use crate::metrics::{Metrics, Request};
 
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub enum Trouble {
     Silent(Duration),
     #[error("it cannot be sent to: {0}")]
     Broken(#[from] io::Error),
+    #[error("{}", stumble::why(.0))]
+    Fault(Fault),
 }
 
 /// Datagrams thrown away before a question, and looked at for its answer.

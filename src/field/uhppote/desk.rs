@@ -17,6 +17,8 @@ use super::listener::Listener;
 use super::meaning::{self, meaning};
 use super::turns::Turns;
 use super::{Controller, Settings};
+use crate::fault::contained;
+use crate::field::stumble::Stumbles;
 use crate::field::{Context, Errand};
 use crate::pseudonym::Pseudonyms;
 use crate::reading::{Batch, Life, Millis, Reading, Reason, Value};
@@ -34,6 +36,7 @@ pub struct Desk {
     zone: TimeZone,
     names: Option<Pseudonyms>,
     out: mpsc::Sender<Batch>,
+    stumbles: Stumbles,
 }
 
 /// One controller as we know it.
@@ -77,6 +80,7 @@ impl Desk {
             let record = context.last_records.get(&controller.id).cloned();
             Unit::new(controller, record, start)
         };
+        let stumbles = Stumbles::new(id.clone(), context.site.clone(), context.metrics.clone());
         Self {
             id,
             asker,
@@ -86,6 +90,7 @@ impl Desk {
             zone,
             names: context.pseudonyms.clone(),
             out: context.out.clone(),
+            stumbles,
         }
     }
 
@@ -106,7 +111,7 @@ impl Desk {
                     Some(errand) => self.errand(errand).await?,
                     None => lane_open = false,
                 },
-                () = until(due) => if let Some(nth) = next { self.turn(nth).await? },
+                () = until(due) => if let Some(nth) = next { self.guarded_turn(nth).await? },
                 // Last, so that a flood of calls shuts nobody out.
                 serial = listener.heard() => self.woken(serial),
             }
@@ -126,6 +131,18 @@ impl Desk {
     }
 
     // --- one turn of a controller ---
+
+    /// Where the program breaks at what this controller says, the others have their turns all the same.
+    async fn guarded_turn(&mut self, nth: usize) -> Result<(), Closed> {
+        let fault = match contained(self.turn(nth)).await {
+            Ok(done) => return done,
+            Err(fault) => fault,
+        };
+        let Some(unit) = self.units.get_mut(nth) else { return Ok(()) };
+        unit.woken = None;
+        self.stumbles.over(unit.controller.id, &fault);
+        self.missed(nth, &Trouble::Fault(fault)).await
+    }
 
     async fn turn(&mut self, nth: usize) -> Result<(), Closed> {
         let answer = self.ask(nth, |serial| codec::ask(Function::Status, serial)).await;

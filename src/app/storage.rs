@@ -1,0 +1,190 @@
+//! Where the journal is: on the disk, or in memory for as long as the card takes no writes. A house that stands on a card
+//! that failed is drained and built again on the other; what its intake could not write is the first that the next one
+//! has.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
+
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::config::Gateway;
+use crate::intake::Left;
+use crate::store::memory::{self, Afloat, Moment};
+use crate::store::{self, Ends, Kind};
+
+/// Why the next house is built, as told by `gateway.stopped` and `gateway.started`.
+pub(super) const INTO_MEMORY: &str = "memory";
+pub(super) const ONTO_DISK: &str = "disk";
+
+/// A card that takes no writes is tried again after such a pause, which grows.
+const TRIED_FIRST: Duration = Duration::from_secs(5);
+const TRIED_MOST: Duration = Duration::from_secs(10 * 60);
+/// A card that does not even answer is left alone for this time.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Outlives the houses.
+#[derive(Debug)]
+pub struct Storage {
+    clock: Clock,
+    afloat: Option<Afloat>,
+    /// Grow until the card is back for good.
+    pauses: Arc<Mutex<Backoff>>,
+}
+
+/// Says when the journal has to go elsewhere.
+#[derive(Debug)]
+pub(super) struct Lookout {
+    /// By intake: why the disk takes nothing.
+    refused: watch::Receiver<Option<String>>,
+    /// In memory: the directory that is tried.
+    card: Option<(PathBuf, Arc<Mutex<Backoff>>)>,
+}
+
+impl Storage {
+    pub fn new(clock: Clock) -> Self {
+        let pauses = Arc::new(Mutex::new(Backoff::new(TRIED_FIRST, TRIED_MOST)));
+        Self { clock, afloat: None, pauses }
+    }
+
+    /// Why the journal is in memory.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let why = self.afloat.as_ref()?.why();
+        Some(format!("the card takes no writes, tickets are kept in memory and pushed from there: {why}"))
+    }
+
+    /// The store for the next house, its consumers named: on the disk, and in memory where that refuses.
+    pub(super) fn open(
+        &mut self,
+        gateway: &Gateway,
+        named: &[(Arc<str>, Kind, bool)],
+    ) -> anyhow::Result<Ends> {
+        let (settings, id) = (&gateway.store, &gateway.site.gateway);
+        let opening = || format!("opening the store in {}", settings.dir.display());
+        if self.afloat.is_none() {
+            let error = match on_disk(settings, id, named) {
+                Ok(ends) => return Ok(ends),
+                Err(error) if error.is_refusal() => error,
+                Err(error) => return Err(error).with_context(opening),
+            };
+            tracing::error!(%error, "the data directory takes no writes");
+            let why = error.to_string();
+            let afloat = Afloat::from_directory(&settings.dir, id, &why, self.moment());
+            self.afloat = Some(afloat.with_context(opening)?);
+        }
+        let mut ends = match &self.afloat {
+            Some(afloat) => afloat.ends().with_context(opening)?,
+            None => anyhow::bail!("no store"),
+        };
+        ends.journal.keep_consumers(named).context("naming the consumers")?;
+        Ok(ends)
+    }
+
+    /// Between two houses: what the one before could not write goes into memory, with all that can be read; and from
+    /// there back onto a disk that takes writes again.
+    pub(super) fn between(&mut self, left: Option<Left>, reason: &'static str) -> Result<(), store::Error> {
+        let Some(left) = left else { return Ok(()) };
+        if !left.page.is_blank() && self.afloat.is_none() {
+            return self.go_afloat(left);
+        }
+        // Its end of the store has to be closed before another is opened.
+        drop(left);
+        if reason == ONTO_DISK {
+            self.land();
+        }
+        Ok(())
+    }
+
+    fn go_afloat(&mut self, left: Left) -> Result<(), store::Error> {
+        let Left { journal, page, refused, waiting } = left;
+        let why = refused.unwrap_or_else(|| "the last page could not be written".into());
+        let afloat = Afloat::from_open(journal, &why, self.moment())?;
+        afloat.ends()?.journal.commit(&page)?;
+        waiting.settled();
+        self.afloat = Some(afloat);
+        Ok(())
+    }
+
+    /// Back onto the disk; where that fails, the memory goes on.
+    pub(super) fn land(&mut self) {
+        let Some(afloat) = &self.afloat else { return };
+        match afloat.land(self.moment()) {
+            Ok(()) => self.afloat = None,
+            Err(error) => {
+                tracing::warn!(%error, "the journal cannot go back onto the disk yet; it is tried again")
+            }
+        }
+    }
+
+    /// The daemon ends. Whether anything is lost that a centre should have had.
+    pub(super) fn end(mut self) -> bool {
+        self.land();
+        let Some(afloat) = &self.afloat else { return false };
+        let left = afloat.unacknowledged().unwrap_or_default();
+        let (events, of_tickets) = (left.events, left.of_tickets);
+        tracing::error!(
+            events,
+            of_tickets,
+            "the journal was in memory and ends with the daemon; so many events no centre had yet"
+        );
+        true
+    }
+
+    pub(super) fn lookout(&self, dir: &Path, refused: watch::Receiver<Option<String>>) -> Lookout {
+        let card = self.afloat.as_ref().map(|_| (dir.to_owned(), self.pauses.clone()));
+        Lookout { refused, card }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { at: self.clock.now(), synced: self.clock.is_believed() }
+    }
+}
+
+/// Naming the consumers is the first write: a card that can only be read shows itself here.
+fn on_disk(
+    settings: &store::Settings,
+    gateway: &str,
+    named: &[(Arc<str>, Kind, bool)],
+) -> Result<Ends, store::Error> {
+    let mut ends = store::open(settings, gateway)?;
+    ends.journal.keep_consumers(named)?;
+    Ok(ends)
+}
+
+impl Lookout {
+    /// Until the journal has to go elsewhere: why the next house is built.
+    pub(super) async fn moves(&mut self) -> &'static str {
+        match &self.card {
+            Some((dir, pauses)) => {
+                card_is_back(dir, pauses).await;
+                ONTO_DISK
+            }
+            None => {
+                let refused = self.refused.wait_for(Option::is_some).await.is_ok();
+                if !refused {
+                    // Intake is gone, which others see.
+                    std::future::pending::<()>().await;
+                }
+                INTO_MEMORY
+            }
+        }
+    }
+}
+
+async fn card_is_back(dir: &Path, pauses: &Mutex<Backoff>) {
+    loop {
+        let pause = pauses.lock().await.pause();
+        tokio::time::sleep(pause).await;
+        let dir = dir.to_owned();
+        let tried = tokio::task::spawn_blocking(move || memory::takes_writes(&dir));
+        match timeout(ANSWERS_WITHIN, tried).await {
+            Ok(Ok(Ok(()))) => return,
+            Ok(Ok(Err(error))) => tracing::info!(%error, "the card still takes no writes"),
+            Ok(Err(_)) | Err(_) => tracing::info!("the card does not answer"),
+        }
+    }
+}
