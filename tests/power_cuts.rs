@@ -67,7 +67,10 @@ fn cut(course: &Course, points: u64, dice: &mut Dice, again: bool, tally: &mut T
         let act = promises.act(at);
         tally.points += 1;
         *tally.by_act.entry(act.what).or_default() += 1;
-        *tally.by_step.entry(at.checked_sub(1).map_or("nothing yet", |n| kind(&course.log.steps[n]))).or_default() += 1;
+        *tally
+            .by_step
+            .entry(at.checked_sub(1).map_or("nothing yet", |n| kind(&course.log.steps[n])))
+            .or_default() += 1;
         tally.lost += u64::from(loss.lost > 0);
         tally.sectors += loss.lost as u64;
         tally.torn += u64::from(loss.torn);
@@ -82,7 +85,8 @@ fn cut(course: &Course, points: u64, dice: &mut Dice, again: bool, tally: &mut T
                     // It goes on from there, and is cut again.
                     let truth = course.truth[..found.head as usize].to_vec();
                     let script = Script::of(dice.roll(1 << 30), 8, 120_000);
-                    let next = day::go_on(dir.path(), script, truth, act.at + 60_000, &Recorder::watch(dir.path()));
+                    let next =
+                        day::go_on(dir.path(), script, truth, act.at + 60_000, &Recorder::watch(dir.path()));
                     tally.again += 1;
                     cut(&next, 3, dice, false, tally);
                 }
@@ -92,10 +96,21 @@ fn cut(course: &Course, points: u64, dice: &mut Dice, again: bool, tally: &mut T
 }
 
 fn show(tally: &Tally, seconds: f64) {
-    println!("{} cut points, {} of them on runs that went on after a cut ({}); {:.0} points/s", tally.points, tally.again * 3, tally.again, tally.points as f64 / seconds);
-    println!("  unsynced sectors gone: {} points, {} sectors; torn writes: {}; files not yet or still there: {}; truncations undone: {}", tally.lost, tally.sectors, tally.torn, tally.names, tally.truncations);
+    println!(
+        "{} cut points, {} of them on runs that went on after a cut ({}); {:.0} points/s",
+        tally.points,
+        tally.again * 3,
+        tally.again,
+        tally.points as f64 / seconds
+    );
+    println!(
+        "  unsynced sectors gone: {} points, {} sectors; torn writes: {}; files not yet or still there: {}; truncations undone: {}",
+        tally.lost, tally.sectors, tally.torn, tally.names, tally.truncations
+    );
     println!("  a commit that nobody had been told of was gone: {}", tally.commits_gone);
-    for (title, counts) in [("under way", &tally.by_act), ("last step", &tally.by_step), ("history", &tally.history)] {
+    for (title, counts) in
+        [("under way", &tally.by_act), ("last step", &tally.by_step), ("history", &tally.history)]
+    {
         let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{what}: {count}")).collect();
         println!("  {title}: {}", counts.join("; "));
     }
@@ -116,7 +131,13 @@ fn nothing_told_is_lost_by_a_power_cut_at_any_step_of_a_day() {
         let script = Script { format: (n % 4) as usize, ..Script::of(seed * 1000 + n, acts, 300_000) };
         let course = day::day(dir.path(), script);
         recording += began.elapsed().as_secs_f64();
-        println!("day {n}: {} steps, {} commits, {} events, {:.2} s", course.log.steps.len(), course.states.len(), course.truth.len(), began.elapsed().as_secs_f64());
+        println!(
+            "day {n}: {} steps, {} commits, {} events, {:.2} s",
+            course.log.steps.len(),
+            course.states.len(),
+            course.truth.len(),
+            began.elapsed().as_secs_f64()
+        );
         cut(&course, points.div_ceil(days), &mut dice, true, &mut tally);
     }
     show(&tally, started.elapsed().as_secs_f64() - recording);
@@ -132,9 +153,16 @@ fn on_a_disk_that_does_not_sync_the_same_promises_are_broken() {
     recorder.deaf();
     let course = day::go_on(dir.path(), Script::of(7, 60, 300_000), Vec::new(), day::T0, &recorder);
     cut(&course, 60, &mut Dice::new(7), false, &mut tally);
-    println!("{} of {} cut points break a promise where nothing is synced, among them:", tally.broken.len(), tally.points);
-    let words: BTreeMap<&str, &String> =
-        tally.broken.iter().map(|broken| (broken.rsplit(": ").next().unwrap().split(' ').next().unwrap(), broken)).collect();
+    println!(
+        "{} of {} cut points break a promise where nothing is synced, among them:",
+        tally.broken.len(),
+        tally.points
+    );
+    let words: BTreeMap<&str, &String> = tally
+        .broken
+        .iter()
+        .map(|broken| (broken.rsplit(": ").next().unwrap().split(' ').next().unwrap(), broken))
+        .collect();
     words.values().for_each(|broken| println!("  {}", broken.chars().take(200).collect::<String>()));
     assert!(tally.broken.len() * 2 > tally.points as usize, "{} of {}", tally.broken.len(), tally.points);
 }
@@ -153,7 +181,12 @@ const ROWS: [Row; 6] = [
     Row { name: "EIO at one write", refusal: Refusal::Io, times: 1, files: "journal" },
     Row { name: "EIO from one write on, for 30", refusal: Refusal::Io, times: 30, files: "journal" },
     Row { name: "one sync fails", refusal: Refusal::Fsync, times: 1, files: "journal" },
-    Row { name: "history: full from one write on, for 30", refusal: Refusal::Full, times: 30, files: "history" },
+    Row {
+        name: "history: full from one write on, for 30",
+        refusal: Refusal::Full,
+        times: 30,
+        files: "history",
+    },
 ];
 
 fn hour(seed: u64, fault: Option<Fault>) -> (tempfile::TempDir, Course) {
@@ -171,7 +204,12 @@ fn a_disk_that_refuses_any_write_of_an_hour_loses_nothing_told() {
     let mut dice = Dice::new(seed);
     let mut broken = Vec::new();
     let (_, well) = hour(seed, None);
-    println!("an hour: {} events, {} writes and {} syncs of the journal", well.truth.len(), well.writes, well.syncs);
+    println!(
+        "an hour: {} events, {} writes and {} syncs of the journal",
+        well.truth.len(),
+        well.writes,
+        well.syncs
+    );
     for Row { name, refusal, times, files } in ROWS {
         let started = Instant::now();
         let calls = if refusal == Refusal::Fsync { well.syncs } else { well.writes };
@@ -188,7 +226,9 @@ fn a_disk_that_refuses_any_write_of_an_hour_loses_nothing_told() {
             let end = course.log.steps.len();
             match promises.hold(dir.path(), end) {
                 Err(what) => complain(what),
-                Ok(found) if found.head <= course.well => complain(format!("it stands still at {}", found.head)),
+                Ok(found) if found.head <= course.well => {
+                    complain(format!("it stands still at {}", found.head))
+                }
                 Ok(_) => {}
             }
             let mut disk = Disk::new(&course.log);
@@ -205,7 +245,10 @@ fn a_disk_that_refuses_any_write_of_an_hour_loses_nothing_told() {
             }
             first += step;
         }
-        println!("{name}: {hours} hours, {cuts} power cuts in them, {:.1} s; refused: {refused:?}", started.elapsed().as_secs_f64());
+        println!(
+            "{name}: {hours} hours, {cuts} power cuts in them, {:.1} s; refused: {refused:?}",
+            started.elapsed().as_secs_f64()
+        );
     }
     println!("broken promises: {}", broken.len());
     assert!(broken.is_empty(), "seed {seed}:\n{}", broken.join("\n"));

@@ -31,9 +31,25 @@ struct Quantity {
 
 /// Deadbands are those of the built-in profiles; the noise is some digits of each device's last place.
 const QUANTITIES: [Quantity; 8] = [
-    Quantity { id: "temperature", unit: "°C", scale: 0.1, middle: 22.0, swing: 4.0, noise: 0.05, deadband: 0.2 },
+    Quantity {
+        id: "temperature",
+        unit: "°C",
+        scale: 0.1,
+        middle: 22.0,
+        swing: 4.0,
+        noise: 0.05,
+        deadband: 0.2,
+    },
     Quantity { id: "humidity", unit: "%", scale: 0.1, middle: 55.0, swing: 8.0, noise: 0.2, deadband: 0.5 },
-    Quantity { id: "pressure", unit: "kPa", scale: 0.1, middle: 300.0, swing: 10.0, noise: 0.8, deadband: 2.0 },
+    Quantity {
+        id: "pressure",
+        unit: "kPa",
+        scale: 0.1,
+        middle: 300.0,
+        swing: 10.0,
+        noise: 0.8,
+        deadband: 2.0,
+    },
     Quantity { id: "flow", unit: "m³/h", scale: 0.01, middle: 3.0, swing: 2.0, noise: 0.03, deadband: 0.1 },
     Quantity { id: "level", unit: "m", scale: 0.001, middle: 2.0, swing: 0.5, noise: 0.002, deadband: 0.01 },
     Quantity { id: "voltage", unit: "V", scale: 0.1, middle: 230.0, swing: 3.0, noise: 0.2, deadband: 0.5 },

@@ -68,7 +68,8 @@ static WARNINGS: AtomicU64 = AtomicU64::new(0);
 fn main() -> ExitCode {
     let asked = asked();
     tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(counted).init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let temporary = tempfile::tempdir().unwrap();
     let dir = asked.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     let begun = std::time::Instant::now();
@@ -76,7 +77,10 @@ fn main() -> ExitCode {
     let took = begun.elapsed().as_secs_f64();
     let last = samples.last().cloned().unwrap_or_default();
     let rate = last.readings as f64 / took;
-    println!("\n{:.0} simulated hours in {took:.0} s: {} readings, {rate:.0} a second", asked.hours, last.readings);
+    println!(
+        "\n{:.0} simulated hours in {took:.0} s: {} readings, {rate:.0} a second",
+        asked.hours, last.readings
+    );
     fs::write(&asked.svg, picture(&samples)).unwrap();
     println!("drawn: {}", asked.svg.display());
     if asked.check { verdict(&samples) } else { ExitCode::SUCCESS }
@@ -236,7 +240,9 @@ fn resident() -> f64 {
 
 fn table(sample: Option<&Sample>) {
     let Some(s) = sample else {
-        println!("hour | MB written: journal  history | MB resident | MB of journal  history | events  unclosed");
+        println!(
+            "hour | MB written: journal  history | MB resident | MB of journal  history | events  unclosed"
+        );
         return;
     };
     println!(
@@ -274,7 +280,11 @@ fn picture(samples: &[Sample]) -> String {
                 line("history", "#27c", &|s| s.history),
             ],
         },
-        Panel { title: "resident memory, the simulation's own included".into(), unit: "MB", lines: vec![line("resident", "#383", &|s| s.resident)] },
+        Panel {
+            title: "resident memory, the simulation's own included".into(),
+            unit: "MB",
+            lines: vec![line("resident", "#383", &|s| s.resident)],
+        },
         Panel {
             title: "files".into(),
             unit: "MB",
@@ -298,7 +308,9 @@ fn verdict(samples: &[Sample]) -> ExitCode {
     let day = (last.journal + last.history) * 24.0 / last.hour;
     let grown = quarter(3) - quarter(1);
     let warnings = WARNINGS.load(Ordering::Relaxed);
-    println!("{day:.0} MB a day, memory grown by {grown:.1} MB from the second quarter to the last, {warnings} warnings");
+    println!(
+        "{day:.0} MB a day, memory grown by {grown:.1} MB from the second quarter to the last, {warnings} warnings"
+    );
     if day >= DAY_BYTES_MAX / 1e6 || grown > GROWTH_MAX || warnings > 0 || last.events == 0 {
         println!("missed: less than 300 MB a day, memory that does not grow, no warnings");
         return ExitCode::FAILURE;

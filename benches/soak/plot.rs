@@ -59,13 +59,21 @@ fn draw(text: &mut String, panel: &Panel) {
     let mut hour = 0.0;
     while hour <= hours {
         let (x, y) = (x(hour), HEIGHT - BOTTOM + 16.0);
-        let _ = writeln!(text, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\" fill=\"#555\">{hour} h</text>");
+        let _ = writeln!(
+            text,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\" fill=\"#555\">{hour} h</text>"
+        );
         hour += each;
     }
     for (n, line) in panel.lines.iter().enumerate() {
-        let path: Vec<String> = line.points.iter().map(|(h, v)| format!("{:.1} {:.1}", x(*h), y(*v))).collect();
+        let path: Vec<String> =
+            line.points.iter().map(|(h, v)| format!("{:.1} {:.1}", x(*h), y(*v))).collect();
         let colour = line.colour;
-        let _ = writeln!(text, "<path d=\"M{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"/>", path.join("L"));
+        let _ = writeln!(
+            text,
+            "<path d=\"M{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"/>",
+            path.join("L")
+        );
         let last = line.points.last().map_or(0.0, |point| point.1);
         let (left, down) = (WIDTH - RIGHT + 12.0, TOP + 8.0 + 18.0 * n as f64);
         let _ = writeln!(
@@ -82,7 +90,11 @@ fn draw(text: &mut String, panel: &Panel) {
 fn scale(most: f64) -> (f64, f64) {
     let rough = (most / 4.0).max(1e-6);
     let power = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| *step >= rough).unwrap_or(power * 10.0);
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .map(|n| n * power)
+        .into_iter()
+        .find(|step| *step >= rough)
+        .unwrap_or(power * 10.0);
     (step, (most / step).ceil().max(1.0) * step)
 }
 

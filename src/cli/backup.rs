@@ -76,7 +76,9 @@ pub fn page(label: &Label, file: Option<&Path>) -> String {
     row("history", history);
     let damaged = match label.damaged {
         0 => String::new(),
-        rows => format!("; {rows} rows do not fit their sums, and will be left behind: see `gatehouse doctor`"),
+        rows => {
+            format!("; {rows} rows do not fit their sums, and will be left behind: see `gatehouse doctor`")
+        }
     };
     row("checked", format!("every page and every row{damaged}"));
     table.render()

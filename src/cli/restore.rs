@@ -38,7 +38,11 @@ pub fn restore(asked: &Restore) -> anyhow::Result<ExitCode> {
     let gateway = match loaded {
         Some(loaded) if mistakes.are_only_of_the_place() => loaded.gateway,
         _ => {
-            let hint = if path.exists() { "" } else { "\nthe backup holds one: say --write-config to begin with it" };
+            let hint = if path.exists() {
+                ""
+            } else {
+                "\nthe backup holds one: say --write-config to begin with it"
+            };
             use std::io::Write as _;
             writeln!(std::io::stderr(), "{mistakes}{hint}")?;
             return Ok(ExitCode::from(app::BAD_CONFIGURATION));
@@ -73,7 +77,10 @@ fn write_config(from: &Path, path: &Path) -> anyhow::Result<()> {
     };
     let placed: Vec<(PathBuf, &String)> = texts.iter().map(|(file, text)| (place(file), text)).collect();
     if let Some((there, _)) = placed.iter().find(|(file, _)| file.exists()) {
-        bail!("{} is there already; leave out --write-config, or name another place with --config", there.display());
+        bail!(
+            "{} is there already; leave out --write-config, or name another place with --config",
+            there.display()
+        );
     }
     for (file, text) in placed {
         let written = file.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&file, text));

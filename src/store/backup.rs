@@ -193,7 +193,8 @@ fn write_label(db: &Connection, now: Millis, history: u64) -> Result<(), Error> 
         db.query_row("SELECT id, epoch, committed FROM gateway", [], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?;
-    let count = |what: &str| db.query_row(&format!("SELECT count(*) FROM {what}"), [], |row| row.get::<_, u64>(0));
+    let count =
+        |what: &str| db.query_row(&format!("SELECT count(*) FROM {what}"), [], |row| row.get::<_, u64>(0));
     let sums = [
         ("event", sum::EVENT_FITS),
         ("ticket", sum::TICKET_FITS),

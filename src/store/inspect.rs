@@ -39,7 +39,8 @@ pub fn inspect(dir: &Path) -> Result<Option<Inspection>, Error> {
         db.query_row("SELECT count(*) FROM ticket WHERE state <> 'closed'", [], |row| row.get(0))?;
     let head = file::head(&db)?;
     let consumers = View::open(dir, epoch.as_str().into())?.consumers()?;
-    let more = "SELECT EXISTS (SELECT 1 FROM event WHERE kind NOT LIKE 'gateway.%' AND kind NOT LIKE 'device.%')";
+    let more =
+        "SELECT EXISTS (SELECT 1 FROM event WHERE kind NOT LIKE 'gateway.%' AND kind NOT LIKE 'device.%')";
     let has_to_tell = db.query_row(more, [], |row| row.get(0))?;
     Ok(Some(Inspection { gateway, epoch, head, unclosed, committed, consumers, has_to_tell }))
 }

@@ -82,16 +82,22 @@ struct Before {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    #[error("{from} is of gateway `{theirs}`, and the configuration is of `{ours}`; name that gateway's backup, or set gateway.id")]
+    #[error(
+        "{from} is of gateway `{theirs}`, and the configuration is of `{ours}`; name that gateway's backup, or set gateway.id"
+    )]
     NotOurs { from: PathBuf, theirs: String, ours: String },
-    #[error("{dir} holds the data of gateway `{theirs}`; give this gateway a data_dir of its own, or say --force, which sets that aside")]
+    #[error(
+        "{dir} holds the data of gateway `{theirs}`; give this gateway a data_dir of its own, or say --force, which sets that aside"
+    )]
     Others { dir: PathBuf, theirs: String },
     #[error(
         "{dir} holds newer data than {from}: written {there}, event {there_head}, against {here}, event {here_head}; \
          to go on from the older one all the same say --force, which sets the newer aside and deletes nothing"
     )]
     Newer { dir: PathBuf, from: PathBuf, there: String, there_head: u64, here: String, here_head: u64 },
-    #[error("{dir} holds a journal that cannot be read ({why}); say --force, which sets it aside and deletes nothing")]
+    #[error(
+        "{dir} holds a journal that cannot be read ({why}); say --force, which sets it aside and deletes nothing"
+    )]
     Unreadable { dir: PathBuf, why: Error },
     #[error(transparent)]
     Store(#[from] Error),
@@ -239,7 +245,8 @@ fn build(order: &Order<'_>, source: &Source, new: &Path) -> Result<Restored, Err
     db.execute("UPDATE gateway SET before = ?1", [text])?;
     let path = new.join(file::JOURNAL);
     file::sound(&db, &path)?;
-    let unclosed = db.query_row("SELECT count(*) FROM ticket WHERE state <> 'closed'", [], |row| row.get(0))?;
+    let unclosed =
+        db.query_row("SELECT count(*) FROM ticket WHERE state <> 'closed'", [], |row| row.get(0))?;
     // The last connection takes what stands beside the file into it.
     db.close().map_err(|(_, error)| error)?;
     sync(&path)?;
@@ -272,8 +279,11 @@ fn put(order: &Order<'_>, new: &Path, brought: bool) -> Result<Option<PathBuf>, 
     let foreign = inspect(dir).ok().flatten().is_some_and(|there| there.gateway != order.gateway);
     // A draft that a power cut has left would be put in place of ours at the next start.
     let names = [(file::JOURNAL, true), (file::DRAFT, true), (file::HISTORY, brought || foreign)];
-    let leaving: Vec<PathBuf> =
-        names.iter().filter(|(name, goes)| *goes && dir.join(name).exists()).map(|(name, _)| dir.join(name)).collect();
+    let leaving: Vec<PathBuf> = names
+        .iter()
+        .filter(|(name, goes)| *goes && dir.join(name).exists())
+        .map(|(name, _)| dir.join(name))
+        .collect();
     let aside = dir.join(format!("before-{REASON}-{}", compact(order.at)));
     for file in &leaving {
         fs::create_dir_all(&aside).map_err(at(&aside))?;

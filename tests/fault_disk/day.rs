@@ -16,7 +16,9 @@ use gatehouse::live::Live;
 use gatehouse::maintenance::{Call, Scope};
 use gatehouse::metrics::Metrics;
 use gatehouse::order::{self, Outcome, Wish};
-use gatehouse::reading::{Batch, Clean, Device, DeviceId, Life, Millis, Point, PointId, Reading, Site, Value};
+use gatehouse::reading::{
+    Batch, Clean, Device, DeviceId, Life, Millis, Point, PointId, Reading, Site, Value,
+};
 use gatehouse::receipt::Receipt;
 use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule, SavedEpisode, SavedTicket};
 use gatehouse::store::{self, Kind, Outbox, View};
@@ -213,8 +215,7 @@ impl House {
         let epoch = ends.journal.epoch().clone();
         let plan =
             Plan { rules: rules(&site), standards: [standard; 3], locale: Locale::En, epoch: epoch.clone() };
-        let ticket =
-            |t: store::TicketRow| SavedTicket { ticket: t.ticket, subject: t.subject, life: t.life };
+        let ticket = |t: store::TicketRow| SavedTicket { ticket: t.ticket, subject: t.subject, life: t.life };
         let episode =
             |e: store::EpisodeRow| SavedEpisode { rule: e.rule, subject: e.subject, state: e.state };
         let memory = Memory {
@@ -326,8 +327,7 @@ impl Day {
     fn new(dir: &Path, script: Script, truth: Vec<String>, at: Millis, recorder: Arc<Recorder>) -> Self {
         let head = truth.len() as u64;
         let course = Course { truth, told: vec![(0, Told::Head(head))], ..Course::default() };
-        let consumers =
-            vec![("crm".into(), Kind::Push, true), ("central".into(), Kind::Pull, true)];
+        let consumers = vec![("crm".into(), Kind::Push, true), ("central".into(), Kind::Pull, true)];
         Self {
             dir: dir.to_owned(),
             recorder,
@@ -526,8 +526,8 @@ impl Day {
         }
         let last = self.tickets.len().min(8);
         let id = self.tickets[self.tickets.len() - 1 - self.dice.roll(last as u64) as usize].clone();
-        let verb =
-            [Verb::Acknowledge, Verb::Start, Verb::Resolve, Verb::Close, Verb::Tell][self.dice.roll(5) as usize];
+        let verb = [Verb::Acknowledge, Verb::Start, Verb::Resolve, Verb::Close, Verb::Tell]
+            [self.dice.roll(5) as usize];
         let action = Action {
             ticket: id.as_str().into(),
             verb,

@@ -42,7 +42,11 @@ struct Change<'a> {
 #[derive(Clone, Copy)]
 enum What<'a> {
     /// Within one sector.
-    Piece { at: u64, data: &'a [u8], step: usize },
+    Piece {
+        at: u64,
+        data: &'a [u8],
+        step: usize,
+    },
     Truncate(u64),
 }
 

@@ -57,7 +57,10 @@ impl<'a> Promises<'a> {
         let spoken: Vec<Option<Spoken>> = course
             .truth
             .iter()
-            .map(|json| json.contains("\"subject\":\"tickets/").then(|| serde_json::from_str(state::data_of(json)).unwrap()))
+            .map(|json| {
+                json.contains("\"subject\":\"tickets/")
+                    .then(|| serde_json::from_str(state::data_of(json)).unwrap())
+            })
             .collect();
         let mut revisions: HashMap<&str, u64> = HashMap::new();
         for ticket in spoken.iter().flatten() {
@@ -78,7 +81,8 @@ impl<'a> Promises<'a> {
 
     /// Opens the store on what was left of it and looks at everything.
     pub fn hold(&self, dir: &Path, cut: usize) -> Verdict<Found> {
-        let ends = store::open(&settings(dir), GATEWAY).map_err(|error| format!("it does not open: {error}"))?;
+        let ends =
+            store::open(&settings(dir), GATEWAY).map_err(|error| format!("it does not open: {error}"))?;
         let act = self.act(cut);
         let (oldest, head) = self.events(&ends, act)?;
         self.told(&ends, cut, head)?;
@@ -101,7 +105,11 @@ impl<'a> Promises<'a> {
             Err(error) => return Err(error.to_string()),
             Ok(_) => 1,
         };
-        hold!(oldest <= act.oldest, "events up to {oldest} are gone, and only those below {} may be", act.oldest);
+        hold!(
+            oldest <= act.oldest,
+            "events up to {oldest} are gone, and only those below {} may be",
+            act.oldest
+        );
         hold!(head <= act.head, "the head is {head}, and only {} events had happened", act.head);
         let mut seq = oldest - 1;
         while seq < head {
@@ -125,13 +133,20 @@ impl<'a> Promises<'a> {
                     let json = ends.view.ticket(id).map_err(|e| e.to_string())?;
                     let json = json.ok_or_else(|| format!("ticket {id} was told and is not there"))?;
                     let now: Spoken = serde_json::from_str(&json).map_err(|e| e.to_string())?;
-                    hold!(now.revision >= *revision, "revision {revision} of {id} was told, {} is there", now.revision);
+                    hold!(
+                        now.revision >= *revision,
+                        "revision {revision} of {id} was told, {} is there",
+                        now.revision
+                    );
                 }
                 Told::Order { key, outcome } => {
                     let row = ends.journal.order(key).map_err(|e| e.to_string())?;
                     let row = row.ok_or_else(|| format!("the key {key} is forgotten"))?;
                     let now = row.ended.as_ref().map(|(_, outcome)| outcome.words().0);
-                    hold!(outcome.is_none() || now == *outcome, "the end of {key} was told as {outcome:?}, it is {now:?}");
+                    hold!(
+                        outcome.is_none() || now == *outcome,
+                        "the end of {key} was told as {outcome:?}, it is {now:?}"
+                    );
                 }
             }
         }
@@ -146,7 +161,10 @@ impl<'a> Promises<'a> {
             hold!(at <= furthest, "{name} has acknowledged {furthest}, and its cursor says {at}");
             hold!(at <= head, "{name} is at {at}, beyond the head {head}");
             // The one that is required all day long.
-            hold!(name != "crm" || at + 1 >= oldest, "{name} is at {at}, and what follows is gone up to {oldest}");
+            hold!(
+                name != "crm" || at + 1 >= oldest,
+                "{name} is at {at}, and what follows is gone up to {oldest}"
+            );
             let kept = consumer.set_aside.iter().all(|seq| (oldest..=head).contains(seq));
             hold!(kept, "{:?} are set aside for {name}, of {oldest}..={head}", consumer.set_aside);
         }
@@ -166,7 +184,8 @@ impl<'a> Promises<'a> {
         hold!(rows.len() == last.len(), "{} tickets, and events of {}", rows.len(), last.len());
         let (mut unclosed, mut numbers) = (HashSet::new(), HashSet::new());
         for (id, json) in &rows {
-            let (seq, spoken) = last.get(id.as_str()).ok_or_else(|| format!("no event speaks of ticket {id}"))?;
+            let (seq, spoken) =
+                last.get(id.as_str()).ok_or_else(|| format!("no event speaks of ticket {id}"))?;
             let told = state::data_of(&self.course.truth[*seq as usize - 1]);
             hold!(json == told, "ticket {id} is not what event {seq} says of it:\n{json}\n{told}");
             hold!(numbers.insert(&spoken.number), "two tickets have the number {}", spoken.number);
@@ -181,9 +200,14 @@ impl<'a> Promises<'a> {
             let spoken = last.get(id.as_str()).map(|(seq, _)| *seq);
             hold!(spoken == Some(seq), "ticket {id} says that event {seq} is its last, and it is {spoken:?}");
         }
-        let number: u64 = db.query_row("SELECT number FROM gateway", [], |row| row.get(0)).map_err(|e| e.to_string())?;
-        let highest = last.values().filter_map(|(_, spoken)| spoken.number.rsplit('-').next()?.parse().ok()).max();
-        hold!(highest.unwrap_or(0) <= number, "ticket number {highest:?} is used, and the last one is {number}");
+        let number: u64 =
+            db.query_row("SELECT number FROM gateway", [], |row| row.get(0)).map_err(|e| e.to_string())?;
+        let highest =
+            last.values().filter_map(|(_, spoken)| spoken.number.rsplit('-').next()?.parse().ok()).max();
+        hold!(
+            highest.unwrap_or(0) <= number,
+            "ticket number {highest:?} is used, and the last one is {number}"
+        );
         Ok(())
     }
 
@@ -220,7 +244,9 @@ fn history(dir: &Path) -> Verdict<&'static str> {
     };
     let spans = readings.spans(0, i64::MAX).map_err(|e| format!("history: {e}"))?;
     let mut samples = 0;
-    readings.between("pump-0.pressure-0", 0, i64::MAX, |_| samples += 1).map_err(|e| format!("history: {e}"))?;
+    readings
+        .between("pump-0.pressure-0", 0, i64::MAX, |_| samples += 1)
+        .map_err(|e| format!("history: {e}"))?;
     Ok(match (aside, spans.len()) {
         (0, 0) => "empty",
         (0, _) => "readable",

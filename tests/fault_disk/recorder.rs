@@ -12,15 +12,31 @@ use super::shim;
 /// made again is another file.
 #[derive(Debug, Clone)]
 pub enum Step {
-    Made { file: usize, name: String },
-    Write { file: usize, at: u64, data: Box<[u8]> },
-    Truncate { file: usize, size: u64 },
+    Made {
+        file: usize,
+        name: String,
+    },
+    Write {
+        file: usize,
+        at: u64,
+        data: Box<[u8]>,
+    },
+    Truncate {
+        file: usize,
+        size: u64,
+    },
     /// Taken when it returns: what was written before is on the disk.
-    Sync { file: usize },
+    Sync {
+        file: usize,
+    },
     /// It failed, and the kernel has forgotten what was to be written: it is in no queue any more.
-    SyncFailed { file: usize },
+    SyncFailed {
+        file: usize,
+    },
     SyncDirectory,
-    Deleted { name: String },
+    Deleted {
+        name: String,
+    },
 }
 
 /// A directory as it was found, and what happened since.

@@ -64,7 +64,8 @@ pub fn ticket_of(json: &str) -> String {
 pub fn older(path: &Path, format: usize, at: Millis) -> Vec<String> {
     let db = Connection::open(path).unwrap();
     db.pragma_update(None, "journal_mode", "wal").unwrap();
-    let formats = [include_str!("journal-1.sql"), include_str!("journal-2.sql"), include_str!("journal-3.sql")];
+    let formats =
+        [include_str!("journal-1.sql"), include_str!("journal-2.sql"), include_str!("journal-3.sql")];
     for sql in &formats[..format] {
         db.execute_batch(sql).unwrap();
     }
@@ -76,8 +77,11 @@ pub fn older(path: &Path, format: usize, at: Millis) -> Vec<String> {
         let seq = events.len() as u64 + 1;
         let draft = Draft::new(kind, format!("tickets/{}", ticket.id), at, ticket);
         let json = draft.render(GATEWAY, epoch, seq, true);
-        db.execute("INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5)", params![seq, at, kind, &*ticket.id, json])
-            .unwrap();
+        db.execute(
+            "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![seq, at, kind, &*ticket.id, json],
+        )
+        .unwrap();
         events.push(json);
         seq
     };
@@ -86,8 +90,9 @@ pub fn older(path: &Path, format: usize, at: Millis) -> Vec<String> {
         let (rule, point) = if n < 4 { ("low", n) } else { ("of-before", n) };
         let mut ticket = ticket(n, rule, &format!("pump-{}.pressure-{}", point / 4, point % 4), at);
         let mut last = tell("ticket.opened", &ticket);
-        for (kind, state) in
-            [("ticket.acknowledged", State::Acknowledged), ("ticket.closed", State::Closed)].iter().take(n as usize % 3)
+        for (kind, state) in [("ticket.acknowledged", State::Acknowledged), ("ticket.closed", State::Closed)]
+            .iter()
+            .take(n as usize % 3)
         {
             (ticket.state, ticket.revision) = (*state, ticket.revision + 1);
             ticket.closed_at = (*state == State::Closed).then_some(at);
@@ -96,7 +101,16 @@ pub fn older(path: &Path, format: usize, at: Millis) -> Vec<String> {
         }
         let json = serde_json::to_string(&ticket).unwrap();
         let (state, subject) = (ticket.state.word(), ticket.point.as_deref());
-        let row = params![&*ticket.id, state, ticket.device.as_deref(), ticket.closed_at, last, subject, "{}", json];
+        let row = params![
+            &*ticket.id,
+            state,
+            ticket.device.as_deref(),
+            ticket.closed_at,
+            last,
+            subject,
+            "{}",
+            json
+        ];
         db.execute("INSERT INTO ticket VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", row).unwrap();
     }
     db.execute("INSERT INTO consumer VALUES ('crm', 'push', 1, 1, 5, NULL, NULL)", []).unwrap();
