@@ -74,7 +74,12 @@ impl Clock {
     }
 
     pub fn is_believed(&self) -> bool {
-        self.is_synced() && self.now() >= self.inner.past.load(Ordering::Relaxed)
+        self.is_synced() && self.is_possible()
+    }
+
+    /// Whether it does not lie before what is known to be past.
+    pub fn is_possible(&self) -> bool {
+        self.now() >= self.inner.past.load(Ordering::Relaxed)
     }
 
     /// Whether the kernel says that it is synchronised.

@@ -23,7 +23,8 @@ pub const VARIABLE: &str = "GATEHOUSE_LOG";
 pub fn init(default: LevelFilter) {
     let asked = std::env::var(VARIABLE).unwrap_or_default();
     let parsed = targets(&asked, default);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    // To complain on stderr that stderr takes nothing would break whoever logs: on a full disk it may be a file there.
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).log_internal_errors(false);
     let lines = if stderr_is_the_journal() {
         lines.with_ansi(false).event_format(Journald).boxed()
     } else {

@@ -422,6 +422,83 @@ fn in_order(reads: Vec<Step>) -> Vec<Read> {
     steps
 }
 
+/// Seconds, hours, days, and from 1970 to today.
+fn jump() -> impl Strategy<Value = Millis> {
+    prop_oneof![
+        -90 * SECOND..90 * SECOND,
+        -30 * 24 * 3600 * SECOND..30 * 24 * 3600 * SECOND,
+        Just(1_790_000_000_000)
+    ]
+}
+
+/// Without the clock's own corrections: kind, state, occurrences, value, and the ticket's times and the event's as they
+/// would be had nobody touched the clock.
+type Steadily = (&'static str, State, u32, Option<Value>, Vec<Option<Millis>>);
+
+/// After each step of the walk the clock is stepped by what `jumps` says.
+fn walk_stepped(steps: &[Step], jumps: &[Option<Millis>]) -> BTreeMap<(String, String), Vec<Steadily>> {
+    let (mut bench, mut now, mut off) = (Bench::new(), 0, 0);
+    let mut by = BTreeMap::<_, Vec<_>>::new();
+    let mut seen = 0;
+    for n in 0..=steps.len() {
+        match steps.get(n) {
+            Some(Step::Read { device, wait, what }) => {
+                now += wait;
+                bench.engine.advance(now, true);
+                bench.hear(*device, now, *what);
+            }
+            Some(Step::Say { rule, device, verb }) => {
+                let about = bench.last_of(&rules()[*rule].id, DEVICES[*device]).map(|t| t.id.clone());
+                if let Some(ticket) = about {
+                    let (by, verb) = ("li".into(), VERBS[*verb]);
+                    let action = Action { ticket, verb, by, note: None, external_id: None, revision: None };
+                    let _ = bench.engine.act(&action, now);
+                }
+            }
+            Some(Step::Rest { device, lasts }) => bench.rest(*device, now, now + lasts),
+            Some(Step::Restart { .. }) => bench.restart_at(now),
+            None => {
+                now += 1000 * SECOND;
+                bench.engine.advance(now, true);
+            }
+        }
+        bench.take(now);
+        if let Some(jump) = jumps.get(n).copied().flatten() {
+            bench.engine.advance(now, true);
+            bench.take(now);
+            told_steadily(&bench.told[seen..], off, &mut by);
+            seen = bench.told.len();
+            (now, off) = (now + jump, off + jump);
+            bench.engine.stepped(jump, jump, now);
+            bench.take(now);
+        }
+        told_steadily(&bench.told[seen..], off, &mut by);
+        seen = bench.told.len();
+    }
+    check(&bench.told);
+    by
+}
+
+fn told_steadily(told: &[Change], off: Millis, by: &mut BTreeMap<(String, String), Vec<Steadily>>) {
+    for Change { kind, at, ticket: t } in told {
+        if *kind == "ticket.updated" && t.note.as_deref() == Some("clock") {
+            continue;
+        }
+        let deadlines = [t.deadlines.contact_by, t.deadlines.on_site_by, t.deadlines.follow_up_by];
+        let mut times = vec![Some(*at), Some(t.since), Some(t.opened_at), t.cleared_at, t.resolved_at];
+        // Of a closed ticket nothing is corrected any more.
+        if t.state == State::Closed && *kind != "ticket.closed" {
+            times.truncate(1);
+        } else {
+            times.extend(deadlines);
+            times.extend(t.evidence.iter().map(|pair| Some(pair.0)));
+        }
+        let times = times.into_iter().map(|at| at.map(|at| at - off)).collect();
+        let key = (t.rule.to_string(), t.device.as_deref().unwrap_or_default().to_owned());
+        by.entry(key).or_default().push((kind, t.state, t.occurrences, t.value.clone(), times));
+    }
+}
+
 // ---------------------------------------------------------------------------------------------- the promises
 
 proptest! {
@@ -480,6 +557,26 @@ proptest! {
             by
         };
         prop_assert_eq!(spoken(&run(&steps, &[])), spoken(&restarted));
+    }
+
+    /// Whoever steps the wall clock, and however often: the same happens at the same moments, and tickets tell the times of
+    /// the clock as it then is.
+    #[test]
+    fn a_stepped_clock_changes_nothing_but_the_times_that_are_told(
+        steps in prop::collection::vec(
+            prop_oneof![
+                8 => read(),
+                1 => (0..25usize, 0..2usize, 0..5usize).prop_map(|(rule, device, verb)| Step::Say { rule, device, verb }),
+                1 => (0..2u32, 0..60i64).prop_map(|(device, s)| Step::Rest { device, lasts: s * SECOND }),
+                1 => Just(Step::Restart { off: 0 }),
+            ],
+            1..80,
+        ),
+        stepped in prop::collection::vec(prop::option::weighted(0.3, jump()), 80),
+    ) {
+        let steady = walk_stepped(&steps, &[]);
+        let stepped = walk_stepped(&steps, &stepped);
+        prop_assert_eq!(steady, stepped);
     }
 
     #[test]

@@ -383,6 +383,30 @@ fn a_cursor_only_goes_forward_and_never_above_the_head() {
 }
 
 #[test]
+fn what_is_set_aside_holds_the_rest_for_ninety_days_and_no_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+    ends.journal.commit(&events(10, T0)).unwrap();
+    ends.outbox.set_aside("crm", 3, "422", T0).unwrap();
+    ends.outbox.settle("crm", 10, T0).unwrap();
+    let mut retire = |now| ends.journal.retire(now, Duration::from_secs(24 * 3600)).unwrap();
+    assert_eq!(retire(T0 + 89 * DAY), 2);
+    assert_eq!(retire(T0 + 91 * DAY), 7, "all but the head");
+    assert_eq!(ends.view.consumers().unwrap()[0].set_aside, Vec::<u64>::new());
+}
+
+#[test]
+fn of_too_many_that_are_set_aside_the_oldest_give_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let ends = open(dir.path());
+    for seq in 1..=10_003 {
+        ends.outbox.set_aside_ahead("crm", seq, "422", T0).unwrap();
+    }
+    assert_eq!(ends.view.consumers().unwrap()[0].set_aside[0], 4);
+}
+
+#[test]
 fn what_is_set_aside_is_left_out_shown_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let mut ends = open(dir.path());

@@ -2,6 +2,8 @@
 //! again unchanged, and whatever the centre does, every event arrives in order.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod push_house;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,22 +14,15 @@ use axum::extract::State as Shared;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use gatehouse::event::Draft;
-use gatehouse::metrics::{Consumer, Metrics, Push};
-use gatehouse::secret::Secret;
-use gatehouse::store::{self, ConsumerNow, Ends, Kind, Page, Settings};
-use gatehouse::sync::{self, Context, Target};
-use gatehouse::ticket::{Action, Ask, Refusal, Ticket, Verb};
+use gatehouse::metrics::Consumer;
+use gatehouse::sync::Target;
+use gatehouse::ticket::{Action, Refusal, Ticket, Verb};
+use push_house::{House, SOON, target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-
-const T0: i64 = 1_763_712_000_000;
-/// For what should happen at once; generous, since the machine may be busy.
-const SOON: Duration = Duration::from_secs(10);
 
 /// A request as the centre got it.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,125 +111,6 @@ fn answer(status: u16, body: &str) -> Response {
 
 fn with(status: u16, header: (&'static str, &'static str), body: &str) -> Response {
     (StatusCode::from_u16(status).unwrap(), [header], body.to_owned()).into_response()
-}
-
-/// A gateway's store with one push running on it.
-struct House {
-    ends: Ends,
-    head: watch::Sender<u64>,
-    asks: mpsc::Receiver<Ask>,
-    metrics: Metrics,
-    stop: CancellationToken,
-    push: JoinHandle<()>,
-    _dir: tempfile::TempDir,
-}
-
-impl House {
-    /// With so many events in the journal before the push starts.
-    async fn pushing(url: &str, events: usize) -> Self {
-        Self::pushing_to(target(url), events).await
-    }
-
-    async fn pushing_to(target: Target, events: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            dir: dir.path().to_owned(),
-            events_keep: store::EVENTS_KEEP_DEFAULT,
-            readings_keep: store::READINGS_KEEP_DEFAULT,
-            disk_limit: store::DISK_LIMIT_DEFAULT,
-        };
-        let mut ends = store::open(&settings, "cp-017").unwrap();
-        ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
-        let (head, _) = watch::channel(0);
-        let (_, asks) = mpsc::channel(1);
-        let mut house = Self {
-            ends,
-            head,
-            asks,
-            metrics: Metrics::new(),
-            stop: CancellationToken::new(),
-            push: tokio::spawn(async {}),
-            _dir: dir,
-        };
-        house.write("ticket.opened", events);
-        house.push(target);
-        house
-    }
-
-    fn push(&mut self, target: Target) {
-        let (asks_in, asks) = mpsc::channel(64);
-        self.asks = asks;
-        self.stop = CancellationToken::new();
-        let context = Context {
-            gateway: "cp-017".into(),
-            epoch: self.ends.journal.epoch().clone(),
-            outbox: self.ends.outbox.clone(),
-            head: self.head.subscribe(),
-            asks: asks_in,
-            stop: self.stop.clone(),
-            metrics: self.metrics.clone(),
-        };
-        self.push = tokio::spawn(sync::run(target, context));
-    }
-
-    fn write(&mut self, kind: &'static str, count: usize) {
-        let draft = || Draft::new(kind, "tickets/t1".into(), T0, &serde_json::json!({"title": "水压低"}));
-        let page = Page { at: T0, events: (0..count).map(|_| draft()).collect(), ..Page::default() };
-        let head = self.ends.journal.commit(&page).unwrap();
-        self.head.send_replace(head);
-    }
-
-    fn consumer(&self) -> ConsumerNow {
-        self.ends.view.consumers().unwrap().remove(0)
-    }
-
-    /// Waits until the consumer is as wished.
-    async fn until(&self, what: &str, is: impl Fn(&ConsumerNow) -> bool) -> ConsumerNow {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let now = self.consumer();
-            if is(&now) {
-                return now;
-            }
-            assert!(Instant::now() < deadline, "never {what}: {now:?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    async fn acknowledged(&self, seq: u64) -> ConsumerNow {
-        self.until("acknowledged", |now| now.acknowledged == seq).await
-    }
-
-    fn key(&self, first: u64, last: u64) -> String {
-        format!("cp-017-{}-{first}-{last}", self.ends.journal.epoch())
-    }
-
-    fn pushes(&self, outcome: &'static str) -> u64 {
-        let consumer = "crm".to_owned();
-        self.metrics.pushes.get_or_create(&Push { consumer, outcome }).get()
-    }
-
-    async fn asked(&mut self) -> Ask {
-        timeout(SOON, self.asks.recv()).await.expect("nothing was asked").unwrap()
-    }
-
-    async fn ended(&mut self) {
-        self.stop.cancel();
-        timeout(SOON, &mut self.push).await.expect("the push did not end").unwrap();
-    }
-}
-
-fn target(url: &str) -> Target {
-    Target {
-        name: "crm".into(),
-        url: url.into(),
-        token: Some(Secret::new("s3cret")),
-        batch: sync::BATCH_DEFAULT,
-        kinds: "ticket.*".parse().unwrap(),
-        rate: sync::RATE_DEFAULT,
-        compress: false,
-        patience: sync::PATIENCE_DEFAULT,
-    }
 }
 
 #[tokio::test]

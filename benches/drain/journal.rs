@@ -23,7 +23,7 @@ const LIFE: [(&str, State); 8] = [
     ("ticket.closed", State::Closed),
 ];
 const UNCLOSED: usize = 200;
-const PAGE: usize = 1000;
+const PAGE: usize = 5000;
 const BEGIN: Millis = 1_793_000_000_000;
 
 struct Tickets {

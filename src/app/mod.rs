@@ -1,10 +1,14 @@
 //! Wiring, and the order of draining. Read [`House::build`] to see who holds what.
 //!
-//! `start`: what a house is built from; `storage`: where its journal is; `supervise`: what runs is kept running.
+//! `start`: what a house is built from; `storage`: where its journal is; `front`: where the API listens; `supervise`: what
+//! runs is kept running; `concerns`: what is not as it should be; `watchdog`: what systemd is told.
 
+mod concerns;
+mod front;
 mod start;
 mod storage;
 mod supervise;
+mod watchdog;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -32,10 +36,13 @@ use crate::rules::{Engine, Memory, Plan, SavedEpisode, SavedTicket};
 use crate::store::Journal;
 use crate::{field, store, sync, web};
 
+use concerns::{CARD, CONFIGURATION, Concerns, show_trouble};
+use front::Front;
 pub use start::Start;
 use start::{Again, accept, announce, first_start, keep, rejected};
 use storage::{Lookout, Storage};
-use supervise::{Asked, Group, Signals, feed_watchdog, say_that_it_ends, show_trouble};
+use supervise::{Asked, Group, Signals, on_a_thread};
+use watchdog::{Patience, feed_watchdog, say_that_it_ends};
 
 /// Each step of draining has its share of the ten seconds that a stop may take.
 const WIRES_DRAIN: Duration = Duration::from_secs(1);
@@ -49,38 +56,53 @@ pub const BAD_CONFIGURATION: u8 = 78;
 /// `gatehouse run`: parse → build → wait → drain, and again after a reload.
 pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    storage::survive_file_limits()?;
     let Some(start) = first_start(path) else {
         return Ok(ExitCode::from(BAD_CONFIGURATION));
     };
     let mut storage = Storage::new(Clock::system());
-    let mut house = House::build_on(&mut storage, start).await?;
+    let front = Front::new(&start.gateway.web);
+    // Where it is taken, the house does without it and goes on trying.
+    let _ = front.open().await;
+    let mut house = House::build_on(&mut storage, front, start).await?;
     loop {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let next = house.wait(&mut signals, path).await;
         say_that_it_ends(next.is_some());
-        let data_dir = house.data_dir.clone();
+        let (data_dir, front) = (house.data_dir.clone(), house.front.clone());
         let reason = next.as_ref().map_or("stop", |next| next.reason);
         let left = house.end(reason).await;
         let Some(next) = next else {
-            let whole = left.is_some_and(|left| left.page.is_blank()) & !storage.end();
+            let whole = left.is_some_and(|left| left.page.is_blank()) & !storage.end(&data_dir).await;
             return Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         };
         storage.between(left, next.reason).context("going on in memory")?;
-        house = rebuild(&mut storage, *next, &data_dir).await?;
+        house = rebuild(&mut storage, &front, *next, &data_dir).await?;
     }
 }
 
 /// What reads well may still not work on this machine (a port that is taken): then on with the one before.
-async fn rebuild(storage: &mut Storage, next: Start, data_dir: &Path) -> anyhow::Result<House> {
-    let error = match House::build_on(storage, next).await {
+async fn rebuild(
+    storage: &mut Storage,
+    front: &Front,
+    next: Start,
+    data_dir: &Path,
+) -> anyhow::Result<House> {
+    let error = match build_next(storage, front, next).await {
         Ok(house) => return Ok(house),
         Err(error) => format!("{error:#}"),
     };
     tracing::error!("the new configuration does not work here: {error}");
     let before = config::last_good::of(data_dir).context(error.clone())?;
     tracing::warn!("running with the last good configuration until this one is put right and reloaded");
-    let start = Start { gateway: before, reason: "reload", rejected: Some(error), text: None };
-    House::build_on(storage, start).await
+    let (rejected, beside) = (Some(error), Vec::new());
+    build_next(storage, front, Start { gateway: before, reason: "reload", rejected, text: None, beside })
+        .await
+}
+
+async fn build_next(storage: &mut Storage, front: &Front, next: Start) -> anyhow::Result<House> {
+    let front = front.next(&next.gateway.web).await?;
+    House::build_on(storage, front, next).await
 }
 
 /// Everything that runs. What is not here is held by a task.
@@ -102,21 +124,26 @@ pub struct House {
     syncs: Group,
     webs: Group,
     tells: mpsc::Sender<Draft>,
-    ready: watch::Sender<web::Readiness>,
-    /// Where the API listens.
-    pub api: std::net::SocketAddr,
+    concerns: Concerns,
+    front: Front,
 }
 
 impl House {
     /// # Errors
     /// The store cannot be opened, or the API's port is taken; each names the thing and the cure.
     pub async fn build(start: Start) -> anyhow::Result<Self> {
-        Self::build_on(&mut Storage::new(Clock::system()), start).await
+        let front = Front::new(&start.gateway.web);
+        front.open().await?;
+        Self::build_on(&mut Storage::new(Clock::system()), front, start).await
     }
 
-    async fn build_on(storage: &mut Storage, start: Start) -> anyhow::Result<Self> {
-        let listener = web::bind(&start.gateway.web).await?;
-        let api = listener.local_addr().context("asking for the API's address")?;
+    /// Where the API listens.
+    pub fn api(&self) -> Option<std::net::SocketAddr> {
+        self.front.address()
+    }
+
+    async fn build_on(storage: &mut Storage, front: Front, start: Start) -> anyhow::Result<Self> {
+        let _patience = Patience::begin();
         let data_dir = start.gateway.store.dir.clone();
         let named = consumers(&start.gateway);
         let ends = storage.open(&start.gateway, &named)?;
@@ -125,12 +152,16 @@ impl House {
         let clock = Clock::system();
         let origin = ends.journal.origin().context("asking the journal where it comes from")?;
         let announce = announce(&start, changed, origin, &clock);
-        let Start { gateway, rejected, text, .. } = start;
-        let again = Again { rejected: rejected.clone(), text };
+        let Start { gateway, rejected, text, beside, .. } = start;
+        let concerns = Concerns::default();
+        concerns.set(CONFIGURATION, rejected.clone());
+        concerns.set(CARD, storage.trouble());
+        let again = Again { rejected, text, beside };
         let site = gateway.site.clone();
         let metrics = Metrics::new();
         let live = Arc::new(Live::new(&site));
         let mut remembered = ends.journal.recall().context("recalling tickets from the journal")?;
+        clock.not_before(remembered.last_trace);
         let last_records = last_records(&ends.journal, &site).context("recalling what devices told last")?;
         let epoch = ends.journal.epoch().clone();
         let first_head = ends.journal.head();
@@ -144,8 +175,6 @@ impl House {
         let (head_in, head) = watch::channel(first_head);
         let (pulse_in, pulse) = watch::channel(0);
         let (trouble_in, trouble) = watch::channel(None);
-        let (ready, ready_seen) =
-            watch::channel(web::Readiness { ready: false, degraded: storage.trouble().or(rejected) });
 
         let plan = Plan {
             rules: gateway.rules.clone(),
@@ -194,7 +223,7 @@ impl House {
         let lookout = storage.lookout(&data_dir, refused);
         let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason, refused_in)?;
 
-        let mut syncs = Group::default();
+        let mut syncs = Group::new(&concerns, &metrics);
         for target in gateway.sync.clone() {
             let context = sync::Context {
                 gateway: site.gateway.clone(),
@@ -205,10 +234,10 @@ impl House {
                 stop: syncs.stop.clone(),
                 metrics: metrics.clone(),
             };
-            syncs.keep(target.name.clone(), move || sync::run(target.clone(), context.clone()));
+            syncs.keep(format!("push {}", target.name), move || sync::run(target.clone(), context.clone()));
         }
 
-        let mut webs = Group::default();
+        let mut webs = Group::new(&concerns, &metrics);
         let rooms = web::Rooms {
             view: ends.view,
             outbox: ends.outbox,
@@ -220,18 +249,26 @@ impl House {
             wishes: wish_in,
             calls: call_in,
             lanes,
-            ready: ready_seen,
+            ready: concerns.subscribe(),
             named: named.into_iter().map(|(name, ..)| name).collect(),
         };
-        let serving = web::serve(listener, gateway.web.clone(), rooms, webs.stop.clone());
-        webs.tasks.spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the API has ended");
+        let desk = (front.clone(), concerns.clone(), gateway.web.clone(), rooms, webs.stop.clone());
+        webs.keep("api".into(), move || {
+            let (front, concerns, settings, rooms, stop) = desk.clone();
+            async move {
+                let Some(listener) = stop.run_until_cancelled(front.listener(&concerns)).await else {
+                    return;
+                };
+                if let Err(error) = web::serve(listener, settings, rooms, stop).await {
+                    tracing::error!(%error, "the API has ended");
+                }
             }
         });
-        tracing::info!(%api, "the API listens");
+        if let Some(api) = front.address() {
+            tracing::info!(%api, "the API listens");
+        }
 
-        let mut wires = Group::default();
+        let mut wires = Group::new(&concerns, &metrics);
         for channel in gateway.channels {
             let Some(lane) = far_lanes.remove(&channel.id) else { continue };
             let context = field::Context {
@@ -243,11 +280,11 @@ impl House {
                 pseudonyms: gateway.pseudonyms.clone(),
                 last_records: last_records.clone(),
             };
-            wires.keep(channel.id.clone(), move || field::run(channel.clone(), context.clone()));
+            wires.keep(format!("wire {}", channel.id), move || field::run(channel.clone(), context.clone()));
         }
         tokio::spawn(feed_watchdog(pulse));
-        tokio::spawn(show_trouble(trouble, ready.clone()));
-        ready.send_modify(|ready| ready.ready = true);
+        tokio::spawn(show_trouble(trouble, concerns.clone()));
+        concerns.ready(true);
         let (devices, points, rules) = (site.devices.len(), site.points.len(), gateway.rules.len());
         tracing::info!(gateway = %site.gateway, %epoch, devices, points, rules, "gatehouse runs");
         Ok(Self {
@@ -265,8 +302,8 @@ impl House {
             syncs,
             webs,
             tells: tell_in,
-            ready,
-            api,
+            concerns,
+            front,
         })
     }
 
@@ -277,6 +314,7 @@ impl House {
                 asked = signals.next() => match asked {
                     Asked::Stop => return None,
                     Asked::Reload => match config::load(path) {
+                        Ok(loaded) if self.again.is_of(&loaded) => self.stay(),
                         Ok(loaded) => return Some(Box::new(accept(loaded, "reload"))),
                         Err(mistakes) => self.reject(&mistakes),
                     },
@@ -294,13 +332,21 @@ impl House {
         }
     }
 
+    /// Told to reload what it runs with already.
+    fn stay(&self) {
+        say_that_it_ends(true);
+        tracing::info!("the configuration is as it was; nothing changes");
+        self.concerns.set(CONFIGURATION, None);
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+
     /// A bad configuration is said and told, and the daemon goes on with the one it has.
     fn reject(&mut self, mistakes: &Mistakes) {
         tracing::error!("the configuration was not reloaded, since it is not right:\n{mistakes}");
         let mistakes = mistakes.brief();
         // Full only while the journal cannot be written; it is in the log, and a stop must not wait for it.
         let _ = self.tells.try_send(rejected(&self.gateway, &mistakes, self.clock.now()));
-        self.ready.send_modify(|ready| ready.degraded = Some(mistakes));
+        self.concerns.set(CONFIGURATION, Some(mistakes));
     }
 
     /// Drained; whether everything was written.
@@ -316,7 +362,7 @@ impl House {
             // Intake asks for it last; if it is gone already there is nobody to tell.
             let _ = farewell.send(reason);
         }
-        self.ready.send_modify(|ready| ready.ready = false);
+        self.concerns.ready(false);
         if !self.wires.end(WIRES_DRAIN).await {
             tracing::warn!("a wire did not let go in time");
         }
@@ -385,7 +431,6 @@ fn begin_intake(
     farewell: oneshot::Receiver<&'static str>,
     refused: watch::Sender<Option<String>>,
 ) -> anyhow::Result<(JoinHandle<()>, oneshot::Receiver<Left>)> {
-    let (done_in, done) = oneshot::channel();
     let gateway = intake.site.gateway.clone();
     let clock = intake.clock.clone();
     let goodbye = move || {
@@ -394,11 +439,5 @@ fn begin_intake(
         let data = json!({ "version": env!("CARGO_PKG_VERSION"), "reason": reason });
         vec![Draft::new("gateway.stopped", format!("gateways/{gateway}"), clock.now(), &data)]
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let body = move || {
-        let left = runtime.block_on(intake.run_or_refuse(doors, announce, goodbye, refused));
-        let _ = done_in.send(left);
-    };
-    let thread = std::thread::Builder::new().name("intake".into()).spawn(body).context("starting intake")?;
-    Ok((thread, done))
+    on_a_thread("intake", move || intake.run_or_refuse(doors, announce, goodbye, refused))
 }

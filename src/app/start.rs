@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::{self, Gateway, Loaded};
 use crate::event::Draft;
 use crate::reading::Millis;
+use crate::secret::Secret;
 use crate::store::restore::Origin;
 use crate::time;
 
@@ -21,6 +22,8 @@ pub struct Start {
     pub rejected: Option<String>,
     /// The files it was read from, to be kept as the last good ones once the data directory is ours.
     pub text: Option<Vec<(PathBuf, String)>>,
+    /// As in [`Loaded`].
+    pub beside: Vec<Secret>,
 }
 
 /// What a house is built from again, when its journal goes elsewhere and nothing else changes.
@@ -29,9 +32,15 @@ pub(super) struct Again {
     pub rejected: Option<String>,
     /// As in [`Start`].
     pub text: Option<Vec<(PathBuf, String)>>,
+    pub beside: Vec<Secret>,
 }
 
 impl Again {
+    /// Whether a house of that would be this one.
+    pub fn is_of(&self, loaded: &Loaded) -> bool {
+        self.rejected.is_none() && self.text.as_ref() == Some(&loaded.text) && self.beside == loaded.beside
+    }
+
     /// Of what it was read from, which is in memory: the disk may be what fails. `None` where a secret is gone meanwhile.
     pub fn start(&self, path: &Path, data_dir: &Path, reason: &'static str) -> Option<Start> {
         let of_text = self.text.clone().and_then(|text| config::load_sources(text).ok()).map(|l| l.gateway);
@@ -43,7 +52,8 @@ impl Again {
                 "the configuration can no longer be read; stopping, so that the supervisor starts anew"
             );
         }
-        Some(Start { gateway: gateway?, reason, rejected: self.rejected.clone(), text: self.text.clone() })
+        let (rejected, text, beside) = (self.rejected.clone(), self.text.clone(), self.beside.clone());
+        Some(Start { gateway: gateway?, reason, rejected, text, beside })
     }
 }
 
@@ -59,14 +69,14 @@ pub(super) fn first_start(path: &Path) -> Option<Start> {
         return None;
     };
     tracing::warn!("running with the last good configuration until this one is put right and reloaded");
-    Some(Start { gateway, reason: "start", rejected: Some(mistakes.brief()), text: None })
+    Some(Start { gateway, reason: "start", rejected: Some(mistakes.brief()), text: None, beside: Vec::new() })
 }
 
 pub(super) fn accept(loaded: Loaded, reason: &'static str) -> Start {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Start { gateway: loaded.gateway, reason, rejected: None, text: Some(loaded.text) }
+    Start { gateway: loaded.gateway, reason, rejected: None, text: Some(loaded.text), beside: loaded.beside }
 }
 
 /// Keeps the configuration as the last good one; whether it is another one than before.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::backoff::Backoff;
 use crate::clock::Clock;
@@ -26,14 +27,19 @@ const TRIED_FIRST: Duration = Duration::from_secs(5);
 const TRIED_MOST: Duration = Duration::from_secs(10 * 60);
 /// A card that does not even answer is left alone for this time.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// For the try at the end.
+const LAST_TRY: Duration = Duration::from_secs(2);
+/// A card that fails sooner than this after it came back is tried after pauses that go on growing.
+const WELL: Duration = Duration::from_secs(3600);
 
 /// Outlives the houses.
 #[derive(Debug)]
 pub struct Storage {
     clock: Clock,
     afloat: Option<Afloat>,
-    /// Grow until the card is back for good.
+    /// Grow until the card has been well for an hour.
     pauses: Arc<Mutex<Backoff>>,
+    landed: Option<Instant>,
 }
 
 /// Says when the journal has to go elsewhere.
@@ -45,16 +51,23 @@ pub(super) struct Lookout {
     card: Option<(PathBuf, Arc<Mutex<Backoff>>)>,
 }
 
+/// A file that may not grow further is an error like a full disk, and no end of the daemon.
+pub(super) fn survive_file_limits() -> anyhow::Result<()> {
+    // The handler stays when nobody listens any more.
+    let _handler = signal(SignalKind::from_raw(libc::SIGXFSZ)).context("listening for signals")?;
+    Ok(())
+}
+
 impl Storage {
     pub fn new(clock: Clock) -> Self {
         let pauses = Arc::new(Mutex::new(Backoff::new(TRIED_FIRST, TRIED_MOST)));
-        Self { clock, afloat: None, pauses }
+        Self { clock, afloat: None, pauses, landed: None }
     }
 
     /// Why the journal is in memory.
     pub(super) fn trouble(&self) -> Option<String> {
         let why = self.afloat.as_ref()?.why();
-        Some(format!("the card takes no writes, tickets are kept in memory and pushed from there: {why}"))
+        Some(format!("nothing can be stored, tickets are kept in memory and pushed from there: {why}"))
     }
 
     /// The store for the next house, its consumers named: on the disk, and in memory where that refuses.
@@ -106,6 +119,11 @@ impl Storage {
         afloat.ends()?.journal.commit(&page)?;
         waiting.settled();
         self.afloat = Some(afloat);
+        if self.landed.is_none_or(|at| at.elapsed() > WELL)
+            && let Ok(mut pauses) = self.pauses.try_lock()
+        {
+            pauses.reset();
+        }
         Ok(())
     }
 
@@ -113,16 +131,18 @@ impl Storage {
     pub(super) fn land(&mut self) {
         let Some(afloat) = &self.afloat else { return };
         match afloat.land(self.moment()) {
-            Ok(()) => self.afloat = None,
+            Ok(()) => (self.afloat, self.landed) = (None, Some(Instant::now())),
             Err(error) => {
                 tracing::warn!(%error, "the journal cannot go back onto the disk yet; it is tried again")
             }
         }
     }
 
-    /// The daemon ends. Whether anything is lost that a centre should have had.
-    pub(super) fn end(mut self) -> bool {
-        self.land();
+    /// The daemon ends. Whether anything is lost that was only in memory.
+    pub(super) async fn end(mut self, dir: &Path) -> bool {
+        if self.afloat.is_some() && takes_writes(dir, LAST_TRY).await {
+            self.land();
+        }
         let Some(afloat) = &self.afloat else { return false };
         let left = afloat.unacknowledged().unwrap_or_default();
         let (events, of_tickets) = (left.events, left.of_tickets);
@@ -179,12 +199,19 @@ async fn card_is_back(dir: &Path, pauses: &Mutex<Backoff>) {
     loop {
         let pause = pauses.lock().await.pause();
         tokio::time::sleep(pause).await;
-        let dir = dir.to_owned();
-        let tried = tokio::task::spawn_blocking(move || memory::takes_writes(&dir));
-        match timeout(ANSWERS_WITHIN, tried).await {
-            Ok(Ok(Ok(()))) => return,
-            Ok(Ok(Err(error))) => tracing::info!(%error, "the card still takes no writes"),
-            Ok(Err(_)) | Err(_) => tracing::info!("the card does not answer"),
+        if takes_writes(dir, ANSWERS_WITHIN).await {
+            return;
         }
     }
+}
+
+async fn takes_writes(dir: &Path, within: Duration) -> bool {
+    let dir = dir.to_owned();
+    let tried = tokio::task::spawn_blocking(move || memory::takes_writes(&dir));
+    match timeout(within, tried).await {
+        Ok(Ok(Ok(()))) => return true,
+        Ok(Ok(Err(error))) => tracing::info!(%error, "the card still takes no writes"),
+        Ok(Err(_)) | Err(_) => tracing::info!("the card does not answer"),
+    }
+    false
 }

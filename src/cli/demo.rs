@@ -66,7 +66,7 @@ pub async fn demo(time: Option<Duration>, listen: SocketAddr) -> anyhow::Result<
     let dir = Scratch::new()?;
     let compound = Compound::start(&dir.0).await.context("starting the simulated compound")?;
     let house = open(&compound, listen, &dir).await?;
-    let api = house.api;
+    let api = house.api().context("the API does not listen")?;
     print(&head(&compound, api))?;
 
     let stop = CancellationToken::new();
@@ -109,14 +109,16 @@ pub async fn demo(time: Option<Duration>, listen: SocketAddr) -> anyhow::Result<
 async fn open(compound: &Compound, listen: SocketAddr, dir: &Scratch) -> anyhow::Result<House> {
     let text = compound.config(listen, &dir.0.join("data"));
     let loaded = config::load_sources(vec![("demo.toml".into(), text)])?;
-    let start = Start { gateway: loaded.gateway, reason: "start", rejected: None, text: None };
+    let start =
+        Start { gateway: loaded.gateway, reason: "start", rejected: None, text: None, beside: Vec::new() };
     match House::build(start).await {
         Ok(house) => Ok(house),
         // The usual port may be taken on a machine that is not ours; the demo needs any.
         Err(_) if listen.port() == super::API_PORT => {
             let text = compound.config(SocketAddr::new(listen.ip(), 0), &dir.0.join("data"));
             let gateway = config::load_sources(vec![("demo.toml".into(), text)])?.gateway;
-            House::build(Start { gateway, reason: "start", rejected: None, text: None }).await
+            House::build(Start { gateway, reason: "start", rejected: None, text: None, beside: Vec::new() })
+                .await
         }
         Err(error) => Err(error),
     }

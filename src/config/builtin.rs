@@ -10,18 +10,17 @@ use super::installed::Installed;
 use super::kinds::{human, millis};
 use super::mistakes::Report;
 use super::rules::{DELAY_MAX, SILENT_MIN};
-use super::section::{Section, Told};
+use super::section::Section;
 use super::tree::{Node, Table};
 use crate::reading::{DeviceId, Millis};
 use crate::rules::{
-    CHANNEL_OFFLINE, CHANNEL_OFFLINE_DEFAULT, CHATTER_DEFAULT, Condition, DEVICE_SILENT,
-    DEVICE_SILENT_DEFAULT, Over, REOPEN_DEFAULT, Rule, SETTLE_DEFAULT, STORAGE_LOW, STORM, STORM_DEFAULT,
-    STORM_ON_DELAY, VERIFY_DEFAULT,
+    CHANNEL_OFFLINE, CHANNEL_OFFLINE_DEFAULT, CHATTER_DEFAULT, CLOCK_UNSYNCED, CLOCK_UNSYNCED_DEFAULT,
+    Condition, DEVICE_SILENT, DEVICE_SILENT_DEFAULT, Over, REOPEN_DEFAULT, Rule, SETTLE_DEFAULT, STORAGE_LOW,
+    STORM, STORM_DEFAULT, STORM_ON_DELAY, VERIFY_DEFAULT,
 };
 use crate::ticket::Class;
 
-/// This version does not have the last one.
-pub(super) const BUILT_IN: [&str; 5] = [DEVICE_SILENT, CHANNEL_OFFLINE, STORM, STORAGE_LOW, "clock-unsynced"];
+pub(super) const BUILT_IN: [&str; 5] = [DEVICE_SILENT, CHANNEL_OFFLINE, STORM, STORAGE_LOW, CLOCK_UNSYNCED];
 /// Polls that a device may miss before it is silent, however short the span: or each answer would end a silence.
 const POLLS_MISSED: u32 = 3;
 /// More than anybody could ever open.
@@ -33,11 +32,13 @@ struct Switches {
     channel: Option<Millis>,
     storm: Option<u32>,
     storage: bool,
+    clock: Option<Millis>,
 }
 
 /// `device-silent` over all polled devices that have it on. One rule for each span: a device that is asked seldom has a
 /// longer one. They have no device in common, so one id names one episode of each device all the same.
 /// `channel-offline` over all wires with devices. `storm` over all the others. `storage-low` over the gateway itself.
+/// `clock-unsynced` over nothing.
 pub(super) fn built_in(table: Option<&Table>, installed: &Installed<'_>, report: &Report<'_>) -> Vec<Rule> {
     let switches = switches(table.unwrap_or(&Table::default()), report);
     let mut rules = silences(switches.silent, installed);
@@ -56,6 +57,10 @@ pub(super) fn built_in(table: Option<&Table>, installed: &Installed<'_>, report:
     if switches.storage {
         let limit = json!({ "storage": "low" });
         rules.push(rule(STORAGE_LOW, Over::Nothing, Condition::StorageLow, limit));
+    }
+    if let Some(on_delay) = switches.clock {
+        let limit = json!({ "unsynced": human(Duration::from_millis(on_delay.unsigned_abs())) });
+        rules.push(Rule { on_delay, ..rule(CLOCK_UNSYNCED, Over::Nothing, Condition::ClockUnsynced, limit) });
     }
     rules
 }
@@ -118,18 +123,9 @@ fn switches(table: &Table, report: &Report<'_>) -> Switches {
             .then_some(STORM_DEFAULT),
     };
     let storage = switch(&mut section, STORAGE_LOW, "write `storage-low = false`, or leave it out");
-    for key in BUILT_IN.into_iter().skip(4) {
-        let told: Option<Told<bool>> = section.take(key);
-        if let Some(told) = told.filter(|told| told.value) {
-            report.warning(
-                told.spot,
-                format!("`{key}` is not in this version, ignored"),
-                "remove it, or leave it for a later version",
-            );
-        }
-    }
+    let clock = span(&mut section, CLOCK_UNSYNCED, Duration::ZERO, CLOCK_UNSYNCED_DEFAULT);
     section.finish();
-    Switches { silent, channel, storm, storage }
+    Switches { silent, channel, storm, storage, clock }
 }
 
 /// A span of its own, or on or off.

@@ -194,6 +194,7 @@ fn standing(rule: &Rule) -> String {
         Over::Channels(channels) => counted(channels.len(), "channel"),
         Over::Nothing if matches!(rule.condition, Condition::Storm { .. }) => "all others".into(),
         Over::Nothing if rule.condition == Condition::StorageLow => "the gateway itself".into(),
+        Over::Nothing if rule.condition == Condition::ClockUnsynced => "the clock".into(),
         Over::Nothing => "time alone".into(),
     }
 }

@@ -8,6 +8,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::{hush, quoted, secrets};
 pub(super) use crate::near::nearest;
+use crate::secret::Secret;
 
 /// More are counted, not kept.
 pub const MISTAKES_MAX: usize = 500;
@@ -65,6 +66,8 @@ pub(super) struct Report<'a> {
     more: RefCell<usize>,
     /// Files with syntax errors: what is missing there may only not have been understood.
     broken: RefCell<Vec<usize>>,
+    /// What was read from other places: secrets, certificates.
+    beside: RefCell<Vec<Secret>>,
 }
 
 // ---------------------------------------------------------------------------------------------- Report
@@ -77,11 +80,20 @@ impl<'a> Report<'a> {
             warnings: RefCell::default(),
             more: RefCell::default(),
             broken: RefCell::default(),
+            beside: RefCell::default(),
         }
     }
 
     pub fn sources(&self) -> &[(&'a Path, &'a str)] {
         &self.sources
+    }
+
+    pub fn read_beside(&self, secret: Secret) {
+        self.beside.borrow_mut().push(secret);
+    }
+
+    pub fn beside(&self) -> Vec<Secret> {
+        self.beside.take()
     }
 
     pub fn mistake(&self, spot: Spot, what: impl Into<String>, cure: impl Into<String>) {

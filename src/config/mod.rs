@@ -43,6 +43,7 @@ mod windows;
 mod wires;
 mod writes;
 
+use crate::secret::Secret;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,6 +108,8 @@ pub struct Loaded {
     pub warnings: Vec<Mistake>,
     /// The files as read, so that the last good configuration can be kept. Secrets are not in them.
     pub text: Vec<(PathBuf, String)>,
+    /// What these files name and stands elsewhere, as it was read: secrets, certificates.
+    pub beside: Vec<Secret>,
 }
 
 /// Reads one file, or one directory with `gatehouse.toml` and what that includes.
@@ -165,8 +168,9 @@ fn walk(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> (Load
     let tried = tried.map(|(path, text)| (path.as_path(), text.as_str()));
     let report = Report::new(own.chain(more).chain(tried).collect());
     let gateway = gateway(sources.len(), bench, &report);
+    let beside = report.beside();
     let (mistakes, warnings) = report.finish();
-    (Loaded { gateway, warnings, text: sources }, mistakes)
+    (Loaded { gateway, warnings, text: sources, beside }, mistakes)
 }
 
 /// Walks all tables. The first `own` sources are the gateway's, the others are built in, or on the bench.

@@ -49,7 +49,10 @@ pub(super) fn pem_file(section: &mut Section<'_>, key: &'static str, holds: &str
     let base = base(section.report, told.spot.file);
     let text = file(&base.join(&told.value), "name a file of certificates that gatehouse may read");
     match text.and_then(|text| is_pem(&told.value, &text, holds).map(|()| text)) {
-        Ok(text) => return Some(text.into()),
+        Ok(text) => {
+            section.report.read_beside(Secret::new(&text));
+            return Some(text.into());
+        }
         Err(Wrong::Value(what, cure)) => section.report.mistake(told.spot, format!("`{key}`: {what}"), cure),
         Err(Wrong::Type) => {}
     }
@@ -112,7 +115,10 @@ fn found(
     let (report, spot) = (section.report, entry.value.spot);
     match &entry.value.node {
         Node::Table(table) => match read(table, &base(report, spot.file)) {
-            Ok(secret) => return Some(secret),
+            Ok(secret) => {
+                report.read_beside(secret.clone());
+                return Some(secret);
+            }
             Err(Wrong::Value(what, cure)) => report.mistake(spot, format!("`{}`: {what}", entry.key), cure),
             Err(Wrong::Type) => report.mistake(spot, format!("`{}` names no one place", entry.key), HOW),
         },

@@ -1,10 +1,29 @@
-//! The clocks: a step of the wall clock and a standstill are seen before they do harm.
+//! The clocks: a step of the wall clock and a standstill are seen before anything is taken in, so that they open, end and
+//! lose nothing.
+//!
+//! **A step.** What was due by the clock as it was comes first and is told so; then `gateway.clock-stepped`, with the
+//! boot and by how many seconds; then everything that is remembered moves along ([`crate::rules::Engine::stepped`]), and
+//! the tickets concerned tell their corrected times, all of it in one transaction. What a wire read before and brings after
+//! it is dated anew. The numbers of events go on: `time` may go back, the order never does.
+//!
+//! **When the clock is believed.** The kernel says that it is synchronised, and it does not lie before what the journal has
+//! written last ([`Clock::not_before`]). That holds until the clock is stepped, since somebody has set it then, and for an
+//! hour at the most: a journal that was written by a clock far ahead must not be right for ever. A clock that is stepped
+//! more than [`STEPS_MAX`] times an hour is not believed until it has gone an hour without, and then tickets are corrected
+//! once for all of it.
+//!
+//! **Marks.** An event is `synced` if the clock was believed when work on its page began. What is found out on the way
+//! (a clock that has been set, and is synchronised with that) counts from the next page on, so that nothing is marked
+//! synced that was dated by the clock as it was.
+
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::Corridor;
-use crate::clock::Clock;
+use crate::clock::{Clock, WRITTEN};
 use crate::event::Draft;
 use crate::reading::Millis;
 
@@ -12,6 +31,14 @@ use crate::reading::Millis;
 const STEP: Millis = 1000;
 /// A round that took longer than this stood still: what the wires brought meanwhile is late, and nobody saw the rest.
 const STANDSTILL: Millis = 15_000;
+/// What was read before a step arrives within this.
+const LATE: Duration = Duration::from_secs(15);
+/// More steps within [`CALM`] are no setting of a clock.
+const STEPS_MAX: usize = 4;
+/// So long without a step, and the clock may decide what is old.
+const CALM: Duration = Duration::from_secs(3600);
+/// The two clocks are read so close together, or again.
+const APART: Duration = Duration::from_millis(50);
 
 /// When it last looked at the clocks.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +47,37 @@ pub(super) struct Seen {
     steady: Instant,
 }
 
+/// What is known of them.
+#[derive(Debug)]
+pub(super) struct Clocks {
+    pub seen: Seen,
+    /// Since the start, or the last step.
+    calm_since: Instant,
+    /// The last ones, [`STEPS_MAX`] and one at the most.
+    steps: VecDeque<Step>,
+    /// What tickets have not been corrected by.
+    owed: Millis,
+    /// The clock shows a time that can be: what is read is kept in the history.
+    pub possible: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    at: Instant,
+    by: Millis,
+}
+
 impl Seen {
+    /// Both at one moment: a machine that is busy must not look like a step.
     pub fn now(clock: &Clock) -> Self {
+        for _ in 0..10 {
+            let before = clock.steady();
+            let wall = clock.now();
+            let steady = clock.steady();
+            if steady - before < APART {
+                return Self { wall, steady };
+            }
+        }
         Self { wall: clock.now(), steady: clock.steady() }
     }
 
@@ -37,30 +93,100 @@ impl Seen {
     }
 }
 
+impl Clocks {
+    pub fn new(clock: &Clock) -> Self {
+        Self {
+            seen: Seen::now(clock),
+            calm_since: clock.steady(),
+            steps: VecDeque::new(),
+            owed: 0,
+            possible: clock.is_possible(),
+        }
+    }
+
+    /// It has gone on for long enough to say what is old.
+    pub fn are_calm(&self) -> bool {
+        self.seen.steady - self.calm_since >= CALM
+    }
+
+    /// It has been stepped too often to be a clock.
+    fn are_restless(&self) -> bool {
+        self.steps.len() > STEPS_MAX
+    }
+
+    fn note(&mut self, step: Step) {
+        self.steps.retain(|before| step.at - before.at < CALM);
+        self.steps.push_back(step);
+        if self.steps.len() > STEPS_MAX + 1 {
+            self.steps.pop_front();
+        }
+        self.calm_since = step.at;
+    }
+
+    /// A time that a wire has brought: by the clock as it was before the last step, or as it is.
+    pub fn dated(&self, at: Millis) -> Millis {
+        let late = self.steps.back().filter(|step| self.seen.steady - step.at < LATE);
+        let moved = late.map_or(at, |step| at.saturating_add(step.by));
+        let off = |at: Millis| self.seen.wall.abs_diff(at);
+        if off(moved) < off(at) { moved } else { at }
+    }
+}
+
 impl Corridor {
-    /// Now; a stepped clock or a standstill is said to the rules first, so that it opens and ends nothing.
+    /// Before work on a page begins: whether the clock can be believed. What the kernel says is asked first: once it
+    /// says yes, the clock has been set, and that is seen next.
+    pub(super) fn believe(&mut self) {
+        let clock = self.intake.clock.clone();
+        let believed = clock.is_believed();
+        let now = self.look_at_the_clocks();
+        if self.clocks.are_calm() {
+            clock.not_before(WRITTEN);
+            self.clocks.steps.clear();
+            if self.clocks.owed != 0 {
+                self.intake.engine.stepped(0, std::mem::take(&mut self.clocks.owed), now);
+            }
+        }
+        self.synced = believed && !self.clocks.are_restless();
+        self.clocks.possible = clock.is_possible();
+    }
+
+    /// Now. A stepped clock or a standstill is said to the rules first.
     pub(super) fn look_at_the_clocks(&mut self) -> Millis {
-        let (before, now) = (self.seen, Seen::now(&self.intake.clock));
-        self.seen = now;
+        let (before, now) = (self.clocks.seen, Seen::now(&self.intake.clock));
+        self.clocks.seen = now;
         let expected = before.expected(now);
-        let offset = now.wall - expected;
-        if offset.abs() > STEP {
-            tracing::warn!(offset_ms = offset, "the clock was stepped; delays stand until the next reading");
-            let gateway = &self.intake.site.gateway;
-            let data = json!({ "boot": self.intake.clock.boot(), "offset": offset as f64 / 1000.0 });
-            let subject = format!("gateways/{gateway}");
-            self.page.events.push(Draft::new("gateway.clock-stepped", subject, now.wall, &data));
-            self.intake.engine.lost_time(expected, now.wall);
-            self.cleaner.forget();
-            self.day_is_cut(expected, now.wall);
-            self.watch.stepped(offset);
-            self.orders.desk.stepped(offset);
-            self.words.clear();
-            self.noted.fill(None);
-        } else if expected - before.wall > STANDSTILL {
-            self.intake.engine.lost_time(before.wall, now.wall);
+        if expected - before.wall > STANDSTILL {
+            self.intake.engine.lost_time(before.wall, expected);
             self.watch.lost_sight();
         }
+        let offset = now.wall - expected;
+        if offset.abs() > STEP {
+            self.step(Step { at: now.steady, by: offset }, expected, now.wall);
+        }
         now.wall
+    }
+
+    fn step(&mut self, step: Step, expected: Millis, now: Millis) {
+        let offset = step.by;
+        tracing::warn!(
+            offset_ms = offset,
+            "the clock was stepped; what runs goes on by the time that has passed"
+        );
+        self.pass_time(expected);
+        let data = json!({ "boot": self.intake.clock.boot(), "offset": offset as f64 / 1000.0 });
+        let subject = format!("gateways/{}", self.intake.site.gateway);
+        self.page.events.push(Draft::new("gateway.clock-stepped", subject, now, &data));
+        self.clocks.note(step);
+        self.intake.clock.not_before(WRITTEN);
+        self.clocks.possible = self.intake.clock.is_possible();
+        let correction = if self.clocks.are_restless() { 0 } else { offset };
+        self.clocks.owed += offset - correction;
+        self.intake.engine.stepped(offset, correction, now);
+        self.cleaner.forget();
+        self.day_is_cut(expected, now);
+        self.watch.stepped(offset);
+        self.orders.desk.stepped(offset);
+        self.words.clear();
+        self.noted.fill(None);
     }
 }

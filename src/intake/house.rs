@@ -42,15 +42,19 @@ impl Corridor {
         if now >= self.retire_at || self.retire_at - now > RETIRE_EVERY {
             self.retire_at = now + RETIRE_EVERY;
             self.retire(now);
+            // A start has to know by which clock the last run wrote.
+            self.trace_due = true;
             // A power cut may cost an hour of the time for which a repair has held, not all of it.
             self.intake.engine.rest();
         }
     }
 
-    /// Old events and readings go; by age only while the clock can be believed, or a wrong one would take them all.
+    /// Old events and readings go; by age only while the clock can be believed and has not been stepped for an hour, or a
+    /// wrong one would take them all.
     fn retire(&mut self, now: Millis) {
         let keep = self.intake.keep;
-        let believed = if self.synced { now } else { Millis::MIN };
+        let is_sure = self.synced && self.clocks.are_calm();
+        let believed = if is_sure { now } else { Millis::MIN };
         self.intake.history.retire(believed, keep.readings, keep.disk_limit);
         // By number in any case: a clock that is never set must not let them pile up.
         let cut = believed.saturating_sub(ORDERS_KEPT);
@@ -59,7 +63,7 @@ impl Corridor {
             Ok(0) => {}
             Err(error) => tracing::warn!(%error, "old orders could not be removed"),
         }
-        if !self.synced {
+        if !is_sure {
             return;
         }
         match self.intake.journal.retire(now, keep.events) {

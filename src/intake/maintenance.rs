@@ -10,7 +10,7 @@ use crate::store::MaintenanceRow;
 impl Corridor {
     pub(super) fn maintain(&mut self, call: Call) {
         let Call { scope, until, by, note, answer } = call;
-        let asked = Maintenance { scope, since: self.intake.clock.now(), until, by, note };
+        let asked = Maintenance { scope, since: self.look_at_the_clocks(), until, by, note };
         self.maintained.push((answer, self.intake.engine.maintain(asked)));
     }
 

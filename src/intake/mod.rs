@@ -45,7 +45,7 @@ use crate::rules::Engine;
 use crate::store::{AccessRow, DeviceRow, History, Journal, OrderRow, Page, View};
 use crate::ticket::{Ask, Refusal, Ticket};
 
-use clocks::Seen;
+use clocks::Clocks;
 use left::Refusing;
 use orders::Orders;
 use page::LAST_TRIES;
@@ -151,7 +151,9 @@ struct Corridor {
     refusing: Refusing,
     number: u64,
     synced: bool,
-    seen: Seen,
+    clocks: Clocks,
+    /// An hour has passed: that is written down, whatever else there is.
+    trace_due: bool,
     house_at: Millis,
     measured_at: Millis,
     retire_at: Millis,
@@ -199,7 +201,8 @@ impl Intake {
             refusing: Refusing::new(refused),
             number: 0,
             synced: self.clock.is_believed(),
-            seen: Seen::now(&self.clock),
+            clocks: Clocks::new(&self.clock),
+            trace_due: false,
             house_at: 0,
             measured_at: 0,
             retire_at: self.clock.now() + 60_000,
@@ -210,8 +213,8 @@ impl Intake {
         corridor.show_maintenance();
         corridor.settle(&doors, None).await;
         let mut batches = Vec::with_capacity(BATCHES_AT_ONCE);
-        let mut looked = Instant::now();
         loop {
+            corridor.believe();
             tokio::select! {
                 biased;
                 Some(ask) = doors.asks.recv() => corridor.act(ask),
@@ -239,14 +242,10 @@ impl Intake {
                 let Ok(wish) = doors.wishes.try_recv() else { break };
                 corridor.wish(wish);
             }
-            if looked.elapsed() >= ROUND {
-                looked = Instant::now();
-                corridor.synced = corridor.intake.clock.is_believed();
-            }
             corridor.settle(&doors, None).await;
         }
         corridor.intake.engine.rest();
-        let end = corridor.intake.clock.now();
+        let end = corridor.look_at_the_clocks();
         corridor.day_is_cut(end, end);
         corridor.page.events.extend(farewell());
         corridor.settle(&doors, Some(LAST_TRIES)).await;
@@ -287,12 +286,12 @@ impl Corridor {
     }
 
     fn take(&mut self, mut batch: Batch) {
-        // Read before the clock was set back: nothing has happened later than now.
-        let now = self.intake.clock.now();
+        // Nothing has happened later than now.
+        let now = self.look_at_the_clocks();
         self.day_advance(now);
-        batch.at = batch.at.min(now);
+        batch.at = self.clocks.dated(batch.at).min(now);
         for reading in &mut batch.readings {
-            reading.at = reading.at.min(now);
+            reading.at = self.clocks.dated(reading.at).min(now);
             self.cleaner.clean(reading, self.intake.site.point(reading.point));
             self.count(reading);
             *self.qualities.entry(reading.quality.word()).or_default() += 1;

@@ -81,7 +81,7 @@ impl Orders {
 
 impl Corridor {
     pub(super) fn wish(&mut self, wish: Wish) {
-        let now = self.intake.clock.now();
+        let now = self.look_at_the_clocks();
         let Wish { order, begun, answer } = wish;
         let order = self.orders.desk.with_target(order);
         let before = match self.known(&order.key) {

@@ -20,21 +20,14 @@ impl Corridor {
     pub(super) async fn settle(&mut self, doors: &Doors, tries: Option<u32>) {
         let now = self.look_at_the_clocks();
         self.day_advance(now);
-        self.watch.advance(now);
-        self.orders_advance(now);
-        self.tell_of_access();
+        let opened = self.pass_time(now);
         self.save_access();
-        self.intake.engine.advance(now, self.synced);
-        let outcome = self.intake.engine.take(now);
-        let opened: Vec<Millis> =
-            outcome.told.iter().filter(|c| c.kind == "ticket.opened").map(|c| c.at).collect();
-        self.fill(outcome);
         if self.is_refused() {
             // Everything is kept for the next journal; nobody is told.
             return;
         }
         let maintained = !self.page.maintenance.is_empty();
-        if !self.page.is_blank() {
+        if !self.page.is_blank() || std::mem::take(&mut self.trace_due) {
             if !self.write(doors, now, tries).await {
                 // Page and answers stay for a last try; what is not on the disk is told to nobody.
                 return;
@@ -61,6 +54,18 @@ impl Corridor {
         }
         self.keep_house(doors, now);
         doors.pulse.send_modify(|pulse| *pulse = pulse.wrapping_add(1));
+    }
+
+    /// What time brings by `now`, onto the page; when tickets were opened by it, or by what was read before.
+    pub(super) fn pass_time(&mut self, now: Millis) -> Vec<Millis> {
+        self.watch.advance(now);
+        self.orders_advance(now);
+        self.tell_of_access();
+        self.intake.engine.advance(now, self.synced);
+        let outcome = self.intake.engine.take(now);
+        let opened = outcome.told.iter().filter(|c| c.kind == "ticket.opened").map(|c| c.at).collect();
+        self.fill(outcome);
+        opened
     }
 
     fn fill(&mut self, outcome: Outcome) {

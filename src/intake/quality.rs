@@ -45,7 +45,7 @@ impl Corridor {
     /// At midnight the day is told and the next begun. A clock that was put beyond midnight has not brought it: the day is
     /// cut where it was stepped, as soon as that is seen.
     pub(super) fn day_advance(&mut self, now: Millis) {
-        if now < self.day.until || self.seen.is_stepped(&self.intake.clock) {
+        if now < self.day.until || self.clocks.seen.is_stepped(&self.intake.clock) {
             return;
         }
         let midnight = self.day.until;

@@ -15,6 +15,10 @@ const HISTORY_HEARTBEAT: Millis = 60_000;
 impl Corridor {
     /// Into the history, unless it says nothing new.
     pub(super) fn note(&mut self, reading: &Reading) {
+        // Under a time that cannot be, nobody finds it.
+        if !self.clocks.possible {
+            return;
+        }
         let point = self.intake.site.point(reading.point);
         let noted = &mut self.noted[reading.point.0 as usize];
         let steady = noted.as_ref().is_some_and(|last| {

@@ -77,6 +77,14 @@ impl Comings {
         }
     }
 
+    /// The wall clock was stepped; as much time has passed as before.
+    pub fn shift(&mut self, by: Millis) {
+        self.told.iter_mut().for_each(|at| *at += by);
+        if let Some(restless) = &mut self.restless {
+            restless.lasts.shift(by);
+        }
+    }
+
     /// Nobody sees it from `at` on.
     pub fn stop(&mut self, at: Millis) {
         if let Some(restless) = &mut self.restless {

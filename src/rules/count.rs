@@ -91,6 +91,10 @@ impl Judge for Count {
         Some(Judgement { at: due, verdict: Some(self.verdict()), quality })
     }
 
+    fn shift(&mut self, by: Millis) {
+        self.past.occurred.iter_mut().chain(&mut self.back).for_each(|at| *at += by);
+    }
+
     /// At a momentary point nothing can be asked: what is not told from here on has not happened.
     fn lost(&mut self, from: Millis, to: Millis) {
         if to < from {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Rule;
 use super::chatter::Comings;
 use super::episode::Clock;
+use super::stepped::Times;
 use crate::reading::Millis;
 use crate::ticket::{Action, CENTRE, Deadlines, Refusal, Standard, State, Ticket, Verb};
 
@@ -52,6 +53,12 @@ pub struct Life {
     rested: Option<Millis>,
     #[serde(default)]
     comings: Comings,
+    /// While the clock is not known: which of the ticket's times are, since a clock that was known told them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    known: Option<Times>,
+    /// By how much the clock was stepped since it was closed.
+    #[serde(default)]
+    closed_moved: Millis,
 }
 
 impl Life {
@@ -63,6 +70,38 @@ impl Life {
         }
         life.comings.rest(now);
         life
+    }
+
+    /// The wall clock was stepped; as much time has passed as before.
+    pub(super) fn shift(&mut self, by: Millis) {
+        if let Some(well) = &mut self.well {
+            well.shift(by);
+        }
+        self.rested = self.rested.map(|at| at + by);
+        self.comings.shift(by);
+    }
+
+    /// By how much the times of a closed ticket are told too early.
+    pub(super) fn closed_moved(&self) -> Millis {
+        self.closed_moved
+    }
+
+    pub(super) fn closed_moves(&mut self, by: Millis) {
+        self.closed_moved += by;
+    }
+
+    /// `None`: all are.
+    pub(super) fn known_times(&self) -> Option<Times> {
+        self.known
+    }
+
+    /// Whatever is told from now on is not, until [`Life::forget_known_times`].
+    pub(super) fn times_are_known(&mut self, times: Times) {
+        self.known.get_or_insert(times);
+    }
+
+    pub(super) fn forget_known_times(&mut self) -> Option<Times> {
+        self.known.take()
     }
 
     /// What ran stands, unless it was saved in this very instant.
@@ -93,14 +132,14 @@ impl Case {
     }
 
     /// One more revision, one more event.
-    fn change(&mut self, kind: &'static str, at: Millis, changes: &mut Vec<Change>) {
+    pub(super) fn change(&mut self, kind: &'static str, at: Millis, changes: &mut Vec<Change>) {
         self.ticket.revision += 1;
         let counted = self.life.comings.take_counted();
         self.ticket.occurrences = self.ticket.occurrences.saturating_add(counted);
         changes.push(Change { kind, at, ticket: self.ticket.clone() });
     }
 
-    fn said_by(&mut self, by: &str, note: Option<String>) {
+    pub(super) fn said_by(&mut self, by: &str, note: Option<String>) {
         self.ticket.by = Some(by.to_owned());
         self.ticket.note = note;
     }
@@ -112,7 +151,7 @@ impl Case {
 
     /// Whether a condition that is back at `at` belongs to this ticket; else it needs a new one.
     pub fn takes_back(&self, at: Millis, reopen: Millis) -> bool {
-        self.ticket.closed_at.is_none_or(|closed| at - closed <= reopen)
+        self.ticket.closed_at.is_none_or(|closed| at - closed - self.life.closed_moved <= reopen)
     }
 
     /// The condition is back while it chatters: whether that is only counted.
@@ -136,8 +175,8 @@ impl Case {
         ticket.deadlines = deadlines(at, standard);
         self.said_by_nobody();
         self.change("ticket.reopened", at, changes);
-        let comings = std::mem::take(&mut self.life.comings);
-        self.life = Life { episode: self.ticket.revision, comings, ..Life::default() };
+        let (comings, known) = (std::mem::take(&mut self.life.comings), self.life.known);
+        self.life = Life { episode: self.ticket.revision, comings, known, ..Life::default() };
     }
 
     /// The condition is gone; from now on the readings have to stay well. While it chatters that is told to nobody.

@@ -15,6 +15,7 @@ use super::judge::{Judge, Seen, judge};
 use super::maintenance::{End, Shelved};
 use super::saved::{Memory, Outcome};
 use super::storm::{self, Storm, Waiting};
+use super::unsynced::Doubt;
 use super::{Condition, Locale, Over, Rule};
 use crate::maintenance;
 use crate::reading::{Batch, DeviceId, Millis, PointId, Quality, Reading, Site, Value};
@@ -81,7 +82,12 @@ pub struct Engine {
     /// One for each watch at the most.
     pub(super) timers: BTreeSet<(Millis, u32)>,
     pub(super) synced: bool,
+    /// The clock has been believed since the start.
+    pub(super) known: bool,
+    pub(super) doubt: Doubt,
     pub(super) number: u64,
+    /// The time in the last ticket's id. It only goes on, so that ids are in the order of opening whatever the clock shows.
+    pub(super) last_id: Millis,
     pub(super) told: Vec<Change>,
     /// Watches whose saved state is out of date.
     pub(super) touched: BTreeSet<u32>,
@@ -107,7 +113,10 @@ impl Engine {
             by_ticket: HashMap::new(),
             timers: BTreeSet::new(),
             synced: false,
+            known: false,
+            doubt: Doubt::default(),
             number: memory.number,
+            last_id: 0,
             told: Vec::new(),
             touched: BTreeSet::new(),
             shelf: Vec::new(),
@@ -125,6 +134,7 @@ impl Engine {
         engine.take_up_maintenance(maintenance, last_trace, now);
         engine.take_up_channels();
         engine.take_up_storm(recent, now);
+        engine.take_up_doubt();
         engine.look_back(now, 0);
         for index in 0..engine.watches.len() as u32 {
             engine.arm(index);
@@ -319,7 +329,7 @@ impl Engine {
         self.arm(index);
     }
 
-    /// Nobody saw what happened between `until` and `now`: the clock was stepped, or the daemon stood still. What ran
+    /// Nobody saw what happened between `until` and `now`: the daemon stood still, or rested. What ran
     /// stands until the next good reading, and silence does not count that time. `now` may lie before `until`.
     pub fn lost_time(&mut self, until: Millis, now: Millis) {
         self.timers.clear();
@@ -344,6 +354,7 @@ impl Engine {
         }
         self.channels_go_on(now);
         self.storm_stepped(until, now);
+        self.doubt_goes_on();
         self.look_back(now, now - until);
     }
 

@@ -47,6 +47,11 @@ impl Clock {
         self.from = self.from.filter(|from| *from == now);
     }
 
+    /// The wall clock was stepped; as much time has passed as before.
+    pub fn shift(&mut self, by: Millis) {
+        self.from = self.from.map(|from| from + by);
+    }
+
     /// What it has run by `at`.
     pub fn ran(&self, at: Millis) -> Millis {
         self.ran + self.from.map_or(0, |from| (at - from).max(0))
@@ -144,6 +149,18 @@ impl Phase {
             (Phase::Pending { .. }, Some(Verdict::Gone)) if quality == Quality::Good => *self = Phase::Idle,
             (Phase::Clearing { .. }, Some(Verdict::Holds)) => *self = Phase::Active,
             _ => {}
+        }
+    }
+
+    /// The wall clock was stepped; as much time has passed as before.
+    pub fn shift(&mut self, by: Millis) {
+        match self {
+            Phase::Pending { since, clock } => {
+                *since += by;
+                clock.shift(by);
+            }
+            Phase::Clearing { clock } => clock.shift(by),
+            Phase::Idle | Phase::Active => {}
         }
     }
 

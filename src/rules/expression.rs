@@ -203,6 +203,10 @@ impl Judge for Expressed {
     }
 
     /// Values nobody kept an eye on are not known any more; where no time was lost, all goes on.
+    fn shift(&mut self, by: Millis) {
+        self.instant = self.instant.map(|at| at + by);
+    }
+
     fn lost(&mut self, from: Millis, to: Millis) {
         self.said = None;
         self.instant = (from == to).then_some(to);

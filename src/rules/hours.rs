@@ -82,6 +82,15 @@ impl Hours {
         self.latest = Some(value);
     }
 
+    /// The wall clock was stepped: what was read moves along by the nearest whole hours.
+    pub fn shift(&mut self, by: Millis) {
+        let hours = (by + HOUR / 2).div_euclid(HOUR);
+        self.last = (self.last + hours).clamp(-HOUR_MAX, HOUR_MAX);
+        if let Some(open) = &mut self.open {
+            open.hour = (open.hour + hours).clamp(-HOUR_MAX, HOUR_MAX);
+        }
+    }
+
     pub fn latest(&self) -> Option<f64> {
         self.latest
     }

@@ -69,8 +69,10 @@ pub trait Judge: Debug + Send {
         None
     }
 
-    /// Nobody saw what happened from `from` to `to`: the daemon was off or stood still, or the clock was stepped. `to` may
-    /// lie before `from`.
+    /// The wall clock was stepped; as much time has passed as before. What is kept moves along, and nothing else changes.
+    fn shift(&mut self, by: Millis);
+
+    /// Nobody saw what happened from `from` to `to`: the daemon was off or stood still. `to` may lie before `from`.
     fn lost(&mut self, from: Millis, to: Millis);
 
     /// Somebody resolved the ticket. Whether the condition is gone with that.

@@ -136,6 +136,16 @@ impl Engine {
         self.rest_anew(now);
     }
 
+    /// The wall clock was stepped. What was said lasts as long as was said; where the clock is not known, only what was named
+    /// by it is told anew.
+    pub(super) fn maintenance_stepped(&mut self, by: Millis, now: Millis) {
+        self.maintenance_lost(now - by, now);
+        let (known, synced) = (self.known, self.synced);
+        for shelved in self.shelf.iter_mut().filter(|shelved| known && (synced || !shelved.by_wrong_clock)) {
+            shelved.end.by_clock += by;
+        }
+    }
+
     /// The clock went from `until` to `now`, and nobody saw the time between.
     pub(super) fn maintenance_lost(&mut self, until: Millis, now: Millis) {
         let synced = self.synced;

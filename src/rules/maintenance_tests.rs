@@ -106,6 +106,8 @@ impl Judge for Counting {
         Some(Judgement { at: due, verdict: Some(Verdict::Holds), quality: Quality::Good })
     }
 
+    fn shift(&mut self, _: Millis) {}
+
     fn lost(&mut self, _: Millis, _: Millis) {}
 }
 

@@ -49,7 +49,7 @@ impl Meter {
         other
     }
 
-    /// The clock was set back.
+    /// The clock was stepped.
     pub fn shift(&mut self, by: Millis) {
         self.at += by;
     }

@@ -19,12 +19,14 @@ mod opening;
 mod saved;
 mod slope;
 mod sparing;
+mod stepped;
 mod storage;
 mod storm;
 mod stuck;
 mod title;
 mod trend;
 mod turns;
+mod unsynced;
 mod upkeep;
 mod wear;
 mod window;
@@ -83,7 +85,7 @@ pub enum Over {
     Together(Vec<PointId>),
     /// For `channel-offline` only: all devices of a wire, by wire.
     Channels(Vec<(Arc<str>, Vec<DeviceId>)>),
-    /// For `schedule`, `storm` and `storage-low`: nothing but time, the other rules, the gateway itself.
+    /// For `schedule`, `storm`, `storage-low` and `clock-unsynced`: nothing but time, the other rules, the gateway itself.
     Nothing,
 }
 
@@ -141,6 +143,8 @@ pub enum Condition {
     },
     /// The gateway's own disk is full, or takes nothing.
     StorageLow,
+    /// The wall clock cannot be believed.
+    ClockUnsynced,
 }
 
 /// A condition that is back so often within the span chatters, until it has stood still for as long.
@@ -179,6 +183,9 @@ pub const STORM_DEFAULT: u32 = 300;
 pub const STORAGE_LOW: &str = "storage-low";
 /// How long the storm goes on before it is told, so that the ticket says how many it is about.
 pub const STORM_ON_DELAY: Millis = 10 * 1000;
+
+pub const CLOCK_UNSYNCED: &str = "clock-unsynced";
+pub const CLOCK_UNSYNCED_DEFAULT: Millis = 30 * 60 * 1000;
 
 impl Rule {
     fn delays(&self) -> episode::Delays {

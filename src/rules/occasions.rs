@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 
 use super::condition::Verdict;
 use super::judge::{Judge, Judgement, Seen};
+use crate::clock::WRITTEN;
 use crate::reading::{DeviceId, Millis, Quality};
 use crate::time::rfc3339;
 
@@ -131,12 +132,19 @@ impl Judge for Diary {
         Some(Judgement { at: due, verdict: Some(Verdict::Holds), quality: Quality::Good })
     }
 
+    /// An occasion has its place in the calendar, whatever the clock shows.
+    fn shift(&mut self, _by: Millis) {}
+
     /// What was missed is asked for by itself ([`Judge::missed`]).
     fn lost(&mut self, _from: Millis, _to: Millis) {}
 
     fn clock_shows(&mut self, now: Millis, jumped: Millis, synced: bool) {
         let Some(looked) = self.looked else {
-            return self.look(now);
+            // A clock that was never set has no occasions: it begins with the first time that can be one.
+            if now >= WRITTEN {
+                self.look(now);
+            }
+            return;
         };
         // Far ahead of a clock that can be believed: it looked while the clock was wrong.
         let astray = synced && looked > now + DAY;
@@ -177,6 +185,8 @@ impl Judge for Occasion {
     fn see(&mut self, _seen: &Seen<'_>) -> Option<Verdict> {
         None
     }
+
+    fn shift(&mut self, _by: Millis) {}
 
     fn lost(&mut self, _from: Millis, _to: Millis) {}
 

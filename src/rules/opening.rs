@@ -7,6 +7,7 @@ use super::desk::{Case, deadlines};
 use super::engine::{Engine, Subject};
 use super::episode::Phase;
 use super::saved::{SavedTicket, saved_ticket};
+use super::stepped::Times;
 use super::title::{Facts, title};
 use super::{Condition, Over, Rule};
 use crate::reading::{DeviceId, Millis};
@@ -35,7 +36,7 @@ impl Engine {
         let old = &case.ticket;
         (ticket.id, ticket.number) = (old.id.clone(), old.number.clone());
         (ticket.state, ticket.revision) = (old.state, old.revision);
-        (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at);
+        (ticket.occurrences, ticket.opened_at) = (old.occurrences, old.opened_at + case.life.closed_moved());
         ticket.external_id.clone_from(&old.external_id);
         case.ticket = ticket;
         case.back(at, rule, standard, &mut self.told);
@@ -47,10 +48,14 @@ impl Engine {
         let watch = &mut self.watches[index as usize];
         self.number += 1;
         ticket.number = format!("{}-{:06}", self.site.gateway.to_uppercase(), self.number);
-        ticket.id = ticket_id(at, &self.plan.epoch, self.number);
+        self.last_id = at.max(self.last_id + 1);
+        ticket.id = ticket_id(self.last_id, &self.plan.epoch, self.number);
         let mut case = Case::open(ticket.clone(), &mut self.told);
         if watch.rest.is_some() {
             case.lay_to_rest(at); // it waited in a storm
+        }
+        if !self.known {
+            case.life.times_are_known(Times::default());
         }
         let old = watch.case.replace(Box::new(case));
         if let Some(old) = old {
@@ -197,6 +202,13 @@ impl Engine {
         }
         self.touched.insert(index);
     }
+}
+
+/// The time in a ticket's id; 0 where it has none.
+pub(super) fn time_of(id: &str) -> Millis {
+    let stamp = uuid::Uuid::parse_str(id).ok().and_then(|id| id.get_timestamp());
+    stamp
+        .map_or(0, |stamp| (stamp.to_unix().0 * 1000) as Millis + Millis::from(stamp.to_unix().1 / 1_000_000))
 }
 
 /// A UUIDv7 that is the same whenever the same ticket is opened again from the same journal.

@@ -9,6 +9,8 @@ use serde_json::Value as Json;
 use super::desk::{Case, Change, Life};
 use super::engine::{Engine, Watch};
 use super::episode::{Delays, Phase};
+use super::opening::time_of;
+use super::stepped::Times;
 use super::storm::Waiting;
 use crate::maintenance::{self, Maintenance};
 use crate::reading::{Millis, Value};
@@ -71,6 +73,7 @@ struct Kept {
 
 impl Engine {
     pub(super) fn remember(&mut self, mut memory: Memory, now: Millis) {
+        let moved = Self::moved_since(memory.last_trace, now);
         let keys: HashMap<(Arc<str>, Arc<str>), u32> = (0..self.watches.len() as u32)
             .map(|index| ((self.rule_of(index).id.clone(), self.subject_id(index)), index))
             .collect();
@@ -80,13 +83,16 @@ impl Engine {
                 (Some(&index), Some(mut kept)) => {
                     if memory.last_trace != now {
                         kept.phase.pause(memory.last_trace);
+                        kept.phase.shift(moved);
                     }
                     let watch = &mut self.watches[index as usize];
                     (watch.phase, watch.value) = (kept.phase, kept.value);
                     watch.waiting = kept.waiting;
+                    watch.waiting.iter_mut().for_each(|waiting| waiting.shift(moved));
                     if let (Some(judge), Some(saved)) = (&mut watch.judge, &kept.judge) {
                         judge.take_up(saved);
-                        judge.lost(kept.at.unwrap_or(memory.last_trace), now);
+                        judge.shift(moved);
+                        judge.lost(kept.at.unwrap_or(memory.last_trace) + moved, now);
                     }
                     // Saved as it now stands, or the next start would count the time that was switched off.
                     self.touched.insert(index);
@@ -94,17 +100,24 @@ impl Engine {
                 _ => self.left.episodes.push(SavedEpisode { state: None, ..saved }),
             }
         }
-        // Ids are in order of time: of several tickets of one subject the last one stays on the desk.
+        self.last_id = memory.tickets.iter().map(|saved| time_of(&saved.ticket.id)).max().unwrap_or(0);
+        // Ids are in order of opening: of several tickets of one subject the last one stays on the desk.
         memory.tickets.sort_by(|a, b| a.ticket.id.cmp(&b.ticket.id));
         for SavedTicket { ticket, subject, life } in memory.tickets {
             let mut life: Life = serde_json::from_str(&life).unwrap_or_default();
             life.wake(now);
             let mut case = Case { ticket, life };
+            let told = self.told.len();
+            self.take_up_times(&mut case, moved, now);
+            let corrected = self.told.len() > told;
             match keys.get(&(case.ticket.rule.clone(), subject.clone())) {
                 Some(&index) => {
                     if case.ticket.state != State::Closed {
                         let rule = &self.plan.rules[self.watches[index as usize].rule as usize];
                         case.reworded(rule, now, &mut self.told);
+                        self.touched.insert(index);
+                    }
+                    if corrected {
                         self.touched.insert(index);
                     }
                     self.by_ticket.insert(case.ticket.id.clone(), index);
@@ -177,6 +190,10 @@ impl Watch {
 }
 
 pub(super) fn saved_ticket(case: &Case, subject: Arc<str>, now: Millis) -> SavedTicket {
-    let life = serde_json::to_string(&case.life.at_rest(now)).unwrap_or_default();
+    let mut life = case.life.at_rest(now);
+    if life.known_times() == Some(Times::of(&case.ticket)) {
+        life.forget_known_times();
+    }
+    let life = serde_json::to_string(&life).unwrap_or_default();
     SavedTicket { ticket: case.ticket.clone(), subject, life }
 }

@@ -32,6 +32,13 @@ pub struct Waiting {
     nth: i64,
 }
 
+impl Waiting {
+    /// The wall clock was stepped; as much time has passed as before.
+    pub fn shift(&mut self, by: Millis) {
+        (self.since, self.at) = (self.since + by, self.at + by);
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Storm {
     /// The watch of the rule `storm`; `None`: switched off.

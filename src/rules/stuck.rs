@@ -56,6 +56,12 @@ impl Judge for Stuck {
         }
     }
 
+    fn shift(&mut self, by: Millis) {
+        if let Some(shown) = &mut self.shown {
+            shown.clock.shift(by);
+        }
+    }
+
     fn lost(&mut self, from: Millis, to: Millis) {
         if let Some(shown) = self.shown.as_mut().filter(|_| from != to) {
             shown.clock.stop(from);

@@ -105,6 +105,8 @@ fn default(rule: &Rule, locale: Locale, facts: &Facts) -> String {
         }
         (Condition::ChannelOffline, true) => format!("通信线路离线 {place}"),
         (Condition::ChannelOffline, false) => format!("Channel {place} is offline"),
+        (Condition::ClockUnsynced, true) => "时钟未同步，工单时限暂停".to_owned(),
+        (Condition::ClockUnsynced, false) => "Clock not synchronised, deadlines stand still".to_owned(),
         (Condition::Storm { .. }, true) => format!("告警风暴：{value} 个工单被暂缓"),
         (Condition::Storm { .. }, false) => format!("Alarm storm: {value} tickets held back"),
         (Condition::StorageLow, true) => format!("网关存储异常：{}", storage(&value, true)),
@@ -167,7 +169,10 @@ fn limit(condition: &Condition) -> String {
         Condition::Runtime { lasts, .. } => span_text(*lasts),
         Condition::Cycles { count, .. } => count.to_string(),
         Condition::Schedule(occasions) => occasions.text.to_string(),
-        Condition::ChannelOffline | Condition::Storm { .. } | Condition::StorageLow => String::new(),
+        Condition::ChannelOffline
+        | Condition::Storm { .. }
+        | Condition::StorageLow
+        | Condition::ClockUnsynced => String::new(),
     }
 }
 

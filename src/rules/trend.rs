@@ -132,6 +132,14 @@ impl Judge for Trend {
     }
 
     /// An hour that ended unseen is told with the next one.
+    /// By whole hours: the hour of the day is that of the new clock.
+    fn shift(&mut self, by: Millis) {
+        self.hours.shift(by);
+        if let Some(Outlook::Expected { at, .. }) = &mut self.outlook {
+            *at += by;
+        }
+    }
+
     fn lost(&mut self, from: Millis, to: Millis) {
         if from - to >= HOUR {
             self.begin_anew();

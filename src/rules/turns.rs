@@ -18,6 +18,11 @@ impl Engine {
                 self.arm(index);
             }
         }
+        if believed && !self.known {
+            self.known = true;
+            self.times_are_known();
+        }
+        self.doubt_says(now);
         while let Some(due) = self.next_turn().filter(|due| *due <= now) {
             let Some((at, index)) = self.timers.first().copied().filter(|(at, _)| *at <= due) else {
                 self.let_in(due);

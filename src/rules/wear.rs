@@ -180,6 +180,15 @@ impl Judge for Wear {
         Some(Judgement { at: due, verdict: Some(self.verdict()), quality: self.quality })
     }
 
+    fn shift(&mut self, by: Millis) {
+        match &mut self.gauge {
+            Gauge::Time(clock) => clock.shift(by),
+            Gauge::Meter(Some(meter)) => meter.shift(by),
+            Gauge::Meter(None) | Gauge::Changes { .. } => {}
+        }
+        self.at += by;
+    }
+
     fn lost(&mut self, from: Millis, to: Millis) {
         match &mut self.gauge {
             Gauge::Time(clock) if from != to => clock.stop(from),

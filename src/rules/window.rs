@@ -128,6 +128,10 @@ impl Judge for Window {
         Some(Judgement { at: due, verdict: Some(verdict), quality })
     }
 
+    fn shift(&mut self, by: Millis) {
+        self.past.low.iter_mut().for_each(|(until, _)| *until += by);
+    }
+
     /// What was read keeps its time, but nobody knows how long the last value held on. Where the clock was set back, the
     /// times mean nothing any more.
     fn lost(&mut self, from: Millis, to: Millis) {

@@ -21,10 +21,12 @@ pub struct Dropped {
 /// Events dropped in one transaction: with few there would be as many events that tell of it, with many it would need
 /// much room itself.
 const BITE: u64 = 5000;
+/// For fewer there is nothing to be gained: an event has to tell of them.
+const LEAST: u64 = 100;
 
 impl Journal {
-    /// Drops the oldest events that may go, and tells it with the next number. `None`: there are none. From the one
-    /// that is dropped first to the last there may be some that stay.
+    /// Drops the oldest events that may go, and tells it with the next number. `None`: there are none, or too few. From
+    /// the one that is dropped first to the last there may be some that stay.
     pub fn give_way(&mut self, way: Way, at: Millis, synced: bool) -> Result<Option<Dropped>, Error> {
         let (gateway, epoch) = (self.gateway.clone(), self.epoch.clone());
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -73,7 +75,7 @@ fn drop_oldest(step: &Transaction<'_>, way: Way) -> Result<Option<Dropped>, Erro
     let bounds = params![above, up_to, BITE as i64];
     let (from, to, count): (Option<u64>, Option<u64>, u64) =
         step.prepare_cached(&found)?.query_row(bounds, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let (Some(from), Some(to)) = (from, to) else { return Ok(None) };
+    let (Some(from), Some(to), LEAST..) = (from, to, count) else { return Ok(None) };
     let mut kinds = step.prepare_cached(&format!("SELECT DISTINCT kind FROM ({some}) ORDER BY kind"))?;
     let kinds = kinds.query_map(bounds, |row| row.get(0))?.collect::<Result<_, _>>()?;
     step.prepare_cached(&format!("DELETE FROM event WHERE seq IN (SELECT seq FROM ({some}))"))?

@@ -106,7 +106,7 @@ pub struct Memory {
     pub maintenance: Vec<Maintenance>,
     /// The last ticket number used.
     pub number: u64,
-    /// Time of the last commit or history flush, 0 if there was none.
+    /// Time of the last commit, or of a history flush soon after it; 0 if there was none.
     pub last_trace: Millis,
 }
 
@@ -116,6 +116,8 @@ pub const CLOSED_REMEMBERED: Millis = 30 * 24 * 3600 * 1000;
 pub(super) const CLOSED_REMEMBERED_MAX: usize = 2000;
 /// An event that a consumer did not like holds what comes after it for so long since it was set aside.
 const ASIDE_KEPT: Millis = 90 * 24 * 3600 * 1000;
+/// The journal is written once an hour at the least. A flush of the history further from it was dated by another clock.
+const FLUSHED_AFTER: Millis = 2 * 3600 * 1000;
 /// Rows deleted in one transaction, so that a commit never waits long for it.
 const BITE: u64 = 1000;
 
@@ -148,14 +150,14 @@ impl Journal {
         self.head
     }
 
-    /// Where it comes from, if it has been restored and this is its first run.
-    pub fn origin(&self) -> Result<Option<Origin>, Error> {
-        restore::origin(&self.db)
-    }
-
     /// The journal is in memory, since the card takes nothing: what it said.
     pub fn why_in_memory(&self) -> Option<&Arc<str>> {
         self.afloat.as_ref()
+    }
+
+    /// Where it comes from, if it has been restored and this is its first run.
+    pub fn origin(&self) -> Result<Option<Origin>, Error> {
+        restore::origin(&self.db)
     }
 
     pub fn recall(&self) -> Result<Memory, Error> {
@@ -163,7 +165,9 @@ impl Journal {
             self.db.query_row("SELECT number, committed FROM gateway", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
-        let last_trace = committed.max(self.flushed);
+        let same_clock =
+            committed == 0 || (committed..=committed.saturating_add(FLUSHED_AFTER)).contains(&self.flushed);
+        let last_trace = if same_clock { self.flushed } else { committed };
         Ok(Memory {
             tickets: self.recall_tickets(last_trace.saturating_sub(CLOSED_REMEMBERED))?,
             episodes: self.recall_episodes()?,

@@ -80,3 +80,69 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal_of(dir: &Path, epoch: &str) {
+        let db = file::journal(dir).unwrap();
+        db.execute(
+            "INSERT INTO gateway(one, id, epoch, number, committed) VALUES (1, 'g', ?1, 0, 0)",
+            [epoch],
+        )
+        .unwrap();
+    }
+
+    fn epoch(dir: &Path) -> String {
+        let db = file::journal(dir).unwrap();
+        db.query_row("SELECT epoch FROM gateway", [], |row| row.get(0)).unwrap()
+    }
+
+    fn draft_of(dir: &Path, epoch: Option<&str>) {
+        prepare(dir).unwrap();
+        let db = file::draft(dir).unwrap();
+        if let Some(epoch) = epoch {
+            let row = "INSERT INTO gateway(one, id, epoch, number, committed) VALUES (1, 'g', ?1, 0, 0)";
+            db.execute(row, [epoch]).unwrap();
+        }
+        close(db).unwrap();
+    }
+
+    #[test]
+    fn a_whole_draft_is_put_in_place_by_the_next_start_and_a_half_one_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        journal_of(dir.path(), "old");
+        draft_of(dir.path(), None);
+        finish(dir.path()).unwrap();
+        assert_eq!(epoch(dir.path()), "old");
+        assert!(!dir.path().join(file::DRAFT).exists());
+        draft_of(dir.path(), Some("new"));
+        finish(dir.path()).unwrap();
+        assert_eq!(epoch(dir.path()), "new");
+        assert!(dir.path().join(LEFT).exists(), "the one before is kept");
+        finish(dir.path()).unwrap();
+        assert_eq!(epoch(dir.path()), "new");
+    }
+
+    #[test]
+    fn a_power_cut_between_the_steps_leaves_the_draft_to_be_put_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        journal_of(dir.path(), "old");
+        draft_of(dir.path(), Some("new"));
+        // The old one is out of the way already, as after the first renames.
+        fs::rename(dir.path().join(file::JOURNAL), dir.path().join(LEFT)).unwrap();
+        finish(dir.path()).unwrap();
+        assert_eq!(epoch(dir.path()), "new");
+    }
+
+    #[test]
+    fn one_of_which_nothing_was_left_behind_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        journal_of(dir.path(), "old");
+        draft_of(dir.path(), Some("new"));
+        put_in_place(dir.path(), false).unwrap();
+        assert_eq!(epoch(dir.path()), "new");
+        assert!(!dir.path().join(LEFT).exists());
+    }
+}

@@ -162,6 +162,15 @@ impl Afloat {
     /// Writes all of it to the card, under a new epoch, in the place of what was there. Until this has been done, and
     /// where it fails, the memory goes on; afterwards the directory is opened as ever.
     pub fn land(&self, now: Moment) -> Result<(), Error> {
+        let landed = self.try_to_land(now);
+        if landed.is_err() {
+            // Half a draft would take up the room of whatever is written next.
+            let _ = landing::prepare(&self.dir);
+        }
+        landed
+    }
+
+    fn try_to_land(&self, now: Moment) -> Result<(), Error> {
         let epoch = new_epoch();
         let at = |why| Error::Directory { path: self.dir.clone(), why };
         landing::prepare(&self.dir).map_err(at)?;

@@ -103,14 +103,14 @@ impl Journal {
     /// What lies where now, under a limit of so many bytes; the memory has its own.
     pub fn uses(&self, limit: u64) -> Result<Uses, Error> {
         let number = |pragma| self.db.query_row(pragma, [], |row| row.get::<_, u64>(0));
-        let (page, spare) = (number("PRAGMA page_size")?, number("PRAGMA freelist_count")?);
-        let pages = number("PRAGMA page_count")?.saturating_sub(spare);
-        let around = if self.afloat.is_some() { Uses::default() } else { around(&self.dir) };
-        let limit = if self.afloat.is_some() { memory::LIMIT } else { limit };
+        let pages = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?);
+        let (journal, around) = (pages * number("PRAGMA page_size")?, around(&self.dir));
+        if self.afloat.is_some() {
+            return Ok(Uses { limit: memory::LIMIT, journal, in_memory: true, ..around });
+        }
         let [wal, _] = file::beside(&self.dir.join(file::JOURNAL));
-        let wal = if self.afloat.is_some() { 0 } else { fs::metadata(wal).map_or(0, |meta| meta.len()) };
-        let in_memory = self.afloat.is_some();
-        Ok(Uses { limit, journal: pages * page + wal, spare: spare * page, in_memory, ..around })
+        let wal = fs::metadata(wal).map_or(0, |meta| meta.len());
+        Ok(Uses { limit, journal: journal + wal, ..around })
     }
 
     pub fn make_reserve(&self, bytes: u64) -> Result<(), Error> {

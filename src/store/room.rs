@@ -6,7 +6,7 @@
 //!    keeps [`Uses::margin`] bytes free. What a broken history left behind counts as theirs.
 //! 2. When the disk is full all the same, the [reserve](super::reserve) is given up, so that tickets get in at once, and
 //!    all readings go.
-//! 3. Then acknowledged events, oldest first, before their `events_keep`; those of unclosed tickets and those set aside stay.
+//! 3. Then, and where the journal alone is above `disk_limit`, acknowledged events, oldest first, before their `events_keep`; those of unclosed tickets and those set aside stay.
 //! 4. At the very last unacknowledged events that are not of tickets and not the gateway's own, oldest first.
 //! 5. Events of tickets that a required consumer has not acknowledged never go. They wait, and when they have waited for
 //!    [`PATIENCE`] the journal goes on in memory ([`super::memory`]).
@@ -24,9 +24,8 @@ pub struct Uses {
     /// That the file system has for us, and its size.
     pub free: u64,
     pub size: u64,
-    /// Of the journal: what is in use, and room inside its file.
+    /// Of the journal: what is in use.
     pub journal: u64,
-    pub spare: u64,
     /// The history's files.
     pub history: u64,
     /// What was broken and is kept for whoever wants to look.
@@ -94,16 +93,12 @@ pub enum Step {
 }
 
 /// So long a page is tried before the journal goes on in memory: a ticket is with the centre within the minute.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The readings are given so many tries (a second each) to go before any event does.
 const READINGS_FIRST: u32 = 5;
 /// Kept free for everybody else on the box, and for cutting the history, which needs room itself.
 const MARGIN_MOST: u64 = 64 << 20;
 const RESERVE_MOST: u64 = 8 << 20;
-/// A history of so little has nothing left to give.
-const HISTORY_LEAST: u64 = 1 << 20;
-/// Room inside the journal's file with which it can go on for a while.
-const SPARE_ENOUGH: u64 = 1 << 20;
 
 impl Uses {
     /// A twentieth of the file system, 64 MiB at the most.
@@ -118,7 +113,7 @@ impl Uses {
 
     /// What all but the history need of the limit.
     fn fixed(&self) -> u64 {
-        self.journal + self.aside + self.reserve_size()
+        if self.in_memory { self.journal } else { self.journal + self.aside + self.reserve_size() }
     }
 
     fn is_over_limit(&self) -> bool {
@@ -132,7 +127,8 @@ pub fn measures(uses: &Uses, was: Option<Low>, none_acknowledged: bool) -> Measu
     let margin = uses.margin();
     // What the disk is short of, the history gives; what it has to spare, the history may have.
     let by_disk = (uses.history + uses.free).saturating_sub(margin);
-    let history = by_disk.min(uses.limit.saturating_sub(uses.fixed()));
+    let by_limit = if uses.in_memory { u64::MAX } else { uses.limit.saturating_sub(uses.fixed()) };
+    let history = by_disk.min(by_limit);
     let reserve = if uses.reserve == 0 && !uses.in_memory && uses.free >= margin + uses.reserve_size() {
         Reserve::Make(uses.reserve_size())
     } else {
@@ -144,7 +140,8 @@ pub fn measures(uses: &Uses, was: Option<Low>, none_acknowledged: bool) -> Measu
 
 fn low(uses: &Uses, was: Option<Low>) -> Option<Low> {
     if uses.in_memory {
-        return Some(Low::Card);
+        // What fills the card may go; a card that is broken has to be replaced.
+        return Some(if uses.free < uses.margin() { Low::Full } else { Low::Card });
     }
     let (margin, limit) = match was {
         Some(Low::Full) => (uses.margin() * 3 / 2, uses.limit),
@@ -157,14 +154,10 @@ fn low(uses: &Uses, was: Option<Low>) -> Option<Low> {
     (uses.fixed() > limit).then_some(Low::Limit)
 }
 
+/// A disk that is full of what is not ours costs no event while pages get in.
 fn events(uses: &Uses, none_acknowledged: bool) -> Option<Way> {
-    if uses.is_over_limit() {
-        return Some(if none_acknowledged { Way::Unacknowledged } else { Way::Acknowledged });
-    }
-    // The disk is full of what is not ours: the journal makes room inside its own file.
-    let cramped = !uses.in_memory && uses.free < uses.margin() && uses.history <= HISTORY_LEAST;
-    (cramped && uses.reserve == 0 && uses.spare < SPARE_ENOUGH && !none_acknowledged)
-        .then_some(Way::Acknowledged)
+    let way = if none_acknowledged { Way::Unacknowledged } else { Way::Acknowledged };
+    uses.is_over_limit().then_some(way)
 }
 
 /// What is done for a page that found the disk full for the `tried`th time, the first time being 1.
@@ -192,7 +185,6 @@ mod tests {
             free: 4 * GIB,
             size: 8 * GIB,
             journal: 20 * MIB,
-            spare: 0,
             history: 300 * MIB,
             aside: 0,
             reserve: 8 * MIB,
@@ -240,12 +232,11 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_full_of_others_costs_no_unacknowledged_event_while_pages_get_in() {
+    fn a_disk_full_of_others_costs_no_event_while_pages_get_in() {
         let uses = Uses { free: 0, history: 0, reserve: 0, ..card() };
-        assert_eq!(measures(&uses, None, false).events, Some(Way::Acknowledged));
-        assert_eq!(measures(&uses, None, true).events, None);
-        let roomy_inside = Uses { spare: 2 * MIB, ..uses };
-        assert_eq!(measures(&roomy_inside, None, false).events, None);
+        for none_acknowledged in [false, true] {
+            assert_eq!(measures(&uses, None, none_acknowledged).events, None);
+        }
     }
 
     #[test]
@@ -272,8 +263,14 @@ mod tests {
     }
 
     #[test]
-    fn in_memory_it_is_low_for_as_long_as_it_lasts() {
-        let uses = Uses { in_memory: true, ..card() };
-        assert_eq!(measures(&uses, None, false).low, Some(Low::Card));
+    fn in_memory_it_is_low_for_as_long_as_it_lasts_and_the_readings_owe_it_nothing() {
+        let uses = Uses { in_memory: true, limit: 12 * MIB, journal: 2 * MIB, ..card() };
+        let broken = measures(&uses, None, false);
+        assert_eq!((broken.low, broken.events), (Some(Low::Card), None));
+        assert!(broken.history > uses.history);
+        let full = measures(&Uses { free: 0, ..uses }, None, false);
+        assert_eq!(full.low, Some(Low::Full));
+        let filled = measures(&Uses { journal: 13 * MIB, ..uses }, None, false);
+        assert_eq!(filled.events, Some(Way::Acknowledged));
     }
 }

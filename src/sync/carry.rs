@@ -77,11 +77,6 @@ const SLOWLY_MOST: Duration = Duration::from_secs(15 * 60);
 /// Words that are with intake at one time: one transaction takes them all, and people's asks still find room.
 const WORDS_AT_ONCE: usize = 16;
 
-const ACCEPTED: &str = "accepted";
-const AGAIN: &str = "again";
-const MISCONFIGURED: &str = "misconfigured";
-const SET_ASIDE: &str = "set-aside";
-
 impl Porter {
     pub fn new(lane: Lane, courier: &Courier) -> Self {
         Self {
@@ -164,6 +159,7 @@ impl Courier {
             self.let_go(lane).await;
             return Ok(Some(Rest::For(porter.soon.pause())));
         }
+        self.count(&decision);
         let late = answer.outcome == Outcome::Late;
         let note = self.lanes.lock().await.answered(lane, &decision, late);
         if let Some(note) = note {
@@ -180,26 +176,21 @@ impl Courier {
     /// What comes after an answer.
     async fn rest(&self, porter: &mut Porter, decision: Decision, answer: &Answer) -> Option<Rest> {
         match decision {
-            Decision::Settle => self.count(ACCEPTED),
-            Decision::SetAside => self.count(SET_ASIDE),
-            Decision::Halve => {}
+            Decision::Settle | Decision::SetAside | Decision::Halve => None,
             Decision::Again { after } => {
-                self.count(AGAIN);
                 self.suffer(porter, &answer.words).await;
                 let grown = porter.soon.pause();
                 let pause = after.map_or(grown, spread);
                 if after.is_some() {
                     *held(&self.quiet) = Instant::now() + pause;
                 }
-                return Some(Rest::For(pause));
+                Some(Rest::For(pause))
             }
             Decision::Slowly => {
-                self.count(MISCONFIGURED);
                 self.suffer(porter, &answer.words).await;
-                return Some(Rest::For(porter.slowly.pause()));
+                Some(Rest::For(porter.slowly.pause()))
             }
         }
-        None
     }
 
     /// Until the centre wants to be spoken to, and the rate allows it. Urgent events are few; the bulk lane pays for them.
@@ -333,7 +324,14 @@ impl Courier {
         }
     }
 
-    fn count(&self, outcome: &'static str) {
+    fn count(&self, decision: &Decision) {
+        let outcome = match decision {
+            Decision::Settle => "accepted",
+            Decision::SetAside => "set-aside",
+            Decision::Again { .. } => "again",
+            Decision::Slowly => "misconfigured",
+            Decision::Halve => return,
+        };
         let consumer = self.target.name.to_string();
         self.context.metrics.pushes.get_or_create(&Push { consumer, outcome }).inc();
     }

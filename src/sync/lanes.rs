@@ -209,3 +209,6 @@ fn sum(batch: &[Stored]) -> u32 {
     }
     digest.finalize()
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,13 +64,16 @@ pub fn decide(outcome: &Outcome, batch: usize) -> Decision {
 }
 
 pub fn body_kind(content_type: Option<&str>, body: &[u8]) -> Body {
+    if body.len() > BODY_BYTES_MAX {
+        return Body::Other;
+    }
     if body.trim_ascii().is_empty() {
         return Body::Empty;
     }
     let page =
         content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"));
     let json = || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-    if body.len() <= BODY_BYTES_MAX && !page && json() { Body::Json } else { Body::Other }
+    if !page && json() { Body::Json } else { Body::Other }
 }
 
 /// `Retry-After` in seconds or as a date, at most an hour; `None` where it makes no sense.
@@ -176,6 +179,7 @@ mod tests {
         assert_eq!(body_kind(None, b"OK"), Body::Other);
         let long = format!("\"{}\"", "x".repeat(BODY_BYTES_MAX));
         assert_eq!(body_kind(None, long.as_bytes()), Body::Other);
+        assert_eq!(body_kind(None, &vec![b' '; BODY_BYTES_MAX + 1]), Body::Other);
     }
 
     #[test]

@@ -629,7 +629,7 @@ impl Day {
 
     /// The CRM is given a batch; it takes it, takes a part, dislikes one, or does not answer.
     fn push(&mut self, house: &House) -> &'static str {
-        let slice = house.outbox.pending("crm", 50, &Kinds::default()).unwrap();
+        let slice = house.outbox.pending("crm", 50, &Kinds::default()).unwrap().slice;
         if let Some(last) = slice.events.last() {
             self.tell(Told::Head(last.seq));
         }

@@ -20,6 +20,7 @@ pub struct Gateway {
     id: String,
     pub listen: String,
     variables: Vec<(String, String)>,
+    data: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -31,6 +32,7 @@ impl Gateway {
             id: id.to_owned(),
             listen: "127.0.0.1:0".to_owned(),
             variables: Vec::new(),
+            data: None,
             child: None,
         }
     }
@@ -40,7 +42,12 @@ impl Gateway {
     }
 
     pub fn data(&self) -> PathBuf {
-        self.dir().join("data")
+        self.data.clone().unwrap_or_else(|| self.dir().join("data"))
+    }
+
+    /// The data directory lies elsewhere.
+    pub fn keep_data_in(&mut self, data: &Path) {
+        self.data = Some(data.to_owned());
     }
 
     pub fn file(&self) -> PathBuf {
@@ -95,6 +102,18 @@ impl Gateway {
         let log = fs::File::create(self.dir().join("log")).unwrap();
         let mut command = self.command("run");
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// Likewise, and its log is written by the test: what may not write anywhere can still speak.
+    pub fn spawn_heard(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let mut log = fs::File::create(self.dir().join("log")).unwrap();
+        let mut command = self.command("run");
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = child.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut said, &mut log));
+        self.child = Some(child);
     }
 
     /// Starts it, and waits until its API says that it is ready.

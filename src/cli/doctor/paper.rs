@@ -23,7 +23,7 @@ fn verdict(path: &Path, loaded: Option<&Loaded>, mistakes: &Mistakes) -> Finding
     let what = "configuration";
     match loaded {
         Some(loaded) if mistakes.list.is_empty() => {
-            let Loaded { gateway, warnings, text } = loaded;
+            let Loaded { gateway, warnings, text, .. } = loaded;
             let (files, site) = (text.len(), &gateway.site);
             let (devices, points, rules) = (site.devices.len(), site.points.len(), gateway.rules.len());
             let found = format!(

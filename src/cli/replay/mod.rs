@@ -121,6 +121,9 @@ pub fn replay(asked: &Replay) -> anyhow::Result<ExitCode> {
     if rules.iter().copied().flatten().any(|rule| matches!(rule.condition, Condition::Storm { .. })) {
         bail!("`storm` sums up the tickets of all other rules; one rule alone cannot show it");
     }
+    if rules.iter().copied().flatten().any(|rule| rule.condition == Condition::ClockUnsynced) {
+        bail!("`clock-unsynced` is about the clock, of which nothing is recorded");
+    }
     let points = course::points(&trial.loaded.gateway.site, rules.iter().copied().flatten());
     let run = Run { asked, gateway: &trial.loaded.gateway, rules, points };
     match &asked.csv {
