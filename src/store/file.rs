@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::Error;
 
 pub const JOURNAL: &str = "journal.db";
+/// The history of an earlier gatehouse.
 pub const HISTORY: &str = "history.db";
 
 /// The journal's formats; `user_version` says how many of these a file has been through.
@@ -116,23 +117,6 @@ CREATE TABLE ahead(
 ",
 ];
 
-/// The history's formats. A block is one point's readings of one flush: rows come in the order of the key,
-/// so that a flush writes whole pages one after the other, which is what flash likes.
-const HISTORY_FORMATS: [&str; 2] = [
-    "
-CREATE TABLE name(point INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
-CREATE TABLE flush(id INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL);
-CREATE TABLE block(
-    flush INTEGER NOT NULL,
-    point INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    PRIMARY KEY (flush, point)
-) WITHOUT ROWID;
-",
-    // For plots: what ends before a time is not looked at.
-    "CREATE INDEX flush_span ON flush(last, first);",
-];
-
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much a commit means: `Full` is on the disk when it returns, `Normal` may be lost by a power cut.
@@ -164,14 +148,6 @@ pub fn journal(dir: &Path) -> Result<Connection, Error> {
     if verdict != "ok" {
         return Err(Error::Damaged { path, what: verdict });
     }
-    Ok(db)
-}
-
-/// The history, made or brought up to date. It can be gigabytes, so it is not read through: damage shows when it is met.
-pub fn history(dir: &Path) -> Result<Connection, Error> {
-    let path = dir.join(HISTORY);
-    let mut db = writer(&path, Durable::Normal)?;
-    migrate(&mut db, &path, &HISTORY_FORMATS)?;
     Ok(db)
 }
 
@@ -270,20 +246,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_history_of_the_first_format_is_brought_up_to_date_with_all_that_is_in_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(HISTORY);
-        let mut db = writer(&path, Durable::Normal).unwrap();
-        migrate(&mut db, &path, &HISTORY_FORMATS[..1]).unwrap();
-        db.execute("INSERT INTO flush(first, last) VALUES (1, 2)", []).unwrap();
-        drop(db);
-        let db = history(dir.path()).unwrap();
-        let last: i64 =
-            db.query_row("SELECT last FROM flush INDEXED BY flush_span", [], |row| row.get(0)).unwrap();
-        assert_eq!(last, 2);
-    }
-
-    #[test]
     fn a_journal_of_an_older_format_is_brought_up_to_date_with_all_that_is_in_it() {
         for older in 1..JOURNAL_FORMATS.len() {
             let dir = tempfile::tempdir().unwrap();
@@ -311,10 +273,9 @@ mod tests {
             |db: &Connection, name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
         let journal = journal(dir.path()).unwrap();
         let outbox = writer(&dir.path().join(JOURNAL), Durable::Normal).unwrap();
-        let history = history(dir.path()).unwrap();
-        let synchronous = [&journal, &outbox, &history].map(|db| pragma(db, "synchronous"));
-        assert_eq!(synchronous, [2, 1, 1], "2 is FULL, 1 is NORMAL");
-        for db in [&journal, &outbox, &history] {
+        let synchronous = [&journal, &outbox].map(|db| pragma(db, "synchronous"));
+        assert_eq!(synchronous, [2, 1], "2 is FULL, 1 is NORMAL");
+        for db in [&journal, &outbox] {
             assert_eq!(pragma(db, "cache_size"), -512);
             let mode: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
             assert_eq!(mode, "wal");

@@ -1,18 +1,39 @@
 //! The only SQL. Opens into ends: [`Journal`] (write), [`Outbox`] (read by cursor, settle), [`View`] (read only),
 //! [`History`] (readings, disposable).
 //!
-//! Two files, because they fail differently. `journal.db` holds events, tickets, orders, the state of the rules and of the
-//! doors, and the cursors of the consumers; a commit is on the disk when it returns. `history.db` holds readings; it may lose its
-//! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
+//! Two stores, because they fail differently. `journal.db` holds events, tickets, orders, the state of the rules and of the
+//! doors, and the cursors of the consumers; a commit is on the disk when it returns. `history/` holds readings; it may lose
+//! its last minutes, and what is broken of it is passed over or put aside, without harm to any ticket.
+//!
+//! # The history
+//!
+//! ```text
+//! Reading ─▶ gathered (series · chunk, in memory) ─▶ frame ─▶ segment `readings-00000017`
+//!                                                                 └─ full: roll ─▶ `minutes-…` ─▶ `hours-…`
+//! ```
+//!
+//! Files are written at their end only and deleted as a whole, so flash takes each byte once. When room is wanted the
+//! readings go first, then the minutes, the hours last.
 
+mod bits;
+mod chunk;
+mod column;
 mod file;
+mod frame;
+mod gathered;
 mod history;
 mod journal;
+mod legacy;
 mod maintenance;
 mod orders;
 mod outbox;
+mod past;
+mod roll;
+mod rollup;
 mod scribe;
+mod segment;
 mod series;
+mod shelf;
 mod view;
 
 use std::fs;
@@ -26,8 +47,10 @@ pub use journal::{CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Pag
 pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
 pub use outbox::{Outbox, Settled};
+pub use past::{Piece, Readings};
+pub use rollup::{Summary, Values};
 pub use series::Sample;
-pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, Readings, TICKETS_MAX, View};
+pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, TICKETS_MAX, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -111,6 +134,8 @@ pub enum Error {
     TooManyConsumers(usize),
     #[error("ticket {id} cannot be written as JSON: {source}")]
     Ticket { id: String, source: serde_json::Error },
+    #[error("{path}: {why}; see whether the disk is full or failing, and whether the daemon's user may write there")]
+    History { path: PathBuf, why: std::io::Error },
     /// The task that was to do it ended before it did.
     #[error("interrupted: {0}")]
     Interrupted(String),
@@ -125,8 +150,8 @@ pub fn in_use(dir: &Path) -> bool {
 
 /// The readings of a data directory, beside a daemon that may be writing to it; `None`: there are none.
 pub fn recorded(dir: &Path) -> Result<Option<Readings>, Error> {
-    let path = dir.join(file::HISTORY);
-    if path.exists() { Readings::open(&path).map(Some) } else { Ok(None) }
+    let readings = Readings::open(dir, None)?;
+    Ok(readings.since()?.map(|_| readings))
 }
 
 /// Opens the data directory, or makes it; brings an older format up to date and checks the journal.
@@ -139,6 +164,6 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     let history = History::open(dir);
     let journal = Journal::open(dir, gateway, lock, history.last_flush())?;
     let outbox = Outbox::open(dir)?;
-    let view = View::open(dir, journal.epoch().clone())?;
+    let view = View::open(dir, journal.epoch().clone(), history.gathered())?;
     Ok(Ends { journal, outbox, view, history })
 }

@@ -1,12 +1,12 @@
 //! The reading end: shows everything, disturbs nothing. Its calls block; an async caller goes through `spawn_blocking`.
 
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::series::{self, Sample};
+use super::gathered::Shared;
+use super::past::Readings;
 use super::{Error, Kind, Slice, TicketRow, file};
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
@@ -16,14 +16,9 @@ use crate::ticket::State;
 #[derive(Debug, Clone)]
 pub struct View {
     db: Arc<Mutex<Connection>>,
-    history: Arc<Path>,
+    dir: Arc<Path>,
+    gathered: Shared,
     epoch: Arc<str>,
-}
-
-/// An open history, for one question.
-#[derive(Debug)]
-pub struct Readings {
-    db: Connection,
 }
 
 /// Which tickets; an empty list of states means all.
@@ -61,11 +56,12 @@ const SCANNED_MAX: usize = 5000;
 const SLICE_BYTES_MAX: usize = 1 << 20;
 
 impl View {
-    pub(super) fn open(dir: &Path, epoch: Arc<str>) -> Result<Self, Error> {
+    pub(super) fn open(dir: &Path, epoch: Arc<str>, gathered: Shared) -> Result<Self, Error> {
         let db = file::reader(&dir.join(file::JOURNAL))?;
         Ok(Self {
             db: Arc::new(Mutex::new(db)),
-            history: PathBuf::from(dir).join(file::HISTORY).into(),
+            dir: dir.into(),
+            gathered,
             epoch,
         })
     }
@@ -163,49 +159,14 @@ impl View {
         Ok(consumers)
     }
 
-    /// The history as it is now. What was read in the last minute may not be in it yet.
+    /// The history as it is now, what is not in a file yet included.
     pub fn readings(&self) -> Result<Readings, Error> {
-        // Opened for each question: they are rare, and the file may have been put aside in the meantime.
-        Readings::open(&self.history)
+        // Opened for each question: they are rare, and files come and go.
+        Readings::open(&self.dir, Some(self.gathered.clone()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Readings {
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Self { db: file::reader(path)? })
-    }
-
-    /// First and last time of what was written at once, in order, as far as it touches the time asked for.
-    pub fn spans(&self, from: Millis, to: Millis) -> Result<Vec<(Millis, Millis)>, Error> {
-        let spans = "SELECT first, last FROM flush WHERE last >= ?1 AND first <= ?2 ORDER BY first, last";
-        let mut query = self.db.prepare_cached(spans)?;
-        let rows = query.query_map([from, to], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Time of the oldest reading that is kept, of whichever point.
-    pub fn since(&self) -> Result<Option<Millis>, Error> {
-        let oldest = "SELECT min(first) FROM flush";
-        Ok(self.db.query_row(oldest, [], |row| row.get(0))?)
-    }
-
-    /// Gives `take` all readings of one point between two times, both included, oldest first; however many there are,
-    /// a minute of them is in memory.
-    pub fn between(
-        &self,
-        point: &str,
-        from: Millis,
-        to: Millis,
-        mut take: impl FnMut(Sample),
-    ) -> Result<(), Error> {
-        Ok(series::between(&self.db, point, from, to, |sample| {
-            take(sample);
-            ControlFlow::Continue(())
-        })?)
     }
 }
 
