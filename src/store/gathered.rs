@@ -151,6 +151,19 @@ impl Gathered {
         Recent { end: self.written, spans, under_way: self.under_way.clone(), gathered }
     }
 
+    /// Bytes of it all, as nearly as it can be known.
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        let table = self.places.capacity() * 8 / 7 * size_of::<(Arc<str>, (u32, u32))>();
+        let names: usize = self.names.iter().map(|name| name.len() + 2 * size_of::<Arc<str>>() + 48).sum();
+        let device = |device: &Device| {
+            let points = device.points.capacity() * size_of::<(u32, Series)>();
+            let buffers: usize = device.points.iter().map(|(_, series)| series.capacity()).sum();
+            size_of::<Device>() + points + buffers
+        };
+        table + names + self.devices.iter().map(device).sum::<usize>() + self.under_way_bytes()
+    }
+
     fn place(&mut self, point: &Arc<str>) -> (u32, u32) {
         let (device, short) = split(point);
         let (device, short) = (self.number(device), self.number(short));

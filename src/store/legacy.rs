@@ -254,6 +254,72 @@ mod tests {
 
     use super::*;
 
+    /// As the gatehouse of 2026-11-21 wrote it: three hand-overs of a number, of a door, and of one of every kind.
+    const OLD: &[u8] = include_bytes!("../../tests/history/format-2.db");
+    const T0: Millis = 1_763_712_000_000;
+
+    fn read(dir: &Path, point: &str) -> Vec<Sample> {
+        let db = open(dir).unwrap().unwrap();
+        let mut samples = Vec::new();
+        let taken = between(&db, point, T0, T0 + 1_000_000, |sample| {
+            samples.push(sample);
+            ControlFlow::Continue(())
+        });
+        assert!(taken.unwrap().is_continue());
+        samples
+    }
+
+    #[test]
+    fn a_history_of_sqlite_is_read_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(file::HISTORY), OLD).unwrap();
+        let numbers = read(dir.path(), "pump-1.pressure");
+        assert_eq!(numbers.len(), 303);
+        assert_eq!((numbers[0].at, &numbers[0].value), (T0, &Some(Value::Number(300.0))));
+        assert_eq!((numbers[100].quality, &numbers[100].value), (Quality::Bad, &None));
+        assert_eq!((numbers[301].at, &numbers[301].value), (T0 + 299_000, &Some(Value::Number(329.9))));
+        let doors: Vec<_> = read(dir.path(), "b3-door.door").into_iter().map(|s| (s.quality, s.value)).collect();
+        let door = |word: &str| (Quality::Uncertain, Some(Value::Text(word.into())));
+        assert_eq!(doors, [door("closed"), door("open"), door("closed")]);
+        let text = || Value::Text("水压低".into());
+        let every = [
+            Value::Bool(true),
+            Value::Signed(-7),
+            Value::Unsigned(u64::MAX),
+            Value::Number(std::f64::consts::PI),
+            text(),
+            text(),
+        ];
+        let samples = read(dir.path(), "x.every");
+        assert_eq!(samples.len(), 18);
+        assert!(samples.iter().zip(every.iter().cycle()).all(|(s, value)| s.value.as_ref() == Some(value)));
+    }
+
+    #[test]
+    fn it_goes_once_it_is_too_old_or_room_is_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(file::HISTORY);
+        fs::write(&path, OLD).unwrap();
+        assert!(!gives_way(dir.path(), T0, false) && path.exists());
+        assert!(gives_way(dir.path(), T0 + 1_000_000, false) && !path.exists());
+        fs::write(&path, OLD).unwrap();
+        assert!(gives_way(dir.path(), T0, true) && !path.exists());
+        assert!(!gives_way(dir.path(), T0, true));
+    }
+
+    #[test]
+    fn a_plot_looks_only_at_what_ends_after_it_begins_and_sorts_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(file::HISTORY), OLD).unwrap();
+        let db = open(dir.path()).unwrap().unwrap();
+        let mut query = db.prepare(&format!("EXPLAIN QUERY PLAN {BETWEEN}")).unwrap();
+        let rows = query.query_map(params!["p.v", 0, 1], |row| row.get::<_, String>(3)).unwrap();
+        let plan: Vec<String> = rows.map(Result::unwrap).collect();
+        let plan = plan.join("; ");
+        assert!(plan.contains("flush USING COVERING INDEX flush_span (last>?)"), "{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+    }
+
     proptest! {
         #[test]
         fn noise_ends_a_series_and_nothing_else(data in proptest::collection::vec(any::<u8>(), 0..200)) {

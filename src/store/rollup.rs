@@ -329,3 +329,102 @@ impl Columns {
         Some(Summary { at, count, valued, good, values })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Option<Value>> {
+        prop_oneof![
+            Just(None),
+            (-100_000i64..100_000, 0u8..4).prop_map(|(n, d)| Some(Value::Number(from_whole(n, d)))),
+            (-1000i64..1000).prop_map(|n| Some(Value::Signed(n))),
+            any::<bool>().prop_map(|is| Some(Value::Bool(is))),
+            "(open|closed|水压低)".prop_map(|text| Some(Value::Text(text.into()))),
+            any::<f64>().prop_map(|number| Some(Value::Number(number))),
+        ]
+    }
+
+    fn rolled(samples: &[Sample], stretch: Millis) -> Vec<Summary> {
+        let mut roller = Roller::new(stretch);
+        samples.iter().for_each(|sample| roller.sample(sample));
+        let (count, data) = roller.pack();
+        let back: Vec<_> = unpack(&data, count, stretch).collect();
+        assert_eq!(back.len(), roller.rows.len());
+        for (back, row) in back.iter().zip(&roller.rows) {
+            let near = |a: f64, b: f64| a.total_cmp(&b).is_eq() || (a - b).abs() <= 1e-9 * a.abs().max(1.0);
+            match (&back.values, &row.values) {
+                (
+                    Values::Numbers { min, max, last, sum },
+                    Values::Numbers { min: least, max: most, last: latest, sum: all },
+                ) => {
+                    assert_eq!((min, max, last), (least, most, latest));
+                    assert!(near(*sum, *all), "{sum} and not {all}");
+                }
+                (values, others) => assert_eq!(values, others),
+            }
+            let counts = |s: &Summary| (s.at, s.count, s.valued, s.good);
+            assert_eq!(counts(back), counts(row));
+        }
+        back
+    }
+
+    fn number(at: Millis, value: f64) -> Sample {
+        Sample { at, value: Some(Value::Number(value)), quality: Quality::Good }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_come_back_as_they_went_in(
+            values in proptest::collection::vec((value(), 0i64..100_000, any::<bool>()), 0..80),
+        ) {
+            let mut at = 1_763_712_000_000;
+            let samples: Vec<_> = values.into_iter().map(|(value, step, good)| {
+                at += step;
+                let quality = match &value {
+                    None => Quality::Bad,
+                    Some(_) if good => Quality::Good,
+                    Some(_) => Quality::Uncertain,
+                };
+                Sample { at, value, quality }
+            }).collect();
+            let rows = rolled(&samples, 60_000);
+            let counted: u32 = rows.iter().map(|row| row.count).sum();
+            prop_assert_eq!(counted as usize, samples.len());
+        }
+
+        #[test]
+        fn noise_makes_no_more_rows_than_it_is_said_to_hold(
+            data in proptest::collection::vec(any::<u8>(), 0..200),
+            count in 0u32..500,
+        ) {
+            prop_assert!(unpack(&data, count, 60_000).count() <= count as usize);
+        }
+    }
+
+    #[test]
+    fn an_hour_of_minutes_is_the_hour_of_its_readings() {
+        let samples: Vec<_> = (0..3600).map(|n| number(n * 1000, (n * 37 % 100) as f64 / 10.0)).collect();
+        let mut hours = Roller::new(3_600_000);
+        for minute in rolled(&samples, 60_000) {
+            assert_eq!((minute.count, minute.good), (60, 60));
+            hours.summary(minute);
+        }
+        let [hour] = &hours.rows[..] else { panic!("{} hours", hours.rows.len()) };
+        let Values::Numbers { min, max, last, sum } = hour.values else { panic!("{:?}", hour.values) };
+        assert_eq!((hour.count, min, max, last), (3600, 0.0, 9.9, (3599 * 37 % 100) as f64 / 10.0));
+        assert!((sum / 3600.0 - 4.95).abs() < 0.001, "{sum}");
+    }
+
+    #[test]
+    fn a_minute_of_noise_takes_less_than_four_bytes() {
+        let samples: Vec<_> =
+            (0..3600).map(|n| number(n * 1000, (2300 + n * 7919 % 13) as f64 / 10.0)).collect();
+        let mut roller = Roller::new(60_000);
+        samples.iter().for_each(|sample| roller.sample(sample));
+        let bytes = roller.pack().1.len();
+        assert!(bytes < 60 * 4, "{bytes}");
+    }
+}

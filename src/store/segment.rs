@@ -243,3 +243,96 @@ impl Write for At<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::chunk::{self, Parts, Times};
+    use crate::store::series::{Sample, Series};
+    use crate::reading::{PointId, Reading, Value};
+
+    fn frame(n: i64) -> Frame {
+        let (mut times, mut series) = (Times::default(), Series::default());
+        for at in n * 10..n * 10 + 10 {
+            times.push(at);
+            series.push(times.count() - 1, &Reading::good(PointId(0), at, Value::Signed(at * at)));
+        }
+        let mut parts = Parts::default();
+        parts.times(times.take());
+        parts.part(1, series.take());
+        let names: Vec<Arc<str>> = vec!["pump-1".into(), "pressure".into()];
+        Frame { span: (n * 10, n * 10 + 9), names, chunks: vec![(0, parts.pack())], ..Frame::default() }
+    }
+
+    fn read(path: &Path) -> Vec<Millis> {
+        let segment = Segment::open(path).unwrap();
+        let mut times = Vec::new();
+        for found in segment.frames() {
+            let (at, head) = found.unwrap();
+            let Some(index) = segment.index(at, &head).unwrap() else { continue };
+            let Some(chunk) = segment.chunk(at, &index, "pump-1").unwrap() else { continue };
+            let samples = chunk::samples(&chunk, index.number("pressure").unwrap());
+            times.extend(samples.map(|Sample { at, value, .. }| {
+                assert_eq!(value, Some(Value::Signed(at * at)));
+                at
+            }));
+        }
+        times
+    }
+
+    fn written(path: &Path, frames: i64) -> Vec<u8> {
+        let mut tail = Tail::open(path, 0).unwrap();
+        (0..frames).for_each(|n| tail.append(&frame(n)).unwrap());
+        fs::read(path).unwrap()
+    }
+
+    /// Each place at which a power cut can leave the file, and each bit that can turn over: what is read is true, and at
+    /// most one frame is gone.
+    #[test]
+    fn a_file_cut_anywhere_loses_no_more_than_the_frame_that_was_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let bytes = written(&path, 4);
+        let one = bytes.len() / 4;
+        for cut in 0..bytes.len() {
+            fs::write(&path, &bytes[..cut]).unwrap();
+            assert_eq!(read(&path), (0..(cut / one * 10) as i64).collect::<Vec<_>>(), "{cut}");
+            // What was not synced may be there as zeros.
+            let mut torn = bytes[..cut].to_vec();
+            torn.resize(bytes.len(), 0);
+            fs::write(&path, torn).unwrap();
+            let kept = read(&path).len() / 10;
+            assert!(kept >= cut / one && kept <= 4, "{cut}: {kept}");
+        }
+    }
+
+    #[test]
+    fn a_bit_that_turns_over_costs_one_frame_at_the_most() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let bytes = written(&path, 4);
+        let one = bytes.len() / 4;
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &flipped).unwrap();
+            let lost = (bit / 8 / one) as i64;
+            let rest: Vec<_> = (0..40).filter(|at| at / 10 != lost).collect();
+            assert_eq!(read(&path), rest, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_cut_is_written_over_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let bytes = written(&path, 2);
+        fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        let mut tail = Tail::open(&path, bytes.len() as u64 / 2).unwrap();
+        tail.append(&frame(7)).unwrap();
+        assert_eq!(read(&path), (0..10).chain(70..80).collect::<Vec<_>>());
+        assert_eq!(fs::metadata(&path).unwrap().len(), tail.end());
+    }
+}

@@ -333,3 +333,110 @@ impl<T: Iterator<Item = Millis>> Iterator for Decoder<'_, T> {
         sample
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::reading::{PointId, Reason};
+
+    /// Each reading at a time of its own, or at the second one after the last.
+    fn encode(readings: &[(Reading, bool)]) -> (Vec<Millis>, u32, Vec<u8>) {
+        let (mut series, mut times) = (Series::default(), Vec::new());
+        for (reading, apart) in readings {
+            if *apart {
+                times.push(0);
+            }
+            times.push(reading.at);
+            series.push(times.len() as u32 - 1, reading);
+        }
+        let (count, data) = series.take();
+        (times, count, data)
+    }
+
+    /// Equal to the bit, which `==` on floats is not.
+    fn key(sample: &Sample) -> (Millis, Quality, String) {
+        let value = match &sample.value {
+            Some(Value::Number(v)) => format!("number {:x}", v.to_bits()),
+            other => format!("{other:?}"),
+        };
+        (sample.at, sample.quality, value)
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Signed),
+            (-5i64..5).prop_map(Value::Signed),
+            any::<u64>().prop_map(Value::Unsigned),
+            any::<u64>().prop_map(|bits| Value::Number(f64::from_bits(bits))),
+            any::<u32>().prop_map(|bits| Value::Number(f64::from(f32::from_bits(bits)))),
+            (-1000i32..1000).prop_map(|n| Value::Number(f64::from(n as f32 / 10.0))),
+            (-100_000i64..100_000, 0u8..9)
+                .prop_map(|(whole, d)| Value::Number(whole as f64 / 10f64.powi(d.into()))),
+            prop_oneof![Just(f64::NAN), Just(-0.0), Just(f64::INFINITY), Just(f64::MIN)]
+                .prop_map(Value::Number),
+            "(open|closed|水压低|\\PC{0,20})".prop_map(|text| Value::Text(text.into())),
+        ]
+    }
+
+    fn reading() -> impl Strategy<Value = Reading> {
+        let at = prop_oneof![any::<i64>(), 1_763_712_000_000i64..1_763_712_100_000];
+        (at, proptest::option::of(value()), any::<bool>()).prop_map(|(at, value, doubt)| match value {
+            None => Reading::bad(PointId(0), at, Reason::NoAnswer),
+            Some(value) if doubt => Reading::uncertain(PointId(0), at, value, Reason::Retained),
+            Some(value) => Reading::good(PointId(0), at, value),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_comes_out_is_exactly_what_went_in(readings in proptest::collection::vec((reading(), any::<bool>()), 0..80)) {
+            let (times, count, data) = encode(&readings);
+            let back: Vec<_> = Decoder::new(&data, count, times.into_iter()).map(|s| key(&s)).collect();
+            let there: Vec<_> = readings
+                .iter()
+                .map(|(r, _)| key(&Sample { at: r.at, value: r.value.clone(), quality: r.quality }))
+                .collect();
+            prop_assert_eq!(back, there);
+        }
+
+        #[test]
+        fn noise_ends_as_soon_as_what_it_is_said_to_hold(data in proptest::collection::vec(any::<u8>(), 0..200), count in 0u32..500) {
+            let samples = Decoder::new(&data, count, 0..1000).count();
+            prop_assert!(samples <= count as usize);
+        }
+
+        #[test]
+        fn numbers_keep_their_order_as_bits(a in any::<f32>(), b in any::<f32>()) {
+            let (whole, short) = (|n: f32| as_ordered(n.into()), |n: f32| as_short(n.into()).unwrap());
+            prop_assert_eq!(whole(a) < whole(b), a.total_cmp(&b).is_lt());
+            prop_assert_eq!(short(a) < short(b), a.total_cmp(&b).is_lt());
+        }
+    }
+
+    #[test]
+    fn five_minutes_of_a_noisy_pressure_take_less_than_six_bits_a_reading() {
+        let readings: Vec<_> = (0..300)
+            .map(|n| {
+                let value = Value::Number((2300 + n * n % 13 - n * 7 % 5) as f64 / 10.0);
+                (Reading::good(PointId(0), 1_763_712_000_000 + n * 1000, value), false)
+            })
+            .collect();
+        let (.., data) = encode(&readings);
+        assert!(data.len() * 8 < 300 * 6, "{} bytes", data.len());
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let text = "压".repeat(200);
+        let (times, count, data) =
+            encode(&[(Reading::good(PointId(0), 0, Value::Text(text.as_str().into())), false)]);
+        let first = Decoder::new(&data, count, times.into_iter()).next();
+        let Some(Value::Text(back)) = first.and_then(|s| s.value) else {
+            panic!("no text came back");
+        };
+        assert!(text.starts_with(&*back) && back.len() > TEXT_BYTES_MAX - 3 && back.len() <= TEXT_BYTES_MAX);
+    }
+}
