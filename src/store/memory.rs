@@ -148,7 +148,7 @@ impl Afloat {
             afloat: Some(self.why.clone()),
         };
         let outbox = Outbox::on(&self.path)?;
-        let view = View::on(&self.path, &self.dir.join(file::HISTORY), self.epoch.clone())?;
+        let view = View::on(&self.path, &self.dir, self.epoch.clone(), history.gathered())?;
         Ok(Ends { journal, outbox, view, history })
     }
 
