@@ -498,7 +498,7 @@ fn data_belongs_to_one_daemon() {
 
     let data = gateway.data();
     let refused = |id: &str, words: &[&str]| {
-        let mut second = Gateway::new(id);
+        let second = Gateway::new(id);
         second.configure_as(id, &data, STRANGER);
         let ran = second.ran("run");
         let said = text(&ran.stderr);

@@ -38,7 +38,6 @@ const DAY_BYTES_MAX: f64 = 300e6;
 const GROWTH_MAX: f64 = 1.5;
 /// The history's own thread gets this much of real time for a simulated minute's readings, as much as in years of real ones.
 const BREATH: Duration = Duration::from_millis(15);
-const FILES: [&str; 4] = ["journal.db", "journal.db-wal", "history.db", "history.db-wal"];
 
 struct Asked {
     hours: f64,
@@ -55,8 +54,8 @@ struct Sample {
     journal: f64,
     history: f64,
     resident: f64,
-    /// MB of [`FILES`].
-    files: [f64; 4],
+    /// MB of the journal, the log beside it, and the history.
+    files: [f64; 3],
     events: u64,
     unclosed: usize,
     readings: u64,
@@ -197,6 +196,7 @@ async fn feed(dir: &Path, hours: f64, clock: &Clock, view: &View, out: mpsc::Sen
 fn sample(dir: &Path, second: u32, readings: u64, view: &View) -> Sample {
     let history = thread_named("history").map_or(0, |pid| written(&format!("/proc/self/task/{pid}/io")));
     let size = |name: &str| fs::metadata(dir.join(name)).map_or(0.0, |about| mb(about.len()));
+    let (_, readings_kept) = store::sizes(dir);
     let open = store::Filter {
         states: [gatehouse::ticket::State::Open].into(),
         limit: store::TICKETS_MAX,
@@ -207,7 +207,7 @@ fn sample(dir: &Path, second: u32, readings: u64, view: &View) -> Sample {
         journal: mb(written("/proc/self/io").saturating_sub(history)),
         history: mb(history),
         resident: resident(),
-        files: FILES.map(size),
+        files: [size("journal.db"), size("journal.db-wal"), mb(readings_kept)],
         events: view.head().unwrap(),
         unclosed: view.tickets(&open).unwrap().len(),
         readings,
@@ -252,7 +252,7 @@ fn table(sample: Option<&Sample>) {
         s.history,
         s.resident,
         s.files[0] + s.files[1],
-        s.files[2] + s.files[3],
+        s.files[2],
         s.events,
         s.unclosed
     );
@@ -289,10 +289,9 @@ fn picture(samples: &[Sample]) -> String {
             title: "files".into(),
             unit: "MB",
             lines: vec![
-                line(FILES[0], "#c33", &|s| s.files[0]),
-                line(FILES[1], "#e99", &|s| s.files[1]),
-                line(FILES[2], "#27c", &|s| s.files[2]),
-                line(FILES[3], "#9be", &|s| s.files[3]),
+                line("history", "#27c", &|s| s.files[2]),
+                line("journal", "#c33", &|s| s.files[0]),
+                line("its log", "#e99", &|s| s.files[1]),
             ],
         },
     ];

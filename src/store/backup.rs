@@ -2,7 +2,7 @@
 //!
 //! It is the journal itself, packed (`VACUUM INTO` reads one moment of it, and the writer waits for nothing), and three tables
 //! more: `backup` with the label, `backup_config` with the texts of the last good configuration, which name secrets and
-//! hold none, and `backup_history` with the history's file in pieces, where it was asked for. The label has a SHA-256 over
+//! hold none, and `backup_history` with the history's files in pieces, where they were asked for. The label has a SHA-256 over
 //! every row, so that a copy that has lain for years is either whole or says so.
 
 use std::fs::{self, File, Permissions};
@@ -14,6 +14,7 @@ use ring::digest::{Context, SHA256};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
+use super::segment::FOLDER;
 use super::{Error, file, sum};
 use crate::reading::Millis;
 use crate::time;
@@ -35,7 +36,7 @@ pub struct Label {
     pub unclosed: u64,
     /// Files of the configuration.
     pub files: u64,
-    /// Bytes of the history's file, 0 where it is not in it.
+    /// Bytes of the history's files, 0 where they are not in it.
     pub history: u64,
     /// Rows that did not fit their sums when they were copied; they are left behind when it is restored.
     pub damaged: u64,
@@ -56,7 +57,7 @@ pub struct Order<'a> {
 const TABLES: &str = "
 CREATE TABLE backup(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE backup_config(n INTEGER PRIMARY KEY, path TEXT NOT NULL, text TEXT NOT NULL);
-CREATE TABLE backup_history(part INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE backup_history(part INTEGER PRIMARY KEY, name TEXT NOT NULL, data BLOB NOT NULL);
 ";
 /// Bytes of the history in one row, which is also what of it is in memory.
 const PART: usize = 256 << 10;
@@ -112,22 +113,38 @@ pub fn texts(db: &Connection) -> Result<Vec<(PathBuf, String)>, Error> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Writes the history's file as it was; whether there was one.
-pub fn unpack_history(db: &Connection, into: &Path) -> Result<bool, Error> {
-    let mut query = db.prepare("SELECT data FROM backup_history ORDER BY part")?;
+/// Writes the history's files below `into` as they were.
+pub fn unpack_history(db: &Connection, into: &Path) -> Result<(), Error> {
+    let mut query = db.prepare("SELECT name, data FROM backup_history ORDER BY part")?;
     let mut rows = query.query([])?;
-    let mut file: Option<File> = None;
+    let mut open: Option<(String, File)> = None;
     while let Some(row) = rows.next()? {
-        let file = match &mut file {
-            Some(file) => file,
-            none => none.insert(private(into)?),
-        };
-        file.write_all(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?).map_err(at(into))?;
+        let name: String = row.get(0)?;
+        let path = into.join(&name);
+        if open.as_ref().is_none_or(|(there, _)| *there != name) {
+            if !is_of_the_history(&name) {
+                return Err(Error::NoBackup(path));
+            }
+            finish(open.take(), into)?;
+            fs::create_dir_all(path.parent().unwrap_or(into)).map_err(at(into))?;
+            open = Some((name, private(&path)?));
+        }
+        if let Some((_, file)) = &mut open {
+            file.write_all(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?).map_err(at(&path))?;
+        }
     }
-    match file {
-        Some(file) => file.sync_all().map_err(at(into)).map(|()| true),
-        None => Ok(false),
-    }
+    finish(open, into)
+}
+
+fn finish(open: Option<(String, File)>, into: &Path) -> Result<(), Error> {
+    open.map_or(Ok(()), |(name, file)| file.sync_all().map_err(at(&into.join(name))))
+}
+
+/// Whoever wrote a backup may not write anywhere else with it.
+fn is_of_the_history(name: &str) -> bool {
+    let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    name == file::HISTORY
+        || name.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/')).is_some_and(plain)
 }
 
 fn write(order: &Order<'_>, draft: &Path, readings: &Path) -> Result<(), Error> {
@@ -140,13 +157,7 @@ fn write(order: &Order<'_>, draft: &Path, readings: &Path) -> Result<(), Error> 
     // The file has no name yet that anyone would trust, and is synced as a whole below.
     db.pragma_update(None, "synchronous", "off")?;
     db.execute_batch(TABLES)?;
-    let history = order.dir.join(file::HISTORY);
-    let bytes = if order.history && history.exists() {
-        pack(&history, readings)?;
-        put_history(&mut db, readings)?
-    } else {
-        0
-    };
+    let bytes = if order.history { put_history(&mut db, order.dir, readings)? } else { 0 };
     let step = db.transaction()?;
     for (path, text) in order.texts {
         let path = path.to_string_lossy();
@@ -168,22 +179,47 @@ fn pack(from: &Path, into: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn put_history(db: &mut Connection, readings: &Path) -> Result<u64, Error> {
-    let mut file = File::open(readings).map_err(at(readings))?;
+/// Its files only ever grow, and a reader passes over what is not whole at their ends; that of an earlier gatehouse is a database.
+fn put_history(db: &mut Connection, dir: &Path, readings: &Path) -> Result<u64, Error> {
+    let mut bytes = 0;
+    let database = dir.join(file::HISTORY);
+    if database.exists() {
+        pack(&database, readings)?;
+        bytes += put_file(db, readings, file::HISTORY)?;
+        fs::remove_file(readings).map_err(at(readings))?;
+    }
+    let folder = dir.join(FOLDER);
+    let Ok(entries) = fs::read_dir(&folder) else { return Ok(bytes) };
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| format!("{FOLDER}/{}", entry.file_name().to_string_lossy())).collect();
+    names.retain(|name| is_of_the_history(name));
+    names.sort();
+    for name in names {
+        match put_file(db, &dir.join(&name), &name) {
+            // It has given way since.
+            Err(Error::File { why, .. }) if why.kind() == io::ErrorKind::NotFound => {}
+            put => bytes += put?,
+        }
+    }
+    Ok(bytes)
+}
+
+fn put_file(db: &mut Connection, path: &Path, name: &str) -> Result<u64, Error> {
+    let mut file = File::open(path).map_err(at(path))?;
     let mut bytes = 0;
     let mut part = Vec::with_capacity(PART);
     let step = db.transaction()?;
     loop {
         part.clear();
-        let taken = (&mut file).take(PART as u64).read_to_end(&mut part).map_err(at(readings))?;
+        let taken = (&mut file).take(PART as u64).read_to_end(&mut part).map_err(at(path))?;
         if taken == 0 {
             break;
         }
         bytes += taken as u64;
-        step.prepare_cached("INSERT INTO backup_history(data) VALUES (?1)")?.execute([&part])?;
+        step.prepare_cached("INSERT INTO backup_history(name, data) VALUES (?1, ?2)")?
+            .execute(params![name, part])?;
     }
     step.commit()?;
-    fs::remove_file(readings).map_err(at(readings))?;
     Ok(bytes)
 }
 
@@ -357,17 +393,36 @@ mod tests {
     fn the_history_comes_out_as_it_went_in() {
         let dir = tempfile::tempdir().unwrap();
         let _writer = journal(dir.path());
-        let history = file::history(dir.path()).unwrap();
-        let noise: Vec<u8> = (0..3 * PART).map(|n| (n * 31 % 251) as u8).collect();
-        history.execute("INSERT INTO block VALUES (1, 1, ?1)", [&noise]).unwrap();
+        let noise = |size: usize| (0..size).map(|n| (n * 31 % 251) as u8).collect::<Vec<u8>>();
+        let segments =
+            [("history/readings-00000001", noise(3 * PART)), ("history/minutes-00000001", noise(7))];
+        fs::create_dir(dir.path().join(FOLDER)).unwrap();
+        for (name, bytes) in &segments {
+            fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        fs::write(dir.path().join("history/.strange name"), "left aside").unwrap();
+        let earlier = Connection::open(dir.path().join(file::HISTORY)).unwrap();
+        earlier.execute_batch("CREATE TABLE block(n); INSERT INTO block VALUES (7)").unwrap();
         let label = copied(dir.path(), true).unwrap();
-        assert!(label.history > noise.len() as u64, "{label:?}");
-        let back = dir.path().join("back.db");
-        assert!(unpack_history(&open(&dir.path().join("copy")).unwrap(), &back).unwrap());
-        assert_eq!(fs::metadata(&back).unwrap().len(), label.history);
-        let back = file::reader(&back).unwrap();
-        let found: Vec<u8> = back.query_row("SELECT data FROM block", [], |row| row.get(0)).unwrap();
-        assert!(found == noise);
+        assert!(label.history > 3 * PART as u64 + 7, "{label:?}");
+        let back = dir.path().join("back");
+        unpack_history(&open(&dir.path().join("copy")).unwrap(), &back).unwrap();
+        for (name, bytes) in &segments {
+            assert!(fs::read(back.join(name)).unwrap() == *bytes, "{name}");
+        }
+        assert_eq!(fs::read_dir(back.join(FOLDER)).unwrap().count(), 2);
+        let back = file::reader(&back.join(file::HISTORY)).unwrap();
+        assert_eq!(back.query_row("SELECT n FROM block", [], |row| row.get::<_, i64>(0)).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_backup_cannot_write_elsewhere() {
+        for good in ["history.db", "history/readings-00000001"] {
+            assert!(is_of_the_history(good), "{good}");
+        }
+        for bad in ["history/../journal.db", "/etc/passwd", "history/", "journal.db", "history/a/b", ""] {
+            assert!(!is_of_the_history(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, ffi};
 use super::{Error, sum};
 
 pub const JOURNAL: &str = "journal.db";
+/// The history of an earlier gatehouse.
 pub const HISTORY: &str = "history.db";
 /// A journal that is about to take the place of the present one.
 pub const DRAFT: &str = "journal.db.new";
@@ -132,23 +133,6 @@ CREATE TABLE ahead(
 ",
 ];
 
-/// The history's formats. A block is one point's readings of one flush: rows come in the order of the key,
-/// so that a flush writes whole pages one after the other, which is what flash likes.
-const HISTORY_FORMATS: [&str; 2] = [
-    "
-CREATE TABLE name(point INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);
-CREATE TABLE flush(id INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL);
-CREATE TABLE block(
-    flush INTEGER NOT NULL,
-    point INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    PRIMARY KEY (flush, point)
-) WITHOUT ROWID;
-",
-    // For plots: what ends before a time is not looked at.
-    "CREATE INDEX flush_span ON flush(last, first);",
-];
-
 /// A journal in memory has a name in the form of a URI.
 const SHARED: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_URI);
 
@@ -213,14 +197,6 @@ pub fn damaged_reader(path: &Path) -> Result<Connection, Error> {
 /// A journal in the present format, whatever it was before.
 pub fn bring_up_to_date(db: &mut Connection, path: &Path) -> Result<(), Error> {
     migrate(db, path, &JOURNAL_FORMATS)
-}
-
-/// The history, made or brought up to date. It can be gigabytes, so it is not read through: damage shows when it is met.
-pub fn history(dir: &Path) -> Result<Connection, Error> {
-    let path = dir.join(HISTORY);
-    let mut db = writer(&path, Durable::Normal)?;
-    migrate(&mut db, &path, &HISTORY_FORMATS)?;
-    Ok(db)
 }
 
 /// A connection that writes to an existing or new file.
@@ -377,20 +353,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_history_of_the_first_format_is_brought_up_to_date_with_all_that_is_in_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(HISTORY);
-        let mut db = writer(&path, Durable::Normal).unwrap();
-        migrate(&mut db, &path, &HISTORY_FORMATS[..1]).unwrap();
-        db.execute("INSERT INTO flush(first, last) VALUES (1, 2)", []).unwrap();
-        drop(db);
-        let db = history(dir.path()).unwrap();
-        let last: i64 =
-            db.query_row("SELECT last FROM flush INDEXED BY flush_span", [], |row| row.get(0)).unwrap();
-        assert_eq!(last, 2);
-    }
-
-    #[test]
     fn a_journal_of_an_older_format_is_brought_up_to_date_with_all_that_is_in_it() {
         for older in 1..JOURNAL_FORMATS.len() {
             let dir = tempfile::tempdir().unwrap();
@@ -418,10 +380,9 @@ mod tests {
             |db: &Connection, name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
         let journal = journal(dir.path()).unwrap();
         let outbox = writer(&dir.path().join(JOURNAL), Durable::Normal).unwrap();
-        let history = history(dir.path()).unwrap();
-        let synchronous = [&journal, &outbox, &history].map(|db| pragma(db, "synchronous"));
-        assert_eq!(synchronous, [2, 1, 1], "2 is FULL, 1 is NORMAL");
-        for db in [&journal, &outbox, &history] {
+        let synchronous = [&journal, &outbox].map(|db| pragma(db, "synchronous"));
+        assert_eq!(synchronous, [2, 1], "2 is FULL, 1 is NORMAL");
+        for db in [&journal, &outbox] {
             assert_eq!(pragma(db, "cache_size"), -512);
             let mode: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
             assert_eq!(mode, "wal");

@@ -1,10 +1,9 @@
 //! The end for readings: gathered in memory as few bytes, written in bulk by a thread of its own, disposable.
 //!
-//! No call waits for the disk, but [`History::close`]. A power cut costs the last minute or two. A damaged file is put
-//! aside and a new one begun. Where the disk does not take what is gathered, new readings are left out until it does.
-//! Nothing of this touches a ticket.
+//! No call waits for the disk, but [`History::close`]. A power cut or a kill costs what was read since the last hand-over,
+//! five minutes and a little. What is damaged is passed over or put aside. Where the disk does not take what is gathered,
+//! new readings are left out until it does. Nothing of this touches a ticket.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -15,20 +14,18 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::scribe::{Desk, HandOver, Retire, Row, Scribe};
-use super::series::{self, Encoder, Sample};
-use super::{Error, file};
+use super::Error;
+use super::gathered::Shared;
+use super::past::{Readings, newest};
+use super::scribe::{Desk, HandOver, Retire, Scribe};
+use super::series::Sample;
 use crate::reading::{Millis, Reading};
 
 /// Owned by one thread; dropping it [closes](Self::close) it.
 #[derive(Debug)]
 pub struct History {
-    path: PathBuf,
-    series: HashMap<Arc<str>, Encoder>,
-    /// Bytes gathered since the last hand-over.
-    gathered: usize,
-    /// Times of the first and the last reading gathered.
-    span: Option<(Millis, Millis)>,
+    dir: PathBuf,
+    gathered: Shared,
     /// Readings left out since the last hand-over.
     left_out: u64,
     tried_at: Millis,
@@ -40,7 +37,7 @@ pub struct History {
 }
 
 /// Between two hand-overs at the most.
-const FLUSH_EVERY: Millis = 60_000;
+const FLUSH_EVERY: Millis = 5 * 60_000;
 /// So much gathered is handed over at once.
 const GATHERED_ENOUGH: usize = 512 << 10;
 /// So much gathered and under way is all that the memory gives, while the disk takes nothing.
@@ -52,11 +49,12 @@ const CLOSE_WAITS: Duration = Duration::from_secs(2);
 
 impl History {
     pub(super) fn open(dir: &Path) -> Self {
-        let scribe = Scribe::new(dir);
-        Self::with(dir, move |desk| scribe.run(desk))
+        let gathered = Shared::default();
+        let scribe = Scribe::new(dir, gathered.clone());
+        Self::with(dir, gathered, move |desk| scribe.run(desk))
     }
 
-    fn with(dir: &Path, write: impl FnOnce(&Desk) + Send + 'static) -> Self {
+    fn with(dir: &Path, gathered: Shared, write: impl FnOnce(&Desk) + Send + 'static) -> Self {
         let desk = Arc::new(Desk::default());
         let (alive, life) = mpsc::channel();
         let theirs = desk.clone();
@@ -67,17 +65,7 @@ impl History {
         let scribe = thread::Builder::new().name("history".into()).spawn(body);
         let scribe = scribe
             .inspect_err(|error| error!(%error, "The history's thread cannot begin; there is no history."));
-        Self {
-            path: dir.join(file::HISTORY),
-            series: HashMap::new(),
-            gathered: 0,
-            span: None,
-            left_out: 0,
-            tried_at: 0,
-            desk,
-            scribe: scribe.ok(),
-            life,
-        }
+        Self { dir: dir.to_owned(), gathered, left_out: 0, tried_at: 0, desk, scribe: scribe.ok(), life }
     }
 
     /// Gathers one reading of the point with this name, in memory. Which ones are worth it is the caller's to say.
@@ -85,26 +73,19 @@ impl History {
         if self.scribe.is_none() {
             return;
         }
-        if self.gathered + self.desk.under_way() >= GATHERED_MAX {
+        if !self.gathered.lock().note(point, reading, GATHERED_MAX) {
             self.left_out += 1;
-            return;
         }
-        let encoder = match self.series.get_mut(point) {
-            Some(encoder) => encoder,
-            None => self.series.entry(point.clone()).or_default(),
-        };
-        self.gathered += encoder.push(reading);
-        let (first, last) = self.span.unwrap_or((reading.at, reading.at));
-        self.span = Some((first.min(reading.at), last.max(reading.at)));
     }
 
-    /// Whether it is time to [`flush`](Self::flush): a minute after the last time, or as soon as much is gathered.
+    /// Whether it is time to [`flush`](Self::flush): five minutes after the last time, or as soon as much is gathered.
     pub fn due(&self, now: Millis) -> bool {
-        let busy = self.desk.under_way() > 0;
+        let gathered = self.gathered.lock();
+        let busy = gathered.is_busy();
         // A clock that was set back must not stop the flushing, hence the absolute difference.
         let waited = now.abs_diff(self.tried_at) >= FLUSH_EVERY.unsigned_abs();
-        let full = self.gathered >= GATHERED_ENOUGH;
-        (waited && (busy || self.span.is_some())) || (full && !busy)
+        let full = gathered.bytes() >= GATHERED_ENOUGH;
+        (waited && (busy || !gathered.is_empty())) || (full && !busy)
     }
 
     /// Hands over what is gathered, to be written at once. While the last hand-over is not written, it is that one's
@@ -113,7 +94,7 @@ impl History {
         self.tried_at = now;
         if self.life.try_recv() == Err(TryRecvError::Disconnected) {
             self.give_up();
-        } else if self.desk.under_way() > 0 {
+        } else if self.gathered.lock().is_busy() {
             self.desk.try_again();
         } else {
             self.hand_over();
@@ -130,11 +111,15 @@ impl History {
     /// Writes everything gathered and ends the thread; waits two seconds for it at the most, and then leaves it to itself.
     pub fn close(self) {}
 
-    /// The written readings of one point since a time, oldest first; at most [`SAMPLES_MAX`].
+    /// Only rollups are written from now on, since so much was written today; or all of it again.
+    pub fn thin(&self, thin: bool) {
+        self.desk.thin(thin);
+    }
+
+    /// The readings of one point since a time, oldest first; at most [`SAMPLES_MAX`].
     pub fn recent(&self, point: &str, since: Millis) -> Result<Vec<Sample>, Error> {
-        let db = file::reader(&self.path)?;
         let mut samples = Vec::new();
-        series::between(&db, point, since, Millis::MAX, |sample| {
+        self.readings()?.until(point, since, Millis::MAX, |sample| {
             samples.push(sample);
             if samples.len() < SAMPLES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
@@ -143,25 +128,22 @@ impl History {
 
     /// Time of the last reading that was written, 0 where there is none.
     pub fn last_flush(&self) -> Millis {
-        let last = file::reader(&self.path).and_then(|db| {
-            let newest = "SELECT last FROM flush ORDER BY id DESC LIMIT 1";
-            Ok(db.query_row(newest, [], |row| row.get(0))?)
-        });
-        last.unwrap_or(0)
+        newest(&self.dir).unwrap_or_default()
+    }
+
+    /// What is not in a file yet, for who reads.
+    pub(super) fn gathered(&self) -> Shared {
+        self.gathered.clone()
+    }
+
+    fn readings(&self) -> Result<Readings, Error> {
+        Readings::open(&self.dir, Some(self.gathered()))
     }
 
     fn hand_over(&mut self) {
-        let Some(span) = self.span.take() else { return };
-        let mut rows = Vec::with_capacity(self.series.len());
-        for (name, encoder) in &mut self.series {
-            if !encoder.bytes().is_empty() {
-                let (name, data) = (name.clone(), encoder.take());
-                rows.push(Row { name, data });
-            }
-        }
+        let Some(frame) = self.gathered.lock().hand_over() else { return };
         let left_out = std::mem::take(&mut self.left_out);
-        self.gathered = 0;
-        self.desk.hand(HandOver { span, rows, left_out });
+        self.desk.hand(HandOver { frame, left_out });
     }
 
     /// The thread has ended, which only a panic does to it: all goes on without a history, and nothing is gathered.
@@ -172,8 +154,7 @@ impl History {
             error!("The history's thread has broken; there is no history until the next start.");
         }
         self.desk = Arc::default();
-        self.series = HashMap::new();
-        (self.gathered, self.span) = (0, None);
+        self.gathered.lock().clear();
     }
 }
 
@@ -206,7 +187,7 @@ mod tests {
     /// As long as the other end of the channel lives, the disk takes nothing.
     fn stuck(dir: &Path) -> (History, mpsc::Sender<()>) {
         let (disk, answers) = mpsc::channel::<()>();
-        let history = History::with(dir, move |_| {
+        let history = History::with(dir, Shared::default(), move |_| {
             let _ = answers.recv();
         });
         (history, disk)
@@ -217,7 +198,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut history, disk) = stuck(dir.path());
         let names: Vec<Arc<str>> = (0..3000).map(|n| format!("unit-{n}.value").into()).collect();
-        for second in 0..180 {
+        for second in 0..900 {
             for (n, name) in names.iter().enumerate() {
                 let at = 1_763_712_000_000 + second * 1000 + n as Millis % 17 * second % 7;
                 let value = (1000 + n as Millis * 31 % 977 + second * second % 89) as f64 / 10.0;
@@ -226,17 +207,10 @@ mod tests {
             if history.due(second * 1000) {
                 history.flush(second * 1000);
             }
-            let buffers: usize = history.series.values().map(Encoder::capacity).sum();
-            let table = history.series.capacity() * 8 / 7 * size_of::<(Arc<str>, Encoder)>();
-            // What the writer would need besides: the points' numbers, and the order of the rows.
-            let numbers = 4096 * size_of::<(Arc<str>, i64)>() + 3000 * size_of::<(i64, &[u8])>();
-            let under_way = history.desk.under_way();
-            assert!(
-                buffers + table + under_way + numbers < 2 << 20,
-                "{buffers} + {table} + {under_way} + {numbers} bytes"
-            );
+            let bytes = history.gathered.lock().memory();
+            assert!(bytes < 2 << 20, "{bytes} bytes in second {second}");
         }
-        assert!(history.desk.under_way() > GATHERED_ENOUGH, "something was under way");
+        assert!(history.gathered.lock().is_busy(), "something was under way");
         assert!(history.left_out > 0, "the memory was full");
         drop(disk);
     }
@@ -244,7 +218,7 @@ mod tests {
     #[test]
     fn a_thread_that_breaks_takes_the_history_with_it_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let mut history = History::with(dir.path(), |_| panic!("as asked by the test"));
+        let mut history = History::with(dir.path(), Shared::default(), |_| panic!("as asked by the test"));
         let point: Arc<str> = "p.v".into();
         assert_eq!(history.life.recv(), Err(mpsc::RecvError));
         history.note(&point, &number(1, 1.0));

@@ -147,13 +147,12 @@ impl Afloat {
             dir: self.dir.clone(),
             lock: None,
             outbox: None,
-            unsure: false,
             afloat: Some(self.why.clone()),
             alarm: Alarm::default(),
             scrub: None,
         };
         let outbox = Outbox::on(&self.path)?;
-        let view = View::on(&self.path, &self.dir.join(file::HISTORY), self.epoch.clone())?;
+        let view = View::on(&self.path, &self.dir, self.epoch.clone(), history.gathered())?;
         Ok(Ends { journal, outbox, view, history })
     }
 

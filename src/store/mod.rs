@@ -1,33 +1,54 @@
 //! The only SQL. Opens into ends: [`Journal`] (write), [`Outbox`] (read by cursor, settle), [`View`] (read only),
 //! [`History`] (readings, disposable).
 //!
-//! Two files, because they fail differently. `journal.db` holds events, tickets, orders, the state of the rules and of the
-//! doors, and the cursors of the consumers; a commit is on the disk when it returns. `history.db` holds readings; it may lose its
-//! last minute, and where it is broken it is put aside and begun anew, without harm to any ticket.
+//! Two stores, because they fail differently. `journal.db` holds events, tickets, orders, the state of the rules and of the
+//! doors, and the cursors of the consumers; a commit is on the disk when it returns. `history/` holds readings; it may lose
+//! its last minutes, and what is broken of it is passed over or put aside, without harm to any ticket.
+//!
+//! # The history
+//!
+//! ```text
+//! Reading ─▶ gathered (series · chunk, in memory) ─▶ frame ─▶ segment `readings-00000017`
+//!                                                                 └─ full: roll ─▶ `minutes-…` ─▶ `hours-…`
+//! ```
+//!
+//! Files are written at their end only and deleted as a whole, so flash takes each byte once. When room is wanted the
+//! readings go first, then the minutes, the hours last.
 
 mod ahead;
 mod alarm;
 pub mod backup;
+mod bits;
 mod carry;
+mod chunk;
+mod column;
 mod damage;
 mod file;
+mod frame;
+mod gathered;
 mod give_way;
 mod history;
 mod inspect;
 mod journal;
 mod landing;
+mod legacy;
 mod maintenance;
 pub mod memory;
 mod orders;
 mod outbox;
 mod overlay;
+mod past;
 mod reserve;
 pub mod restore;
+mod roll;
+mod rollup;
 pub mod room;
 mod salvage;
 mod scribe;
 mod scrub;
+mod segment;
 mod series;
+mod shelf;
 mod sum;
 mod view;
 mod wal;
@@ -46,8 +67,10 @@ pub use journal::{Before, CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Mem
 pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
 pub use outbox::{Outbox, Pending, Settled};
+pub use past::{Piece, Readings};
+pub use rollup::{Summary, Values};
 pub use series::Sample;
-pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, Readings, TICKETS_MAX, View};
+pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, TICKETS_MAX, View};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -135,6 +158,10 @@ pub enum Error {
     TooManyConsumers(usize),
     #[error("ticket {id} cannot be written as JSON: {source}")]
     Ticket { id: String, source: serde_json::Error },
+    #[error(
+        "{path}: {why}; see whether the disk is full or failing, and whether the daemon's user may write there"
+    )]
+    History { path: PathBuf, why: std::io::Error },
     /// The task that was to do it ended before it did.
     #[error("interrupted: {0}")]
     Interrupted(String),
@@ -175,18 +202,22 @@ pub fn in_use(dir: &Path) -> bool {
 
 /// Bytes of the journal and of the history on the disk, with what is not yet in the main file of each.
 pub fn sizes(dir: &Path) -> (u64, u64) {
-    let bytes = |name: &str| {
+    let bytes = |path: PathBuf| fs::metadata(path).map_or(0, |about| about.len());
+    let database = |name: &str| {
         let path = dir.join(name);
-        let files = file::beside(&path).into_iter().chain([path]);
-        files.filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum()
+        file::beside(&path).into_iter().chain([path]).map(bytes).sum::<u64>()
     };
-    (bytes(file::JOURNAL), bytes(file::HISTORY))
+    let segments = fs::read_dir(dir.join(segment::FOLDER)).into_iter().flatten().flatten();
+    (
+        database(file::JOURNAL),
+        database(file::HISTORY) + segments.map(|entry| bytes(entry.path())).sum::<u64>(),
+    )
 }
 
 /// The readings of a data directory, beside a daemon that may be writing to it; `None`: there are none.
 pub fn recorded(dir: &Path) -> Result<Option<Readings>, Error> {
-    let path = dir.join(file::HISTORY);
-    if path.exists() { Readings::open(&path).map(Some) } else { Ok(None) }
+    let readings = Readings::open(dir, None)?;
+    Ok(readings.since()?.map(|_| readings))
 }
 
 /// Opens the data directory, or makes it; brings an older format up to date and checks the journal.
@@ -208,6 +239,6 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     let mut journal = journal?;
     let outbox = Outbox::open(dir, journal.alarm())?;
     journal.outbox = Some(outbox.clone());
-    let view = View::open(dir, journal.epoch().clone(), journal.alarm())?;
+    let view = View::open(dir, journal.epoch().clone(), history.gathered(), journal.alarm())?;
     Ok(Ends { journal, outbox, view, history })
 }

@@ -238,7 +238,7 @@ mod tests {
     fn of_too_many_that_are_set_aside_the_oldest_give_way() {
         let dir = tempfile::tempdir().unwrap();
         drop(file::journal(dir.path()).unwrap());
-        let outbox = Outbox::open(dir.path()).unwrap();
+        let outbox = Outbox::open(dir.path(), &Alarm::default()).unwrap();
         let many = "WITH RECURSIVE n(seq) AS (SELECT 3 UNION ALL SELECT seq + 1 FROM n WHERE seq < ?1 + 2)
                     INSERT INTO aside SELECT 'crm', seq, 0, '422' FROM n";
         assert_eq!(outbox.lock().execute(many, [ASIDE_MAX]).unwrap(), ASIDE_MAX as usize);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::carry::{self, Limit};
 use super::file::{self, Durable};
+use super::segment::FOLDER;
 use super::{Error, Inspection, backup, inspect};
 use crate::reading::Millis;
 use crate::time;
@@ -149,9 +150,9 @@ fn in_work(order: &Order<'_>, work: &Path) -> Result<Restored, Refused> {
     let new = work.join("new");
     fs::create_dir_all(&new).map_err(at(&new))?;
     let mut restored = build(order, &source, &new)?;
-    let brought = new.join(file::HISTORY).exists();
+    let brought = has_history(&new);
     restored.aside = put(order, &new, brought)?;
-    restored.history = match (brought, order.dir.join(file::HISTORY).exists()) {
+    restored.history = match (brought, has_history(order.dir)) {
         (true, _) => Readings::Brought,
         (false, true) => Readings::Here,
         (false, false) => Readings::None,
@@ -249,10 +250,9 @@ fn build(order: &Order<'_>, source: &Source, new: &Path) -> Result<Restored, Err
     // The last connection takes what stands beside the file into it.
     db.close().map_err(|(_, error)| error)?;
     sync(&path)?;
-    let history = new.join(file::HISTORY);
     match source.kind {
-        Kind::Backup => drop(backup::unpack_history(&source.db, &history)?),
-        Kind::Directory => copy_history(order.from, &history)?,
+        Kind::Backup => backup::unpack_history(&source.db, new)?,
+        Kind::Directory => copy_history(order.from, new)?,
         Kind::Here => {}
     }
     let (events, tickets) = (carried.events, carried.tickets);
@@ -260,14 +260,21 @@ fn build(order: &Order<'_>, source: &Source, new: &Path) -> Result<Restored, Err
     Ok(Restored { epoch, origin, events, tickets, unclosed, lost, history: Readings::None, aside: None })
 }
 
+fn has_history(dir: &Path) -> bool {
+    dir.join(FOLDER).exists() || dir.join(file::HISTORY).exists()
+}
+
+/// Its files, and the database of an earlier gatehouse with what stands beside it.
 fn copy_history(from: &Path, into: &Path) -> Result<(), Error> {
-    let history = from.join(file::HISTORY);
-    let beside = file::beside(&history).into_iter().zip(file::beside(into)).take(1);
-    for (from, into) in [(history.clone(), into.to_owned())].into_iter().chain(beside) {
-        if from.exists() {
-            fs::copy(&from, &into).map_err(at(&from))?;
-            sync(&into)?;
-        }
+    let [wal, _] = file::beside(Path::new(file::HISTORY));
+    let mut names = vec![PathBuf::from(file::HISTORY), wal];
+    let segments = fs::read_dir(from.join(FOLDER)).into_iter().flatten().flatten();
+    names.extend(segments.map(|entry| Path::new(FOLDER).join(entry.file_name())));
+    for name in names.into_iter().filter(|name| from.join(name).is_file()) {
+        let path = into.join(&name);
+        fs::create_dir_all(path.parent().unwrap_or(into)).map_err(at(&path))?;
+        fs::copy(from.join(&name), &path).map_err(at(&path))?;
+        sync(&path)?;
     }
     Ok(())
 }
@@ -276,38 +283,42 @@ fn copy_history(from: &Path, into: &Path) -> Result<(), Error> {
 fn put(order: &Order<'_>, new: &Path, brought: bool) -> Result<Option<PathBuf>, Error> {
     let dir = order.dir;
     let foreign = inspect(dir).ok().flatten().is_some_and(|there| there.gateway != order.gateway);
-    let names = [(file::JOURNAL, true), (file::HISTORY, brought || foreign)];
-    let leaving: Vec<PathBuf> = names
-        .iter()
-        .filter(|(name, goes)| *goes && dir.join(name).exists())
-        .map(|(name, _)| dir.join(name))
-        .collect();
     let aside = dir.join(format!("before-{REASON}-{}", compact(order.at)));
-    for file in &leaving {
-        fs::create_dir_all(&aside).map_err(at(&aside))?;
-        set_aside(file, &aside)?;
+    // A draft that a power cut has left would be put in place of ours at the next start.
+    let mut leaving = with_beside(file::DRAFT);
+    if brought || foreign {
+        leaving.extend(with_beside(file::HISTORY).into_iter().chain([FOLDER.into()]));
     }
-    if !leaving.is_empty() {
+    leaving.retain(|name| dir.join(name).exists());
+    let journal = dir.join(file::JOURNAL);
+    let is_any = journal.exists() || !leaving.is_empty();
+    if is_any {
+        fs::create_dir_all(&aside).map_err(at(&aside))?;
+    }
+    for name in leaving {
+        fs::rename(dir.join(&name), aside.join(&name)).map_err(at(&name))?;
+    }
+    if journal.exists() {
+        keep_journal(&journal, &aside)?;
+    }
+    if is_any {
         sync(&aside)?;
     }
-    for name in [file::HISTORY, file::JOURNAL] {
-        let made = new.join(name);
-        let [wal, _] = file::beside(&made);
-        let [its_wal, _] = file::beside(&dir.join(name));
-        if wal.exists() {
-            fs::rename(&wal, &its_wal).map_err(at(&wal))?;
-        }
-        if made.exists() {
-            fs::rename(&made, dir.join(name)).map_err(at(&made))?;
-        }
+    let coming = with_beside(file::HISTORY).into_iter().chain([FOLDER.into(), file::JOURNAL.into()]);
+    for name in coming.filter(|name| new.join(name).exists()) {
+        fs::rename(new.join(&name), dir.join(&name)).map_err(at(&name))?;
     }
     sync(dir)?;
-    Ok((!leaving.is_empty()).then_some(aside))
+    Ok(is_any.then_some(aside))
+}
+
+fn with_beside(name: &str) -> Vec<PathBuf> {
+    file::beside(Path::new(name)).into_iter().chain([name.into()]).collect()
 }
 
 /// The journal keeps its place until the new one takes it, so that there is one at any moment; the log beside it
 /// must be gone by then, or it would be taken for the new one's.
-fn set_aside(path: &Path, aside: &Path) -> Result<(), Error> {
+fn keep_journal(path: &Path, aside: &Path) -> Result<(), Error> {
     // Takes the log into the file. Where that cannot be done, both go together.
     if let Ok(db) = file::writer(path, Durable::Full) {
         let _ = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -319,10 +330,6 @@ fn set_aside(path: &Path, aside: &Path) -> Result<(), Error> {
     }
     for file in beside.iter().filter(|file| file.exists()) {
         fs::remove_file(file).map_err(at(file))?;
-    }
-    // Only a history goes that none takes the place of.
-    if path.ends_with(file::HISTORY) {
-        fs::remove_file(path).map_err(at(path))?;
     }
     Ok(())
 }

@@ -1,15 +1,13 @@
-//! Readings of one point as few bytes: what follows a series is told as the difference to what came before.
+//! Readings of one point as few bits, against a column of times that the points of a device share.
 //!
-//! A sample is a tag, the time and the value. The low four bits of the tag say what the value is, the next one that
-//! it is uncertain. The time is the change of the step since the last sample, so that a steady poll costs one byte.
-//! Numbers with few decimals are whole numbers in disguise (`231.4` is 2314 at one decimal) and are told as the
-//! change since the last; all others keep their eight bytes. What comes out is exactly what went in.
+//! A reading says at which of the times it was taken, what kind of value it is and the value. That it is the next time
+//! and the kind of the last reading is expected, and costs next to nothing. Numbers with few decimals are whole numbers
+//! in disguise (`231.4` is 2314 at one decimal); others are told by their bits. What comes out is exactly what went in.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
-
+use super::bits::{Chance, EVEN, Reader, SELDOM, Writer};
+use super::column::{Column, read_whole, write_whole};
 use crate::reading::{Millis, Quality, Reading, Value};
 
 /// A reading as the history keeps it; `value` is `None` exactly where `quality` is bad.
@@ -22,7 +20,7 @@ pub struct Sample {
 
 /// A longer text is cut; the history is for plots and windows, not an archive of messages.
 const TEXT_BYTES_MAX: usize = 256;
-const DECIMALS_MAX: u8 = 7;
+pub const DECIMALS_MAX: u8 = 7;
 
 const BAD: u8 = 0;
 const FALSE: u8 = 1;
@@ -34,128 +32,224 @@ const TEXT: u8 = 6;
 const RAW: u8 = 7;
 /// `DECIMAL + n`: a number with `n` decimals, up to [`DECIMALS_MAX`].
 const DECIMAL: u8 = 8;
-const KIND: u8 = 0x0f;
-const UNCERTAIN: u8 = 0x10;
+/// A number that four bytes hold, as most devices send it.
+const FLOAT: u8 = 16;
+const KIND: u8 = 0x1f;
+const UNCERTAIN: u8 = 0x20;
+const TAG_BITS: u32 = 6;
 
-/// What the next sample is told against; writer and reader keep the same one.
-#[derive(Debug, Clone, Default)]
+/// What the next reading is told against; writer and reader keep the same one.
+#[derive(Debug, Clone)]
 struct Before {
-    at: Millis,
-    step: Millis,
-    whole: i64,
+    numbers: Column,
+    steps: Steps,
+    other: Chance,
+    tag: u8,
     decimals: u8,
     text: Option<Arc<str>>,
 }
 
+/// At which of the times the readings were taken.
+#[derive(Debug, Clone)]
+struct Steps {
+    left_out: Chance,
+    more: Chance,
+    next: u32,
+}
+
+impl Default for Before {
+    fn default() -> Self {
+        let steps = Steps { left_out: SELDOM, more: EVEN, next: 0 };
+        Self { numbers: Column::default(), steps, other: SELDOM, tag: DECIMAL, decimals: 0, text: None }
+    }
+}
+
 /// A series being written.
-#[derive(Debug, Default)]
-pub struct Encoder {
-    data: Vec<u8>,
+#[derive(Debug, Default, Clone)]
+pub struct Series {
+    bits: Writer,
+    count: u32,
     before: Before,
 }
 
-/// Bytes by which a series' buffer grows. Doubling would waste a third of the memory of thousands of them.
-const GROWTH: usize = 64;
-
-impl Encoder {
-    /// Adds one reading; returns how many bytes it took.
-    pub fn push(&mut self, reading: &Reading) -> usize {
-        let start = self.data.len();
-        if self.data.capacity() - start < GROWTH / 2 {
-            self.data.reserve_exact(GROWTH);
-        }
-        self.data.push(0);
-        self.push_time(reading.at, start == 0);
-        let kind = match &reading.value {
-            None => BAD,
-            Some(value) => self.push_value(value),
-        };
+impl Series {
+    /// Adds one reading, taken at the time with this number; numbers only rise.
+    pub fn push(&mut self, time: u32, reading: &Reading) {
+        let before = &mut self.before;
+        before.steps.write(&mut self.bits, time);
+        let whole = reading.value.as_ref().map_or((BAD, None), |value| before.number_of(value));
         let doubt = if reading.quality == Quality::Uncertain { UNCERTAIN } else { 0 };
-        self.data[start] = kind | doubt;
-        self.data.len() - start
+        before.write_tag(&mut self.bits, whole.0 | doubt);
+        if let (_, Some(number)) = whole {
+            before.numbers.write(&mut self.bits, number);
+        } else if whole.0 == TEXT {
+            write_text(&mut self.bits, before.text.as_deref().unwrap_or_default());
+        }
+        self.count += 1;
     }
 
-    pub fn bytes(&self) -> &[u8] {
-        &self.data
+    /// The first time that a reading may be taken at.
+    pub fn next_time(&self) -> u32 {
+        self.before.steps.next
     }
 
-    /// Bytes of memory that the buffer holds.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bits.len()
+    }
+
+    /// Bytes of memory beside itself.
     #[cfg(test)]
     pub fn capacity(&self) -> usize {
-        self.data.capacity()
+        self.bits.capacity()
     }
 
-    /// The block that was written, without room to grow; the next reading begins a new one.
-    pub fn take(&mut self) -> Box<[u8]> {
-        self.before = Before::default();
-        std::mem::take(&mut self.data).into_boxed_slice()
-    }
-
-    fn push_time(&mut self, at: Millis, first: bool) {
-        let step = at.wrapping_sub(self.before.at);
-        push_signed(&mut self.data, step.wrapping_sub(self.before.step));
-        self.before.at = at;
-        self.before.step = if first { 0 } else { step };
-    }
-
-    fn push_value(&mut self, value: &Value) -> u8 {
-        match value {
-            Value::Bool(false) => FALSE,
-            Value::Bool(true) => TRUE,
-            Value::Signed(v) => {
-                self.push_whole(*v);
-                SIGNED
-            }
-            Value::Unsigned(v) => {
-                self.push_whole(v.cast_signed());
-                UNSIGNED
-            }
-            Value::Number(v) => self.push_number(*v),
-            Value::Text(text) => self.push_text(text),
-        }
-    }
-
-    fn push_whole(&mut self, whole: i64) {
-        push_signed(&mut self.data, whole.wrapping_sub(self.before.whole));
-        self.before.whole = whole;
-    }
-
-    fn push_number(&mut self, number: f64) -> u8 {
-        // Once a series has shown a decimal it keeps it, so that 180.0 among 179.9 and 180.1 is a small step.
-        let decimals = (self.before.decimals..=DECIMALS_MAX).find(|d| as_whole(number, *d).is_some());
-        let Some((decimals, whole)) = decimals.and_then(|d| Some((d, as_whole(number, d)?))) else {
-            self.data.extend_from_slice(&number.to_le_bytes());
-            return RAW;
-        };
-        self.before.refine(decimals);
-        self.push_whole(whole);
-        DECIMAL + decimals
-    }
-
-    fn push_text(&mut self, text: &Arc<str>) -> u8 {
-        let cut = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
-        if self.before.text.as_deref() == Some(cut) {
-            return SAME_TEXT;
-        }
-        push_varint(&mut self.data, cut.len() as u64);
-        self.data.extend_from_slice(cut.as_bytes());
-        self.before.text = Some(if cut.len() == text.len() { text.clone() } else { cut.into() });
-        TEXT
+    /// All of it; the next reading begins a new one.
+    pub fn take(&mut self) -> (u32, Vec<u8>) {
+        let series = std::mem::take(self);
+        (series.count, series.bits.finish())
     }
 }
 
 impl Before {
-    /// The last whole number at more decimals.
-    fn refine(&mut self, decimals: u8) {
-        for _ in self.decimals..decimals {
-            self.whole = self.whole.wrapping_mul(10);
+    /// What kind of value it is, and the number that tells it where there is one.
+    fn number_of(&mut self, value: &Value) -> (u8, Option<i64>) {
+        match value {
+            Value::Bool(false) => (FALSE, None),
+            Value::Bool(true) => (TRUE, None),
+            Value::Signed(v) => (SIGNED, Some(*v)),
+            Value::Unsigned(v) => (UNSIGNED, Some(v.cast_signed())),
+            Value::Number(v) => {
+                let (kind, number) = self.as_number(*v);
+                (kind, Some(number))
+            }
+            Value::Text(text) => {
+                let cut = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
+                if self.text.as_deref() == Some(cut) {
+                    return (SAME_TEXT, None);
+                }
+                self.text = Some(if cut.len() == text.len() { text.clone() } else { cut.into() });
+                (TEXT, None)
+            }
         }
-        self.decimals = decimals;
+    }
+
+    fn as_number(&self, number: f64) -> (u8, i64) {
+        let short = as_short(number);
+        // 230.5 among 230.399994 and 230.600006 is one of them.
+        if let (FLOAT, Some(short)) = (self.tag & KIND, short) {
+            return (FLOAT, short);
+        }
+        // Once a series has shown a decimal it keeps it, so that 180.0 among 179.9 and 180.1 is a small step.
+        let whole = |decimals| Some((DECIMAL + decimals, as_whole(number, decimals)?));
+        let decimal = (self.decimals..=DECIMALS_MAX).find_map(whole);
+        decimal.or(short.map(|short| (FLOAT, short))).unwrap_or((RAW, as_ordered(number)))
+    }
+
+    fn write_tag(&mut self, bits: &mut Writer, tag: u8) {
+        bits.bit(&mut self.other, tag != self.tag);
+        if tag != self.tag {
+            bits.plain(tag.into(), TAG_BITS);
+            self.change(tag);
+        }
+    }
+
+    fn read_tag(&mut self, bits: &mut Reader<'_>) -> u8 {
+        if bits.bit(&mut self.other) {
+            let tag = bits.plain(TAG_BITS) as u8;
+            self.change(tag);
+        }
+        self.tag
+    }
+
+    fn change(&mut self, tag: u8) {
+        let kind = tag & KIND;
+        if (DECIMAL..FLOAT).contains(&kind) {
+            for _ in self.decimals..kind - DECIMAL {
+                self.numbers.times_ten();
+            }
+            self.decimals = self.decimals.max(kind - DECIMAL);
+        }
+        self.tag = tag;
+    }
+
+    /// The outer `None`: the bits make no sense.
+    fn read_value(&mut self, bits: &mut Reader<'_>, kind: u8) -> Option<Option<Value>> {
+        Some(Some(match kind {
+            BAD => return Some(None),
+            FALSE => Value::Bool(false),
+            TRUE => Value::Bool(true),
+            SAME_TEXT => Value::Text(self.text.clone()?),
+            SIGNED => Value::Signed(self.numbers.read(bits)),
+            UNSIGNED => Value::Unsigned(self.numbers.read(bits).cast_unsigned()),
+            TEXT => {
+                let text: Arc<str> = read_text(bits)?.into();
+                self.text = Some(text.clone());
+                Value::Text(text)
+            }
+            RAW => Value::Number(from_ordered(self.numbers.read(bits))),
+            FLOAT => Value::Number(from_short(self.numbers.read(bits))),
+            DECIMAL..FLOAT => Value::Number(from_whole(self.numbers.read(bits), kind - DECIMAL)),
+            _ => return None,
+        }))
     }
 }
 
+impl Steps {
+    fn write(&mut self, bits: &mut Writer, time: u32) {
+        let left_out = time.saturating_sub(self.next);
+        bits.bit(&mut self.left_out, left_out > 0);
+        if left_out > 0 {
+            bits.bit(&mut self.more, left_out > 1);
+            if left_out > 1 {
+                write_short(bits, left_out);
+            }
+        }
+        self.next = time.saturating_add(1);
+    }
+
+    fn read(&mut self, bits: &mut Reader<'_>) -> u32 {
+        let mut left_out = 0;
+        if bits.bit(&mut self.left_out) {
+            left_out = if bits.bit(&mut self.more) { read_short(bits) } else { 1 };
+        }
+        let time = self.next.saturating_add(left_out);
+        self.next = time.saturating_add(1);
+        time
+    }
+}
+
+/// How many bits, and they; for small numbers.
+fn write_short(bits: &mut Writer, value: u32) {
+    let count = u32::BITS - value.leading_zeros();
+    bits.plain(u64::from(count - 1), 5);
+    bits.plain(value.into(), count - 1);
+}
+
+fn read_short(bits: &mut Reader<'_>) -> u32 {
+    let count = bits.plain(5) as u32;
+    1 << count | bits.plain(count) as u32
+}
+
+pub fn write_text(bits: &mut Writer, text: &str) {
+    write_whole(bits, text.len() as u64);
+    for byte in text.bytes() {
+        bits.plain(byte.into(), 8);
+    }
+}
+
+pub fn read_text(bits: &mut Reader<'_>) -> Option<String> {
+    let len = usize::try_from(read_whole(bits)).ok().filter(|len| *len <= TEXT_BYTES_MAX)?;
+    let bytes: Vec<u8> = (0..len).map(|_| bits.plain(8) as u8).collect();
+    String::from_utf8(bytes).ok()
+}
+
 /// The number times ten to the `decimals`, where the way back gives the very same bits.
-fn as_whole(number: f64, decimals: u8) -> Option<i64> {
+pub fn as_whole(number: f64, decimals: u8) -> Option<i64> {
     let scaled = (number * POWERS[usize::from(decimals)]).round();
     if scaled.abs() > EXACT_MAX {
         return None;
@@ -164,31 +258,60 @@ fn as_whole(number: f64, decimals: u8) -> Option<i64> {
     (from_whole(whole, decimals).to_bits() == number.to_bits()).then_some(whole)
 }
 
-fn from_whole(whole: i64, decimals: u8) -> f64 {
+pub fn from_whole(whole: i64, decimals: u8) -> f64 {
     whole as f64 / POWERS[usize::from(decimals)]
+}
+
+/// The bits of a float, so that what is near as a number is near here.
+pub fn as_ordered(number: f64) -> i64 {
+    let bits = number.to_bits().cast_signed();
+    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
+}
+
+pub fn from_ordered(ordered: i64) -> f64 {
+    let bits = ordered ^ ((ordered >> 63).cast_unsigned() >> 1).cast_signed();
+    f64::from_bits(bits.cast_unsigned())
+}
+
+/// The same of four bytes, where they hold all of it.
+fn as_short(number: f64) -> Option<i64> {
+    let short = number as f32;
+    let bits = short.to_bits().cast_signed();
+    let whole = f64::from(short).to_bits() == number.to_bits();
+    whole.then(|| i64::from(bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed()))
+}
+
+fn from_short(ordered: i64) -> f64 {
+    let bits = ordered as i32;
+    f64::from(f32::from_bits((bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed()).cast_unsigned()))
 }
 
 const POWERS: [f64; DECIMALS_MAX as usize + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
 /// 2^53: up to here every whole number is a float of its own. NaN and the infinities are not below it.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// A series being read; ends at the end of the bytes, or where they make no sense.
+/// A series being read; ends after as many readings as were said, or where the bits make no sense.
 #[derive(Debug)]
-pub struct Decoder<'a> {
-    rest: &'a [u8],
+pub struct Decoder<'a, T> {
+    bits: Reader<'a>,
+    left: u32,
     before: Before,
-    first: bool,
+    times: T,
+    /// Times taken from `times` so far.
+    taken: u32,
 }
 
-impl<'a> Decoder<'a> {
-    pub fn new(data: &'a [u8]) -> Self {
-        Self { rest: data, before: Before::default(), first: true }
+impl<'a, T: Iterator<Item = Millis>> Decoder<'a, T> {
+    pub fn new(data: &'a [u8], count: u32, times: T) -> Self {
+        Self { bits: Reader::new(data), left: count, before: Before::default(), times, taken: 0 }
     }
 
     fn sample(&mut self) -> Option<Sample> {
-        let [tag] = self.take()?;
-        let at = self.time()?;
-        let value = self.value(tag & KIND)?;
+        let time = self.before.steps.read(&mut self.bits);
+        let at = self.times.nth(usize::try_from(time - self.taken).ok()?)?;
+        self.taken = time + 1;
+        let tag = self.before.read_tag(&mut self.bits);
+        let value = self.before.read_value(&mut self.bits, tag & KIND)?;
         let quality = match (&value, tag & UNCERTAIN != 0) {
             (None, _) => Quality::Bad,
             (_, true) => Quality::Uncertain,
@@ -196,122 +319,19 @@ impl<'a> Decoder<'a> {
         };
         Some(Sample { at, value, quality })
     }
-
-    fn time(&mut self) -> Option<Millis> {
-        let step = self.signed()?.wrapping_add(self.before.step);
-        self.before.at = self.before.at.wrapping_add(step);
-        self.before.step = if self.first { 0 } else { step };
-        self.first = false;
-        Some(self.before.at)
-    }
-
-    /// The outer `None`: the bytes make no sense.
-    fn value(&mut self, kind: u8) -> Option<Option<Value>> {
-        Some(Some(match kind {
-            BAD => return Some(None),
-            FALSE => Value::Bool(false),
-            TRUE => Value::Bool(true),
-            SAME_TEXT => Value::Text(self.before.text.clone()?),
-            SIGNED => Value::Signed(self.whole()?),
-            UNSIGNED => Value::Unsigned(self.whole()?.cast_unsigned()),
-            TEXT => Value::Text(self.text()?),
-            RAW => Value::Number(f64::from_le_bytes(self.take()?)),
-            _ => {
-                let decimals = kind - DECIMAL;
-                if decimals < self.before.decimals {
-                    return None;
-                }
-                self.before.refine(decimals);
-                Value::Number(from_whole(self.whole()?, decimals))
-            }
-        }))
-    }
-
-    fn whole(&mut self) -> Option<i64> {
-        self.before.whole = self.before.whole.wrapping_add(self.signed()?);
-        Some(self.before.whole)
-    }
-
-    fn text(&mut self) -> Option<Arc<str>> {
-        let len = usize::try_from(self.varint()?).ok()?;
-        let (text, rest) = self.rest.split_at_checked(len)?;
-        self.rest = rest;
-        let text: Arc<str> = std::str::from_utf8(text).ok()?.into();
-        self.before.text = Some(text.clone());
-        Some(text)
-    }
-
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.rest.split_first_chunk()?;
-        self.rest = rest;
-        Some(*taken)
-    }
-
-    fn signed(&mut self) -> Option<i64> {
-        let zigzag = self.varint()?;
-        Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.take()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
 }
 
-impl Iterator for Decoder<'_> {
+impl<T: Iterator<Item = Millis>> Iterator for Decoder<'_, T> {
     type Item = Sample;
 
     fn next(&mut self) -> Option<Sample> {
+        self.left = self.left.checked_sub(1)?;
         let sample = self.sample();
         if sample.is_none() {
-            self.rest = &[];
+            self.left = 0;
         }
         sample
     }
-}
-
-/// Small numbers of either sign become small unsigned ones.
-fn push_signed(data: &mut Vec<u8>, value: i64) {
-    push_varint(data, ((value << 1) ^ (value >> 63)).cast_unsigned());
-}
-
-fn push_varint(data: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        data.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    data.push(value as u8);
-}
-
-/// CROSS JOIN is SQLite's word for this order, in which the rows come as they are asked for and need no sorting.
-const BETWEEN: &str = "SELECT block.data FROM flush CROSS JOIN block ON block.flush = flush.id
-         AND block.point = (SELECT point FROM name WHERE id = ?1)
-     WHERE flush.last >= ?2 AND flush.first <= ?3 ORDER BY flush.last, flush.first, flush.id";
-
-/// Gives `take` the samples of one point between two times, both included, oldest flush first, until it breaks off.
-pub fn between(
-    db: &Connection,
-    point: &str,
-    from: Millis,
-    to: Millis,
-    mut take: impl FnMut(Sample) -> ControlFlow<()>,
-) -> rusqlite::Result<()> {
-    let mut query = db.prepare_cached(BETWEEN)?;
-    let mut rows = query.query(params![point, from, to])?;
-    while let Some(row) = rows.next()? {
-        let mut block = Decoder::new(row.get_ref(0)?.as_blob()?).filter(|s| (from..=to).contains(&s.at));
-        if block.try_for_each(&mut take).is_break() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -321,12 +341,18 @@ mod tests {
     use super::*;
     use crate::reading::{PointId, Reason};
 
-    fn encode(readings: &[Reading]) -> Vec<u8> {
-        let mut encoder = Encoder::default();
-        for reading in readings {
-            encoder.push(reading);
+    /// Each reading at a time of its own, or at the second one after the last.
+    fn encode(readings: &[(Reading, bool)]) -> (Vec<Millis>, u32, Vec<u8>) {
+        let (mut series, mut times) = (Series::default(), Vec::new());
+        for (reading, apart) in readings {
+            if *apart {
+                times.push(0);
+            }
+            times.push(reading.at);
+            series.push(times.len() as u32 - 1, reading);
         }
-        encoder.bytes().to_vec()
+        let (count, data) = series.take();
+        (times, count, data)
     }
 
     /// Equal to the bit, which `==` on floats is not.
@@ -345,6 +371,8 @@ mod tests {
             (-5i64..5).prop_map(Value::Signed),
             any::<u64>().prop_map(Value::Unsigned),
             any::<u64>().prop_map(|bits| Value::Number(f64::from_bits(bits))),
+            any::<u32>().prop_map(|bits| Value::Number(f64::from(f32::from_bits(bits)))),
+            (-1000i32..1000).prop_map(|n| Value::Number(f64::from(n as f32 / 10.0))),
             (-100_000i64..100_000, 0u8..9)
                 .prop_map(|(whole, d)| Value::Number(whole as f64 / 10f64.powi(d.into()))),
             prop_oneof![Just(f64::NAN), Just(-0.0), Just(f64::INFINITY), Just(f64::MIN)]
@@ -364,51 +392,49 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_out_is_exactly_what_went_in(readings in proptest::collection::vec(reading(), 0..50)) {
-            let data = encode(&readings);
-            let back: Vec<_> = Decoder::new(&data).map(|s| key(&s)).collect();
+        fn what_comes_out_is_exactly_what_went_in(readings in proptest::collection::vec((reading(), any::<bool>()), 0..80)) {
+            let (times, count, data) = encode(&readings);
+            let back: Vec<_> = Decoder::new(&data, count, times.into_iter()).map(|s| key(&s)).collect();
             let there: Vec<_> = readings
                 .iter()
-                .map(|r| key(&Sample { at: r.at, value: r.value.clone(), quality: r.quality }))
+                .map(|(r, _)| key(&Sample { at: r.at, value: r.value.clone(), quality: r.quality }))
                 .collect();
             prop_assert_eq!(back, there);
         }
 
         #[test]
-        fn noise_ends_a_series_and_nothing_else(data in proptest::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(Decoder::new(&data).count() <= data.len());
+        fn noise_ends_as_soon_as_what_it_is_said_to_hold(data in proptest::collection::vec(any::<u8>(), 0..200), count in 0u32..500) {
+            let samples = Decoder::new(&data, count, 0..1000).count();
+            prop_assert!(samples <= count as usize);
+        }
+
+        #[test]
+        fn numbers_keep_their_order_as_bits(a in any::<f32>(), b in any::<f32>()) {
+            let (whole, short) = (|n: f32| as_ordered(n.into()), |n: f32| as_short(n.into()).unwrap());
+            prop_assert_eq!(whole(a) < whole(b), a.total_cmp(&b).is_lt());
+            prop_assert_eq!(short(a) < short(b), a.total_cmp(&b).is_lt());
         }
     }
 
     #[test]
-    fn a_plot_looks_only_at_what_ends_after_it_begins_and_sorts_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let db = super::super::file::history(dir.path()).unwrap();
-        let mut query = db.prepare(&format!("EXPLAIN QUERY PLAN {BETWEEN}")).unwrap();
-        let rows = query.query_map(params!["p.v", 0, 1], |row| row.get::<_, String>(3)).unwrap();
-        let plan: Vec<String> = rows.map(Result::unwrap).collect();
-        let plan = plan.join("; ");
-        assert!(plan.contains("flush USING COVERING INDEX flush_span (last>?)"), "{plan}");
-        assert!(!plan.contains("TEMP B-TREE"), "{plan}");
-    }
-
-    #[test]
-    fn a_minute_of_a_steady_poll_takes_less_than_four_bytes_a_reading() {
-        let readings: Vec<_> = (0..60)
+    fn five_minutes_of_a_noisy_pressure_take_less_than_six_bits_a_reading() {
+        let readings: Vec<_> = (0..300)
             .map(|n| {
-                let at = 1_763_712_000_000 + n * 1000 + n * 7 % 13;
-                Reading::good(PointId(0), at, Value::Number((2300 + n * n % 37) as f64 / 10.0))
+                let value = Value::Number((2300 + n * n % 13 - n * 7 % 5) as f64 / 10.0);
+                (Reading::good(PointId(0), 1_763_712_000_000 + n * 1000, value), false)
             })
             .collect();
-        let bytes = encode(&readings).len();
-        assert!(bytes < 60 * 4, "{bytes} bytes");
+        let (.., data) = encode(&readings);
+        assert!(data.len() * 8 < 300 * 6, "{} bytes", data.len());
     }
 
     #[test]
     fn a_long_text_is_cut_between_characters() {
         let text = "压".repeat(200);
-        let data = encode(&[Reading::good(PointId(0), 0, Value::Text(text.as_str().into()))]);
-        let Some(Value::Text(back)) = Decoder::new(&data).next().and_then(|s| s.value) else {
+        let (times, count, data) =
+            encode(&[(Reading::good(PointId(0), 0, Value::Text(text.as_str().into())), false)]);
+        let first = Decoder::new(&data, count, times.into_iter()).next();
+        let Some(Value::Text(back)) = first.and_then(|s| s.value) else {
             panic!("no text came back");
         };
         assert!(text.starts_with(&*back) && back.len() > TEXT_BYTES_MAX - 3 && back.len() <= TEXT_BYTES_MAX);

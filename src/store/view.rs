@@ -1,13 +1,13 @@
 //! The reading end: shows everything, disturbs nothing. Its calls block; an async caller goes through `spawn_blocking`.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::series::{self, Sample};
+use super::gathered::Shared;
+use super::past::Readings;
 use super::{Alarm, Error, Kind, Slice, TicketRow, alarm, file, sum};
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
@@ -17,15 +17,10 @@ use crate::ticket::State;
 #[derive(Debug, Clone)]
 pub struct View {
     db: Arc<Mutex<Connection>>,
-    history: Arc<Path>,
+    dir: Arc<Path>,
+    gathered: Shared,
     epoch: Arc<str>,
     alarm: Alarm,
-}
-
-/// An open history, for one question.
-#[derive(Debug)]
-pub struct Readings {
-    db: Connection,
 }
 
 /// Which tickets; an empty list of states means all.
@@ -63,14 +58,14 @@ pub(super) const SCANNED_MAX: usize = 5000;
 const SLICE_BYTES_MAX: usize = 1 << 20;
 
 impl View {
-    pub(super) fn open(dir: &Path, epoch: Arc<str>, alarm: &Alarm) -> Result<Self, Error> {
-        let view = Self::on(&dir.join(file::JOURNAL), &dir.join(file::HISTORY), epoch)?;
+    pub(super) fn open(dir: &Path, epoch: Arc<str>, gathered: Shared, alarm: &Alarm) -> Result<Self, Error> {
+        let view = Self::on(&dir.join(file::JOURNAL), dir, epoch, gathered)?;
         Ok(Self { alarm: alarm.clone(), ..view })
     }
 
-    pub(super) fn on(journal: &Path, history: &Path, epoch: Arc<str>) -> Result<Self, Error> {
+    pub(super) fn on(journal: &Path, dir: &Path, epoch: Arc<str>, gathered: Shared) -> Result<Self, Error> {
         let db = file::reader(journal)?;
-        Ok(Self { db: Arc::new(Mutex::new(db)), history: history.into(), epoch, alarm: Alarm::default() })
+        Ok(Self { db: Arc::new(Mutex::new(db)), dir: dir.into(), gathered, epoch, alarm: Alarm::default() })
     }
 
     pub fn epoch(&self) -> &Arc<str> {
@@ -152,38 +147,13 @@ impl View {
     /// All consumers by name.
     pub fn consumers(&self) -> Result<Vec<ConsumerNow>, Error> {
         let mut db = self.lock();
-        let read = db.transaction()?;
-        let head = file::head(&read)?;
-        let mut query = read.prepare_cached(
-            "SELECT name, kind, required, acknowledged, seen, error FROM consumer ORDER BY name",
-        )?;
-        let rows = query.query_map([], |row| {
-            let acknowledged: u64 = row.get(3)?;
-            Ok(ConsumerNow {
-                name: row.get(0)?,
-                kind: Kind::named(row.get_ref(1)?.as_str()?),
-                required: row.get(2)?,
-                acknowledged,
-                lag: head.saturating_sub(acknowledged),
-                last_seen: row.get(4)?,
-                set_aside: Vec::new(),
-                error: row.get(5)?,
-            })
-        })?;
-        let mut consumers = rows.collect::<Result<Vec<_>, _>>()?;
-        let mut query =
-            read.prepare_cached("SELECT seq FROM aside WHERE consumer = ?1 ORDER BY seq LIMIT ?2")?;
-        for consumer in &mut consumers {
-            let rows = query.query_map(params![consumer.name, ASIDE_SHOWN_MAX as i64], |row| row.get(0))?;
-            consumer.set_aside = rows.collect::<Result<_, _>>()?;
-        }
-        Ok(consumers)
+        Ok(consumers(&*db.transaction()?)?)
     }
 
-    /// The history as it is now. What was read in the last minute may not be in it yet.
+    /// The history as it is now, what is not in a file yet included.
     pub fn readings(&self) -> Result<Readings, Error> {
-        // Opened for each question: they are rare, and the file may have been put aside in the meantime.
-        Readings::open(&self.history)
+        // Opened for each question: they are rare, and files come and go.
+        Readings::open(&self.dir, Some(self.gathered.clone()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -191,39 +161,32 @@ impl View {
     }
 }
 
-impl Readings {
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Self { db: file::reader(path)? })
+/// All consumers by name, at one moment of a transaction.
+pub(super) fn consumers(read: &Connection) -> rusqlite::Result<Vec<ConsumerNow>> {
+    let head = file::head(read)?;
+    let mut query = read.prepare_cached(
+        "SELECT name, kind, required, acknowledged, seen, error FROM consumer ORDER BY name",
+    )?;
+    let rows = query.query_map([], |row| {
+        let acknowledged: u64 = row.get(3)?;
+        Ok(ConsumerNow {
+            name: row.get(0)?,
+            kind: Kind::named(row.get_ref(1)?.as_str()?),
+            required: row.get(2)?,
+            acknowledged,
+            lag: head.saturating_sub(acknowledged),
+            last_seen: row.get(4)?,
+            set_aside: Vec::new(),
+            error: row.get(5)?,
+        })
+    })?;
+    let mut consumers = rows.collect::<Result<Vec<_>, _>>()?;
+    let mut query = read.prepare_cached("SELECT seq FROM aside WHERE consumer = ?1 ORDER BY seq LIMIT ?2")?;
+    for consumer in &mut consumers {
+        let rows = query.query_map(params![consumer.name, ASIDE_SHOWN_MAX as i64], |row| row.get(0))?;
+        consumer.set_aside = rows.collect::<Result<_, _>>()?;
     }
-
-    /// First and last time of what was written at once, in order, as far as it touches the time asked for.
-    pub fn spans(&self, from: Millis, to: Millis) -> Result<Vec<(Millis, Millis)>, Error> {
-        let spans = "SELECT first, last FROM flush WHERE last >= ?1 AND first <= ?2 ORDER BY first, last";
-        let mut query = self.db.prepare_cached(spans)?;
-        let rows = query.query_map([from, to], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Time of the oldest reading that is kept, of whichever point.
-    pub fn since(&self) -> Result<Option<Millis>, Error> {
-        let oldest = "SELECT min(first) FROM flush";
-        Ok(self.db.query_row(oldest, [], |row| row.get(0))?)
-    }
-
-    /// Gives `take` all readings of one point between two times, both included, oldest first; however many there are,
-    /// a minute of them is in memory.
-    pub fn between(
-        &self,
-        point: &str,
-        from: Millis,
-        to: Millis,
-        mut take: impl FnMut(Sample),
-    ) -> Result<(), Error> {
-        Ok(series::between(&self.db, point, from, to, |sample| {
-            take(sample);
-            ControlFlow::Continue(())
-        })?)
-    }
+    Ok(consumers)
 }
 
 /// A row that is not as it was written is neither shown nor sent; the column `fits` says so, `id` which row it is.

@@ -11,7 +11,7 @@ use serde_json::{Value as JsonValue, json};
 use super::Desk;
 use super::problem::Problem;
 use crate::reading::{Millis, Quality, Value};
-use crate::store::Sample;
+use crate::store::{Piece, Sample, Summary, Values};
 use crate::time;
 
 const SPAN_DEFAULT: Millis = 24 * 3_600_000;
@@ -52,8 +52,12 @@ pub async fn history(
         }
     };
     let answer = desk.look(move |desk| {
-        let rows = gather(desk, &point, fill, from..to, count)?;
-        Ok(json!({ "point": point, "buckets": rows }))
+        let (rows, rolled_up_to) = gather(desk, &point, fill, from..to, count)?;
+        let mut answer = json!({ "point": point, "buckets": rows });
+        if let Some(until) = rolled_up_to {
+            answer["rolled_up_to"] = time::format(until).into();
+        }
+        Ok(answer)
     });
     Ok(Json(answer.await?))
 }
@@ -68,34 +72,35 @@ fn instant(name: &str, text: Option<&str>) -> Result<Option<Millis>, Problem> {
 }
 
 /// One after the other, so that a month at one reading a second is never in memory as a whole. The buckets begin where the
-/// history does: no plot is wide where nothing is kept.
+/// history does: no plot is wide where nothing is kept. Also until when there are rollups in the place of readings.
 fn gather(
     desk: &Desk,
     point: &str,
     fill: Millis,
     asked: Range<Millis>,
     count: usize,
-) -> Result<Vec<JsonValue>, Problem> {
+) -> Result<(Vec<JsonValue>, Option<Millis>), Problem> {
     let problem = |error| Problem::of_store(&error, |seq| desk.cursor(seq));
     let readings = desk.rooms.view.readings().map_err(problem)?;
     let to = asked.end;
     let from = match readings.since().map_err(problem)? {
         Some(since) => asked.start.max(since),
-        None => return Ok(Vec::new()),
+        None => return Ok((Vec::new(), None)),
     };
     if from >= to {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let mut buckets = Buckets::new(from, to, count);
-    let add = |sample: Sample| {
-        buckets.add(sample.at, sample.value.as_ref());
-        if let (Quality::Good, Some(number)) = (sample.quality, sample.value.and_then(|value| value.number()))
-        {
-            buckets.bridge(sample.at, number, fill);
+    let mut rolled_up_to = None;
+    let add = |piece| match piece {
+        Piece::Reading(sample) => buckets.reading(&sample, fill),
+        Piece::Rollup(row, stretch) => {
+            buckets.rollup(&row);
+            rolled_up_to = rolled_up_to.max(Some(row.at + stretch));
         }
     };
-    readings.between(point, from, to - 1, add).map_err(problem)?;
-    Ok(buckets.rows())
+    readings.all(point, from, to - 1, add).map_err(problem)?;
+    Ok((buckets.rows(), rolled_up_to))
 }
 
 /// Equal spans of time, each with what was read in it.
@@ -125,6 +130,32 @@ impl Buckets {
         let count = count.min(((to - from) / width) as usize).max(1);
         let held = std::iter::repeat_with(|| None).take(count).collect();
         Self { from, width, held, good: None }
+    }
+
+    fn reading(&mut self, sample: &Sample, fill: Millis) {
+        self.add(sample.at, sample.value.as_ref());
+        let number = sample.value.as_ref().and_then(Value::number);
+        if let (Quality::Good, Some(number)) = (sample.quality, number) {
+            self.bridge(sample.at, number, fill);
+        }
+    }
+
+    fn rollup(&mut self, row: &Summary) {
+        let index = self.index(row.at);
+        let bucket = self.held[index].get_or_insert_default();
+        bucket.count += u64::from(row.valued);
+        match &row.values {
+            Values::Numbers { min, max, sum, .. } => {
+                let (least, most) = bucket.numbers.unwrap_or((*min, *max));
+                bucket.numbers = Some((least.min(*min), most.max(*max)));
+                bucket.sum += sum;
+            }
+            Values::Words { min, max, .. } => {
+                bucket.words = Some(widened(bucket.words.take(), min));
+                bucket.words = Some(widened(bucket.words.take(), max));
+            }
+            Values::None => {}
+        }
     }
 
     fn add(&mut self, at: Millis, value: Option<&Value>) {

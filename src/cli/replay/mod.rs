@@ -270,7 +270,13 @@ impl Run<'_> {
         let past =
             Past { readings: &readings, site: &self.gateway.site, points: &self.points, from: begin, to };
         let gaps = past.gaps()?;
-        let notes = page::notes(&self.rules, self.gateway, (oldest > from).then_some(oldest), &gaps);
+        let mut notes = page::notes(&self.rules, self.gateway, (oldest > from).then_some(oldest), &gaps);
+        if let Some(until) = past.rolled_up_to()? {
+            notes.push(format!(
+                "up to {} the readings have given way to rollups: one value a minute or an hour, the last one read in it; what came and went within it is not seen",
+                time::format(until)
+            ));
+        }
         self.go(trial, (begin, to), gaps, &notes, |take| past.pieces(take))
     }
 

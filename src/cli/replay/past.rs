@@ -1,8 +1,8 @@
 //! The recorded history → readings of the points that are wanted, piece by piece, in the order of their times.
 
 use super::lines::{Row, in_order};
-use crate::reading::{Millis, PointId, Site};
-use crate::store::{Error, Readings};
+use crate::reading::{Millis, PointId, Quality, Site, Value};
+use crate::store::{Error, Piece, Readings, Sample, Values};
 
 /// Readings of one piece, if each point has one a second.
 const PIECE_ROWS: Millis = 500_000;
@@ -31,10 +31,8 @@ impl Past<'_> {
         while from <= self.to {
             let to = from.saturating_add(piece - 1).min(self.to);
             for &point in self.points {
-                self.readings.between(&self.site.point(point).id, from, to, |sample| {
-                    let (at, quality, value) = (sample.at, sample.quality, sample.value);
-                    rows.push(Row { at, point, quality, value });
-                })?;
+                self.readings
+                    .all(&self.site.point(point).id, from, to, |piece| rows.push(row(point, piece)))?;
             }
             rows.sort_by(|a, b| in_order(self.site, a, b));
             take(&rows)?;
@@ -42,6 +40,11 @@ impl Past<'_> {
             from = to.saturating_add(1);
         }
         Ok(())
+    }
+
+    /// Until when there is no more than rollups of one of the points, where that is so.
+    pub fn rolled_up_to(&self) -> Result<Option<Millis>, Error> {
+        self.readings.rolled_up_to(self.from, self.to)
     }
 
     /// Times in which the gateway recorded nothing at all: it was off, or its history is gone.
@@ -52,6 +55,25 @@ impl Past<'_> {
         }
         Ok(gaps(&self.readings.spans(self.from, self.to)?))
     }
+}
+
+/// Of a minute or an hour of which no more than a rollup is left, the last value: one that was read.
+fn row(point: PointId, piece: Piece) -> Row {
+    let rollup = match piece {
+        Piece::Reading(Sample { at, quality, value }) => return Row { at, point, quality, value },
+        Piece::Rollup(rollup, _) => rollup,
+    };
+    let value = match rollup.values {
+        Values::Numbers { last, .. } => Some(Value::Number(last)),
+        Values::Words { last, .. } => Some(last),
+        Values::None => None,
+    };
+    let quality = match value {
+        None => Quality::Bad,
+        Some(_) if rollup.good == rollup.count => Quality::Good,
+        Some(_) => Quality::Uncertain,
+    };
+    Row { at: rollup.at, point, quality, value }
 }
 
 /// Where the next span begins much later than the last one ended: after five minutes, or three times what is usual where

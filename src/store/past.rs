@@ -1,0 +1,301 @@
+//! What the history holds, for who reads: readings where there are readings, rollups before.
+//!
+//! A reader takes no lock and waits for nobody: memory says up to where the files go, and a file never changes before that.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::frame::{Head, split};
+use super::gathered::{Recent, Shared};
+use super::rollup::{self, Summary};
+use super::segment::{FOLDER, LEVELS, Level, Segment};
+use super::series::Sample;
+use super::{Error, chunk, legacy};
+use crate::reading::Millis;
+
+/// An open history, for one question.
+#[derive(Debug)]
+pub struct Readings {
+    dir: PathBuf,
+    /// `None` for who looks from outside of the daemon.
+    gathered: Option<Shared>,
+    legacy: Option<Connection>,
+}
+
+/// What is known of a time.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Piece {
+    Reading(Sample),
+    /// What is left of readings that have given way, and how long a time it speaks of.
+    Rollup(Summary, Millis),
+}
+
+/// One look at it all.
+#[derive(Debug)]
+struct Look<'a> {
+    readings: &'a Readings,
+    recent: Recent,
+    /// The segments there are, by level.
+    present: [Vec<u32>; 3],
+}
+
+impl Readings {
+    pub(super) fn open(dir: &Path, gathered: Option<Shared>) -> Result<Self, Error> {
+        // One that cannot be read is none: it is put aside at the next start.
+        let legacy = legacy::open(dir).unwrap_or_default();
+        Ok(Self { dir: dir.to_owned(), gathered, legacy })
+    }
+
+    /// First and last time of what was written at once, in order, as far as it touches the time asked for.
+    pub fn spans(&self, from: Millis, to: Millis) -> Result<Vec<(Millis, Millis)>, Error> {
+        let look = self.look(None)?;
+        let mut spans = match &self.legacy {
+            Some(db) => legacy::spans(db, from, to)?,
+            None => Vec::new(),
+        };
+        spans.extend(look.recent.spans.iter().filter(|span| span.1 >= from && span.0 <= to));
+        for level in LEVELS {
+            let mut add = |_: &Segment, _: u64, head: &Head| {
+                spans.push(head.span);
+                Ok(ControlFlow::Continue(()))
+            };
+            look.frames(level, from, to, &mut add).map_err(|why| self.error(why))?.is_break();
+        }
+        spans.sort_unstable();
+        spans.dedup();
+        Ok(spans)
+    }
+
+    /// Until when there is no more than rollups, for some of the time asked for at least.
+    pub fn rolled_up_to(&self, from: Millis, to: Millis) -> Result<Option<Millis>, Error> {
+        let look = self.look(None)?;
+        let mut until = None;
+        for level in [Level::Hours, Level::Minutes] {
+            let mut add = |_: &Segment, _: u64, head: &Head| {
+                until = until.max(Some(head.span.1.min(to)));
+                Ok(ControlFlow::Continue(()))
+            };
+            look.frames(level, from, to, &mut add).map_err(|why| self.error(why))?.is_break();
+        }
+        Ok(until)
+    }
+
+    /// Time of the oldest reading of which something is kept, of whichever point.
+    pub fn since(&self) -> Result<Option<Millis>, Error> {
+        let look = self.look(None)?;
+        let mut since = match &self.legacy {
+            Some(db) => legacy::span(db)?.map(|(first, _)| first),
+            None => None,
+        };
+        let mut older = |first: Millis| since = Some(since.map_or(first, |since| since.min(first)));
+        look.recent.spans.iter().for_each(|span| older(span.0));
+        for level in LEVELS {
+            if let Some(first) = look.first(level).map_err(|why| self.error(why))? {
+                older(first);
+            }
+        }
+        Ok(since)
+    }
+
+    /// Gives `take` the readings of one point between two times, both included, oldest hand-over first; however many
+    /// there are, a few minutes of them are in memory.
+    pub fn between(
+        &self,
+        point: &str,
+        from: Millis,
+        to: Millis,
+        mut take: impl FnMut(Sample),
+    ) -> Result<(), Error> {
+        self.until(point, from, to, |sample| {
+            take(sample);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The same, until `take` breaks off.
+    pub(super) fn until(
+        &self,
+        point: &str,
+        from: Millis,
+        to: Millis,
+        mut take: impl FnMut(Sample) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.look(Some(point))?.readings(point, from, to, &mut take)
+    }
+
+    /// The same with what is left of readings that have given way: first the rollups that begin between the two times,
+    /// then the readings.
+    pub fn all(
+        &self,
+        point: &str,
+        from: Millis,
+        to: Millis,
+        mut take: impl FnMut(Piece),
+    ) -> Result<(), Error> {
+        let look = self.look(Some(point))?;
+        for level in [Level::Hours, Level::Minutes] {
+            look.rollups(level, point, from, to, &mut take)?;
+        }
+        look.readings(point, from, to, &mut |sample| {
+            take(Piece::Reading(sample));
+            ControlFlow::Continue(())
+        })
+    }
+
+    fn look(&self, point: Option<&str>) -> Result<Look<'_>, Error> {
+        let recent = self.gathered.as_ref().map(|gathered| gathered.lock().recent(point)).unwrap_or_default();
+        let mut present = [const { Vec::new() }; 3];
+        for level in LEVELS {
+            present[level as usize] = level.numbers(&self.dir).map_err(|why| self.error(why))?;
+        }
+        Ok(Look { readings: self, recent, present })
+    }
+
+    fn error(&self, why: io::Error) -> Error {
+        Error::History { path: self.dir.join(FOLDER), why }
+    }
+}
+
+impl Look<'_> {
+    fn readings(
+        &self,
+        point: &str,
+        from: Millis,
+        to: Millis,
+        take: &mut impl FnMut(Sample) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        if let Some(db) = &self.readings.legacy
+            && legacy::between(db, point, from, to, &mut *take)?.is_break()
+        {
+            return Ok(());
+        }
+        let asked = |sample: &Sample| (from..=to).contains(&sample.at);
+        let mut each =
+            |chunk: &[u8], number| chunk::samples(chunk, number).filter(asked).try_for_each(&mut *take);
+        if self.chunks(Level::Readings, point, from, to, &mut each)?.is_continue() {
+            // Broken off or not, this is the end of it.
+            let _ = self.recent.samples(point).filter(asked).try_for_each(take);
+        }
+        Ok(())
+    }
+
+    fn rollups(
+        &self,
+        level: Level,
+        point: &str,
+        from: Millis,
+        to: Millis,
+        take: &mut impl FnMut(Piece),
+    ) -> Result<(), Error> {
+        let stretch = level.stretch();
+        let mut each = |chunk: &[u8], number| {
+            if let Some((count, data)) = chunk::part(chunk, number) {
+                let rows = rollup::unpack(data, count, stretch).filter(|row| (from..=to).contains(&row.at));
+                rows.for_each(|row| take(Piece::Rollup(row, stretch)));
+            }
+            ControlFlow::Continue(())
+        };
+        // A row begins before the first reading of it.
+        self.chunks(level, point, from.saturating_sub(stretch), to, &mut each)?.is_break();
+        Ok(())
+    }
+
+    /// Gives `take` what the point's device said in each frame, and the number of the point in it.
+    fn chunks(
+        &self,
+        level: Level,
+        point: &str,
+        from: Millis,
+        to: Millis,
+        take: &mut impl FnMut(&[u8], u32) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Error> {
+        let (device, short) = split(point);
+        let mut each = |segment: &Segment, at: u64, head: &Head| {
+            if let Some(index) = segment.index(at, head)?
+                && let Some(number) = index.number(short)
+                && let Some(chunk) = segment.chunk(at, &index, device)?
+            {
+                return Ok(take(&chunk, number));
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        self.frames(level, from, to, &mut each).map_err(|why| self.readings.error(why))
+    }
+
+    /// Those that touch the time asked for and of which the finer ones are gone.
+    fn frames(
+        &self,
+        level: Level,
+        from: Millis,
+        to: Millis,
+        take: &mut impl FnMut(&Segment, u64, &Head) -> io::Result<ControlFlow<()>>,
+    ) -> io::Result<ControlFlow<()>> {
+        for number in &self.present[level as usize] {
+            let Some(segment) = self.segment(level, *number)? else { continue };
+            for frame in segment.frames() {
+                let (at, head) = frame?;
+                if head.touches(from, to)
+                    && self.counts(level, &head)
+                    && take(&segment, at, &head)?.is_break()
+                {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn counts(&self, level: Level, head: &Head) -> bool {
+        let finer = match level {
+            Level::Readings => return true,
+            Level::Minutes => Level::Readings,
+            Level::Hours => Level::Minutes,
+        };
+        self.present[finer as usize].binary_search(&head.source).is_err()
+    }
+
+    /// As far as it is not in memory as well; `None` where it has just been deleted.
+    fn segment(&self, level: Level, number: u32) -> io::Result<Option<Segment>> {
+        let segment = match Segment::open(&level.path(&self.readings.dir, number)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        Ok(match self.recent.end.filter(|_| level == Level::Readings) {
+            Some(end) if number > end.segment => None,
+            Some(end) if number == end.segment => Some(segment.up_to(end.bytes)),
+            _ => Some(segment),
+        })
+    }
+
+    /// Time of the first reading of a level.
+    fn first(&self, level: Level) -> io::Result<Option<Millis>> {
+        let mut first: Option<Millis> = None;
+        for number in &self.present[level as usize] {
+            let Some(segment) = self.segment(level, *number)? else { continue };
+            for frame in segment.frames() {
+                let begin = frame?.1.span.0;
+                first = Some(first.map_or(begin, |first| first.min(begin)));
+            }
+            if first.is_some() {
+                break;
+            }
+        }
+        Ok(first)
+    }
+}
+
+/// Time of the last reading in any file.
+pub fn newest(dir: &Path) -> Option<Millis> {
+    for number in Level::Readings.numbers(dir).ok()?.into_iter().rev() {
+        let segment = Segment::open(&Level::Readings.path(dir, number)).ok()?;
+        let last = segment.frames().flatten().last().map(|(_, head)| head.span.1);
+        if last.is_some() {
+            return last;
+        }
+    }
+    let db = legacy::open(dir).ok()??;
+    Some(legacy::span(&db).ok()??.1)
+}
