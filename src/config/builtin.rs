@@ -117,15 +117,13 @@ fn switches(table: &Table, report: &Report<'_>) -> Switches {
             .then_some(STORM_DEFAULT),
     };
     let clock = span(&mut section, CLOCK_UNSYNCED, Duration::ZERO, CLOCK_UNSYNCED_DEFAULT);
-    for key in ["storage-low"] {
-        let told: Option<Told<bool>> = section.take(key);
-        if let Some(told) = told.filter(|told| told.value) {
-            report.warning(
-                told.spot,
-                format!("`{key}` is not in this version, ignored"),
-                "remove it, or leave it for a later version",
-            );
-        }
+    let later: Option<Told<bool>> = section.take("storage-low");
+    if let Some(told) = later.filter(|told| told.value) {
+        report.warning(
+            told.spot,
+            "`storage-low` is not in this version, ignored",
+            "remove it, or leave it for a later version",
+        );
     }
     section.finish();
     Switches { silent, channel, storm, clock }
