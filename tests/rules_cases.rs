@@ -636,6 +636,7 @@ impl<'a> Bench<'a> {
     }
 
     fn stepped(&mut self, by: Millis) -> Result<(), String> {
+        self.engine.advance(self.now, self.synced);
         self.engine.stepped(by, by, self.now + by);
         self.pass(self.now + by)
     }

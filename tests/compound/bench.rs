@@ -112,9 +112,10 @@ impl Bench {
             last_trace: remembered.last_trace,
         };
         clock.not_before(memory.last_trace);
+        let now = clock.now();
         let intake = Intake {
-            clock: clock.clone(),
-            engine: Engine::new(rules, site.clone(), memory, clock.now()),
+            clock,
+            engine: Engine::new(rules, site.clone(), memory, now),
             live: Arc::new(Live::new(&site)),
             site,
             journal: ends.journal,
