@@ -1,11 +1,12 @@
 //! Two lanes to one centre, and what each may have in hand. Pure: `carry` reads, posts and writes what is said here.
 //!
 //! The bulk lane takes everything in order. The urgent lane goes ahead of it with unclosed tickets, over a connection of
-//! its own, so that a live one need not wait for a backlog. That a ticket's events never overtake one another rests on two
-//! rules, both of numbers only:
+//! its own, so that a live one need not wait for a backlog. A ticket's events never overtake one another, since each request
+//! has them from the first one on that the centre has not taken: even one that is lost and arrives late says nothing out of
+//! order. That nothing is said twice while all goes well rests on two rules of numbers only:
 //!
-//! 1. The urgent lane takes a ticket from its first pending event on, and only where that one lies above the bulk lane's
-//!    reach: above everything that the bulk lane has in hand.
+//! 1. The urgent lane takes a ticket only where its first pending event lies above the bulk lane's reach: above everything
+//!    that the bulk lane has in hand.
 //! 2. The bulk lane does not reach over the lowest number that the urgent lane has in hand.
 //!
 //! The bulk lane's load is tried again unchanged. What the urgent lane could not deliver it lets go of, so that one that
