@@ -118,7 +118,9 @@ fn journal(dir: &Path, cut: &Path) {
     let mut ends = open(dir);
     let consumers = [("crm".into(), Kind::Push, true), ("screen".into(), Kind::Pull, false)];
     ends.journal.keep_consumers(&consumers).unwrap();
-    let long = |n: u64| Draft::new("device.online", "devices/d".into(), T0, &json!({"long": "x".repeat(9000), "n": n}));
+    let long = |n: u64| {
+        Draft::new("device.online", "devices/d".into(), T0, &json!({"long": "x".repeat(9000), "n": n}))
+    };
     ends.journal.commit(&Page { at: 1, events: (0..40).map(long).collect(), ..Page::default() }).unwrap();
     ends.outbox.settle("crm", 40, T0).unwrap();
     // What is retired leaves free pages.
@@ -249,10 +251,16 @@ fn flip(row: &mut Row, dir: &Path, before: &Said) {
     let seq = |id: &str| id.rsplit('/').next().unwrap().parse::<u64>().unwrap();
     let unacknowledged = before.events.keys().filter(|id| seq(id) > HAD);
     let missing = unacknowledged.filter(|id| !after.events.contains_key(*id)).count() as u64;
-    assert!(missing == 0 || how.lost >= missing || how.rows.contains_key("journal") || how.reason.contains("log"),
-        "{missing} events are gone, {how:?}");
-    assert!(lost_tickets == 0 || !how.rows.is_empty() || how.reason.contains("log"), "{lost_tickets} tickets are gone, {how:?}");
-    (row.events, row.most, row.tickets) = (row.events + missing, row.most.max(missing), row.tickets + lost_tickets);
+    assert!(
+        missing == 0 || how.lost >= missing || how.rows.contains_key("journal"),
+        "{missing} events are gone, {how:?}"
+    );
+    assert!(
+        lost_tickets == 0 || !how.rows.is_empty() || how.reason.contains("log"),
+        "{lost_tickets} tickets are gone, {how:?}"
+    );
+    (row.events, row.most, row.tickets) =
+        (row.events + missing, row.most.max(missing), row.tickets + lost_tickets);
 }
 
 fn open_elsewhere() -> Ends {
@@ -306,7 +314,8 @@ fn a_flipped_bit_in_each_class_of_pages_table() {
                 let mut bytes = fs::read(&path).unwrap();
                 bytes[at] ^= 1 << bit;
                 fs::write(&path, bytes).unwrap();
-                let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| flip(row, dir.path(), &before)));
+                let tried =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| flip(row, dir.path(), &before)));
                 if let Err(panic) = tried {
                     println!("{class}: bit {bit} of byte {at} of {file}");
                     std::panic::resume_unwind(panic);
@@ -320,13 +329,21 @@ fn a_flipped_bit_in_each_class_of_pages_table() {
 }
 
 fn print(table: &BTreeMap<String, Row>) {
-    println!("| page | flips | found by | unnoticed, nothing changed | like a cut in the last commit | events lost: most, all | unclosed tickets lost |");
+    println!(
+        "| page | flips | found by | unnoticed, nothing changed | like a cut in the last commit | events lost: most, all | unclosed tickets lost |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for (class, row) in table {
         let found: Vec<String> = row.found.iter().map(|(by, n)| format!("{by} {n}")).collect();
         println!(
             "| {class} | {} | {} | {} | {} | {}, {} | {} |",
-            row.flips, found.join(", "), row.harmless, row.last, row.most, row.events, row.tickets
+            row.flips,
+            found.join(", "),
+            row.harmless,
+            row.last,
+            row.most,
+            row.events,
+            row.tickets
         );
     }
 }
@@ -395,7 +412,11 @@ fn a_changed_event_is_never_sent_and_what_is_met_is_recovered_at_the_next_start(
     bytes[at + 5] ^= 1;
     fs::write(&path, bytes).unwrap();
     let ends = open(dir.path());
-    assert_eq!(ends.journal.epoch().to_string(), epoch, "after an orderly end events are not read at the start");
+    assert_eq!(
+        ends.journal.epoch().to_string(),
+        epoch,
+        "after an orderly end events are not read at the start"
+    );
     let heard = ends.journal.alarm().heard();
     assert!(ends.outbox.pending("crm", 100, &Kinds::default()).is_err());
     assert!(heard.borrow().as_ref().unwrap().contains("10"), "{heard:?}");
@@ -460,7 +481,8 @@ fn noise_in_any_part_of_the_history_costs_the_journal_nothing() {
         ends.journal.commit(&step(1)).unwrap();
         let epoch = ends.journal.epoch().clone();
         for n in 0..5000 {
-            ends.history.note(&"p.v".into(), &Reading::good(PointId(0), T0 + n, Value::Number(n as f64 * 1.37)));
+            ends.history
+                .note(&"p.v".into(), &Reading::good(PointId(0), T0 + n, Value::Number(n as f64 * 1.37)));
         }
         ends.history.flush(T0);
         drop(ends);
@@ -477,7 +499,9 @@ fn noise(dir: &Path, part: &str) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             noise(&path, part);
-        } else if dir.ends_with("history") || path.file_name().unwrap().to_string_lossy().starts_with("history") {
+        } else if dir.ends_with("history")
+            || path.file_name().unwrap().to_string_lossy().starts_with("history")
+        {
             let mut bytes = fs::read(&path).unwrap();
             let (len, half) = (bytes.len(), bytes.len() / 2);
             let range = match part {

@@ -81,8 +81,7 @@ fn what_is_damaged(error: &Error) -> Option<String> {
 fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
     let path = dir.join(file::JOURNAL);
     let damaged = |what: String| Error::Damaged { path: path.clone(), what };
-    let [log, _] = file::beside(&path);
-    let unseen = wal::unseen(&log, &path).map_err(|why| Error::Directory { path: log, why })?;
+    let unseen = unseen(&path)?;
     if unseen > 1 {
         return Err(damaged(format!("its log breaks off before {unseen} commits that were whole")));
     }
@@ -122,6 +121,12 @@ fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
     }
     db.execute("UPDATE gateway SET ended = 0 WHERE ended = 1", [])?;
     Ok(db)
+}
+
+/// Commits that were synced, and that SQLite would not see.
+fn unseen(path: &Path) -> Result<u64, Error> {
+    let [log, _] = file::beside(path);
+    wal::unseen(&log, path).map_err(|why| Error::Directory { path: log, why })
 }
 
 /// Whether each table, index and trigger of a new journal is there as it is made.
@@ -242,6 +247,10 @@ fn carry_over(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carr
     let path = dir.join(file::JOURNAL);
     if !path.exists() {
         return nothing(dir, gateway, epoch, what);
+    }
+    let [log, _] = file::beside(&path);
+    if unseen(&path)? > 1 {
+        wal::mend(&log).map_err(|why| Error::Directory { path: log, why })?;
     }
     let from = file::damaged_reader(&path)?;
     write(dir, gateway, epoch, what, Some(&from))
