@@ -1,6 +1,6 @@
 //! A start on a journal that may be damaged: how it is found, and what happens then.
 //!
-//! **Found** by what hangs together in a file of SQLite (`quick_check`), by the schema, which has to be ours word for word,
+//! **Found** by what hangs together in a file of SQLite (`integrity_check`), by the schema, which has to be ours word for word,
 //! by the rows' sums, by cursors above the head, and by a log that breaks off where it cannot (`wal`). After an orderly end
 //! a start reads only what it goes on from; after any other end it reads the file through, as far as [`READ_FOR`] lets it.
 //! What is left is read while the daemon runs (`scrub`). What is met there, or by anybody who reads (`alarm`), ends in a
@@ -20,7 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::carry::{self, Carried, Limit};
-use super::{Error, alarm, file, landing, sum, wal};
+use super::{Error, alarm, file, landing, salvage, sum, wal};
 use crate::clock::Clock;
 use crate::time;
 
@@ -71,7 +71,7 @@ pub(super) fn open(dir: &Path, gateway: &str, traces: bool) -> Result<Connection
 fn what_is_damaged(error: &Error) -> Option<String> {
     match error {
         Error::Damaged { what, .. } => Some(what.clone()),
-        Error::Sql(error) if file::is_damage(error) => Some(error.to_string()),
+        Error::Sql(error) if file::is_damage(error) || salvage::is_strange(error) => Some(error.to_string()),
         _ => None,
     }
 }
@@ -111,9 +111,10 @@ fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
         return Err(damaged(what));
     }
     match read {
-        Read::State => {}
-        Read::File => hangs_together_as_far_as_time_lets(&db, &path)?,
-        Read::Rows => file::sound(&db, &path)?,
+        // Through its indexes the unclosed ones are found.
+        Read::State => as_far_as_time_lets(&db, || hangs_together(&db, &path, "ticket"))?,
+        Read::File => as_far_as_time_lets(&db, || hangs_together(&db, &path, "1"))?,
+        Read::Rows => hangs_together(&db, &path, "1")?,
     }
     if let Some(mark) = mark {
         tracing::warn!(mark, "what was met before is not in the journal; it is whole");
@@ -192,7 +193,16 @@ fn rows_that_do_not_fit(db: &Connection, read: Read) -> Result<Option<String>, E
         .map(|cursor| format!("a cursor is at {cursor}, the head at {head}")))
 }
 
-fn hangs_together_as_far_as_time_lets(db: &Connection, path: &Path) -> Result<(), Error> {
+/// Pages, trees and indexes; of one table, or of all and the first complaint.
+fn hangs_together(db: &Connection, path: &Path, what: &str) -> Result<(), Error> {
+    let verdict: String = db.query_row(&format!("PRAGMA integrity_check({what})"), [], |row| row.get(0))?;
+    match verdict.as_str() {
+        "ok" => Ok(()),
+        _ => Err(Error::Damaged { path: path.to_owned(), what: verdict }),
+    }
+}
+
+fn as_far_as_time_lets(db: &Connection, read: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     let (done, wait) = mpsc::channel::<()>();
     let stop = db.get_interrupt_handle();
     let timer = thread::spawn(move || {
@@ -200,14 +210,14 @@ fn hangs_together_as_far_as_time_lets(db: &Connection, path: &Path) -> Result<()
             stop.interrupt();
         }
     });
-    let verdict = file::sound(db, path);
+    let verdict = read();
     drop(done);
     // It only waits.
     let _ = timer.join();
     match verdict {
         Err(Error::Sql(error)) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
             tracing::info!(
-                "the journal is too long to be read through at a start; the rest is read while it is used"
+                "the journal is too long to be read through at a start; its rows are read while it is used"
             );
             Ok(())
         }
