@@ -157,6 +157,8 @@ struct Said {
     tickets: BTreeMap<String, String>,
     /// What the consumer has still to get.
     pending: u64,
+    /// Unclosed ones, as the rules get them.
+    recalled: Vec<String>,
     /// Events of the journal itself on what was lost.
     told: Vec<Json>,
 }
@@ -180,6 +182,9 @@ fn said(ends: &Ends) -> Result<Said, store::Error> {
     let acknowledged = ends.outbox.acknowledged("crm")?;
     said.pending = after - acknowledged;
     said.tickets = ends.view.tickets(&Filter { limit: 1000, ..Filter::default() })?.into_iter().collect();
+    let recalled = ends.journal.recall()?.tickets.into_iter().map(|row| row.ticket);
+    let unclosed = recalled.filter(|ticket| ticket.state != State::Closed);
+    said.recalled = unclosed.map(|ticket| ticket.id.to_string()).collect();
     Ok(said)
 }
 
@@ -238,7 +243,7 @@ fn flip(row: &mut Row, dir: &Path, before: &Said) {
     if after.epoch == before.epoch {
         let missing = before.events.len() - after.events.len();
         match missing {
-            0 if lost_tickets == 0 && after.pending == before.pending => row.harmless += 1,
+            0 if after.recalled == before.recalled && after.pending == before.pending => row.harmless += 1,
             // One commit has four events; cursors may be one commit behind as well.
             0..=8 if before.pending >= after.pending => row.last += 1,
             _ => panic!("{missing} events and {lost_tickets} tickets are gone, and nobody says so"),
@@ -252,7 +257,7 @@ fn flip(row: &mut Row, dir: &Path, before: &Said) {
     let unacknowledged = before.events.keys().filter(|id| seq(id) > HAD);
     let missing = unacknowledged.filter(|id| !after.events.contains_key(*id)).count() as u64;
     assert!(
-        missing == 0 || how.lost >= missing || how.rows.contains_key("journal") || how.reason.contains("log"),
+        missing == 0 || how.lost >= missing || how.rows.contains_key("journal"),
         "{missing} events are gone, {how:?}"
     );
     assert!(
@@ -407,9 +412,9 @@ fn a_changed_event_is_never_sent_and_what_is_met_is_recovered_at_the_next_start(
     drop(ends);
     let path = dir.path().join("journal.db");
     let mut bytes = fs::read(&path).unwrap();
-    let text = br#"{"n":3,"k":1}"#;
+    let text = br#"{"k":1,"n":3}"#;
     let at = bytes.windows(text.len()).position(|window| window == text).unwrap();
-    bytes[at + 5] ^= 1;
+    bytes[at + 11] ^= 1;
     fs::write(&path, bytes).unwrap();
     let ends = open(dir.path());
     assert_eq!(

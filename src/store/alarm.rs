@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 
-use super::{Error, file};
+use super::{Error, file, salvage};
 
 /// Says what was met; as long as it is there, the journal is not trusted.
 const MARK: &str = "journal.db.suspect";
@@ -39,7 +39,7 @@ impl Alarm {
     /// Hands the answer on, and raises the alarm where it tells of damage.
     pub(super) fn heed<T>(&self, answer: Result<T, Error>) -> Result<T, Error> {
         if let Err(Error::Sql(error)) = &answer
-            && file::is_damage(error)
+            && (file::is_damage(error) || salvage::is_strange(error))
         {
             self.raise(&error.to_string());
         }

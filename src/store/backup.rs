@@ -350,7 +350,8 @@ mod tests {
         db.execute_batch(
             "INSERT INTO gateway(one, id, epoch, number, committed) VALUES (1, 'cp-017', 'e', 7, 1000);
              INSERT INTO event(seq, at, kind, ticket, json) VALUES (1, 5, 'ticket.opened', 't', '{}'), (2, 6, 'device.online', NULL, '{}');
-             INSERT INTO ticket(id, state, last_seq, subject, life, json) VALUES ('t', 'open', 1, 's', '{}', '{}');",
+             INSERT INTO ticket(id, state, last_seq, subject, life, json, sum)
+                 VALUES ('t', 'open', 1, 's', '{}', '{}', row_sum('t', 'open', NULL, NULL, 's', '{}', '{}'));",
         )
         .unwrap();
         db

@@ -1,6 +1,6 @@
 //! A start on a journal that may be damaged: how it is found, and what happens then.
 //!
-//! **Found** by what hangs together in a file of SQLite (`quick_check`), by the schema, which has to be ours word for word,
+//! **Found** by what hangs together in a file of SQLite (`integrity_check`), by the schema, which has to be ours word for word,
 //! by the rows' sums, by cursors above the head, and by a log that breaks off where it cannot (`wal`). After an orderly end
 //! a start reads only what it goes on from; after any other end it reads the file through, as far as [`READ_FOR`] lets it.
 //! What is left is read while the daemon runs (`scrub`). What is met there, or by anybody who reads (`alarm`), ends in a
@@ -20,7 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::carry::{self, Carried, Limit};
-use super::{Error, alarm, file, landing, sum, wal};
+use super::{Error, alarm, file, landing, salvage, sum, wal};
 use crate::clock::Clock;
 use crate::time;
 
@@ -71,7 +71,7 @@ pub(super) fn open(dir: &Path, gateway: &str, traces: bool) -> Result<Connection
 fn what_is_damaged(error: &Error) -> Option<String> {
     match error {
         Error::Damaged { what, .. } => Some(what.clone()),
-        Error::Sql(error) if file::is_damage(error) => Some(error.to_string()),
+        Error::Sql(error) if file::is_damage(error) || salvage::is_strange(error) => Some(error.to_string()),
         _ => None,
     }
 }
@@ -81,8 +81,7 @@ fn what_is_damaged(error: &Error) -> Option<String> {
 fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
     let path = dir.join(file::JOURNAL);
     let damaged = |what: String| Error::Damaged { path: path.clone(), what };
-    let [log, _] = file::beside(&path);
-    let unseen = wal::unseen(&log, &path).map_err(|why| Error::Directory { path: log, why })?;
+    let unseen = unseen(&path)?;
     if unseen > 1 {
         return Err(damaged(format!("its log breaks off before {unseen} commits that were whole")));
     }
@@ -112,9 +111,10 @@ fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
         return Err(damaged(what));
     }
     match read {
-        Read::State => {}
-        Read::File => hangs_together_as_far_as_time_lets(&db, &path)?,
-        Read::Rows => file::sound(&db, &path)?,
+        // Through its indexes the unclosed ones are found.
+        Read::State => as_far_as_time_lets(&db, || hangs_together(&db, &path, "ticket"))?,
+        Read::File => as_far_as_time_lets(&db, || hangs_together(&db, &path, "1"))?,
+        Read::Rows => hangs_together(&db, &path, "1")?,
     }
     if let Some(mark) = mark {
         tracing::warn!(mark, "what was met before is not in the journal; it is whole");
@@ -122,6 +122,12 @@ fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
     }
     db.execute("UPDATE gateway SET ended = 0 WHERE ended = 1", [])?;
     Ok(db)
+}
+
+/// Commits that were synced, and that SQLite would not see.
+fn unseen(path: &Path) -> Result<u64, Error> {
+    let [log, _] = file::beside(path);
+    wal::unseen(&log, path).map_err(|why| Error::Directory { path: log, why })
 }
 
 /// Whether each table, index and trigger of a new journal is there as it is made.
@@ -187,7 +193,16 @@ fn rows_that_do_not_fit(db: &Connection, read: Read) -> Result<Option<String>, E
         .map(|cursor| format!("a cursor is at {cursor}, the head at {head}")))
 }
 
-fn hangs_together_as_far_as_time_lets(db: &Connection, path: &Path) -> Result<(), Error> {
+/// Pages, trees and indexes; of one table, or of all and the first complaint.
+fn hangs_together(db: &Connection, path: &Path, what: &str) -> Result<(), Error> {
+    let verdict: String = db.query_row(&format!("PRAGMA integrity_check({what})"), [], |row| row.get(0))?;
+    match verdict.as_str() {
+        "ok" => Ok(()),
+        _ => Err(Error::Damaged { path: path.to_owned(), what: verdict }),
+    }
+}
+
+fn as_far_as_time_lets(db: &Connection, read: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     let (done, wait) = mpsc::channel::<()>();
     let stop = db.get_interrupt_handle();
     let timer = thread::spawn(move || {
@@ -195,14 +210,14 @@ fn hangs_together_as_far_as_time_lets(db: &Connection, path: &Path) -> Result<()
             stop.interrupt();
         }
     });
-    let verdict = file::sound(db, path);
+    let verdict = read();
     drop(done);
     // It only waits.
     let _ = timer.join();
     match verdict {
         Err(Error::Sql(error)) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
             tracing::info!(
-                "the journal is too long to be read through at a start; the rest is read while it is used"
+                "the journal is too long to be read through at a start; its rows are read while it is used"
             );
             Ok(())
         }
@@ -242,6 +257,10 @@ fn carry_over(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carr
     let path = dir.join(file::JOURNAL);
     if !path.exists() {
         return nothing(dir, gateway, epoch, what);
+    }
+    let [log, _] = file::beside(&path);
+    if unseen(&path)? > 1 {
+        wal::mend(&log).map_err(|why| Error::Directory { path: log, why })?;
     }
     let from = file::damaged_reader(&path)?;
     write(dir, gateway, epoch, what, Some(&from))

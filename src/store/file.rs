@@ -103,7 +103,7 @@ CREATE TABLE maintenance(
     PRIMARY KEY (scope, name)
 ) WITHOUT ROWID;
 ",
-    // What a sum is: `sum.rs`. What is written in many places gets its sum by a trigger.
+    // What a sum is: `sum.rs`. What is written in many places gets its sum by a trigger. Events of before have none: they are many.
     "
 ALTER TABLE event ADD COLUMN sum INTEGER;
 ALTER TABLE ticket ADD COLUMN sum INTEGER;
@@ -122,6 +122,14 @@ CREATE TRIGGER consumer_made AFTER INSERT ON consumer BEGIN
     UPDATE consumer SET sum = row_sum(name, kind, required, configured, acknowledged) WHERE name = NEW.name; END;
 CREATE TRIGGER consumer_changed AFTER UPDATE OF name, kind, required, configured, acknowledged ON consumer BEGIN
     UPDATE consumer SET sum = row_sum(name, kind, required, configured, acknowledged) WHERE name = NEW.name; END;
+UPDATE gateway SET sum = row_sum(id, epoch, number, committed);
+UPDATE consumer SET sum = row_sum(name, kind, required, configured, acknowledged);
+UPDATE ticket SET sum = row_sum(id, state, device, closed_at, subject, life, json);
+UPDATE episode SET sum = row_sum(rule, subject, state);
+UPDATE device SET sum = row_sum(id, online, since, why);
+UPDATE command SET sum = row_sum(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail);
+UPDATE access SET sum = row_sum(subject, state);
+UPDATE maintenance SET sum = row_sum(scope, name, since, until, by, note);
 ALTER TABLE gateway ADD COLUMN ended INTEGER;   -- 1: the last run came to an orderly end
 ALTER TABLE gateway ADD COLUMN before TEXT;     -- the epoch before this one and why it ended, JSON
 CREATE INDEX event_ticket ON event(ticket, seq) WHERE ticket IS NOT NULL;

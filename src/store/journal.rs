@@ -396,8 +396,10 @@ impl Drop for Journal {
     fn drop(&mut self) {
         drop(self.scrub.take());
         if !std::thread::panicking() && self.alarm.heard().borrow().is_none() {
-            // A card that does not take it makes the next start a longer one.
+            // A card that does not take it makes the next start a longer one; who reads still is not waited for.
+            let _ = self.db.busy_timeout(Duration::from_millis(500));
             let _ = self.db.execute("UPDATE gateway SET ended = 1", []);
+            let _ = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
     }
 }

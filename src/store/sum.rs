@@ -1,7 +1,7 @@
 //! Sums: CRC-32 over what a row keeps, so that a bit that fell over on the card is not taken for a word that was said.
 //!
-//! SQL calls it `row_sum(column, …)`: a row is written with its sum and read beside the answer whether it fits. A row
-//! without one (NULL) was written by an older format and fits. What stands in no sum is what is only there for looking
+//! SQL calls it `row_sum(column, …)`: a row is written with its sum and read beside the answer whether it fits. An event
+//! without one (NULL) was written by an older format and fits where it has the types of one. What stands in no sum is what is only there for looking
 //! up or counting up: `ticket.last_seq`, `consumer.seen`, `consumer.error`.
 
 use crc::{CRC_32_ISO_HDLC, Crc, Digest};
@@ -12,25 +12,25 @@ use rusqlite::types::ValueRef;
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// Whether the row is as it was written.
-pub const EVENT_FITS: &str = "(sum IS NULL OR sum = row_sum(seq, at, kind, ticket, json))";
-pub const TICKET_FITS: &str =
-    "(sum IS NULL OR sum = row_sum(id, state, device, closed_at, subject, life, json))";
-pub const GATEWAY_FITS: &str = "(sum IS NULL OR sum = row_sum(id, epoch, number, committed))";
-pub const CONSUMER_FITS: &str =
-    "(sum IS NULL OR sum = row_sum(name, kind, required, configured, acknowledged))";
+pub const EVENT_FITS: &str = "(CASE WHEN sum IS NULL
+    THEN typeof(at) = 'integer' AND typeof(kind) = 'text' AND typeof(json) = 'text'
+    ELSE sum = row_sum(seq, at, kind, ticket, json) END)";
+pub const TICKET_FITS: &str = "(sum IS row_sum(id, state, device, closed_at, subject, life, json))";
+pub const GATEWAY_FITS: &str = "(sum IS row_sum(id, epoch, number, committed))";
+pub const CONSUMER_FITS: &str = "(sum IS row_sum(name, kind, required, configured, acknowledged))";
 
 /// Each table that has sums, and what says of a row that it fits.
 pub const TABLES: [(&str, &str); 9] = [
     ("gateway", GATEWAY_FITS),
     ("consumer", CONSUMER_FITS),
-    ("episode", "(sum IS NULL OR sum = row_sum(rule, subject, state))"),
-    ("device", "(sum IS NULL OR sum = row_sum(id, online, since, why))"),
+    ("episode", "(sum IS row_sum(rule, subject, state))"),
+    ("device", "(sum IS row_sum(id, online, since, why))"),
     (
         "command",
-        "(sum IS NULL OR sum = row_sum(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail))",
+        "(sum IS row_sum(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail))",
     ),
-    ("access", "(sum IS NULL OR sum = row_sum(subject, state))"),
-    ("maintenance", "(sum IS NULL OR sum = row_sum(scope, name, since, until, by, note))"),
+    ("access", "(sum IS row_sum(subject, state))"),
+    ("maintenance", "(sum IS row_sum(scope, name, since, until, by, note))"),
     ("ticket", TICKET_FITS),
     ("event", EVENT_FITS),
 ];

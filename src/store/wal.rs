@@ -5,10 +5,13 @@
 //! A transaction is the journal's if it writes the page of `gateway`, as each of them does; each was synced before the
 //! next began. So two of them behind a frame that is not whole cannot be. One can: it was under way when the power went.
 //! That cannot be told from damage in the last one of all.
+//!
+//! Such a log is [mended](mend) before what can be read goes on: its sums are made to fit, so that SQLite sees all of it. What
+//! is wrong in a page is then found by the rows' own sums.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 const HEADER: usize = 32;
@@ -19,6 +22,7 @@ const PAGE: usize = 4096;
 const GATEWAY_PAGE: u32 = 2;
 /// As a little-endian machine writes it.
 const MAGIC: u32 = 0x377f_0682;
+const VERSION: u32 = 3_007_000;
 
 /// How many of the journal's commits SQLite would not see, though they were whole; fewer than two may be a power cut.
 pub fn unseen(wal: &Path, db: &Path) -> io::Result<u64> {
@@ -42,6 +46,42 @@ pub fn unseen(wal: &Path, db: &Path) -> io::Result<u64> {
         return Ok(0);
     }
     Ok(log.unseen)
+}
+
+/// Makes the sums of the log fit what it holds.
+pub fn mend(wal: &Path) -> io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(wal)?;
+    let (mut header, mut frame) = ([0; HEADER], vec![0; FRAME_HEADER + PAGE]);
+    if !fill(&mut file, &mut header)? || !fill(&mut file, &mut frame)? {
+        return Ok(());
+    }
+    let mut stored = Log::begin(&header);
+    let salts = stored.salts.unwrap_or_else(|| salts_at(&frame, 8));
+    header[..12]
+        .copy_from_slice(&[MAGIC.to_be_bytes(), VERSION.to_be_bytes(), (PAGE as u32).to_be_bytes()].concat());
+    header[16..24].copy_from_slice(&salts);
+    let mut sum = checksum((0, 0), &header[..24]);
+    put(&mut header[24..], sum);
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(&header)?;
+    let mut at = HEADER as u64;
+    loop {
+        file.seek(SeekFrom::Start(at))?;
+        if !fill(&mut file, &mut frame)? || !stored.frame(&frame, at) {
+            return file.sync_all();
+        }
+        frame[8..16].copy_from_slice(&salts);
+        sum = checksum(checksum(sum, &frame[..8]), &frame[FRAME_HEADER..]);
+        put(&mut frame[16..], sum);
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(&frame[..FRAME_HEADER])?;
+        at += frame.len() as u64;
+    }
+}
+
+fn put(into: &mut [u8], (a, b): (u32, u32)) {
+    into[..4].copy_from_slice(&a.to_be_bytes());
+    into[4..8].copy_from_slice(&b.to_be_bytes());
 }
 
 /// What was read of the log so far.

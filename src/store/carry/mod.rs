@@ -150,7 +150,7 @@ impl Source<'_> {
 
     /// Of a table whose sum is over all its columns.
     fn fits_all(&self, columns: &str) -> String {
-        if self.has_sums { format!("(sum IS NULL OR sum = row_sum({columns}))") } else { "1".into() }
+        if self.has_sums { format!("(sum IS row_sum({columns}))") } else { "1".into() }
     }
 }
 
