@@ -415,11 +415,14 @@ impl Day {
     fn watch_commits(&self) {
         let (path, db) = (self.dir.join("journal.db"), Mutex::new(None));
         let states = self.states.clone();
-        self.recorder.before_commit(Some(Arc::new(move |steps| {
+        self.recorder.before_commit(Some(Arc::new(move |steps, again| {
             // Not opened before, so that it is the store that finds what the run before has left.
             let mut db = db.lock().unwrap();
             let digest = state::digest(db.get_or_insert_with(|| Connection::open(&path).unwrap()));
-            states.lock().unwrap().push((steps, digest));
+            let mut states = states.lock().unwrap();
+            if !again || states.last().is_none_or(|(_, before)| *before != digest) {
+                states.push((steps, digest));
+            }
         })));
     }
 

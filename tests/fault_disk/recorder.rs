@@ -101,12 +101,15 @@ struct Inside {
     /// What the refused calls were about to do.
     refused: Vec<&'static str>,
     before_commit: Option<BeforeCommit>,
+    /// Place and page of the last frame that ended a commit.
+    last_end: Option<(u64, [u8; 4])>,
     /// Files of names that begin so are not synced: a disk that lies.
     deaf: Option<&'static str>,
 }
 
-/// Called before each commit of the journal reaches its WAL, with the number of steps until then.
-type BeforeCommit = Arc<dyn Fn(usize) + Send + Sync>;
+/// Called before each commit of the journal reaches its WAL, with the number of steps until then, and whether it may be the
+/// one before once more: a synced commit is filled up to the end of a block with its own last frame.
+type BeforeCommit = Arc<dyn Fn(usize, bool) + Send + Sync>;
 
 impl std::fmt::Debug for Inside {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -248,10 +251,16 @@ impl Recorder {
             });
         }
         let steps = inside.log.steps.len();
-        let call = inside.before_commit.clone().filter(|_| is_commit(&inside.log.names[file], at, data));
+        if !is_commit(&inside.log.names[file], at, data) {
+            return Ok(());
+        }
+        let end = (at, [data[0], data[1], data[2], data[3]]);
+        let again = inside.last_end.is_some_and(|(before, page)| before + FRAME == at && page == end.1);
+        inside.last_end = Some(end);
+        let call = inside.before_commit.clone();
         drop(inside);
         if let Some(call) = call {
-            call(steps);
+            call(steps, again);
         }
         Ok(())
     }
@@ -298,6 +307,7 @@ impl Inside {
 }
 
 const FRAME_HEAD: usize = 24;
+const FRAME: u64 = 24 + 4096;
 const WAL_HEAD: u64 = 32;
 
 /// The head of a frame that ends a transaction: it tells the size of the database from then on.
