@@ -44,6 +44,12 @@ pub struct Metrics {
     pub pushes: Family<Push, Counter>,
     /// Events a consumer has still to get.
     pub lag: Family<Consumer, Gauge>,
+    /// Bytes written to the disk by this process, as the kernel counts them.
+    pub disk_written: Counter,
+    /// The same since midnight, or since the start.
+    pub disk_written_today: Gauge,
+    /// 1: more was written today than is allowed, and the history keeps rollups only.
+    pub history_thinned: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -152,6 +158,21 @@ impl Metrics {
         registry.register("pushes", "Pushes to the centre", pushes.clone());
         let lag = Family::default();
         registry.register("consumer_lag", "Events a consumer has still to get", lag.clone());
+        let disk_written = Counter::default();
+        registry.register_with_unit("disk_written", "Written to the disk", Unit::Bytes, disk_written.clone());
+        let disk_written_today = Gauge::default();
+        registry.register_with_unit(
+            "disk_written_today",
+            "Written to the disk since midnight, or since the start",
+            Unit::Bytes,
+            disk_written_today.clone(),
+        );
+        let history_thinned = Gauge::default();
+        registry.register(
+            "history_thinned",
+            "1 where more was written today than is allowed, and the history keeps rollups only",
+            history_thinned.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             requests,
@@ -168,6 +189,9 @@ impl Metrics {
             commit,
             pushes,
             lag,
+            disk_written,
+            disk_written_today,
+            history_thinned,
         }
     }
 

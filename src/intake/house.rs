@@ -35,6 +35,7 @@ impl Corridor {
             self.measured_at = now;
             self.measure_the_day(now);
         }
+        self.look_at_wear(now);
         if self.intake.history.due(now) {
             self.intake.history.flush(now);
         }

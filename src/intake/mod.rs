@@ -3,7 +3,7 @@
 //!
 //! One file a subject: `page` (filled, written, told), `told` (doors and lockers), `orders`, `acts` (words on tickets),
 //! `maintenance`, `show` (present values, history, life of devices), `quality` (what of it could be used), `clocks`, `house`
-//! (what can wait), `records` (what came before).
+//! (what can wait), `wear` (bytes written), `records` (what came before).
 //!
 //! It runs on a thread of its own, since a disk sync blocks: the wires go on while it writes, and what they bring
 //! meanwhile goes into the next transaction. Nobody is told of a ticket before it is synced to disk.
@@ -18,6 +18,7 @@ mod quality;
 mod records;
 mod show;
 mod told;
+mod wear;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ use orders::Orders;
 use page::LAST_TRIES;
 use quality::Day;
 use records::Records;
+use wear::Wear;
 
 /// Batches that may wait while a transaction is synced; when they are that many, the wires wait.
 pub const BATCHES_MAX: usize = 1024;
@@ -143,6 +145,7 @@ struct Corridor {
     number: u64,
     synced: bool,
     seen: Seen,
+    wear: Wear,
     house_at: Millis,
     measured_at: Millis,
     retire_at: Millis,
@@ -181,6 +184,7 @@ impl Intake {
             number: 0,
             synced: time::clock_is_synced(),
             seen: Seen::now(),
+            wear: Wear::default(),
             house_at: 0,
             measured_at: 0,
             retire_at: time::now() + 60_000,
