@@ -149,12 +149,20 @@ fn main() {
     let (run, ends) = simulate(dir.path(), &DEVICE, points / DEVICE.len(), seconds, limit);
     println!("\n{points} points at 1 s, {days} d, limit {} MiB", limit >> 20);
     println!("readings     {:.1} M polled, {:.1} M noted", run.polled as f64 / MB, run.noted as f64 / MB);
-    println!("written      {:.1} MB a day (write_bytes of the process)", run.written as f64 / MB / days as f64);
+    println!(
+        "written      {:.1} MB a day (write_bytes of the process)",
+        run.written as f64 / MB / days as f64
+    );
     println!("a reading    {:.3} bytes", run.written as f64 / run.noted as f64);
     for (level, bytes) in sizes(dir.path()) {
         println!("file         {level:9} {:.1} MB", bytes as f64 / MB);
     }
-    println!("time         {:.1} s, CPU {:.1} s: {:.4} of a core", run.took.as_secs_f64(), run.cpu, run.cpu / seconds as f64);
+    println!(
+        "time         {:.1} s, CPU {:.1} s: {:.4} of a core",
+        run.took.as_secs_f64(),
+        run.cpu,
+        run.cpu / seconds as f64
+    );
     println!("memory       {:.1} MB resident at the most", run.resident as f64 / 1024.0);
     let to = T0 + seconds * 1000;
     for (word, span) in [("hour", DAY / 24), ("day", DAY), ("month", 30 * DAY)] {
@@ -166,7 +174,10 @@ fn main() {
             store::Piece::Rollup(..) => rollups += 1,
         };
         past.all("unit-3.pressure_2", to - span, to, &mut count).unwrap();
-        println!("plot         {word:5} {:7.1} ms  {readings} readings, {rollups} rollups", began.elapsed().as_secs_f64() * 1e3);
+        println!(
+            "plot         {word:5} {:7.1} ms  {readings} readings, {rollups} rollups",
+            began.elapsed().as_secs_f64() * 1e3
+        );
     }
     let began = Instant::now();
     ends.view.readings().unwrap().since().unwrap();
@@ -246,6 +257,7 @@ fn status(name: &str) -> u64 {
 
 fn cpu() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<f64> = stat.rsplit(')').next().unwrap().split(' ').skip(12).take(2).map(|n| n.parse().unwrap()).collect();
+    let fields: Vec<f64> =
+        stat.rsplit(')').next().unwrap().split(' ').skip(12).take(2).map(|n| n.parse().unwrap()).collect();
     (fields[0] + fields[1]) / 100.0
 }

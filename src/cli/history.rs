@@ -74,7 +74,8 @@ fn page(answer: &Answer) -> String {
     }
     let mut page = table.render();
     if let Some(until) = &answer.rolled_up_to {
-        let _ = writeln!(page, "before {} made of minutes or hours; the readings have given way", local(until));
+        let _ =
+            writeln!(page, "before {} made of minutes or hours; the readings have given way", local(until));
     }
     page
 }

@@ -121,9 +121,12 @@ pub fn part(chunk: &[u8], name: u32) -> Option<(u32, &[u8])> {
 /// The readings of this name.
 pub fn samples(chunk: &[u8], name: u32) -> impl Iterator<Item = Sample> {
     let parts = parts(chunk);
-    let find = |wanted| parts.iter().find(|(name, ..)| *name == wanted).map(|(_, count, body)| (*count, *body));
+    let find =
+        |wanted| parts.iter().find(|(name, ..)| *name == wanted).map(|(_, count, body)| (*count, *body));
     let found = find(TIMES).zip(find(u64::from(name) + 1));
-    found.into_iter().flat_map(|((ticks, times), (count, body))| Decoder::new(body, count, read_times(times, ticks)))
+    found
+        .into_iter()
+        .flat_map(|((ticks, times), (count, body))| Decoder::new(body, count, read_times(times, ticks)))
 }
 
 fn read_times(data: &[u8], count: u32) -> impl Iterator<Item = Millis> {

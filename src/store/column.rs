@@ -186,7 +186,13 @@ mod tests {
     use super::*;
 
     fn value() -> impl Strategy<Value = i64> {
-        prop_oneof![any::<i64>(), -9i64..9, 1_763_712_000_000i64..1_763_712_100_000, Just(i64::MIN), Just(i64::MAX)]
+        prop_oneof![
+            any::<i64>(),
+            -9i64..9,
+            1_763_712_000_000i64..1_763_712_100_000,
+            Just(i64::MIN),
+            Just(i64::MAX)
+        ]
     }
 
     proptest! {

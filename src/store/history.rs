@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::{Error, WRITE_BUDGET_DEFAULT};
 use super::gathered::Shared;
 use super::past::{Readings, newest};
 use super::scribe::{Desk, HandOver, Retire, Scribe};
 use super::series::Sample;
+use super::{Error, WRITE_BUDGET_DEFAULT};
 use crate::reading::{Millis, Reading};
 
 /// Owned by one thread; dropping it [closes](Self::close) it.
@@ -217,7 +217,8 @@ mod tests {
     fn three_thousand_points_a_second_stay_below_two_mib_with_what_is_under_way() {
         let dir = tempfile::tempdir().unwrap();
         let (mut history, disk) = stuck(dir.path());
-        let names: Vec<Arc<str>> = (0..3000).map(|n| format!("unit-{}.value-{}", n / 10, n % 10).into()).collect();
+        let names: Vec<Arc<str>> =
+            (0..3000).map(|n| format!("unit-{}.value-{}", n / 10, n % 10).into()).collect();
         for second in 0..900 {
             for (n, name) in names.iter().enumerate() {
                 let at = 1_763_712_000_000 + second * 1000 + n as Millis / 10 % 17 * second % 7;
@@ -232,6 +233,17 @@ mod tests {
         }
         assert!(history.gathered.lock().is_busy(), "something was under way");
         assert!(history.left_out > 0, "the memory was full");
+        drop(disk);
+    }
+
+    #[test]
+    fn closing_does_not_wait_long_for_a_disk_that_hangs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut history, disk) = stuck(dir.path());
+        history.note(&"p.v".into(), &number(1, 1.0));
+        let started = std::time::Instant::now();
+        history.close();
+        assert!(started.elapsed() < CLOSE_WAITS * 2, "{:?}", started.elapsed());
         drop(disk);
     }
 

@@ -61,7 +61,8 @@ pub fn bytes(dir: &Path) -> u64 {
 
 /// First and last time of it all.
 pub fn span(db: &Connection) -> Result<Option<(Millis, Millis)>, Error> {
-    let span = db.query_row("SELECT min(first), max(last) FROM flush", [], |row| Ok((row.get(0)?, row.get(1)?)));
+    let span =
+        db.query_row("SELECT min(first), max(last) FROM flush", [], |row| Ok((row.get(0)?, row.get(1)?)));
     let (first, last): (Option<Millis>, Option<Millis>) = span?;
     Ok(first.zip(last))
 }
@@ -278,7 +279,8 @@ mod tests {
         assert_eq!((numbers[0].at, &numbers[0].value), (T0, &Some(Value::Number(300.0))));
         assert_eq!((numbers[100].quality, &numbers[100].value), (Quality::Bad, &None));
         assert_eq!((numbers[301].at, &numbers[301].value), (T0 + 299_000, &Some(Value::Number(329.9))));
-        let doors: Vec<_> = read(dir.path(), "b3-door.door").into_iter().map(|s| (s.quality, s.value)).collect();
+        let doors: Vec<_> =
+            read(dir.path(), "b3-door.door").into_iter().map(|s| (s.quality, s.value)).collect();
         let door = |word: &str| (Quality::Uncertain, Some(Value::Text(word.into())));
         assert_eq!(doors, [door("closed"), door("open"), door("closed")]);
         let text = || Value::Text("水压低".into());

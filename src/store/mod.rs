@@ -136,7 +136,9 @@ pub enum Error {
     TooManyConsumers(usize),
     #[error("ticket {id} cannot be written as JSON: {source}")]
     Ticket { id: String, source: serde_json::Error },
-    #[error("{path}: {why}; see whether the disk is full or failing, and whether the daemon's user may write there")]
+    #[error(
+        "{path}: {why}; see whether the disk is full or failing, and whether the daemon's user may write there"
+    )]
     History { path: PathBuf, why: std::io::Error },
     /// The task that was to do it ended before it did.
     #[error("interrupted: {0}")]

@@ -129,7 +129,13 @@ impl Readings {
 
     /// The same with what is left of readings that have given way: first the rollups that begin between the two times,
     /// then the readings.
-    pub fn all(&self, point: &str, from: Millis, to: Millis, mut take: impl FnMut(Piece)) -> Result<(), Error> {
+    pub fn all(
+        &self,
+        point: &str,
+        from: Millis,
+        to: Millis,
+        mut take: impl FnMut(Piece),
+    ) -> Result<(), Error> {
         let look = self.look(Some(point))?;
         for level in [Level::Hours, Level::Minutes] {
             look.rollups(level, point, from, to, &mut take);
@@ -168,7 +174,8 @@ impl Look<'_> {
             return Ok(());
         }
         let asked = |sample: &Sample| (from..=to).contains(&sample.at);
-        let mut each = |chunk: &[u8], number| chunk::samples(chunk, number).filter(asked).try_for_each(&mut *take);
+        let mut each =
+            |chunk: &[u8], number| chunk::samples(chunk, number).filter(asked).try_for_each(&mut *take);
         if self.chunks(Level::Readings, point, from, to, &mut each).is_continue() {
             // Broken off or not, this is the end of it.
             let _ = self.recent.samples(point).filter(asked).try_for_each(take);
@@ -176,14 +183,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn rollups(
-        &self,
-        level: Level,
-        point: &str,
-        from: Millis,
-        to: Millis,
-        take: &mut impl FnMut(Piece),
-    ) {
+    fn rollups(&self, level: Level, point: &str, from: Millis, to: Millis, take: &mut impl FnMut(Piece)) {
         let stretch = level.stretch();
         let mut each = |chunk: &[u8], number| {
             if let Some((count, data)) = chunk::part(chunk, number) {

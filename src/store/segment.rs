@@ -249,9 +249,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::reading::{PointId, Reading, Value};
     use crate::store::chunk::{self, Parts, Times};
     use crate::store::series::{Sample, Series};
-    use crate::reading::{PointId, Reading, Value};
 
     fn frame(n: i64) -> Frame {
         let (mut times, mut series) = (Times::default(), Series::default());

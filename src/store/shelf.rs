@@ -68,13 +68,18 @@ impl Shelf {
                 match shelf.look_at(level, number) {
                     Ok(bytes) => damaged += bytes,
                     // The card may give it another time; it is left where it is.
-                    Err(error) => warn!(%error, number, "A part of the history cannot be read; it is passed over."),
+                    Err(error) => {
+                        warn!(%error, number, "A part of the history cannot be read; it is passed over.")
+                    }
                 }
             }
         }
         shelf.close_what_is_full();
         if damaged > 0 {
-            warn!(bytes = damaged, "Parts of the history are damaged; they are passed over, the rest is as it was.");
+            warn!(
+                bytes = damaged,
+                "Parts of the history are damaged; they are passed over, the rest is as it was."
+            );
         }
         Ok(shelf)
     }
@@ -247,7 +252,8 @@ impl Shelf {
             let row = self.row(coarser);
             (row.tail, row.halfway) = (None, false);
             if let Some(last) = row.known.last_mut() {
-                last.end = before.filter(|before| before.number == last.number).map_or(0, |before| before.end);
+                last.end =
+                    before.filter(|before| before.number == last.number).map_or(0, |before| before.end);
             }
         }
         outcome

@@ -58,12 +58,7 @@ const SLICE_BYTES_MAX: usize = 1 << 20;
 impl View {
     pub(super) fn open(dir: &Path, epoch: Arc<str>, gathered: Shared) -> Result<Self, Error> {
         let db = file::reader(&dir.join(file::JOURNAL))?;
-        Ok(Self {
-            db: Arc::new(Mutex::new(db)),
-            dir: dir.into(),
-            gathered,
-            epoch,
-        })
+        Ok(Self { db: Arc::new(Mutex::new(db)), dir: dir.into(), gathered, epoch })
     }
 
     pub fn epoch(&self) -> &Arc<str> {

@@ -31,7 +31,8 @@ impl Past<'_> {
         while from <= self.to {
             let to = from.saturating_add(piece - 1).min(self.to);
             for &point in self.points {
-                self.readings.all(&self.site.point(point).id, from, to, |piece| rows.push(row(point, piece)))?;
+                self.readings
+                    .all(&self.site.point(point).id, from, to, |piece| rows.push(row(point, piece)))?;
             }
             rows.sort_by(|a, b| in_order(self.site, a, b));
             take(&rows)?;
