@@ -69,7 +69,7 @@ impl Shelf {
                     Ok(bytes) => damaged += bytes,
                     // The card may give it another time; it is left where it is.
                     Err(error) => {
-                        warn!(%error, number, "A part of the history cannot be read; it is passed over.")
+                        warn!(%error, number, "A part of the history cannot be read; it is passed over.");
                     }
                 }
             }
