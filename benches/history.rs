@@ -1,5 +1,5 @@
 //! What the history costs: bytes on the disk, time and memory, with simulated readings at their own pace of time.
-//! `cargo bench --bench history -- [--points 3000] [--days 1] [--limit-mb 2048]`
+//! `cargo bench --bench history -- [--points 3000] [--hours 24] [--limit-mb 2048]`
 //!
 //! A device has ten points of five kinds, polled each second, 20 ms to and fro; a tenth of a kind's noise is a slow wave:
 //!
@@ -128,7 +128,7 @@ fn main() {
         let at = asked.iter().position(|arg| arg == name);
         at.and_then(|at| asked.get(at + 1)).map_or(default, |told| told.parse().expect("a number"))
     };
-    let (points, days) = (number("--points", 3000) as usize, number("--days", 1));
+    let (points, hours) = (number("--points", 3000) as usize, number("--hours", 24));
     let limit = number("--limit-mb", 2048) << 20;
     println!("kind         polled   noted  bytes/noted  bytes/polled  (300 points, 2 h)");
     for kind in [Kind::Temperature, Kind::Pressure, Kind::Power, Kind::State, Kind::Meter, Kind::Float] {
@@ -145,13 +145,13 @@ fn main() {
         );
     }
     let dir = tempfile::tempdir().unwrap();
-    let seconds = days as i64 * DAY / 1000;
+    let seconds = hours as i64 * 3600;
     let (run, ends) = simulate(dir.path(), &DEVICE, points / DEVICE.len(), seconds, limit);
-    println!("\n{points} points at 1 s, {days} d, limit {} MiB", limit >> 20);
+    println!("\n{points} points at 1 s, {hours} h, limit {} MiB", limit >> 20);
     println!("readings     {:.1} M polled, {:.1} M noted", run.polled as f64 / MB, run.noted as f64 / MB);
     println!(
         "written      {:.1} MB a day (write_bytes of the process)",
-        run.written as f64 / MB / days as f64
+        run.written as f64 / MB * 24.0 / hours as f64
     );
     println!("a reading    {:.3} bytes", run.written as f64 / run.noted as f64);
     for (level, bytes) in sizes(dir.path()) {

@@ -50,6 +50,12 @@ pub struct Metrics {
     pub decoder_faults: Family<DecoderFault, Counter>,
     /// Tasks that ended by themselves and were begun again, by task.
     pub restarts: Family<Task, Counter>,
+    /// Bytes written to the disk by this process, as the kernel counts them.
+    pub disk_written: Counter,
+    /// The same since midnight, or since the start.
+    pub disk_written_today: Gauge,
+    /// 1: more was written today than is allowed, and the history keeps rollups only.
+    pub history_thinned: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -192,6 +198,21 @@ impl Metrics {
             "Tasks that ended by themselves and were begun again",
             restarts.clone(),
         );
+        let disk_written = Counter::default();
+        registry.register_with_unit("disk_written", "Written to the disk", Unit::Bytes, disk_written.clone());
+        let disk_written_today = Gauge::default();
+        registry.register_with_unit(
+            "disk_written_today",
+            "Written to the disk since midnight, or since the start",
+            Unit::Bytes,
+            disk_written_today.clone(),
+        );
+        let history_thinned = Gauge::default();
+        registry.register(
+            "history_thinned",
+            "1 where more was written today than is allowed, and the history keeps rollups only",
+            history_thinned.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             requests,
@@ -211,6 +232,9 @@ impl Metrics {
             lag,
             decoder_faults,
             restarts,
+            disk_written,
+            disk_written_today,
+            history_thinned,
         }
     }
 

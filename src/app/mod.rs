@@ -194,7 +194,7 @@ impl House {
             site: site.clone(),
             engine,
             journal: ends.journal,
-            history: ends.history,
+            history: ends.history.within(gateway.write_budget),
             view: ends.view.clone(),
             live: live.clone(),
             metrics: metrics.clone(),

@@ -1,5 +1,6 @@
 //! `history`: what one point has said, as a table or for machines.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct History {
 struct Answer {
     point: String,
     buckets: Vec<Bucket>,
+    /// Until when the readings have given way.
+    rolled_up_to: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +72,12 @@ fn page(answer: &Answer) -> String {
         };
         table.row(vec![local(at).into(), shown(min).into(), mean.into(), shown(max).into(), read.into()]);
     }
-    table.render()
+    let mut page = table.render();
+    if let Some(until) = &answer.rolled_up_to {
+        let _ =
+            writeln!(page, "before {} made of minutes or hours; the readings have given way", local(until));
+    }
+    page
 }
 
 /// Three decimals are enough for the eye.

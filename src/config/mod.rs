@@ -70,6 +70,8 @@ pub struct Gateway {
     pub timezone: String,
     pub locale: Locale,
     pub store: store::Settings,
+    /// Bytes a day; where they are written, the history keeps no more than rollups until midnight.
+    pub write_budget: u64,
     pub web: web::Settings,
     /// Pullers by name; retention waits for the required ones.
     pub consumers: Vec<Consumer>,
@@ -205,9 +207,12 @@ fn gateway(own: usize, bench: Option<&mut Bench<'_>>, report: &Report<'_>) -> Ga
         bench.read(&written, &installed, &about.timezone, report);
     }
     let pseudonyms = privacy::privacy(section.table("privacy"), installed.people.take(), report);
+    let (store, write_budget) =
+        services::store(section.table("store").unwrap_or(&nothing), about.data_dir, report);
     let gateway = Gateway {
         locale: about.locale,
-        store: services::store(section.table("store").unwrap_or(&nothing), about.data_dir, report),
+        store,
+        write_budget,
         web: services::api(api, report),
         consumers: services::consumers(&section.tables("consumer"), api, &sync, report),
         sync,

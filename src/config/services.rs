@@ -59,24 +59,29 @@ pub(super) fn gateway(table: &Table, report: &Report<'_>) -> About {
     about
 }
 
-pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> store::Settings {
+/// Also how many bytes a day may be written.
+pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> (store::Settings, u64) {
     let mut section = Section::new(table, "`[store]`", report);
     let mut keep = |key, default| section.span(key, DAY..=3660 * DAY).map_or(default, |told| told.value);
     let events_keep = keep("events_keep", store::EVENTS_KEEP_DEFAULT);
     let readings_keep = keep("readings_keep", store::READINGS_KEEP_DEFAULT);
-    let disk_limit = section.take::<Size>("disk_limit").map_or(store::DISK_LIMIT_DEFAULT, |told| {
-        if !(DISK_MIN..=DISK_MAX).contains(&told.value.0) {
-            report.mistake(
-                told.spot,
-                "`disk_limit` is out of bounds",
-                "write a size from `\"16MiB\"` to `\"16TiB\"`",
-            );
-        }
-        told.value.0
-    });
+    let mut size = |key, default| {
+        section.take::<Size>(key).map_or(default, |told| {
+            if !(DISK_MIN..=DISK_MAX).contains(&told.value.0) {
+                report.mistake(
+                    told.spot,
+                    format!("`{key}` is out of bounds"),
+                    "write a size from `\"16MiB\"` to `\"16TiB\"`",
+                );
+            }
+            told.value.0
+        })
+    };
+    let disk_limit = size("disk_limit", store::DISK_LIMIT_DEFAULT);
+    let write_budget = size("write_budget", store::WRITE_BUDGET_DEFAULT);
     section.ignored("summary");
     section.finish();
-    store::Settings { dir, events_keep, readings_keep, disk_limit }
+    (store::Settings { dir, events_keep, readings_keep, disk_limit }, write_budget)
 }
 
 struct Zone(String);

@@ -38,6 +38,7 @@ impl Corridor {
             self.measure_the_day(now);
         }
         self.keep_room(doors, now);
+        self.look_at_wear(now);
         if self.intake.history.due(now) {
             self.intake.history.flush(now);
         }

@@ -3,7 +3,7 @@
 //!
 //! One file a subject: `page` (filled, written, told), `told` (doors and lockers), `orders`, `acts` (words on tickets),
 //! `maintenance`, `show` (present values, history, life of devices), `quality` (what of it could be used), `clocks`, `house`
-//! (what can wait), `room` (who gives way when there is little), `records` (what came before).
+//! (what can wait), `room` (who gives way when there is little), `wear` (bytes written), `records` (what came before).
 //!
 //! It runs on a thread of its own, since a disk sync blocks: the wires go on while it writes, and what they bring
 //! meanwhile goes into the next transaction. Nobody is told of a ticket before it is synced to disk.
@@ -20,6 +20,7 @@ mod records;
 mod room;
 mod show;
 mod told;
+mod wear;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ use page::LAST_TRIES;
 use quality::Day;
 use records::Records;
 use room::Room;
+use wear::Wear;
 
 pub use left::{Left, Waiting};
 
@@ -154,6 +156,7 @@ struct Corridor {
     clocks: Clocks,
     /// An hour has passed: that is written down, whatever else there is.
     trace_due: bool,
+    wear: Wear,
     house_at: Millis,
     measured_at: Millis,
     retire_at: Millis,
@@ -203,6 +206,7 @@ impl Intake {
             synced: self.clock.is_believed(),
             clocks: Clocks::new(&self.clock),
             trace_due: false,
+            wear: Wear::default(),
             house_at: 0,
             measured_at: 0,
             retire_at: self.clock.now() + 60_000,

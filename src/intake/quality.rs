@@ -123,7 +123,7 @@ fn rounded(part: f64) -> f64 {
     (part * 10_000.0).round() / 10_000.0
 }
 
-fn next_midnight(zone: &TimeZone, now: Millis) -> Millis {
+pub(super) fn next_midnight(zone: &TimeZone, now: Millis) -> Millis {
     let next = || {
         let today = Timestamp::from_millisecond(now).ok()?.to_zoned(zone.clone()).date();
         today.tomorrow().ok()?.to_zoned(zone.clone()).ok()

@@ -174,6 +174,8 @@ impl Gathered {
             self.devices.len() - 1
         });
         let points = &mut self.devices[index].points;
+        // They are told once, and kept for ever.
+        points.reserve_exact(1);
         points.push((short, Series::default()));
         let place = (index as u32, points.len() as u32 - 1);
         self.places.insert(point.clone(), place);

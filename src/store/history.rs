@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::Error;
 use super::gathered::Shared;
 use super::past::{Readings, newest};
 use super::scribe::{Desk, HandOver, Retire, Scribe};
 use super::series::Sample;
+use super::{Error, WRITE_BUDGET_DEFAULT};
 use crate::reading::{Millis, Reading};
 
 /// Owned by one thread; dropping it [closes](Self::close) it.
@@ -29,6 +29,7 @@ pub struct History {
     /// Readings left out since the last hand-over.
     left_out: u64,
     tried_at: Millis,
+    write_budget: u64,
     desk: Arc<Desk>,
     /// The thread that writes; `None` once it is gone.
     scribe: Option<JoinHandle<()>>,
@@ -65,7 +66,26 @@ impl History {
         let scribe = thread::Builder::new().name("history".into()).spawn(body);
         let scribe = scribe
             .inspect_err(|error| error!(%error, "The history's thread cannot begin; there is no history."));
-        Self { dir: dir.to_owned(), gathered, left_out: 0, tried_at: 0, desk, scribe: scribe.ok(), life }
+        Self {
+            dir: dir.to_owned(),
+            gathered,
+            left_out: 0,
+            tried_at: 0,
+            write_budget: WRITE_BUDGET_DEFAULT,
+            desk,
+            scribe: scribe.ok(),
+            life,
+        }
+    }
+
+    /// Bytes that may be written in a day. Who counts them asks it to be [thin](Self::thin).
+    pub fn within(mut self, write_budget: u64) -> Self {
+        self.write_budget = write_budget;
+        self
+    }
+
+    pub fn write_budget(&self) -> u64 {
+        self.write_budget
     }
 
     /// Gathers one reading of the point with this name, in memory. Which ones are worth it is the caller's to say.
@@ -197,11 +217,12 @@ mod tests {
     fn three_thousand_points_a_second_stay_below_two_mib_with_what_is_under_way() {
         let dir = tempfile::tempdir().unwrap();
         let (mut history, disk) = stuck(dir.path());
-        let names: Vec<Arc<str>> = (0..3000).map(|n| format!("unit-{n}.value").into()).collect();
+        let names: Vec<Arc<str>> =
+            (0..3000).map(|n| format!("unit-{}.value-{}", n / 10, n % 10).into()).collect();
         for second in 0..900 {
             for (n, name) in names.iter().enumerate() {
-                let at = 1_763_712_000_000 + second * 1000 + n as Millis % 17 * second % 7;
-                let value = (1000 + n as Millis * 31 % 977 + second * second % 89) as f64 / 10.0;
+                let at = 1_763_712_000_000 + second * 1000 + n as Millis / 10 % 17 * second % 7;
+                let value = (1000 + n as Millis * 31 % 977 + second * second % 8999) as f64 / 10.0;
                 history.note(name, &number(at, value));
             }
             if history.due(second * 1000) {
@@ -212,6 +233,17 @@ mod tests {
         }
         assert!(history.gathered.lock().is_busy(), "something was under way");
         assert!(history.left_out > 0, "the memory was full");
+        drop(disk);
+    }
+
+    #[test]
+    fn closing_does_not_wait_long_for_a_disk_that_hangs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut history, disk) = stuck(dir.path());
+        history.note(&"p.v".into(), &number(1, 1.0));
+        let started = std::time::Instant::now();
+        history.close();
+        assert!(started.elapsed() < CLOSE_WAITS * 2, "{:?}", started.elapsed());
         drop(disk);
     }
 

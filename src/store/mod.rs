@@ -85,6 +85,8 @@ pub struct Settings {
 pub const EVENTS_KEEP_DEFAULT: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const READINGS_KEEP_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const DISK_LIMIT_DEFAULT: u64 = 2 << 30;
+/// A day; three times what thousands of points at one a second need.
+pub const WRITE_BUDGET_DEFAULT: u64 = 1 << 30;
 
 /// What an open store consists of; who holds which end is the architecture.
 #[derive(Debug)]

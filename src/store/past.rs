@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use tracing::warn;
 
 use super::frame::{Head, split};
 use super::gathered::{Recent, Shared};
@@ -62,7 +63,7 @@ impl Readings {
                 spans.push(head.span);
                 Ok(ControlFlow::Continue(()))
             };
-            look.frames(level, from, to, &mut add).map_err(|why| self.error(why))?.is_break();
+            let _ = look.frames(level, from, to, &mut add);
         }
         spans.sort_unstable();
         spans.dedup();
@@ -78,7 +79,7 @@ impl Readings {
                 until = until.max(Some(head.span.1.min(to)));
                 Ok(ControlFlow::Continue(()))
             };
-            look.frames(level, from, to, &mut add).map_err(|why| self.error(why))?.is_break();
+            let _ = look.frames(level, from, to, &mut add);
         }
         Ok(until)
     }
@@ -93,7 +94,7 @@ impl Readings {
         let mut older = |first: Millis| since = Some(since.map_or(first, |since| since.min(first)));
         look.recent.spans.iter().for_each(|span| older(span.0));
         for level in LEVELS {
-            if let Some(first) = look.first(level).map_err(|why| self.error(why))? {
+            if let Some(first) = look.first(level) {
                 older(first);
             }
         }
@@ -137,7 +138,7 @@ impl Readings {
     ) -> Result<(), Error> {
         let look = self.look(Some(point))?;
         for level in [Level::Hours, Level::Minutes] {
-            look.rollups(level, point, from, to, &mut take)?;
+            look.rollups(level, point, from, to, &mut take);
         }
         look.readings(point, from, to, &mut |sample| {
             take(Piece::Reading(sample));
@@ -175,21 +176,14 @@ impl Look<'_> {
         let asked = |sample: &Sample| (from..=to).contains(&sample.at);
         let mut each =
             |chunk: &[u8], number| chunk::samples(chunk, number).filter(asked).try_for_each(&mut *take);
-        if self.chunks(Level::Readings, point, from, to, &mut each)?.is_continue() {
+        if self.chunks(Level::Readings, point, from, to, &mut each).is_continue() {
             // Broken off or not, this is the end of it.
             let _ = self.recent.samples(point).filter(asked).try_for_each(take);
         }
         Ok(())
     }
 
-    fn rollups(
-        &self,
-        level: Level,
-        point: &str,
-        from: Millis,
-        to: Millis,
-        take: &mut impl FnMut(Piece),
-    ) -> Result<(), Error> {
+    fn rollups(&self, level: Level, point: &str, from: Millis, to: Millis, take: &mut impl FnMut(Piece)) {
         let stretch = level.stretch();
         let mut each = |chunk: &[u8], number| {
             if let Some((count, data)) = chunk::part(chunk, number) {
@@ -199,8 +193,7 @@ impl Look<'_> {
             ControlFlow::Continue(())
         };
         // A row begins before the first reading of it.
-        self.chunks(level, point, from.saturating_sub(stretch), to, &mut each)?.is_break();
-        Ok(())
+        let _ = self.chunks(level, point, from.saturating_sub(stretch), to, &mut each);
     }
 
     /// Gives `take` what the point's device said in each frame, and the number of the point in it.
@@ -211,7 +204,7 @@ impl Look<'_> {
         from: Millis,
         to: Millis,
         take: &mut impl FnMut(&[u8], u32) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, Error> {
+    ) -> ControlFlow<()> {
         let (device, short) = split(point);
         let mut each = |segment: &Segment, at: u64, head: &Head| {
             if let Some(index) = segment.index(at, head)?
@@ -222,30 +215,29 @@ impl Look<'_> {
             }
             Ok(ControlFlow::Continue(()))
         };
-        self.frames(level, from, to, &mut each).map_err(|why| self.readings.error(why))
+        self.frames(level, from, to, &mut each)
     }
 
-    /// Those that touch the time asked for and of which the finer ones are gone.
+    /// Those that touch the time asked for and of which the finer ones are gone. What a tired disk does not give is
+    /// passed over.
     fn frames(
         &self,
         level: Level,
         from: Millis,
         to: Millis,
         take: &mut impl FnMut(&Segment, u64, &Head) -> io::Result<ControlFlow<()>>,
-    ) -> io::Result<ControlFlow<()>> {
+    ) -> ControlFlow<()> {
         for number in &self.present[level as usize] {
-            let Some(segment) = self.segment(level, *number)? else { continue };
-            for frame in segment.frames() {
-                let (at, head) = frame?;
-                if head.touches(from, to)
-                    && self.counts(level, &head)
-                    && take(&segment, at, &head)?.is_break()
-                {
-                    return Ok(ControlFlow::Break(()));
-                }
+            let mut each = |segment: &Segment, at: u64, head: &Head| {
+                let asked = head.touches(from, to) && self.counts(level, head);
+                if asked { take(segment, at, head) } else { Ok(ControlFlow::Continue(())) }
+            };
+            match self.segment(level, *number, &mut each) {
+                Ok(flow) => flow?,
+                Err(error) => warn!(%error, "A part of the history cannot be read; it is passed over."),
             }
         }
-        Ok(ControlFlow::Continue(()))
+        ControlFlow::Continue(())
     }
 
     fn counts(&self, level: Level, head: &Head) -> bool {
@@ -257,33 +249,46 @@ impl Look<'_> {
         self.present[finer as usize].binary_search(&head.source).is_err()
     }
 
-    /// As far as it is not in memory as well; `None` where it has just been deleted.
-    fn segment(&self, level: Level, number: u32) -> io::Result<Option<Segment>> {
-        let segment = match Segment::open(&level.path(&self.readings.dir, number)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+    /// The frames of a segment, as far as they are not in memory as well; none where it has just been deleted.
+    fn segment(
+        &self,
+        level: Level,
+        number: u32,
+        take: &mut impl FnMut(&Segment, u64, &Head) -> io::Result<ControlFlow<()>>,
+    ) -> io::Result<ControlFlow<()>> {
+        let mut segment = match Segment::open(&level.path(&self.readings.dir, number)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ControlFlow::Continue(())),
             opened => opened?,
         };
-        Ok(match self.recent.end.filter(|_| level == Level::Readings) {
-            Some(end) if number > end.segment => None,
-            Some(end) if number == end.segment => Some(segment.up_to(end.bytes)),
-            _ => Some(segment),
-        })
+        match self.recent.end.filter(|_| level == Level::Readings) {
+            Some(end) if number > end.segment => return Ok(ControlFlow::Continue(())),
+            Some(end) if number == end.segment => segment = segment.up_to(end.bytes),
+            _ => {}
+        }
+        for frame in segment.frames() {
+            let (at, head) = frame?;
+            if take(&segment, at, &head)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
-    /// Time of the first reading of a level.
-    fn first(&self, level: Level) -> io::Result<Option<Millis>> {
+    /// Time of the first reading of a level, by the first segment that can be read.
+    fn first(&self, level: Level) -> Option<Millis> {
         let mut first: Option<Millis> = None;
         for number in &self.present[level as usize] {
-            let Some(segment) = self.segment(level, *number)? else { continue };
-            for frame in segment.frames() {
-                let begin = frame?.1.span.0;
-                first = Some(first.map_or(begin, |first| first.min(begin)));
-            }
+            let mut each = |_: &Segment, _: u64, head: &Head| {
+                first = Some(first.map_or(head.span.0, |first| first.min(head.span.0)));
+                Ok(ControlFlow::Continue(()))
+            };
+            // What cannot be read is not the first.
+            let _ = self.segment(level, *number, &mut each);
             if first.is_some() {
                 break;
             }
         }
-        Ok(first)
+        first
     }
 }
 

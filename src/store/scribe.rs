@@ -185,7 +185,11 @@ impl Scribe {
         } else {
             shelf.append(Level::Readings, frame)
         };
-        outcome.map_err(|why| Error::History { path, why })?;
+        if let Err(why) = outcome {
+            // Looked at anew the next time: what is there may have been taken away.
+            self.shelf = None;
+            return Err(Error::History { path, why });
+        }
         shared.lock().written(shelf.end());
         Ok(())
     }

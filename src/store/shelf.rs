@@ -65,7 +65,13 @@ impl Shelf {
         let mut damaged = 0;
         for level in LEVELS {
             for number in level.numbers(dir)? {
-                damaged += shelf.look_at(level, number)?;
+                match shelf.look_at(level, number) {
+                    Ok(bytes) => damaged += bytes,
+                    // The card may give it another time; it is left where it is.
+                    Err(error) => {
+                        warn!(%error, number, "A part of the history cannot be read; it is passed over.");
+                    }
+                }
             }
         }
         shelf.close_what_is_full();
@@ -171,10 +177,10 @@ impl Shelf {
     /// Returns how many bytes of it are damaged.
     fn look_at(&mut self, level: Level, number: u32) -> io::Result<u64> {
         let path = level.path(&self.dir, number);
-        let segment = Segment::open(&path)?;
-        let (mut whole, mut end, mut span) = (0, 0, None);
         let row = self.row(level);
         row.last = number;
+        let segment = Segment::open(&path)?;
+        let (mut whole, mut end, mut span) = (0, 0, None);
         for frame in segment.frames() {
             let (at, head) = frame?;
             whole += head.len();
