@@ -181,6 +181,10 @@ fn tickets_go_on_at_another_box_and_everyone_has_each_event_once_in_effect() {
     let mut old = Gateway::new("cp-017");
     old.configure(&configuration(&plant, &crm));
     old.start();
+    old.until_told("device.online", 1);
+    // Readings are on the disk at the latest when it stops.
+    assert!(old.stop().0.success());
+    old.start();
     plant.set(0, 50);
     crm.until_taken(&old, "ticket.opened", "pump.a");
     let mut pulled = old.events();
