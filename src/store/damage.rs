@@ -87,7 +87,8 @@ fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
     }
     let mut db = file::writer(&path, file::Durable::Full)?;
     match file::bring_up_to_date(&mut db, &path) {
-        Err(Error::Newer { theirs, .. }) if has_our_schema(&db)? => {
+        // A newer one has more than ours.
+        Err(Error::Newer { theirs, .. }) if has_our_schema(&db)? && !has_more(&db)? => {
             return Err(damaged(format!("it says to be of format {theirs}")));
         }
         // What is done to a file that is what it says to be cannot fail in this way.
@@ -147,6 +148,15 @@ fn has_our_schema(db: &Connection) -> Result<bool, Error> {
         }
     }
     Ok(true)
+}
+
+fn has_more(db: &Connection) -> Result<bool, Error> {
+    let mut ours = Connection::open_in_memory()?;
+    sum::teach(&ours)?;
+    file::bring_up_to_date(&mut ours, Path::new(""))?;
+    let count =
+        |db: &Connection| db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, u64>(0));
+    Ok(count(db)? > count(&ours)?)
 }
 
 /// The data of this gateway, as far as that can be believed.

@@ -1,3 +1,5 @@
+//! What goes on under a new epoch, and that nobody misses anything or gets it twice.
+
 use std::path::Path;
 use std::sync::Arc;
 
