@@ -391,7 +391,7 @@ fn closing_writes_what_is_under_way_and_what_is_gathered() {
     ends.history.close();
     let times: Vec<_> = between(&ends.view, "p.v", 0, T0 * 2);
     assert_eq!(times.iter().map(|s| s.at).collect::<Vec<_>>(), [T0, T0 + 1]);
-    drop(ends.view);
+    drop((ends.view, ends.journal, ends.outbox));
     let ends = open(dir.path());
     assert_eq!(written(&ends, "p.v").len(), 2, "in the files");
 }
