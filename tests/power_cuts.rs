@@ -90,7 +90,7 @@ fn choose(course: &Course, points: u64, dice: &mut Dice) -> Vec<usize> {
     let acts: Vec<_> = acts.into_values().collect();
     let anywhere = course.log.steps.len() as u64 + 1;
     let mut one = |n: u64| {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             return dice.roll(anywhere) as usize;
         }
         let alike = &acts[dice.roll(acts.len() as u64) as usize];
@@ -263,7 +263,7 @@ fn a_disk_that_refuses_any_write_of_an_hour_loses_nothing_told() {
             match promises.hold(dir.path(), end) {
                 Err(what) => complain(what),
                 Ok(found) if found.head <= course.well => {
-                    complain(format!("it stands still at {}", found.head))
+                    complain(format!("it stands still at {}", found.head));
                 }
                 Ok(_) => {}
             }
