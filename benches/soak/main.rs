@@ -36,8 +36,8 @@ const SAMPLE_EVERY: u32 = 15 * 60;
 const DAY_BYTES_MAX: f64 = 300e6;
 /// What memory may grow by from the second quarter to the last.
 const GROWTH_MAX: f64 = 1.5;
-/// The history's own thread gets this much of real time for a simulated minute's readings, as much as in years of real ones.
-const BREATH: Duration = Duration::from_millis(15);
+/// How long the history's thread may take, of real time, for what a simulated minute gives it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Asked {
     hours: f64,
@@ -181,7 +181,7 @@ async fn feed(dir: &Path, hours: f64, clock: &Clock, view: &View, out: mpsc::Sen
         // Everything else is asleep by then, and the clock goes on by itself.
         tokio::time::sleep_until(start + Duration::from_secs(next.into())).await;
         if next.is_multiple_of(60) {
-            std::thread::sleep(BREATH);
+            wait_for_the_history();
         }
         if next.is_multiple_of(SAMPLE_EVERY) {
             samples.push(sample(dir, next, readings.get(), view));
@@ -230,6 +230,19 @@ fn thread_named(name: &str) -> Option<String> {
         let comm = fs::read_to_string(task.path().join("comm")).ok()?;
         (comm.trim() == name).then(|| task.file_name().to_string_lossy().into_owned())
     })
+}
+
+/// Simulated minutes pass faster than a disk writes: at the pace of real ones its thread would long be asleep again.
+fn wait_for_the_history() {
+    let end = std::time::Instant::now() + PATIENCE;
+    let Some(thread) = thread_named("history") else { return };
+    let rests = || {
+        let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('S'))
+    };
+    while !rests() && std::time::Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn resident() -> f64 {
