@@ -143,7 +143,8 @@ fn finish(open: Option<(String, File)>, into: &Path) -> Result<(), Error> {
 /// Whoever wrote a backup may not write anywhere else with it.
 fn is_of_the_history(name: &str) -> bool {
     let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    name == file::HISTORY || name.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/')).is_some_and(plain)
+    name == file::HISTORY
+        || name.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/')).is_some_and(plain)
 }
 
 fn write(order: &Order<'_>, draft: &Path, readings: &Path) -> Result<(), Error> {
@@ -215,7 +216,8 @@ fn put_file(db: &mut Connection, path: &Path, name: &str) -> Result<u64, Error> 
             break;
         }
         bytes += taken as u64;
-        step.prepare_cached("INSERT INTO backup_history(name, data) VALUES (?1, ?2)")?.execute(params![name, part])?;
+        step.prepare_cached("INSERT INTO backup_history(name, data) VALUES (?1, ?2)")?
+            .execute(params![name, part])?;
     }
     step.commit()?;
     Ok(bytes)
@@ -399,7 +401,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _writer = journal(dir.path());
         let noise = |size: usize| (0..size).map(|n| (n * 31 % 251) as u8).collect::<Vec<u8>>();
-        let segments = [("history/readings-00000001", noise(3 * PART)), ("history/minutes-00000001", noise(7))];
+        let segments =
+            [("history/readings-00000001", noise(3 * PART)), ("history/minutes-00000001", noise(7))];
         fs::create_dir(dir.path().join(FOLDER)).unwrap();
         for (name, bytes) in &segments {
             fs::write(dir.path().join(name), bytes).unwrap();
