@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::reading::{DeviceId, Millis};
 
@@ -40,8 +41,14 @@ pub struct Deed {
     pub number: u64,
     pub device: DeviceId,
     pub nth: usize,
-    /// Not to be begun any more after this.
-    pub until: Option<Millis>,
+    /// Not to be begun any more from then on, by the steady clock: whoever sets the other one makes no order live longer.
+    pub until: Option<Instant>,
+}
+
+impl Deed {
+    pub fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| until <= Instant::now())
+    }
 }
 
 /// What the wire says of it.

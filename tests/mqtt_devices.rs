@@ -520,7 +520,7 @@ async fn an_order_is_one_message_and_its_outcome_is_the_brokers_word() {
         }
         let unknown = outcome(&mut channel, 9).await;
         assert!(matches!(unknown, Outcome::Failed { .. }));
-        let late = Deed { number: 1, device: DeviceId(0), nth: 0, until: Some(1) };
+        let late = Deed { number: 1, device: DeviceId(0), nth: 0, until: Some(Instant::now().into()) };
         channel.lane.send(Errand::Do(late)).await.unwrap();
         let batch = channel.until("the late one", |b| b.done.is_some()).await;
         assert_eq!(batch.done.unwrap().outcome, Outcome::Failed { why: "it came too late".into() });

@@ -19,7 +19,8 @@ pub(super) const CONFIGURATION: &str = "configuration";
 pub(super) const JOURNAL: &str = "journal";
 pub(super) const CARD: &str = "card";
 pub(super) const EPOCH: &str = "epoch";
-pub(super) const API: &str = "api";
+/// Not the name of the API's task, which has a word of its own.
+pub(super) const API: &str = "port";
 
 impl Concerns {
     /// What somebody says now, in place of what they said before; `None`: all is well there.

@@ -19,7 +19,14 @@ const TRIED_MOST: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(super) struct Front {
     settings: web::Settings,
-    kept: Arc<Mutex<Option<Kept>>>,
+    kept: Arc<Mutex<Option<Open>>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// As configured, where the port may be 0.
+    at: SocketAddr,
+    listener: Kept,
 }
 
 impl Front {
@@ -28,13 +35,15 @@ impl Front {
         Self { settings: settings.clone(), kept: Arc::default() }
     }
 
-    /// For the next house: the same one where that listens at the same address.
+    /// For the next house: the same port where that listens at the same address.
     ///
     /// # Errors
     /// Another address, and it cannot be listened at.
     pub(super) async fn next(&self, settings: &web::Settings) -> std::io::Result<Self> {
         let next = Self { settings: settings.clone(), kept: self.kept.clone() };
-        if settings.listen == self.settings.listen {
+        // One that was opened for a house that was not built may be elsewhere, too.
+        let elsewhere = self.lock().as_ref().is_some_and(|open| open.at != settings.listen);
+        if settings.listen == self.settings.listen && !elsewhere {
             return Ok(next);
         }
         // The new address may hold the old one's port.
@@ -47,13 +56,13 @@ impl Front {
     pub(super) async fn open(&self) -> std::io::Result<()> {
         if self.address().is_none() {
             let listener = web::bind(&self.settings).await?.into_std()?;
-            *self.lock() = Some(listener);
+            *self.lock() = Some(Open { at: self.settings.listen, listener });
         }
         Ok(())
     }
 
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.lock().as_ref()?.local_addr().ok()
+        self.lock().as_ref()?.listener.local_addr().ok()
     }
 
     /// A listener on the port, as soon as it can be had.
@@ -82,11 +91,11 @@ impl Front {
 
     async fn one_more(&self) -> std::io::Result<TcpListener> {
         self.open().await?;
-        let kept = self.lock().as_ref().map(Kept::try_clone);
+        let kept = self.lock().as_ref().map(|open| open.listener.try_clone());
         TcpListener::from_std(kept.unwrap_or_else(|| Err(std::io::ErrorKind::NotConnected.into()))?)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Kept>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Open>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -76,7 +76,9 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
             let whole = left.is_some_and(|left| left.page.is_blank()) & !storage.end(&data_dir).await;
             return Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         };
+        let patience = Patience::begin();
         storage.between(left, next.reason).context("going on in memory")?;
+        drop(patience);
         house = rebuild(&mut storage, &front, *next, &data_dir).await?;
     }
 }

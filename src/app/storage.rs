@@ -85,8 +85,8 @@ impl Storage {
         let (settings, id) = (&gateway.store, &gateway.site.gateway);
         let opening = || format!("opening the store in {}", settings.dir.display());
         if self.afloat.is_none() {
-            let error = match on_disk(settings, id, named) {
-                Ok(ends) => return self.with_unwritten(ends).with_context(opening),
+            let error = match on_disk(settings, id, named).and_then(|ends| self.with_unwritten(ends)) {
+                Ok(ends) => return Ok(ends),
                 Err(error) if error.is_refusal() => error,
                 Err(error) => return Err(error).with_context(opening),
             };
@@ -100,12 +100,15 @@ impl Storage {
             None => anyhow::bail!("no store"),
         };
         ends.journal.keep_consumers(named).context("naming the consumers")?;
-        Ok(ends)
+        self.with_unwritten(ends).with_context(opening)
     }
 
+    /// What is not written stays for the next try.
     fn with_unwritten(&mut self, mut ends: Ends) -> Result<Ends, store::Error> {
-        if let Some((page, waiting)) = self.unwritten.take() {
-            ends.journal.commit(&page)?;
+        if let Some((page, _)) = &self.unwritten {
+            ends.journal.commit(page)?;
+        }
+        if let Some((_, waiting)) = self.unwritten.take() {
             waiting.settled();
         }
         Ok(ends)

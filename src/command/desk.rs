@@ -1,6 +1,9 @@
 //! Judges orders and keeps those that are under way. Pure: no clock, no I/O, `now` is an argument.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{Allowed, Moves};
 use crate::order::{Deed, Order, Outcome, Refused};
@@ -101,8 +104,14 @@ impl Desk {
         Verdict::Do(n)
     }
 
-    /// Takes it on; what the wire is to be told.
-    pub fn begin(&mut self, order: Order, n: usize, now: Millis) -> Option<(Deed, Running)> {
+    /// Takes it on; what the wire is to be told. `steady` is the same moment as `now`.
+    pub fn begin(
+        &mut self,
+        order: Order,
+        n: usize,
+        now: Millis,
+        steady: Instant,
+    ) -> Option<(Deed, Running)> {
         let allowed = self.allowed.get(n)?;
         self.last_number += 1;
         let until = order.expires_at.unwrap_or(Millis::MAX).min(now + BEGIN_WITHIN);
@@ -114,8 +123,9 @@ impl Desk {
             give_up: until + END_WITHIN,
             order,
         };
-        let deed =
-            Deed { number: self.last_number, device: allowed.device, nth: allowed.nth, until: Some(until) };
+        let left = Duration::from_millis(until.saturating_sub(now).max(0).cast_unsigned());
+        let (number, device, nth) = (self.last_number, allowed.device, allowed.nth);
+        let deed = Deed { number, device, nth, until: Some(steady + left) };
         self.under_way.push(running.clone());
         Some((deed, running))
     }
@@ -222,10 +232,13 @@ mod tests {
         soon.expires_at = Some(5_000);
         assert_eq!(desk.judge(&soon, 4_999, None), Verdict::Do(0));
         assert!(matches!(desk.judge(&soon, 5_000, None), Verdict::Refuse(Refused::Expired(_))));
-        let (deed, _) = desk.begin(soon, 0, 4_999).unwrap();
-        assert_eq!((deed.number, deed.nth, deed.until), (1, 2, Some(5_000)));
-        let (deed, _) = desk.begin(order("k-2"), 0, 4_999).unwrap();
-        assert_eq!((deed.number, deed.until), (2, Some(4_999 + BEGIN_WITHIN)));
+        let steady = Instant::now();
+        let (deed, _) = desk.begin(soon, 0, 4_999, steady).unwrap();
+        let left = deed.until.unwrap() - steady;
+        assert_eq!((deed.number, deed.nth, left), (1, 2, Duration::from_millis(1)));
+        let (deed, _) = desk.begin(order("k-2"), 0, 4_999, steady).unwrap();
+        let left = (deed.until.unwrap() - steady).as_millis();
+        assert_eq!((deed.number, left), (2, BEGIN_WITHIN as u128));
     }
 
     #[test]
@@ -245,7 +258,7 @@ mod tests {
     #[test]
     fn a_wire_that_says_nothing_is_given_up_once_and_what_it_says_later_is_not_known() {
         let mut desk = desk();
-        desk.begin(order("k-1"), 0, 0).unwrap();
+        desk.begin(order("k-1"), 0, 0, Instant::now()).unwrap();
         assert_eq!(desk.next_due(), Some(BEGIN_WITHIN + END_WITHIN));
         desk.stepped(1_000);
         assert!(desk.overdue(BEGIN_WITHIN + END_WITHIN).is_empty(), "a stepped clock takes no time away");
@@ -261,7 +274,7 @@ mod tests {
         for n in 0..UNDER_WAY_MAX {
             let order = order(&format!("k-{n}"));
             assert_eq!(desk.judge(&order, 0, None), Verdict::Do(0));
-            desk.begin(order, 0, 0).unwrap();
+            desk.begin(order, 0, 0, Instant::now()).unwrap();
         }
         assert!(matches!(desk.judge(&order("one more"), 0, None), Verdict::Refuse(Refused::Busy(_))));
         assert_eq!(desk.judge(&order("k-0"), 0, None), Verdict::Wait(1), "what is under way is no more");

@@ -119,7 +119,8 @@ impl Corridor {
             Ok(lane) => lane,
             Err(why) => return self.refuse(&order, why, now, answer),
         };
-        let Some((deed, running)) = self.orders.desk.begin(order, n, now) else {
+        let steady = self.intake.clock.steady();
+        let Some((deed, running)) = self.orders.desk.begin(order, n, now, steady) else {
             return;
         };
         if let Some(moves) = running.moves {

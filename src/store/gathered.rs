@@ -132,9 +132,9 @@ impl Gathered {
         self.written = Some(end);
     }
 
-    /// Nothing is kept, and nothing waits.
-    pub fn clear(&mut self) {
-        *self = Self { written: self.written, ..Self::default() };
+    /// What was under way is lost.
+    pub fn lose_under_way(&mut self) {
+        self.under_way.clear();
     }
 
     /// What memory holds of a point; of the spans alone where no point is named.

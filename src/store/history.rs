@@ -31,7 +31,7 @@ pub struct History {
     tried_at: Millis,
     write_budget: u64,
     desk: Arc<Desk>,
-    /// The thread that writes; `None` once it is gone.
+    /// The thread that writes; `None` where it could not begin.
     scribe: Option<JoinHandle<()>>,
     /// Hangs up when that thread ends, however it does.
     life: mpsc::Receiver<Infallible>,
@@ -57,25 +57,9 @@ impl History {
 
     fn with(dir: &Path, gathered: Shared, write: impl FnOnce(&Desk) + Send + 'static) -> Self {
         let desk = Arc::new(Desk::default());
-        let (alive, life) = mpsc::channel();
-        let theirs = desk.clone();
-        let body = move || {
-            let _alive = alive;
-            write(&theirs);
-        };
-        let scribe = thread::Builder::new().name("history".into()).spawn(body);
-        let scribe = scribe
-            .inspect_err(|error| error!(%error, "The history's thread cannot begin; there is no history."));
-        Self {
-            dir: dir.to_owned(),
-            gathered,
-            left_out: 0,
-            tried_at: 0,
-            write_budget: WRITE_BUDGET_DEFAULT,
-            desk,
-            scribe: scribe.ok(),
-            life,
-        }
+        let (scribe, life) = begin(desk.clone(), write);
+        let (dir, write_budget) = (dir.to_owned(), WRITE_BUDGET_DEFAULT);
+        Self { dir, gathered, left_out: 0, tried_at: 0, write_budget, desk, scribe, life }
     }
 
     /// Bytes that may be written in a day. Who counts them asks it to be [thin](Self::thin).
@@ -90,9 +74,6 @@ impl History {
 
     /// Gathers one reading of the point with this name, in memory. Which ones are worth it is the caller's to say.
     pub fn note(&mut self, point: &Arc<str>, reading: &Reading) {
-        if self.scribe.is_none() {
-            return;
-        }
         if !self.gathered.lock().note(point, reading, GATHERED_MAX) {
             self.left_out += 1;
         }
@@ -113,7 +94,7 @@ impl History {
     pub fn flush(&mut self, now: Millis) {
         self.tried_at = now;
         if self.life.try_recv() == Err(TryRecvError::Disconnected) {
-            self.give_up();
+            self.begin_anew();
         } else if self.gathered.lock().is_busy() {
             self.desk.try_again();
         } else {
@@ -166,16 +147,39 @@ impl History {
         self.desk.hand(HandOver { frame, left_out });
     }
 
-    /// The thread has ended, which only a panic does to it: all goes on without a history, and nothing is gathered.
-    fn give_up(&mut self) {
-        if let Some(scribe) = self.scribe.take() {
+    /// The thread has ended, which only a panic does to it, or it never began. Another one takes what was gathered since;
+    /// what the first had in hand may be what it broke at. One that breaks again is begun at the next flush, not before.
+    fn begin_anew(&mut self) {
+        if let Some(broken) = self.scribe.take() {
             // What it has to say the panic has said.
-            let _ = scribe.join();
-            error!("The history's thread has broken; there is no history until the next start.");
+            let _ = broken.join();
+            error!("The history's thread has broken and is begun anew; the readings that it had in hand are lost.");
         }
-        self.desk = Arc::default();
-        self.gathered.lock().clear();
+        self.gathered.lock().lose_under_way();
+        let desk = Arc::new(Desk::default());
+        desk.thin(self.desk.is_thin());
+        self.desk = desk.clone();
+        let scribe = Scribe::new(&self.dir, self.gathered.clone());
+        (self.scribe, self.life) = begin(desk, move |desk| scribe.run(desk));
+        self.hand_over();
     }
+}
+
+/// The thread, and what hangs up when it ends.
+fn begin(
+    desk: Arc<Desk>,
+    write: impl FnOnce(&Desk) + Send + 'static,
+) -> (Option<JoinHandle<()>>, mpsc::Receiver<Infallible>) {
+    let (alive, life) = mpsc::channel();
+    let body = move || {
+        let _alive = alive;
+        write(&desk);
+    };
+    let scribe = thread::Builder::new().name("history".into()).spawn(body);
+    let scribe = scribe.inspect_err(
+        |error| error!(%error, "The history's thread cannot begin; readings wait in memory, and it is tried again."),
+    );
+    (scribe.ok(), life)
 }
 
 impl Drop for History {
@@ -248,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_breaks_takes_the_history_with_it_and_nothing_else() {
+    fn a_thread_that_breaks_is_begun_anew_and_takes_what_was_gathered_since() {
         let dir = tempfile::tempdir().unwrap();
         let mut history = History::with(dir.path(), Shared::default(), |_| panic!("as asked by the test"));
         let point: Arc<str> = "p.v".into();
@@ -256,23 +260,27 @@ mod tests {
         history.note(&point, &number(1, 1.0));
         assert!(history.due(FLUSH_EVERY));
         history.flush(FLUSH_EVERY);
+        assert!(!history.due(FLUSH_EVERY), "not again at once");
         history.note(&point, &number(2, 2.0));
-        assert!(!history.due(FLUSH_EVERY * 3), "nothing is gathered any more");
-        history.retire(FLUSH_EVERY, Duration::ZERO, 0);
         history.close();
+        let written = History::open(dir.path()).recent("p.v", 0).unwrap();
+        assert_eq!(written.iter().map(|sample| sample.at).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]
-    fn a_thread_that_breaks_with_readings_in_hand_is_noticed_at_the_next_flush() {
+    fn a_thread_that_breaks_with_readings_in_hand_loses_these_and_no_others() {
         let dir = tempfile::tempdir().unwrap();
         let (mut history, disk) = stuck(dir.path());
         let point: Arc<str> = "p.v".into();
         history.note(&point, &number(1, 1.0));
         history.flush(0);
+        history.note(&point, &number(2, 2.0));
         drop(disk);
         assert_eq!(history.life.recv(), Err(mpsc::RecvError));
         assert!(history.due(FLUSH_EVERY), "what is under way is looked after");
         history.flush(FLUSH_EVERY);
-        assert!(!history.due(FLUSH_EVERY * 3) && history.scribe.is_none());
+        history.close();
+        let written = History::open(dir.path()).recent("p.v", 0).unwrap();
+        assert_eq!(written.iter().map(|sample| sample.at).collect::<Vec<_>>(), [2]);
     }
 }

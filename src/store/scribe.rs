@@ -83,6 +83,10 @@ impl Desk {
         self.thin.store(thin, Ordering::Relaxed);
     }
 
+    pub fn is_thin(&self) -> bool {
+        self.thin.load(Ordering::Relaxed)
+    }
+
     fn call(&self, ask: impl FnOnce(&mut Places)) {
         ask(&mut self.lock());
         self.called.notify_one();
@@ -159,7 +163,7 @@ impl Scribe {
 
     fn write_kept(&mut self, desk: &Desk) {
         while let Some(handed) = self.kept.pop_front() {
-            if let Err(error) = self.write(&handed.frame, desk.thin.load(Ordering::Relaxed)) {
+            if let Err(error) = self.write(&handed.frame, desk.is_thin()) {
                 if !mem::replace(&mut self.failing, true) {
                     warn!(%error, "Readings cannot be written to the history; they wait in memory.");
                 }

@@ -78,7 +78,7 @@ impl Errands {
         let Some(Command { topic, payload }) = self.command(deed) else {
             return Outcome::Failed { why: "this channel knows no such command of the device".into() };
         };
-        if deed.until.is_some_and(|until| now() > until) {
+        if deed.is_late() {
             return Outcome::Failed { why: "it came too late".into() };
         }
         let mouth = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -59,7 +59,7 @@ impl Panel {
 
     async fn outcome(&mut self, deed: &Deed) -> Result<Outcome, Closed> {
         let failed = |why: String| Ok(Outcome::Failed { why });
-        if deed.until.is_some_and(|until| until < now()) {
+        if deed.is_late() {
             return failed("it came to the line too late".into());
         }
         let found = self

@@ -156,7 +156,7 @@ impl<P: Ask> Poll<P> {
 
     async fn act(&mut self, deed: &Deed, readings: &mut Vec<Reading>) -> Outcome {
         let failed = |why: &str| Outcome::Failed { why: why.to_owned() };
-        if deed.until.is_some_and(|until| until < now()) {
+        if deed.is_late() {
             return failed("it expired before its turn came");
         }
         let Some(unit) = self.unit(deed.device) else {

@@ -197,12 +197,12 @@ impl Run {
         timeout(WAIT, self.batches.recv()).await.expect("a batch in time").unwrap()
     }
 
-    async fn order(&mut self, device: u32, until: Option<i64>) -> (Done, Vec<Reading>) {
+    async fn order(&mut self, device: u32, until: Option<Instant>) -> (Done, Vec<Reading>) {
         self.send(device, until).await;
         self.done().await
     }
 
-    async fn send(&self, device: u32, until: Option<i64>) {
+    async fn send(&self, device: u32, until: Option<Instant>) {
         let deed = Deed { number: 7, device: DeviceId(device), nth: 3, until };
         self.lane.send(Errand::Do(deed)).await.unwrap();
     }
@@ -332,7 +332,7 @@ async fn what_cannot_be_done_is_said_at_once() {
         Outcome::Failed { why } | Outcome::Unsure { why } => why,
         Outcome::Executed { what } => panic!("{what}"),
     };
-    assert!(why(run.order(0, Some(now() - 1)).await.0).contains("expired"));
+    assert!(why(run.order(0, Some(Instant::now())).await.0).contains("expired"));
     assert!(why(run.order(9, None).await.0).contains("not on this wire"));
     assert_eq!(bus.tally().writes, []);
     // Nobody says whether it was done.

@@ -17,8 +17,8 @@ use super::listener::Listener;
 use super::meaning::{self, meaning};
 use super::turns::Turns;
 use super::{Controller, Settings};
-use crate::fault::contained;
-use crate::field::stumble::Stumbles;
+use crate::fault::{contain, contained};
+use crate::field::stumble::{self, Stumbles};
 use crate::field::{Context, Errand};
 use crate::pseudonym::Pseudonyms;
 use crate::reading::{Batch, Life, Millis, Reading, Reason, Value};
@@ -199,13 +199,27 @@ impl Desk {
         let Some(unit) = self.units.get_mut(nth) else { return Ok(()) };
         for index in unit.ledger.wanted(status.index) {
             let packet = self.ask(nth, |serial| codec::ask_event(serial, index)).await?;
-            let event = codec::event(&packet);
             let Some(unit) = self.units.get_mut(nth) else { return Ok(()) };
-            if is_there(&event, index) {
+            let read = contain(|| {
+                let event = codec::event(&packet);
                 let when = when(&event, status, unit.controller.poll, &self.zone);
-                batch.happenings.extend(meaning(&unit.controller, &event, self.names.as_ref(), when));
-            } else {
-                warn!(channel = %self.id, serial = unit.controller.serial, index, "An event is gone from the controller's memory.");
+                is_there(&event, index)
+                    .then(|| meaning(&unit.controller, &event, self.names.as_ref(), when))
+            });
+            let serial = unit.controller.serial;
+            match read {
+                Ok(Some(happened)) => batch.happenings.extend(happened),
+                Ok(None) => {
+                    warn!(channel = %self.id, serial, index, "An event is gone from the controller's memory.");
+                }
+                Err(fault) => {
+                    self.stumbles.over(unit.controller.id, &fault);
+                    if !unit.ledger.gives_up(index) {
+                        return Err(Trouble::Fault(fault));
+                    }
+                    warn!(channel = %self.id, serial, index, "An event cannot be read; it stays in the controller's memory, and those after it are fetched.");
+                    batch.life = Some(Life::Degraded { why: stumble::why(&fault) });
+                }
             }
             unit.ledger.handed_on(index, Instant::now());
         }

@@ -24,6 +24,8 @@ pub struct Ledger {
     ripe: Option<(Instant, u32)>,
     /// Its last number was smaller than what we know, once already.
     shrunk: bool,
+    /// The event that could not be read the last time, and how often it could not.
+    unread: Option<(u32, u8)>,
 }
 
 /// The last event of a controller in the journal.
@@ -38,6 +40,8 @@ pub struct Known {
 const TURN_MOST: u32 = 32;
 /// Of what was missed before our start, so many at the most; older ones stay in the controller.
 const BACK_MOST: u32 = 10_000;
+/// An event at which the program breaks is fetched so often; then those after it have their turn.
+const READ_MOST: u8 = 3;
 /// Numbers are stored in the controller this seldom: its memory wears out. What is fetched again after a fall is known.
 const RIPE: Duration = Duration::from_secs(10);
 
@@ -85,6 +89,13 @@ impl Ledger {
         if self.ripe.is_none() {
             self.ripe = Some((now + RIPE, index));
         }
+    }
+
+    /// The program broke at this event: whether to go on without it.
+    pub fn gives_up(&mut self, index: u32) -> bool {
+        let before = self.unread.filter(|(unread, _)| *unread == index).map_or(0, |(_, times)| times);
+        self.unread = Some((index, before.saturating_add(1)));
+        before.saturating_add(1) >= READ_MOST
     }
 
     pub fn is_behind(&self, last: u32) -> bool {
@@ -140,6 +151,19 @@ mod tests {
             ledger.begin(journal.map(|cleared| Known { index, cleared }), stored, last, now);
             assert!(ledger.wanted(last).eq(expected), "{index} {journal:?} {stored} {last}");
         }
+    }
+
+    #[test]
+    fn an_event_that_breaks_the_decoder_does_not_hold_up_those_after_it_for_ever() {
+        let now = Instant::now();
+        let mut ledger = Ledger::default();
+        ledger.begin(None, 57, 60, now);
+        assert!(!ledger.gives_up(58) && !ledger.gives_up(58));
+        assert!(ledger.wanted(60).eq(58..61), "it is fetched again");
+        assert!(ledger.gives_up(58));
+        ledger.handed_on(58, now);
+        assert!(ledger.wanted(60).eq(59..61));
+        assert!(!ledger.gives_up(59), "the next one is counted by itself");
     }
 
     #[test]
