@@ -100,12 +100,14 @@ impl Storage {
             None => anyhow::bail!("no store"),
         };
         ends.journal.keep_consumers(named).context("naming the consumers")?;
-        Ok(ends)
+        self.with_unwritten(ends).with_context(opening)
     }
 
     fn with_unwritten(&mut self, mut ends: Ends) -> Result<Ends, store::Error> {
-        if let Some((page, waiting)) = self.unwritten.take() {
-            ends.journal.commit(&page)?;
+        if let Some((page, _)) = &self.unwritten {
+            ends.journal.commit(page)?;
+        }
+        if let Some((_, waiting)) = self.unwritten.take() {
             waiting.settled();
         }
         Ok(ends)
@@ -207,9 +209,11 @@ impl Lookout {
                 card_is_back(dir, pauses).await;
                 ONTO_DISK
             }
+            // A damaged journal is refused by intake too.
             None => tokio::select! {
-                () = said(&mut self.refused) => INTO_MEMORY,
+                biased;
                 () = said(&mut self.damage) => RECOVERED,
+                () = said(&mut self.refused) => INTO_MEMORY,
             },
         }
     }
