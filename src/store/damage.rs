@@ -20,7 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::carry::{self, Carried, Limit};
-use super::{Error, alarm, file, landing, salvage, sum, wal};
+use super::{Error, alarm, file, landing, salvage, segment, sum, wal};
 use crate::clock::Clock;
 use crate::time;
 
@@ -40,13 +40,21 @@ enum Read {
     Rows,
 }
 
-/// What lies in a directory where there was a journal.
+/// What lies in a directory where there was a journal. Not what SQLite lays beside a new one, nor the empty folder of a new
+/// history: a power cut in the very first start leaves these, and nothing was lost.
 pub(super) fn has_traces(dir: &Path) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
     entries.filter_map(Result::ok).any(|entry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        name.starts_with("history") || name.starts_with("journal") || name == "last-good.json"
+        let has_readings = || fs::read_dir(entry.path()).is_ok_and(|mut files| files.next().is_some());
+        match &*name {
+            file::HISTORY | "last-good.json" => true,
+            segment::FOLDER => has_readings(),
+            name => {
+                name.strip_prefix(file::JOURNAL).is_some_and(|rest| rest.starts_with('.') && rest != ".new")
+            }
+        }
     })
 }
 
