@@ -104,8 +104,10 @@ impl Storage {
     }
 
     fn with_unwritten(&mut self, mut ends: Ends) -> Result<Ends, store::Error> {
-        if let Some((page, waiting)) = self.unwritten.take() {
-            ends.journal.commit(&page)?;
+        if let Some((page, _)) = &self.unwritten {
+            ends.journal.commit(page)?;
+        }
+        if let Some((_, waiting)) = self.unwritten.take() {
             waiting.settled();
         }
         Ok(ends)
