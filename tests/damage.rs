@@ -20,6 +20,7 @@ use gatehouse::store::{
     self, AccessRow, DeviceRow, Ends, EpisodeRow, Filter, Kind, OrderRow, Page, Settings, TicketRow,
 };
 use gatehouse::ticket::{Class, Deadlines, State, Ticket};
+use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 
 const T0: Millis = 1_763_712_000_000;
@@ -384,6 +385,63 @@ fn a_journal_that_is_gone_is_said_and_a_new_directory_is_not() {
     let ends = open(dir.path());
     assert_eq!(ends.journal.before().unwrap().unwrap().reason, "the journal is missing");
     assert_eq!(said(&ends).unwrap().told.len(), 1);
+}
+
+#[test]
+fn a_journal_that_was_emptied_is_said_and_a_start_that_was_cut_short_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("history")).unwrap();
+    fs::write(dir.path().join("journal.db"), []).unwrap();
+    let mut ends = open(dir.path());
+    assert_eq!(ends.journal.before().unwrap(), None);
+    ends.journal.commit(&step(1)).unwrap();
+    drop(ends);
+    fs::write(dir.path().join("last-good.json"), "{}").unwrap();
+    fs::write(dir.path().join("journal.db"), []).unwrap();
+    let ends = open(dir.path());
+    assert_eq!(ends.journal.before().unwrap().unwrap().reason, "the journal is empty");
+    assert_eq!(said(&ends).unwrap().told.len(), 1);
+}
+
+#[test]
+fn a_table_whose_name_is_damaged_is_lost_and_the_others_go_on() {
+    for table in ["event", "ticket", "consumer", "gateway", "episode", "aside", "ahead", "access"] {
+        let dir = tempfile::tempdir().unwrap();
+        journal(dir.path(), tempfile::tempdir().unwrap().path());
+        let db = Connection::open(dir.path().join("journal.db")).unwrap();
+        db.execute_batch("PRAGMA writable_schema = 1").unwrap();
+        let renamed = "UPDATE sqlite_schema SET name = 'x' || name, tbl_name = 'x' || name,
+            sql = replace(sql, 'TABLE ', 'TABLE x') WHERE type = 'table' AND name = ?1";
+        assert_eq!(db.execute(renamed, [table]).unwrap(), 1);
+        drop(db);
+        let ends = open(dir.path());
+        let how = ends.journal.before().unwrap().unwrap();
+        assert!(how.rows.contains_key(table), "{table}: {how:?}");
+        let tickets = ends.journal.recall().unwrap().tickets.len();
+        assert_eq!(tickets, 180, "{table}");
+    }
+}
+
+/// A million events of an older format have no sums, and are not given any.
+#[test]
+fn an_event_of_an_older_format_that_is_no_text_any_more_is_found_once_and_left_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+    ends.journal.commit(&step(1)).unwrap();
+    drop(ends);
+    let db = Connection::open(dir.path().join("journal.db")).unwrap();
+    db.execute_batch(
+        "UPDATE event SET sum = NULL; UPDATE event SET json = CAST(x'7bff7d' AS TEXT) WHERE seq = 2",
+    )
+    .unwrap();
+    drop(db);
+    let ends = open(dir.path());
+    assert!(ends.view.events(0, 10, &Kinds::default()).is_err());
+    drop(ends);
+    let ends = open(dir.path());
+    assert!(ends.journal.before().unwrap().is_some(), "{:?}", ends.journal.epoch());
+    assert_eq!(ends.view.events(0, 10, &Kinds::default()).unwrap().events.len(), 4);
 }
 
 #[test]

@@ -196,6 +196,24 @@ async fn maintenance_is_answered_and_shown_when_it_is_written_and_only_then() {
     tokio::time::timeout(Duration::from_secs(30), LocalSet::new().run_until(work)).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn intake_that_has_no_other_place_waits_for_its_disk_however_long_and_then_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = async {
+        let bench = Bench::start(dir.path());
+        let other = Connection::open(dir.path().join("journal.db")).unwrap();
+        let refuse = "CREATE TRIGGER full BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'full'); END";
+        other.execute_batch(refuse).unwrap();
+        let mut answered = bench.rest(time::now() + 3_600_000).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(answered.try_recv().is_err(), "it was answered and not written");
+        other.execute_batch("DROP TRIGGER full").unwrap();
+        assert_eq!(answered.await.unwrap().unwrap().step, Step::Begun);
+        bench.stop().await;
+    };
+    tokio::time::timeout(Duration::from_secs(300), LocalSet::new().run_until(work)).await.unwrap();
+}
+
 #[tokio::test]
 async fn maintenance_is_told_at_its_beginning_and_end_and_kept_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();

@@ -47,10 +47,9 @@ pub(super) fn has_traces(dir: &Path) -> bool {
     entries.filter_map(Result::ok).any(|entry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let has_readings = || fs::read_dir(entry.path()).is_ok_and(|mut files| files.next().is_some());
         match &*name {
             file::HISTORY | "last-good.json" => true,
-            segment::FOLDER => has_readings(),
+            segment::FOLDER => !is_empty(&entry.path()),
             name => {
                 name.strip_prefix(file::JOURNAL).is_some_and(|rest| rest.starts_with('.') && rest != ".new")
             }
@@ -58,9 +57,19 @@ pub(super) fn has_traces(dir: &Path) -> bool {
     })
 }
 
+fn is_empty(path: &Path) -> bool {
+    match fs::metadata(path) {
+        Ok(about) if about.is_dir() => fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()),
+        about => about.is_ok_and(|about| about.len() == 0),
+    }
+}
+
 /// The journal, checked; or what could be saved of it.
 pub(super) fn open(dir: &Path, gateway: &str, traces: bool) -> Result<Connection, Error> {
-    if !dir.join(file::JOURNAL).exists() {
+    let path = dir.join(file::JOURNAL);
+    if traces && is_empty(&path) {
+        recover(dir, gateway, "the journal is empty")?;
+    } else if !path.exists() {
         if !traces {
             return file::journal(dir);
         }
@@ -223,15 +232,17 @@ fn hangs_together(db: &Connection, path: &Path, what: &str) -> Result<(), Error>
 fn as_far_as_time_lets(db: &Connection, read: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     let (done, wait) = mpsc::channel::<()>();
     let stop = db.get_interrupt_handle();
-    let timer = thread::spawn(move || {
+    let timer = move || {
         if wait.recv_timeout(READ_FOR) == Err(RecvTimeoutError::Timeout) {
             stop.interrupt();
         }
-    });
+    };
+    // Without a thread for it, the whole file is read.
+    let timer = thread::Builder::new().name("read-for".into()).spawn(timer);
     let verdict = read();
     drop(done);
     // It only waits.
-    let _ = timer.join();
+    let _ = timer.map(thread::JoinHandle::join);
     match verdict {
         Err(Error::Sql(error)) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
             tracing::info!(
@@ -273,7 +284,7 @@ fn recover(dir: &Path, gateway: &str, what: &str) -> Result<(), Error> {
 
 fn carry_over(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carried, Error> {
     let path = dir.join(file::JOURNAL);
-    if !path.exists() {
+    if !path.exists() || is_empty(&path) {
         return nothing(dir, gateway, epoch, what);
     }
     let [log, _] = file::beside(&path);

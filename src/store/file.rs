@@ -196,9 +196,10 @@ pub fn draft(dir: &Path) -> Result<Connection, Error> {
 
 /// A connection to a journal that may be damaged, as tolerant as there is; it changes nothing in the file.
 pub fn damaged_reader(path: &Path) -> Result<Connection, Error> {
-    let db = reader(path)?;
-    // What of the schema cannot be read is passed over.
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | SHARED)?;
+    // What of the schema cannot be read is passed over. Said before anything asks for the schema.
     db.pragma_update(None, "writable_schema", true)?;
+    tune(&db)?;
     Ok(db)
 }
 
