@@ -105,13 +105,7 @@ impl Desk {
     }
 
     /// Takes it on; what the wire is to be told. `steady` is the same moment as `now`.
-    pub fn begin(
-        &mut self,
-        order: Order,
-        n: usize,
-        now: Millis,
-        steady: Instant,
-    ) -> Option<(Deed, Running)> {
+    pub fn begin(&mut self, order: Order, n: usize, now: Millis, steady: Instant) -> Option<(Deed, Running)> {
         let allowed = self.allowed.get(n)?;
         self.last_number += 1;
         let until = order.expires_at.unwrap_or(Millis::MAX).min(now + BEGIN_WITHIN);

@@ -153,7 +153,9 @@ impl History {
         if let Some(broken) = self.scribe.take() {
             // What it has to say the panic has said.
             let _ = broken.join();
-            error!("The history's thread has broken and is begun anew; the readings that it had in hand are lost.");
+            error!(
+                "The history's thread has broken and is begun anew; the readings that it had in hand are lost."
+            );
         }
         self.gathered.lock().lose_under_way();
         let desk = Arc::new(Desk::default());

@@ -203,8 +203,7 @@ impl Desk {
             let read = contain(|| {
                 let event = codec::event(&packet);
                 let when = when(&event, status, unit.controller.poll, &self.zone);
-                is_there(&event, index)
-                    .then(|| meaning(&unit.controller, &event, self.names.as_ref(), when))
+                is_there(&event, index).then(|| meaning(&unit.controller, &event, self.names.as_ref(), when))
             });
             let serial = unit.controller.serial;
             match read {
