@@ -23,7 +23,7 @@ use gatehouse::ticket::{Class, Ticket};
 
 /// 2026-11-21T08:00:00Z, a Saturday at four in the afternoon there.
 const BEGIN: Millis = 1_795_248_000_000;
-const BUILT_IN: [&str; 3] = ["device-silent", "channel-offline", "storm"];
+const BUILT_IN: [&str; 5] = ["device-silent", "channel-offline", "storm", "storage-low", "clock-unsynced"];
 
 fn example() -> Gateway {
     config::load(Path::new("config/example")).unwrap_or_else(|mistakes| panic!("\n{mistakes}")).gateway

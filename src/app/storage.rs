@@ -210,9 +210,11 @@ impl Lookout {
                 card_is_back(dir, pauses).await;
                 ONTO_DISK
             }
+            // A damaged journal is refused by intake too.
             None => tokio::select! {
-                () = said(&mut self.refused) => INTO_MEMORY,
+                biased;
                 () = said(&mut self.damage) => RECOVERED,
+                () = said(&mut self.refused) => INTO_MEMORY,
             },
         }
     }

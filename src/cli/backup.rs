@@ -77,7 +77,7 @@ pub fn page(label: &Label, file: Option<&Path>) -> String {
     let damaged = match label.damaged {
         0 => String::new(),
         rows => {
-            format!("; {rows} rows do not fit their sums, and will be left behind: see `gatehouse doctor`")
+            format!("; {rows} rows do not fit their sums, and will be left behind")
         }
     };
     row("checked", format!("every page and every row{damaged}"));

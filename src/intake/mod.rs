@@ -173,7 +173,7 @@ struct Noted {
 impl Intake {
     /// [`run_or_refuse`](Self::run_or_refuse), where there is no other place for a journal.
     pub async fn run(self, doors: Doors, announce: Vec<Draft>, farewell: impl FnOnce() -> Vec<Draft>) {
-        self.run_or_refuse(doors, announce, farewell, watch::channel(None).0).await;
+        self.run_or_refuse(doors, announce, farewell, watch::Sender::new(None)).await;
     }
 
     /// Until every wire has let go of its sender. `announce`: what is to be told first; `farewell`: last. When the disk

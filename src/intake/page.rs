@@ -129,7 +129,9 @@ impl Corridor {
                 tracing::error!(%error, events, "stopping without having written the last events");
                 return false;
             }
-            if began.elapsed() >= PATIENCE && self.gives_up(&error) {
+            // What is damaged stays so, and the next house is being built already.
+            let is_damaged = self.intake.journal.alarm().heard().borrow().is_some();
+            if (is_damaged || began.elapsed() >= PATIENCE) && self.gives_up(&error) {
                 return false;
             }
             doors.pulse.send_modify(|pulse| *pulse = pulse.wrapping_add(1));

@@ -68,7 +68,7 @@ fn drop_oldest(step: &Transaction<'_>, way: Way) -> Result<Option<Dropped>, Erro
     };
     let some = format!(
         "SELECT seq, kind FROM event WHERE seq > ?1 AND seq <= ?2 AND {may_go}
-             AND NOT EXISTS (SELECT 1 FROM aside WHERE aside.seq = event.seq)
+             AND seq NOT IN (SELECT seq FROM aside)
          ORDER BY seq LIMIT ?3"
     );
     let found = format!("SELECT min(seq), max(seq), count(*) FROM ({some})");

@@ -23,7 +23,7 @@ pub fn prepare(dir: &Path) -> io::Result<()> {
 
 /// All of it in one file, on the disk.
 pub fn close(db: Connection) -> Result<(), Error> {
-    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    file::bring_home(&db)?;
     db.close().map_err(|(_, error)| Error::Sql(error))
 }
 
@@ -33,38 +33,52 @@ pub fn put_in_place(dir: &Path, keep: Option<&str>) -> io::Result<()> {
     File::open(dir.join(file::DRAFT))?.sync_all()?;
     let [wal, shm] = file::beside(&journal);
     let [left_wal, left_shm] = file::beside(&left);
-    for path in [&left, &left_wal, &left_shm, &shm] {
-        remove(path)?;
+    remove(&shm)?;
+    if journal.exists() {
+        // Otherwise what lies there was the journal until a power cut came between.
+        for path in [&left, &left_wal, &left_shm] {
+            remove(path)?;
+        }
     }
-    // Without its WAL nobody may take the old file for the journal: the draft is whole and comes first at the next start.
-    for (from, to) in [(&wal, &left_wal), (&journal, &left)] {
+    // The file goes before its WAL: without that nobody may take it for the journal.
+    for (from, to) in [(&journal, &left), (&wal, &left_wal)] {
         if keep.is_some() { rename(from, to)? } else { remove(from)? }
     }
+    // Beside the old WAL nobody may take the draft for the journal either, whatever order a file system writes names in.
+    File::open(dir)?.sync_all()?;
     fs::rename(dir.join(file::DRAFT), &journal)?;
     File::open(dir)?.sync_all()
 }
 
 /// What a power cut interrupted is brought to its end: a draft that is whole is put in place, any other goes.
-pub fn finish(dir: &Path) -> io::Result<()> {
-    if !dir.join(file::DRAFT).exists() {
+pub fn finish(dir: &Path) -> Result<(), Error> {
+    let draft = dir.join(file::DRAFT);
+    let at = |why| Error::Directory { path: draft.clone(), why };
+    if !draft.exists() {
         return Ok(());
     }
-    if is_whole(&dir.join(file::DRAFT)) {
-        tracing::warn!("a journal that was about to be put in place is put there now");
-        return put_in_place(dir, Some(LEFT));
+    match is_whole(&draft) {
+        Ok(true) => {
+            tracing::warn!("a journal that was about to be put in place is put there now");
+            put_in_place(dir, Some(LEFT)).map_err(at)
+        }
+        // It may be all there is.
+        Err(error) if error.is_refusal() => Err(error),
+        Ok(false) | Err(_) => prepare(dir).map_err(at),
     }
-    prepare(dir)
 }
 
-/// The row in `gateway` is written last of all.
-fn is_whole(draft: &Path) -> bool {
-    let ask = || -> Result<bool, Error> {
-        let db = file::unwritable(draft)?;
-        let rows: i64 = db.query_row("SELECT count(*) FROM gateway", [], |row| row.get(0))?;
-        let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        Ok(rows == 1 && verdict == "ok")
-    };
-    ask().unwrap_or(false)
+/// Whether it was carried to the end and says where it comes from, which is written last of all.
+fn is_whole(draft: &Path) -> Result<bool, Error> {
+    let [log, _] = file::beside(draft);
+    if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        // The power went before all of it was in the one file that is put in place.
+        close(file::writer(draft, file::Durable::Full)?)?;
+    }
+    let db = file::unwritable(draft)?;
+    let whole = "SELECT count(*) FROM gateway WHERE before IS NOT NULL";
+    let rows: i64 = db.query_row(whole, [], |row| row.get(0))?;
+    Ok(rows == 1 && file::sound(&db, draft).is_ok())
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -103,10 +117,23 @@ mod tests {
         prepare(dir).unwrap();
         let db = file::draft(dir).unwrap();
         if let Some(epoch) = epoch {
-            let row = "INSERT INTO gateway(one, id, epoch, number, committed) VALUES (1, 'g', ?1, 0, 0)";
-            db.execute(row, [epoch]).unwrap();
+            db.execute(ROW, [epoch]).unwrap();
         }
         close(db).unwrap();
+    }
+
+    const ROW: &str = "INSERT INTO gateway(one, id, epoch, number, committed, before)
+        VALUES (1, 'g', ?1, 0, 0, '{}')";
+
+    /// As a power cut leaves it: nothing of the draft's log is in its file yet.
+    fn unclosed_draft_of(dir: &Path, row: &str, epoch: &str) {
+        let beside = tempfile::tempdir().unwrap();
+        let db = file::draft(beside.path()).unwrap();
+        db.execute(row, [epoch]).unwrap();
+        for path in fs::read_dir(beside.path()).unwrap() {
+            let path = path.unwrap().path();
+            fs::copy(&path, dir.join(path.file_name().unwrap())).unwrap();
+        }
     }
 
     #[test]
@@ -134,6 +161,38 @@ mod tests {
         fs::rename(dir.path().join(file::JOURNAL), dir.path().join(LEFT)).unwrap();
         finish(dir.path()).unwrap();
         assert_eq!(epoch(dir.path()), "new");
+    }
+
+    #[test]
+    fn a_draft_that_is_still_in_its_log_is_put_in_place_with_all_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        journal_of(dir.path(), "old");
+        unclosed_draft_of(dir.path(), ROW, "new");
+        finish(dir.path()).unwrap();
+        assert_eq!(epoch(dir.path()), "new");
+        assert!(!dir.path().join("journal.db.new-wal").exists());
+    }
+
+    #[test]
+    fn a_draft_that_has_not_said_yet_what_is_lost_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        journal_of(dir.path(), "old");
+        let row = "INSERT INTO gateway(one, id, epoch, number, committed) VALUES (1, 'g', ?1, 0, 0)";
+        unclosed_draft_of(dir.path(), row, "new");
+        finish(dir.path()).unwrap();
+        assert_eq!(epoch(dir.path()), "old");
+        assert!(!dir.path().join(file::DRAFT).exists());
+    }
+
+    #[test]
+    fn a_second_power_cut_does_not_cost_what_the_first_one_left() {
+        let dir = tempfile::tempdir().unwrap();
+        journal_of(dir.path(), "old");
+        draft_of(dir.path(), Some("new"));
+        fs::rename(dir.path().join(file::JOURNAL), dir.path().join(LEFT)).unwrap();
+        finish(dir.path()).unwrap();
+        fs::rename(dir.path().join(LEFT), dir.path().join(file::JOURNAL)).unwrap();
+        assert_eq!(epoch(dir.path()), "old", "it is kept");
     }
 
     #[test]

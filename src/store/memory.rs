@@ -166,26 +166,26 @@ impl Afloat {
     /// Writes all of it to the card, under a new epoch, in the place of what was there. Until this has been done, and
     /// where it fails, the memory goes on; afterwards the directory is opened as ever.
     pub fn land(&self, now: Moment) -> Result<(), Error> {
-        let landed = self.try_to_land(now);
-        if landed.is_err() {
+        let at = |why| Error::Directory { path: self.dir.clone(), why };
+        let (epoch, carried) = self.draft(now).inspect_err(|_| {
             // Half a draft would take up the room of whatever is written next.
             let _ = landing::prepare(&self.dir);
-        }
-        landed
+        })?;
+        // From here on the draft stays: it may be all there is.
+        landing::put_in_place(&self.dir, (!self.whole).then_some(landing::LEFT)).map_err(at)?;
+        tracing::info!(%epoch, tickets = carried.tickets, events = carried.events, "the journal is on the disk again");
+        Ok(())
     }
 
-    fn try_to_land(&self, now: Moment) -> Result<(), Error> {
+    fn draft(&self, now: Moment) -> Result<(String, Carried), Error> {
         let epoch = new_epoch();
-        let at = |why| Error::Directory { path: self.dir.clone(), why };
-        landing::prepare(&self.dir).map_err(at)?;
+        landing::prepare(&self.dir).map_err(|why| Error::Directory { path: self.dir.clone(), why })?;
         let mut into = file::draft(&self.dir)?;
         let carried = carry::carry(&self.keeper, &mut into, &self.gateway, &epoch, Limit::NONE)?;
         let why = "the card takes writes again";
         carry::tell(&mut into, &self.gateway, &epoch, &carried, why, now.at, now.synced)?;
         landing::close(into)?;
-        landing::put_in_place(&self.dir, (!self.whole).then_some(landing::LEFT)).map_err(at)?;
-        tracing::info!(%epoch, tickets = carried.tickets, events = carried.events, "the journal is on the disk again");
-        Ok(())
+        Ok((epoch, carried))
     }
 }
 

@@ -229,7 +229,7 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     let directory = |why| Error::Directory { path: dir.clone(), why };
     fs::create_dir_all(dir).map_err(directory)?;
     let lock = file::lock(dir)?;
-    landing::finish(dir).map_err(directory)?;
+    landing::finish(dir)?;
     let traces = damage::has_traces(dir);
     let history = History::open(dir);
     let flushed = history.last_flush();
