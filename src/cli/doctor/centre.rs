@@ -140,6 +140,6 @@ mod tests {
             "https://crm.example.com:8443/events"
         );
         assert_eq!(plain("https://crm.example.com/events"), "https://crm.example.com/events");
-        assert!(!plain("li:pass@").contains("pass"));
+        assert!(!plain("//li:pass@crm").contains("pass"));
     }
 }
