@@ -42,7 +42,7 @@ fn written(ends: &Ends, point: &str) -> Vec<Sample> {
 
 /// The history is written by a thread of its own: waits for what it is to bring about.
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "in vain: {what}");
         thread::sleep(Duration::from_millis(2));

@@ -350,7 +350,7 @@ fn killed_at_random_moments_nothing_is_lost_and_nothing_doubled() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let stopping = Instant::now();
     assert!(daemon.0.wait().unwrap().success());
-    assert!(stopping.elapsed() < Duration::from_secs(10), "a stop took {:?}", stopping.elapsed());
+    assert!(stopping.elapsed() < Duration::from_secs(20), "a stop took {:?}", stopping.elapsed());
     println!(
         "{kills} kills in {:.0} s (seed {seed}); they fell: {fell:?}\n\
          the CRM: {:?}\n\

@@ -252,7 +252,7 @@ async fn the_centre_says_how_long_it_wants_to_be_left_alone() {
     let asked = Instant::now();
     assert_eq!(centre.next().await, first);
     let waited = asked.elapsed();
-    assert!(waited >= Duration::from_millis(2900) && waited < Duration::from_secs(5), "{waited:?}");
+    assert!(waited >= Duration::from_millis(2900) && waited < Duration::from_secs(20), "{waited:?}");
     assert_eq!(centre.next().await, first);
     house.acknowledged(2).await;
 }
@@ -452,7 +452,7 @@ async fn a_word_that_nobody_answers_does_not_hold_up_the_end() {
     let unanswered = house.asked().await;
     let stopped = Instant::now();
     house.ended().await;
-    assert!(stopped.elapsed() < Duration::from_secs(5), "{:?}", stopped.elapsed());
+    assert!(stopped.elapsed() < Duration::from_secs(15), "{:?}", stopped.elapsed());
     assert_eq!(house.consumer().acknowledged, 0);
     drop(unanswered);
 }
@@ -494,7 +494,7 @@ async fn a_centre_that_hangs_does_not_hold_up_the_end() {
     let _peer = timeout(SOON, listener.accept()).await.unwrap().unwrap();
     let stopped = Instant::now();
     house.ended().await;
-    assert!(stopped.elapsed() < Duration::from_secs(5), "{:?}", stopped.elapsed());
+    assert!(stopped.elapsed() < Duration::from_secs(15), "{:?}", stopped.elapsed());
     assert_eq!(house.consumer().acknowledged, 0);
 }
 

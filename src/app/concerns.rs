@@ -76,7 +76,7 @@ mod tests {
         concerns.set(JOURNAL, Some("the journal cannot be written".into()));
         concerns.set(API, Some("the port is taken".into()));
         concerns.set(API, Some("the port is still taken".into()));
-        let all = "the port is still taken; the journal cannot be written";
+        let all = "the journal cannot be written; the port is still taken";
         assert_eq!(concerns.now().degraded.as_deref(), Some(all));
         concerns.set(API, None);
         assert_eq!(concerns.now().degraded.as_deref(), Some("the journal cannot be written"));

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub const T0: i64 = 1_763_712_000_000;
 /// For what should happen at once; generous, since the machine may be busy.
-pub const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// A gateway's store with one push running on it.
 pub struct House {

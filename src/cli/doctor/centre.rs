@@ -27,7 +27,7 @@ pub async fn look(gateway: &Gateway) -> (Vec<Finding>, Vec<(String, ProbeClock)>
 
 async fn verdict(target: &Target, probe: Probe) -> Finding {
     let what = format!("centre {}", target.name);
-    let url = &target.url;
+    let url = &plain(&target.url);
     match probe {
         Probe::Taken { status, .. } => Finding::ok(what, format!("{url} answers {status} to an empty batch")),
         Probe::Later { status, .. } => Finding::warn(
@@ -57,7 +57,7 @@ async fn verdict(target: &Target, probe: Probe) -> Finding {
             "correct the path in `url` of this [[sync]]",
         ),
         Probe::Broken(words) => {
-            let (found, cure) = why_broken(url, &words).await;
+            let (found, cure) = why_broken(&target.url, &words).await;
             Finding::bad(what, found, cure)
         }
     }
@@ -65,7 +65,7 @@ async fn verdict(target: &Target, probe: Probe) -> Finding {
 
 /// How far the way goes: the name, the connection, or what is said over it.
 async fn why_broken(url: &str, words: &str) -> (String, String) {
-    let at = |what: &str| format!("{url}: {what}");
+    let at = |what: &str| format!("{}: {what}", plain(url));
     let Some((host, port)) = host(url) else {
         return (at(words), "correct `url` of this [[sync]]".into());
     };
@@ -112,9 +112,34 @@ fn host(url: &str) -> Option<(String, u16)> {
     Some((host, url.port_or_known_default()?))
 }
 
+/// Who writes a password or a key into `url` does not want to read it on a screen.
+fn plain(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else { return "`url`, which is no address".into() };
+    // They fail only where there can be none.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
+
 /// An address that a stranger gave may hold more than where it leads.
 fn shown(to: &str) -> String {
     let to = to.split(['?', '#']).next().unwrap_or_default();
     let end = to.char_indices().nth(120).map_or(to.len(), |(end, _)| end);
     if to.is_empty() { "an address that it does not say".into() } else { to[..end].to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_address_hides_is_not_shown() {
+        assert_eq!(
+            plain("https://li:pass@crm.example.com:8443/events?key=4711#x"),
+            "https://crm.example.com:8443/events"
+        );
+        assert_eq!(plain("https://crm.example.com/events"), "https://crm.example.com/events");
+        assert!(!plain("//li:pass@crm").contains("pass"));
+    }
 }
