@@ -318,7 +318,7 @@ async fn what_was_read_in_a_period_is_told_at_its_end_and_what_was_begun_when_it
             }
         }
         let at = time::now();
-        let last = Reading::good(PointId(0), at, Value::Number(7.0));
+        let last = Reading::good(PointId(0), at, Value::Number(700.0));
         bench.batches.send(Batch::new(DeviceId(0), at, vec![last], None)).await.unwrap();
         let view = bench.view.clone();
         bench.stop().await;
@@ -339,7 +339,7 @@ async fn what_was_read_in_a_period_is_told_at_its_end_and_what_was_begun_when_it
         assert_eq!(told[1]["data"]["whole"], true);
         let counts: u64 = (0..told.len()).map(|n| point(n)["count"].as_u64().unwrap()).sum();
         assert_eq!(counts, sent as u64 + 1, "each reading is told once");
-        assert_eq!((&end["last"], &end["count"]), (&7.0.into(), &1.into()));
+        assert_eq!((&end["last"], &end["count"]), (&700.0.into(), &1.into()));
     };
     tokio::time::timeout(Duration::from_secs(60), LocalSet::new().run_until(work)).await.unwrap();
 }
