@@ -125,14 +125,18 @@ fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
         (None, true) => Read::State,
         (None, false) => Read::File,
     };
-    if let Some(what) = rows_that_do_not_fit(&db, read)? {
+    if let Some(what) = cursor_above_head(&db)? {
         return Err(damaged(what));
     }
+    let whole = |of| match rows_that_do_not_fit(&db, read)? {
+        Some(what) => Err(damaged(what)),
+        None => hangs_together(&db, &path, of),
+    };
     match read {
         // Through its indexes the unclosed ones are found.
-        Read::State => as_far_as_time_lets(&db, || hangs_together(&db, &path, "ticket"))?,
-        Read::File => as_far_as_time_lets(&db, || hangs_together(&db, &path, "1"))?,
-        Read::Rows => hangs_together(&db, &path, "1")?,
+        Read::State => as_far_as_time_lets(&db, || whole("ticket"))?,
+        Read::File => as_far_as_time_lets(&db, || whole("1"))?,
+        Read::Rows => whole("1")?,
     }
     if let Some(mark) = mark {
         tracing::warn!(mark, "what was met before is not in the journal; it is whole");
@@ -213,6 +217,10 @@ fn rows_that_do_not_fit(db: &Connection, read: Read) -> Result<Option<String>, E
             return Ok(Some(format!("{count} rows of `{table}` do not fit their sums")));
         }
     }
+    Ok(None)
+}
+
+fn cursor_above_head(db: &Connection) -> Result<Option<String>, Error> {
     let cursor: Option<u64> = db.query_row("SELECT max(acknowledged) FROM consumer", [], |row| row.get(0))?;
     let head = file::head(db)?;
     Ok(cursor
