@@ -432,6 +432,21 @@ fn a_journal_that_was_emptied_is_said_and_a_start_that_was_cut_short_is_not() {
 }
 
 #[test]
+fn a_size_in_the_head_of_the_file_that_is_too_small_costs_nothing() {
+    let (whole, sound) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    journal(whole.path(), tempfile::tempdir().unwrap().path());
+    copy(whole.path(), sound.path());
+    let before = said(&open(sound.path())).unwrap();
+    let path = whole.path().join("journal.db");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[31] = bytes[31].wrapping_sub(40);
+    fs::write(&path, bytes).unwrap();
+    let mut row = Row::default();
+    flip(&mut row, whole.path(), &before);
+    assert_eq!((row.events, row.tickets), (0, 0));
+}
+
+#[test]
 fn a_table_whose_name_is_damaged_is_lost_and_the_others_go_on() {
     for table in ["event", "ticket", "consumer", "gateway", "episode", "aside", "ahead", "access"] {
         let dir = tempfile::tempdir().unwrap();
