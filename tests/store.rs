@@ -2,12 +2,12 @@
 //! gateway, nothing dropped that someone still waits for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::io;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use std::{fs, io};
 
 use gatehouse::event::{Draft, Kinds};
 use gatehouse::live::DeviceState;
