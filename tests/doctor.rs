@@ -132,7 +132,7 @@ fn a_gateway_that_is_well_is_said_to_be_and_is_not_disturbed() {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let counted = calls.clone();
     std::thread::spawn(move || {
-        device.incoming().flatten().for_each(|call| counted.lock().unwrap().push(call))
+        device.incoming().flatten().for_each(|call| counted.lock().unwrap().push(call));
     });
 
     let mut gateway = gateway();

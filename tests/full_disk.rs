@@ -2,7 +2,7 @@
 //!
 //! The card: a limit of the kernel on how large the daemon's files may be, of 0 bytes, refuses each write with an I/O
 //! error, and can be lifted again. The disk: a small tmpfs; where none can be mounted that test says so and is left out.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod gateway;
 

@@ -123,7 +123,7 @@ fn ticket(n: u64, at: Millis) -> Ticket {
         device: Some(format!("pump-{}", n % 40).into()),
         point: Some(format!("pump-{}.pressure", n % 40).into()),
         place: "3号楼/地下室/水泵房".into(),
-        title: format!("3号楼/地下室/水泵房: 水压低 {} kPa", n % 200).into(),
+        title: format!("3号楼/地下室/水泵房: 水压低 {} kPa", n % 200),
         class: Class::Immediate,
         level: 1 + (n % 3) as u8,
         trade: Some("plumbing".into()),

@@ -182,7 +182,7 @@ impl Puller {
         let length = head
             .to_lowercase()
             .lines()
-            .find_map(|line| Some(line.strip_prefix("content-length:")?.trim().parse().ok()?));
+            .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
         // Cut off by a kill.
         (length == Some(body.len())).then_some(())?;
         Some((status, serde_json::from_str(body).expect("an answer is JSON")))
