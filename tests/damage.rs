@@ -1,7 +1,7 @@
 //! What becomes of a journal in which bits fell over: it is found, what can be read goes on, what cannot is told, and
 //! nothing is ever sent or shown that was not written. The table is printed by
 //! `cargo test --test damage -- --nocapture table`; `GATEHOUSE_FLIPS=200` flips so many bits in each class of pages.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "damage/pages.rs"]
 mod pages;

@@ -282,6 +282,7 @@ fn carry_over(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carr
     if unseen(&path)? > 1 {
         wal::mend(&log).map_err(|why| Error::Directory { path: log, why })?;
     }
+    salvage::count_pages(&path).map_err(|why| Error::Directory { path: path.clone(), why })?;
     let from = file::damaged_reader(&path)?;
     write(dir, gateway, epoch, what, Some(&from))
 }

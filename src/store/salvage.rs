@@ -3,6 +3,10 @@
 //! Rows are walked in the order of a whole number that is their key. Where a page cannot be read, the keys that it may
 //! have held are asked for one by one, which goes down another way through the tree, until one is found behind it.
 
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, Row};
 
 use super::Error;
@@ -17,6 +21,24 @@ pub struct Walk<'a> {
 
 /// Keys that are asked for one by one at the most, so that a walk ends.
 const ASKED_MAX: u64 = 4_000_000;
+
+/// SQLite's default, which the journal has.
+const PAGE: u64 = 4096;
+const PAGES_AT: usize = 28;
+
+/// The header says how many pages there are, and SQLite reads none behind them: it has to be as many as the file has.
+pub fn count_pages(path: &Path) -> io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    let pages = u32::try_from(file.metadata()?.len() / PAGE).unwrap_or(u32::MAX).to_be_bytes();
+    let mut header = [0; PAGES_AT + 4];
+    let is_read = file.read_exact(&mut header).is_ok() && header.starts_with(b"SQLite format 3");
+    if !is_read || header[PAGES_AT..] == pages {
+        return Ok(());
+    }
+    file.seek(SeekFrom::Start(PAGES_AT as u64))?;
+    file.write_all(&pages)?;
+    file.sync_all()
+}
 
 /// Damage of the file, or of the card below it, after which other rows may well be read.
 pub fn is_damage(error: &rusqlite::Error) -> bool {
@@ -70,7 +92,10 @@ pub fn walk(
 ) -> Result<bool, Error> {
     let (mut at, mut asked, mut damaged) = (from, 0, false);
     loop {
-        match run(db, walk.after, [at], |row| Ok(at = at.max(take(row)?.unwrap_or(at)))) {
+        match run(db, walk.after, [at], |row| {
+            at = at.max(take(row)?.unwrap_or(at));
+            Ok(())
+        }) {
             Ok(()) => return Ok(damaged),
             Err(Error::Sql(error)) if is_damage(&error) => damaged = true,
             Err(error) => return Err(error),
