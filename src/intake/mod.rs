@@ -283,7 +283,8 @@ impl Corridor {
     /// When it has to come by without being called.
     fn wake(&self) -> Instant {
         let round = Instant::now() + ROUND;
-        let dues = [self.intake.engine.next_due(), self.watch.next_due(), self.orders.next_due()];
+        let period = self.period.as_ref().map(Period::until);
+        let dues = [self.intake.engine.next_due(), self.watch.next_due(), self.orders.next_due(), period];
         match dues.into_iter().flatten().min() {
             Some(due) => {
                 let wait = Duration::from_millis(due.saturating_sub(self.intake.clock.now()).max(0) as u64);

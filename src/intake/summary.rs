@@ -42,6 +42,10 @@ impl Period {
         Self { span, from: now, until, whole: now == begin, points: vec![None; site.points.len()] }
     }
 
+    pub fn until(&self) -> Millis {
+        self.until
+    }
+
     pub fn take(&mut self, reading: &Reading) {
         let sample = Sample { at: reading.at, value: reading.value.clone(), quality: reading.quality };
         let new = Summary::of(&sample, 1);
