@@ -142,7 +142,7 @@ pub(super) fn on_a_thread<T: Send + 'static, F: Future<Output = T>>(
     let body = move || match runtime.block_on(contained(async { work().await })) {
         Ok(what) => drop(done_in.send(what)),
         Err(fault) => {
-            tracing::error!(thread = name, place = %fault.place, "a thread broke; please report the place")
+            tracing::error!(thread = name, place = %fault.place, "a thread broke; please report the place");
         }
     };
     let thread = std::thread::Builder::new().name(name.into()).spawn(body);

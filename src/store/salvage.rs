@@ -75,7 +75,10 @@ pub fn walk(
 ) -> Result<bool, Error> {
     let (mut at, mut asked, mut damaged) = (from, 0, false);
     loop {
-        match run(db, walk.after, [at], |row| Ok(at = at.max(take(row)?.unwrap_or(at)))) {
+        match run(db, walk.after, [at], |row| {
+            at = at.max(take(row)?.unwrap_or(at));
+            Ok(())
+        }) {
             Ok(()) => return Ok(damaged),
             Err(Error::Sql(error)) if is_gone(&error) => return Ok(true),
             Err(Error::Sql(error)) if is_damage(&error) => damaged = true,

@@ -122,7 +122,7 @@ pub(super) fn rescue(
                 .point
                 .as_ref()
                 .or(ticket.device.as_ref())
-                .map(|s| s.to_string())
+                .map(ToString::to_string)
                 .unwrap_or_default(),
             life: "{}".into(),
             json: serde_json::to_string(&ticket)
@@ -162,7 +162,7 @@ pub(super) fn rules_and_devices(
             let values = (0..count).map(|n| row.get(n)).collect::<Result<Vec<Value>, _>>();
             match (salvage::sound(values)?, salvage::sound(row.get(count))?) {
                 (Some(values), Some(true)) => {
-                    copied += write.execute(rusqlite::params_from_iter(values))? as u64
+                    copied += write.execute(rusqlite::params_from_iter(values))? as u64;
                 }
                 _ => carried.lost.row(name),
             }
