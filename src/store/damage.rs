@@ -156,9 +156,7 @@ fn unseen(path: &Path) -> Result<u64, Error> {
 
 /// Whether each table, index and trigger of a new journal is there as it is made.
 fn has_our_schema(db: &Connection) -> Result<bool, Error> {
-    let mut ours = Connection::open_in_memory()?;
-    sum::teach(&ours)?;
-    file::bring_up_to_date(&mut ours, Path::new(""))?;
+    let ours = new_one()?;
     let mut ours = ours.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
     let mut theirs = db.prepare(
         "SELECT 1 FROM sqlite_schema WHERE type = ?1 AND name = ?2 AND tbl_name = ?3 AND sql IS ?4",
@@ -174,12 +172,16 @@ fn has_our_schema(db: &Connection) -> Result<bool, Error> {
 }
 
 fn has_more(db: &Connection) -> Result<bool, Error> {
-    let mut ours = Connection::open_in_memory()?;
-    sum::teach(&ours)?;
-    file::bring_up_to_date(&mut ours, Path::new(""))?;
     let count =
         |db: &Connection| db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, u64>(0));
-    Ok(count(db)? > count(&ours)?)
+    Ok(count(db)? > count(&new_one()?)?)
+}
+
+fn new_one() -> Result<Connection, Error> {
+    let mut db = Connection::open_in_memory()?;
+    sum::teach(&db)?;
+    file::bring_up_to_date(&mut db, Path::new(""))?;
+    Ok(db)
 }
 
 /// The data of this gateway, as far as that can be believed.

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::journal::Journal;
 use super::room::Uses;
+use super::segment::FOLDER;
 use super::{Error, file, memory};
 
 const RESERVE: &str = "reserve";
-const HISTORY_FOLDER: &str = "history";
 /// Written at once where the file system cannot simply be told to keep the room.
 const CHUNK: usize = 64 << 10;
 
@@ -93,7 +93,7 @@ fn kind(name: &str) -> Kind {
         (Some(rest), _) if own(rest) => Kind::Journal,
         (_, Some(rest)) if own(rest) => Kind::History,
         (Some(_), _) | (_, Some(_)) => Kind::Aside,
-        _ if name == HISTORY_FOLDER => Kind::History,
+        _ if name == FOLDER => Kind::History,
         _ if name == RESERVE => Kind::Reserve,
         _ => Kind::Other,
     }

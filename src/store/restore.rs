@@ -303,6 +303,8 @@ fn put(order: &Order<'_>, new: &Path, brought: bool) -> Result<Option<PathBuf>, 
     }
     if is_any {
         sync(&aside)?;
+        // The log of the old journal is gone before the new one comes, whatever order a file system writes names in.
+        sync(dir)?;
     }
     let coming = with_beside(file::HISTORY).into_iter().chain([FOLDER.into(), file::JOURNAL.into()]);
     for name in coming.filter(|name| new.join(name).exists()) {
