@@ -49,6 +49,8 @@ pub enum Mood {
 pub struct Arrival {
     /// The event's id.
     pub id: String,
+    /// The id it had first, where a new epoch carried it; one event however often it was carried.
+    pub origin: String,
     /// `gatehouse.ticket.opened`
     pub kind: String,
     /// `tickets/<id>`
@@ -163,8 +165,9 @@ impl Books {
         } else {
             self.index.insert(id.clone(), self.arrivals.len());
             let (kind, subject) = (text("type"), text("subject"));
+            let origin = Some(text("origin")).filter(|origin| !origin.is_empty()).unwrap_or_else(|| id.clone());
             let data = event.get("data").cloned().unwrap_or_default();
-            self.arrivals.push(Arrival { id: id.clone(), kind, subject, data, at: now(), times: 1 });
+            self.arrivals.push(Arrival { id: id.clone(), origin, kind, subject, data, at: now(), times: 1 });
         }
         let arrival = &self.arrivals[*self.index.get(&id)?];
         if arrival.kind != "gatehouse.ticket.opened" {
