@@ -38,6 +38,9 @@
 //! - A number that was not read is never shown: a bad reading has a reason and no value.
 //! - What a device said and nobody believes is kept as `raw`, and no other number takes its place: gaps are filled in pictures alone.
 //! - No ticket without its event, no event without its ticket: one transaction, synced to disk before anyone hears of it.
+//!   While the card takes no writes it is in memory instead, under an epoch of its own, and that is said.
+//! - A number belongs to one epoch. A journal that was damaged, restored, or in memory goes on under a new one, which tells what is lost.
+//! - Readings may be lost without harm to any ticket; the journal never waits for the history.
 //! - A door's device is told that its word was heard once that word is on the disk ([`receipt`]).
 //! - Event numbers have no gaps but those that `gateway.events-dropped` tells, and an event once told never changes.
 //! - Never two unclosed tickets of one rule and point.
@@ -69,6 +72,9 @@
 //! | a new rule condition | [`rules::Condition`]; of the value of the moment: `rules/condition.rs`; of more than that: a `Judge` in a file of its own, named in `rules/judge.rs` (`window`, `stuck`, `count`, `wear`, `expression`, `trend`, `occasions`) |
 //! | its TOML, and which values suit | `config/windows.rs`, `config/conditions.rs` |
 //! | who gives way when the disk is full | `store/room.rs` (the order), `intake/room.rs` (when, and what is told); a card that takes no writes: `store/memory.rs`, `app/storage.rs` |
+//! | what a damaged journal becomes | `store/damage.rs` (found, and what then), `store/carry/` (what goes on under a new epoch), `store/landing.rs` (how it is put in place) |
+//! | what the history keeps, and how finely | `store/shelf.rs` (segments), `store/rollup.rs` (minutes, hours), `store/series.rs` (bits of a reading); how much a day: `intake/wear.rs` |
+//! | backup, restore, doctor | `cli/` of that name, `store/backup.rs`, `store/restore.rs`, `store/inspect.rs` |
 //! | the built-in rules | `rules/channel.rs`, `rules/storm.rs`, `rules/storage.rs`, `rules/unsynced.rs`; their TOML: `config/builtin.rs` |
 //! | what a stepped clock does | `intake/clocks.rs` (seen, believed, told), `rules/stepped.rs` (what moves along), `docs/time.md` |
 //! | what is only counted and no longer told | `rules/chatter.rs`; its TOML: `config/chatter.rs` |

@@ -713,3 +713,43 @@ async fn the_centres_word_on_a_ticket_becomes_its_own_by_centre() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_was_read_of_each_device_is_told_to_the_centre_where_that_is_asked_for() {
+    let units = Units::default();
+    units.set_holding(1, 0, 5);
+    let server = Server::tcp(units.clone()).await.unwrap();
+    beside(move || {
+        let mut gateway = Gateway::new("gw-sums");
+        let pumps = |summary: &str| {
+            let store = format!("[store]\nsummary = \"{summary}\"\n");
+            wired(&server, &[("pump-1", 1), ("pump-9", 9)], &store)
+        };
+        gateway.configure(&pumps("1d"));
+        gateway.start();
+        gateway.until("the pump is read", || {
+            let points = gateway.get("/api/v1/points")?;
+            (points["points"][0]["value"] == 5.0).then_some(())
+        });
+        // The part so far ends with the house.
+        gateway.configure(&pumps("1h"));
+        gateway.reload();
+        let told = gateway.until_told("readings.summary", 2);
+        let of = |device: &str| {
+            let subject = format!("devices/{device}");
+            told.iter().find(|event| event["subject"] == subject).unwrap()["data"].clone()
+        };
+        let (pump, silent) = (of("pump-1"), of("pump-9"));
+        assert_eq!((&pump["whole"], &pump["parts"]), (&false.into(), &1.into()));
+        let row = &pump["points"][0];
+        assert_eq!(
+            (&row["point"], &row["min"], &row["last"]),
+            (&"pump-1.level".into(), &5.0.into(), &5.0.into())
+        );
+        assert!(row["count"].as_u64().unwrap() > 0);
+        let row = &silent["points"][0];
+        assert_eq!((&row["good"], &row["last"]), (&0.0.into(), &Json::Null), "{row}");
+        gateway.stop();
+    })
+    .await;
+}

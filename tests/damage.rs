@@ -6,7 +6,7 @@
 #[path = "damage/pages.rs"]
 mod pages;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use gatehouse::store::{
     self, AccessRow, DeviceRow, Ends, EpisodeRow, Filter, Kind, OrderRow, Page, Settings, TicketRow,
 };
 use gatehouse::ticket::{Class, Deadlines, State, Ticket};
+use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 
 const T0: Millis = 1_763_712_000_000;
@@ -105,7 +106,7 @@ fn step(n: u64) -> Page {
         orders: vec![OrderRow {
             order,
             begun_at: at,
-            ended: Some((at, Outcome::of("executed", String::new()))),
+            ended: (!n.is_multiple_of(10)).then(|| (at, Outcome::of("executed", String::new()))),
         }],
         access: vec![AccessRow { subject: format!("doors/d{n}"), state: format!(r#"{{"open":{n}}}"#) }],
         number: Some(n),
@@ -159,6 +160,10 @@ struct Said {
     pending: u64,
     /// Unclosed ones, as the rules get them.
     recalled: Vec<String>,
+    /// Rows of episodes, devices, orders under way and doors.
+    state: BTreeSet<String>,
+    /// The last of a ticket.
+    number: u64,
     /// Events of the journal itself on what was lost.
     told: Vec<Json>,
 }
@@ -182,7 +187,13 @@ fn said(ends: &Ends) -> Result<Said, store::Error> {
     let acknowledged = ends.outbox.acknowledged("crm")?;
     said.pending = after - acknowledged;
     said.tickets = ends.view.tickets(&Filter { limit: 1000, ..Filter::default() })?.into_iter().collect();
-    let recalled = ends.journal.recall()?.tickets.into_iter().map(|row| row.ticket);
+    let memory = ends.journal.recall()?;
+    said.number = memory.number;
+    said.state.extend(memory.episodes.iter().map(|row| format!("{row:?}")));
+    said.state.extend(memory.devices.iter().map(|row| format!("{row:?}")));
+    said.state.extend(memory.orders.iter().map(|row| format!("{row:?}")));
+    said.state.extend(memory.access.iter().map(|row| format!("{row:?}")));
+    let recalled = memory.tickets.into_iter().map(|row| row.ticket);
     let unclosed = recalled.filter(|ticket| ticket.state != State::Closed);
     said.recalled = unclosed.map(|ticket| ticket.id.to_string()).collect();
     Ok(said)
@@ -214,6 +225,8 @@ struct Row {
     most: u64,
     events: u64,
     tickets: u64,
+    /// Rows of the rules, devices, doors, orders under way.
+    state: u64,
 }
 
 /// One flip: starts, reads everything, starts again where that met damage.
@@ -240,10 +253,12 @@ fn flip(row: &mut Row, dir: &Path, before: &Said) {
         .iter()
         .filter(|(id, json)| !json.contains(r#""state":"closed""#) && !after.tickets.contains_key(*id))
         .count() as u64;
+    let lost_state = before.state.difference(&after.state).count() as u64;
     if after.epoch == before.epoch {
         let missing = before.events.len() - after.events.len();
+        let same = after.recalled == before.recalled && after.pending == before.pending;
         match missing {
-            0 if after.recalled == before.recalled && after.pending == before.pending => row.harmless += 1,
+            0 if same && after.state == before.state && after.number == before.number => row.harmless += 1,
             // One commit has four events; cursors may be one commit behind as well.
             0..=8 if before.pending >= after.pending => row.last += 1,
             _ => panic!("{missing} events and {lost_tickets} tickets are gone, and nobody says so"),
@@ -264,6 +279,19 @@ fn flip(row: &mut Row, dir: &Path, before: &Said) {
         lost_tickets == 0 || !how.rows.is_empty() || how.reason.contains("log"),
         "{lost_tickets} tickets are gone, {how:?}"
     );
+    // Of an order that was not known to have ended it is told that its outcome is not.
+    assert!(
+        lost_state == 0 || !how.rows.is_empty() || how.reason.contains("log"),
+        "{lost_state} rows of state are gone, {how:?}: {:?}",
+        before.state.difference(&after.state)
+    );
+    assert!(
+        after.number >= before.number || how.rows.contains_key("journal") || how.reason.contains("log"),
+        "ticket numbers from {} to {} would be given twice",
+        after.number,
+        before.number
+    );
+    row.state += lost_state;
     (row.events, row.most, row.tickets) =
         (row.events + missing, row.most.max(missing), row.tickets + lost_tickets);
 }
@@ -335,20 +363,21 @@ fn a_flipped_bit_in_each_class_of_pages_table() {
 
 fn print(table: &BTreeMap<String, Row>) {
     println!(
-        "| page | flips | found by | unnoticed, nothing changed | like a cut in the last commit | events lost: most, all | unclosed tickets lost |"
+        "| page | flips | found by | unnoticed, nothing changed | like a cut in the last commit | events lost: most, all | unclosed tickets lost | rows of state lost |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     for (class, row) in table {
         let found: Vec<String> = row.found.iter().map(|(by, n)| format!("{by} {n}")).collect();
         println!(
-            "| {class} | {} | {} | {} | {} | {}, {} | {} |",
+            "| {class} | {} | {} | {} | {} | {}, {} | {} | {} |",
             row.flips,
             found.join(", "),
             row.harmless,
             row.last,
             row.most,
             row.events,
-            row.tickets
+            row.tickets,
+            row.state
         );
     }
 }
@@ -384,6 +413,78 @@ fn a_journal_that_is_gone_is_said_and_a_new_directory_is_not() {
     let ends = open(dir.path());
     assert_eq!(ends.journal.before().unwrap().unwrap().reason, "the journal is missing");
     assert_eq!(said(&ends).unwrap().told.len(), 1);
+}
+
+#[test]
+fn a_journal_that_was_emptied_is_said_and_a_start_that_was_cut_short_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("history")).unwrap();
+    fs::write(dir.path().join("journal.db"), []).unwrap();
+    let mut ends = open(dir.path());
+    assert_eq!(ends.journal.before().unwrap(), None);
+    ends.journal.commit(&step(1)).unwrap();
+    drop(ends);
+    fs::write(dir.path().join("last-good.json"), "{}").unwrap();
+    fs::write(dir.path().join("journal.db"), []).unwrap();
+    let ends = open(dir.path());
+    assert_eq!(ends.journal.before().unwrap().unwrap().reason, "the journal is empty");
+    assert_eq!(said(&ends).unwrap().told.len(), 1);
+}
+
+#[test]
+fn a_size_in_the_head_of_the_file_that_is_too_small_costs_nothing() {
+    let (whole, sound) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    journal(whole.path(), tempfile::tempdir().unwrap().path());
+    copy(whole.path(), sound.path());
+    let before = said(&open(sound.path())).unwrap();
+    let path = whole.path().join("journal.db");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[31] = bytes[31].wrapping_sub(40);
+    fs::write(&path, bytes).unwrap();
+    let mut row = Row::default();
+    flip(&mut row, whole.path(), &before);
+    assert_eq!((row.events, row.tickets), (0, 0));
+}
+
+#[test]
+fn a_table_whose_name_is_damaged_is_lost_and_the_others_go_on() {
+    for table in ["event", "ticket", "consumer", "gateway", "episode", "aside", "ahead", "access"] {
+        let dir = tempfile::tempdir().unwrap();
+        journal(dir.path(), tempfile::tempdir().unwrap().path());
+        let db = Connection::open(dir.path().join("journal.db")).unwrap();
+        db.execute_batch("PRAGMA writable_schema = 1").unwrap();
+        let renamed = "UPDATE sqlite_schema SET name = 'x' || name, tbl_name = 'x' || name,
+            sql = replace(sql, 'TABLE ', 'TABLE x') WHERE type = 'table' AND name = ?1";
+        assert_eq!(db.execute(renamed, [table]).unwrap(), 1);
+        drop(db);
+        let ends = open(dir.path());
+        let how = ends.journal.before().unwrap().unwrap();
+        assert!(how.rows.contains_key(table), "{table}: {how:?}");
+        let tickets = ends.journal.recall().unwrap().tickets.len();
+        assert_eq!(tickets, 180, "{table}");
+    }
+}
+
+/// A million events of an older format have no sums, and are not given any.
+#[test]
+fn an_event_of_an_older_format_that_is_no_text_any_more_is_found_once_and_left_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+    ends.journal.commit(&step(1)).unwrap();
+    drop(ends);
+    let db = Connection::open(dir.path().join("journal.db")).unwrap();
+    db.execute_batch(
+        "UPDATE event SET sum = NULL; UPDATE event SET json = CAST(x'7bff7d' AS TEXT) WHERE seq = 2",
+    )
+    .unwrap();
+    drop(db);
+    let ends = open(dir.path());
+    assert!(ends.view.events(0, 10, &Kinds::default()).is_err());
+    drop(ends);
+    let ends = open(dir.path());
+    assert!(ends.journal.before().unwrap().is_some(), "{:?}", ends.journal.epoch());
+    assert_eq!(ends.view.events(0, 10, &Kinds::default()).unwrap().events.len(), 4);
 }
 
 #[test]

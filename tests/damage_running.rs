@@ -227,3 +227,14 @@ async fn a_page_that_a_ticket_needs_goes_bad_and_the_ticket_is_opened_all_the_sa
     })
     .await;
 }
+
+#[test]
+fn a_new_data_directory_is_no_journal_that_is_gone() {
+    let mut gateway = Gateway::new("gw-new");
+    gateway.configure("");
+    gateway.start();
+    let started = gateway.until_told("gateway.started", 1);
+    assert!(started[0]["data"]["epoch_before"].is_null(), "{}", started[0]);
+    assert_eq!(gateway.get("/readyz").unwrap()["degraded"], Json::Null);
+    assert_eq!(of_kind(&gateway.events(), "gateway.events-dropped").len(), 0);
+}

@@ -95,6 +95,10 @@ impl Bench {
     }
 
     fn start_at(dir: &Path, site: Arc<Site>, zone: TimeZone) -> Self {
+        Self::start_with(dir, site, zone, None)
+    }
+
+    fn start_with(dir: &Path, site: Arc<Site>, zone: TimeZone, summary: Option<Duration>) -> Self {
         let settings = settings(dir);
         let ends = store::open(&settings, "cp-017").unwrap();
         let (batches, batches_out) = mpsc::channel(8);
@@ -123,6 +127,7 @@ impl Bench {
             history: ends.history,
             view: ends.view,
             metrics: Metrics::new(),
+            summary,
             keep: Keep {
                 events: settings.events_keep,
                 readings: settings.readings_keep,
@@ -194,6 +199,24 @@ async fn maintenance_is_answered_and_shown_when_it_is_written_and_only_then() {
         assert_eq!(view.head().unwrap(), 1);
     };
     tokio::time::timeout(Duration::from_secs(30), LocalSet::new().run_until(work)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn intake_that_has_no_other_place_waits_for_its_disk_however_long_and_then_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = async {
+        let bench = Bench::start(dir.path());
+        let other = Connection::open(dir.path().join("journal.db")).unwrap();
+        let refuse = "CREATE TRIGGER full BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'full'); END";
+        other.execute_batch(refuse).unwrap();
+        let mut answered = bench.rest(time::now() + 3_600_000).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(answered.try_recv().is_err(), "it was answered and not written");
+        other.execute_batch("DROP TRIGGER full").unwrap();
+        assert_eq!(answered.await.unwrap().unwrap().step, Step::Begun);
+        bench.stop().await;
+    };
+    tokio::time::timeout(Duration::from_secs(300), LocalSet::new().run_until(work)).await.unwrap();
 }
 
 #[tokio::test]
@@ -288,6 +311,60 @@ async fn at_midnight_it_is_told_how_much_of_the_day_could_be_used() {
         bench.done.await.unwrap();
         let events = bench.view.events(0, 10, &Kinds::default()).unwrap().events;
         assert_eq!(events.len(), 1, "the first moments of a day are not told");
+    };
+    tokio::time::timeout(Duration::from_secs(60), LocalSet::new().run_until(work)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_read_in_a_period_is_told_at_its_end_and_what_was_begun_when_it_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = async {
+        let span = Duration::from_secs(2);
+        let mut bench = Bench::start_with(dir.path(), site(), TimeZone::UTC, Some(span));
+        let mut sent = 0;
+        let mut readings = tokio::time::interval(Duration::from_millis(40));
+        // The first is a part, since the bench starts in the midst of a period; the second is silent.
+        loop {
+            tokio::select! {
+                _ = readings.tick(), if *bench.head.borrow() == 0 => {
+                    let at = time::now();
+                    let told = Reading::good(PointId(0), at, Value::Number(f64::from(300 + sent % 2)));
+                    bench.batches.send(Batch::new(DeviceId(0), at, vec![told], None)).await.unwrap();
+                    sent += 1;
+                }
+                head = bench.head.wait_for(|head| *head >= 2) => break drop(head.unwrap()),
+            }
+        }
+        let at = time::now();
+        let last = Reading::good(PointId(0), at, Value::Number(700.0));
+        bench.batches.send(Batch::new(DeviceId(0), at, vec![last], None)).await.unwrap();
+        let view = bench.view.clone();
+        bench.stop().await;
+        let events = view.events(0, 100, &Kinds::default()).unwrap().events;
+        assert!(events.iter().all(|event| event.kind == "readings.summary"));
+        let told: Vec<serde_json::Value> =
+            events.iter().map(|event| serde_json::from_str(&event.json).unwrap()).collect();
+        for event in &told {
+            assert_eq!((&event["subject"], &event["time"]), (&"devices/pump-1".into(), &event["data"]["to"]));
+        }
+        for (one, next) in told.iter().zip(&told[1..]) {
+            assert!(one["data"]["to"].as_str() <= next["data"]["from"].as_str(), "no moment is in two");
+        }
+        let point = |n: usize| told[n]["data"]["points"][0].clone();
+        let (first, end) = (point(0), point(told.len() - 1));
+        assert_eq!((&first["point"], &first["good"]), (&"pump-1.pressure".into(), &1.0.into()));
+        assert!(first["max"].as_f64().unwrap() >= first["mean"].as_f64().unwrap());
+        for event in &told {
+            let at = |key: &str| time::parse(event["data"][key].as_str().unwrap()).unwrap();
+            assert_eq!(
+                event["data"]["whole"],
+                at("to") - at("from") == span.as_millis() as Millis,
+                "{event}"
+            );
+        }
+        let counts: u64 = (0..told.len()).map(|n| point(n)["count"].as_u64().unwrap()).sum();
+        assert_eq!(counts, sent as u64 + 1, "each reading is told once");
+        assert_eq!((&end["last"], &end["count"]), (&700.0.into(), &1.into()));
     };
     tokio::time::timeout(Duration::from_secs(60), LocalSet::new().run_until(work)).await.unwrap();
 }

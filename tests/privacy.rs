@@ -339,7 +339,11 @@ fn files(dir: &Path, into: &mut Vec<(String, Vec<u8>)>) {
         if path.is_dir() && entry.file_name() != "secrets" {
             files(&path, into);
         } else if path.is_file() {
-            into.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+            let content = std::fs::read(&path).unwrap();
+            // The reserve is room and says nothing.
+            if content.iter().any(|byte| *byte != 0) {
+                into.push((path.display().to_string(), content));
+            }
         }
     }
 }

@@ -128,6 +128,7 @@ async fn soak(dir: &Path, hours: f64) -> Vec<Sample> {
         history: ends.history,
         view: ends.view,
         metrics: metrics.clone(),
+        summary: None,
         keep: Keep {
             events: gateway.store.events_keep,
             readings: gateway.store.readings_keep,

@@ -207,6 +207,7 @@ impl House {
             zone: TimeZone::get(&gateway.timezone).unwrap_or(TimeZone::UTC),
             orders,
             lanes: lanes.clone(),
+            summary: gateway.summary,
             keep: intake::Keep {
                 events: gateway.store.events_keep,
                 readings: gateway.store.readings_keep,

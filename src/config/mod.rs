@@ -47,6 +47,7 @@ use crate::secret::Secret;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use describe::describe;
 pub use mistakes::{Mistake, Mistakes, Place};
@@ -72,6 +73,8 @@ pub struct Gateway {
     pub store: store::Settings,
     /// Bytes a day; where they are written, the history keeps no more than rollups until midnight.
     pub write_budget: u64,
+    /// What was read in so long is told as `readings.summary`.
+    pub summary: Option<Duration>,
     pub web: web::Settings,
     /// Pullers by name; retention waits for the required ones.
     pub consumers: Vec<Consumer>,
@@ -207,12 +210,13 @@ fn gateway(own: usize, bench: Option<&mut Bench<'_>>, report: &Report<'_>) -> Ga
         bench.read(&written, &installed, &about.timezone, report);
     }
     let pseudonyms = privacy::privacy(section.table("privacy"), installed.people.take(), report);
-    let (store, write_budget) =
+    let services::Stored { store, write_budget, summary } =
         services::store(section.table("store").unwrap_or(&nothing), about.data_dir, report);
     let gateway = Gateway {
         locale: about.locale,
         store,
         write_budget,
+        summary,
         web: services::api(api, report),
         consumers: services::consumers(&section.tables("consumer"), api, &sync, report),
         sync,

@@ -235,21 +235,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A table or key that is left aside, with a warning.
-    pub fn ignored(&mut self, key: &'static str) {
-        let Some(entry) = self.entry_to_come(key) else {
-            return;
-        };
-        let spots: Vec<Spot> = match &entry.value.node {
-            Node::List(list) if !list.is_empty() => list.iter().map(|value| value.spot).collect(),
-            _ => vec![entry.key_spot],
-        };
-        for spot in spots {
-            let what = format!("`{key}` is not in this version, ignored");
-            self.report.warning(spot, what, "remove it, or leave it for a later version");
-        }
-    }
-
     /// Complains of every key that was never asked for.
     pub fn finish(self) {
         let entries = self.table.entries.iter().filter(|_| !self.left);

@@ -26,6 +26,8 @@ const BATCH_MAX: i128 = 1000;
 const RATE_MAX: i128 = 100_000;
 const TYPES_MAX: usize = 64;
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A shorter one is the readings themselves.
+const SUMMARY_MIN: Duration = Duration::from_secs(60);
 const DISK_MIN: u64 = 16 << 20;
 const DISK_MAX: u64 = 1 << 44;
 
@@ -59,8 +61,15 @@ pub(super) fn gateway(table: &Table, report: &Report<'_>) -> About {
     about
 }
 
-/// Also how many bytes a day may be written.
-pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> (store::Settings, u64) {
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub store: store::Settings,
+    /// Bytes a day.
+    pub write_budget: u64,
+    pub summary: Option<Duration>,
+}
+
+pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> Stored {
     let mut section = Section::new(table, "`[store]`", report);
     let mut keep = |key, default| section.span(key, DAY..=3660 * DAY).map_or(default, |told| told.value);
     let events_keep = keep("events_keep", store::EVENTS_KEEP_DEFAULT);
@@ -79,9 +88,10 @@ pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> (store:
     };
     let disk_limit = size("disk_limit", store::DISK_LIMIT_DEFAULT);
     let write_budget = size("write_budget", store::WRITE_BUDGET_DEFAULT);
-    section.ignored("summary");
+    let summary = section.span("summary", SUMMARY_MIN..=DAY).map(|told| told.value);
     section.finish();
-    (store::Settings { dir, events_keep, readings_keep, disk_limit }, write_budget)
+    let store = store::Settings { dir, events_keep, readings_keep, disk_limit };
+    Stored { store, write_budget, summary }
 }
 
 struct Zone(String);

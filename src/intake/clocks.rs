@@ -184,6 +184,7 @@ impl Corridor {
         self.intake.engine.stepped(offset, correction, now);
         self.cleaner.forget();
         self.day_is_cut(expected, now);
+        self.period_is_cut(expected, now);
         self.watch.stepped(offset);
         self.orders.desk.stepped(offset);
         self.words.clear();

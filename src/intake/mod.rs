@@ -2,7 +2,8 @@
 //! in one transaction. The only writer of the journal.
 //!
 //! One file a subject: `page` (filled, written, told), `told` (doors and lockers), `orders`, `acts` (words on tickets),
-//! `maintenance`, `show` (present values, history, life of devices), `quality` (what of it could be used), `clocks`, `house`
+//! `maintenance`, `show` (present values, history, life of devices), `quality` (what of it could be used),
+//! `summary` (what was read in a period), `clocks`, `house`
 //! (what can wait), `room` (who gives way when there is little), `wear` (bytes written), `records` (what came before).
 //!
 //! It runs on a thread of its own, since a disk sync blocks: the wires go on while it writes, and what they bring
@@ -19,6 +20,7 @@ mod quality;
 mod records;
 mod room;
 mod show;
+mod summary;
 mod told;
 mod wear;
 
@@ -53,6 +55,7 @@ use page::LAST_TRIES;
 use quality::Day;
 use records::Records;
 use room::Room;
+use summary::Period;
 use wear::Wear;
 
 pub use left::{Left, Waiting};
@@ -112,6 +115,8 @@ pub struct Intake {
     pub live: Arc<Live>,
     pub metrics: Metrics,
     pub keep: Keep,
+    /// What was read in so long is told; `None`: it is not.
+    pub summary: Option<Duration>,
     /// Where a day begins.
     pub zone: TimeZone,
     /// What was known of the devices before the start.
@@ -140,6 +145,7 @@ struct Corridor {
     receipts: Vec<Receipt>,
     cleaner: Cleaner,
     day: Day,
+    period: Option<Period>,
     watch: Watch,
     orders: Orders,
     records: Records,
@@ -191,6 +197,9 @@ impl Intake {
             remembered,
             cleaner: Cleaner::new(&self.site),
             day: Day::begin(&self.site, &self.zone, self.clock.now()),
+            period: self.summary.map(|span| {
+                Period::begin(&self.site, &self.zone, span.as_millis() as Millis, self.clock.now())
+            }),
             watch: self.watch(),
             orders: Orders::new(self.site.clone(), std::mem::take(&mut self.commands)),
             records: self.known_records(),
@@ -251,6 +260,7 @@ impl Intake {
         corridor.intake.engine.rest();
         let end = corridor.look_at_the_clocks();
         corridor.day_is_cut(end, end);
+        corridor.period_is_cut(end, end);
         corridor.page.events.extend(farewell());
         corridor.settle(&doors, Some(LAST_TRIES)).await;
         corridor.leave()
@@ -273,7 +283,8 @@ impl Corridor {
     /// When it has to come by without being called.
     fn wake(&self) -> Instant {
         let round = Instant::now() + ROUND;
-        let dues = [self.intake.engine.next_due(), self.watch.next_due(), self.orders.next_due()];
+        let period = self.period.as_ref().map(Period::until);
+        let dues = [self.intake.engine.next_due(), self.watch.next_due(), self.orders.next_due(), period];
         match dues.into_iter().flatten().min() {
             Some(due) => {
                 let wait = Duration::from_millis(due.saturating_sub(self.intake.clock.now()).max(0) as u64);
@@ -293,11 +304,13 @@ impl Corridor {
         // Nothing has happened later than now.
         let now = self.look_at_the_clocks();
         self.day_advance(now);
+        self.period_advance(now);
         batch.at = self.clocks.dated(batch.at).min(now);
         for reading in &mut batch.readings {
             reading.at = self.clocks.dated(reading.at).min(now);
             self.cleaner.clean(reading, self.intake.site.point(reading.point));
             self.count(reading);
+            self.summarize(reading);
             *self.qualities.entry(reading.quality.word()).or_default() += 1;
             self.note(reading);
         }

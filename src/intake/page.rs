@@ -20,6 +20,7 @@ impl Corridor {
     pub(super) async fn settle(&mut self, doors: &Doors, tries: Option<u32>) {
         let now = self.look_at_the_clocks();
         self.day_advance(now);
+        self.period_advance(now);
         let opened = self.pass_time(now);
         self.save_access();
         if self.is_refused() {

@@ -11,7 +11,9 @@
 //! [latest two](BROKEN_KEPT) of them. The centre is told by `gateway.events-dropped`, which is in the draft already. A
 //! journal that is gone, where there was one, is the same case with nothing to read.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -20,7 +22,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::carry::{self, Carried, Limit};
-use super::{Error, alarm, file, landing, salvage, sum, wal};
+use super::{Error, alarm, file, landing, salvage, segment, sum, wal};
 use crate::clock::Clock;
 use crate::time;
 
@@ -40,19 +42,36 @@ enum Read {
     Rows,
 }
 
-/// What lies in a directory where there was a journal.
+/// What lies in a directory where there was a journal. Not what SQLite lays beside a new one, nor the empty folder of a new
+/// history: a power cut in the very first start leaves these, and nothing was lost.
 pub(super) fn has_traces(dir: &Path) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
     entries.filter_map(Result::ok).any(|entry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        name.starts_with("history") || name.starts_with("journal") || name == "last-good.json"
+        match &*name {
+            file::HISTORY | "last-good.json" => true,
+            segment::FOLDER => !is_empty(&entry.path()),
+            name => {
+                name.strip_prefix(file::JOURNAL).is_some_and(|rest| rest.starts_with('.') && rest != ".new")
+            }
+        }
     })
+}
+
+fn is_empty(path: &Path) -> bool {
+    match fs::metadata(path) {
+        Ok(about) if about.is_dir() => fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none()),
+        about => about.is_ok_and(|about| about.len() == 0),
+    }
 }
 
 /// The journal, checked; or what could be saved of it.
 pub(super) fn open(dir: &Path, gateway: &str, traces: bool) -> Result<Connection, Error> {
-    if !dir.join(file::JOURNAL).exists() {
+    let path = dir.join(file::JOURNAL);
+    if traces && is_empty(&path) {
+        recover(dir, gateway, "the journal is empty")?;
+    } else if !path.exists() {
         if !traces {
             return file::journal(dir);
         }
@@ -108,14 +127,18 @@ fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
         (None, true) => Read::State,
         (None, false) => Read::File,
     };
-    if let Some(what) = rows_that_do_not_fit(&db, read)? {
+    if let Some(what) = cursor_above_head(&db)? {
         return Err(damaged(what));
     }
+    let whole = |of| match rows_that_do_not_fit(&db, read)? {
+        Some(what) => Err(damaged(what)),
+        None => hangs_together(&db, &path, of),
+    };
     match read {
         // Through its indexes the unclosed ones are found.
-        Read::State => as_far_as_time_lets(&db, || hangs_together(&db, &path, "ticket"))?,
-        Read::File => as_far_as_time_lets(&db, || hangs_together(&db, &path, "1"))?,
-        Read::Rows => hangs_together(&db, &path, "1")?,
+        Read::State => as_far_as_time_lets(&db, || whole("ticket"))?,
+        Read::File => as_far_as_time_lets(&db, || whole("1"))?,
+        Read::Rows => whole("1")?,
     }
     if let Some(mark) = mark {
         tracing::warn!(mark, "what was met before is not in the journal; it is whole");
@@ -196,6 +219,10 @@ fn rows_that_do_not_fit(db: &Connection, read: Read) -> Result<Option<String>, E
             return Ok(Some(format!("{count} rows of `{table}` do not fit their sums")));
         }
     }
+    Ok(None)
+}
+
+fn cursor_above_head(db: &Connection) -> Result<Option<String>, Error> {
     let cursor: Option<u64> = db.query_row("SELECT max(acknowledged) FROM consumer", [], |row| row.get(0))?;
     let head = file::head(db)?;
     Ok(cursor
@@ -215,15 +242,17 @@ fn hangs_together(db: &Connection, path: &Path, what: &str) -> Result<(), Error>
 fn as_far_as_time_lets(db: &Connection, read: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     let (done, wait) = mpsc::channel::<()>();
     let stop = db.get_interrupt_handle();
-    let timer = thread::spawn(move || {
+    let timer = move || {
         if wait.recv_timeout(READ_FOR) == Err(RecvTimeoutError::Timeout) {
             stop.interrupt();
         }
-    });
+    };
+    // Without a thread for it, the whole file is read.
+    let timer = thread::Builder::new().name("read-for".into()).spawn(timer);
     let verdict = read();
     drop(done);
     // It only waits.
-    let _ = timer.join();
+    let _ = timer.map(thread::JoinHandle::join);
     match verdict {
         Err(Error::Sql(error)) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
             tracing::info!(
@@ -265,15 +294,23 @@ fn recover(dir: &Path, gateway: &str, what: &str) -> Result<(), Error> {
 
 fn carry_over(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carried, Error> {
     let path = dir.join(file::JOURNAL);
-    if !path.exists() {
+    if !path.exists() || is_empty(&path) {
         return nothing(dir, gateway, epoch, what);
     }
     let [log, _] = file::beside(&path);
     if unseen(&path)? > 1 {
         wal::mend(&log).map_err(|why| Error::Directory { path: log, why })?;
     }
+    believe_length(&path).map_err(|why| Error::Directory { path: path.clone(), why })?;
     let from = file::damaged_reader(&path)?;
     write(dir, gateway, epoch, what, Some(&from))
+}
+
+/// How many pages the file has is then taken from its length. Its head says it too, where a flipped bit would cost all of
+/// its end; that is not believed by SQLite where it was not written with the last change, which is what stands here.
+fn believe_length(path: &Path) -> io::Result<()> {
+    const SIZE_VALID_FOR: u64 = 92;
+    File::options().write(true).open(path)?.write_all_at(&[0; 4], SIZE_VALID_FOR)
 }
 
 fn nothing(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carried, Error> {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, ffi};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 
 use super::{Error, sum};
 
@@ -154,7 +156,34 @@ pub enum Durable {
 }
 
 /// Held as long as the journal is; a second daemon on the same directory would number events twice.
-pub fn lock(dir: &Path) -> Result<File, Error> {
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+    /// The directory's own, since the file may be deleted; `None`: the file system locks no directories.
+    _dir: Option<File>,
+}
+
+pub fn lock(dir: &Path) -> Result<Lock, Error> {
+    let file = lock_file(dir)?;
+    let at = |why| Error::Directory { path: dir.to_owned(), why };
+    let own = File::open(dir).map_err(at)?;
+    match own.try_lock() {
+        Ok(()) => Ok(Lock { _file: file, _dir: Some(own) }),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
+        Err(TryLockError::Error(_)) => Ok(Lock { _file: file, _dir: None }),
+    }
+}
+
+/// Whether somebody holds one of the two.
+pub fn is_locked(dir: &Path) -> bool {
+    // To read is enough, so that whoever may not write there is told as well.
+    [dir.join("lock"), dir.to_owned()].iter().any(|path| {
+        let lock = File::open(path);
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    })
+}
+
+fn lock_file(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let at = |why| Error::Directory { path: path.clone(), why };
     let writable = File::options().create(true).truncate(false).write(true).open(&path);
@@ -165,6 +194,19 @@ pub fn lock(dir: &Path) -> Result<File, Error> {
         Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(at(source)),
     }
+}
+
+/// Whether the daemon's user may read and write what there is of the journal. SQLite's word on a file that may not be opened
+/// is the same as on a card that fails, and somebody's mistake must not be taken for that.
+pub fn permitted(dir: &Path) -> Result<(), Error> {
+    let journal = dir.join(JOURNAL);
+    for path in beside(&journal).into_iter().chain([journal, dir.to_owned()]) {
+        // Whatever else is wrong shows itself where it is used.
+        if let Err(why @ Errno::ACCESS) = access(&path, Access::READ_OK | Access::WRITE_OK) {
+            return Err(Error::Directory { path, why: why.into() });
+        }
+    }
+    Ok(())
 }
 
 /// The journal, made or brought up to date, and checked as a whole.
@@ -196,9 +238,10 @@ pub fn draft(dir: &Path) -> Result<Connection, Error> {
 
 /// A connection to a journal that may be damaged, as tolerant as there is; it changes nothing in the file.
 pub fn damaged_reader(path: &Path) -> Result<Connection, Error> {
-    let db = reader(path)?;
-    // What of the schema cannot be read is passed over.
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | SHARED)?;
+    // What of the schema cannot be read is passed over. Said before anything asks for the schema.
     db.pragma_update(None, "writable_schema", true)?;
+    tune(&db)?;
     Ok(db)
 }
 
@@ -359,6 +402,37 @@ pub fn beside(path: &Path) -> [PathBuf; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_was_deleted_keeps_a_second_daemon_out_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_locked(dir.path()));
+        let first = lock(dir.path()).unwrap();
+        std::fs::remove_file(dir.path().join("lock")).unwrap();
+        assert!(is_locked(dir.path()));
+        assert!(matches!(lock(dir.path()), Err(Error::InUse(_))));
+        drop(first);
+        assert!(!is_locked(dir.path()));
+        lock(dir.path()).unwrap();
+    }
+
+    /// Root may read anything: the same is tried as nobody, in a process of its own.
+    #[test]
+    fn a_file_of_another_user_is_a_mistake_and_no_card_that_fails() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(JOURNAL);
+        std::fs::write(&path, "theirs").unwrap();
+        permitted(dir.path()).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+        if !rustix::process::getuid().is_root() {
+            let error = permitted(dir.path()).unwrap_err();
+            assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+            assert!(!error.is_refusal());
+        }
+        let why = Errno::ACCESS.into();
+        assert!(!Error::Directory { path, why }.is_refusal());
+    }
 
     #[test]
     fn a_journal_of_an_older_format_is_brought_up_to_date_with_all_that_is_in_it() {

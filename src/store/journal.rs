@@ -1,7 +1,6 @@
 //! The writing end: one page of changes is one transaction, on the disk when `commit` returns.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +33,7 @@ pub struct Journal {
     pub(super) unsure: bool,
     pub(super) dir: PathBuf,
     /// Keeps other daemons out as long as it is open; `None`: there is no directory that could be locked.
-    pub(super) lock: Option<File>,
+    pub(super) lock: Option<file::Lock>,
     /// Whoever reads this journal to its end sees the cursors as they are there.
     pub(super) outbox: Option<Outbox>,
     /// Where the journal is in memory: why.
@@ -146,7 +145,7 @@ impl Journal {
     pub(super) fn open(
         dir: &Path,
         gateway: &str,
-        lock: File,
+        lock: file::Lock,
         flushed: Millis,
         traces: bool,
     ) -> Result<Self, Error> {

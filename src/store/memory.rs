@@ -43,7 +43,7 @@ pub struct Afloat {
     /// Nothing was left behind on the card.
     whole: bool,
     /// As long as it could be locked, no other daemon may write there.
-    _lock: Option<File>,
+    _lock: Option<file::Lock>,
 }
 
 /// Events that a required consumer has not acknowledged.
@@ -93,7 +93,7 @@ impl Afloat {
         dir: &Path,
         gateway: &str,
         from: Option<&Connection>,
-        lock: Option<File>,
+        lock: Option<file::Lock>,
         why: &str,
         now: Moment,
     ) -> Result<Self, Error> {

@@ -197,9 +197,7 @@ impl Error {
 
 /// Whether a daemon has this data directory open now.
 pub fn in_use(dir: &Path) -> bool {
-    // To read is enough, so that whoever may not write there is told as well.
-    let lock = fs::File::open(dir.join("lock"));
-    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    file::is_locked(dir)
 }
 
 /// Bytes of the journal and of the history on the disk, with what is not yet in the main file of each.
@@ -229,6 +227,7 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     let directory = |why| Error::Directory { path: dir.clone(), why };
     fs::create_dir_all(dir).map_err(directory)?;
     let lock = file::lock(dir)?;
+    file::permitted(dir)?;
     landing::finish(dir)?;
     let traces = damage::has_traces(dir);
     let history = History::open(dir);

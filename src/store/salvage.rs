@@ -23,7 +23,12 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SystemIoFailure)
-    )
+    ) || is_gone(error)
+}
+
+/// The schema is damaged: there is no such table.
+fn is_gone(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::Unknown)
 }
 
 /// A value of another type than the column has, a text that is none: the row is damaged.
@@ -56,7 +61,7 @@ pub fn read<T>(answer: rusqlite::Result<T>) -> Result<Option<T>, Error> {
 pub fn answers(db: &Connection, query: &str) -> bool {
     match db.prepare(query) {
         Ok(_) => true,
-        Err(error) => is_damage(&error),
+        Err(error) => is_damage(&error) && !is_gone(&error),
     }
 }
 
@@ -75,6 +80,7 @@ pub fn walk(
             Ok(())
         }) {
             Ok(()) => return Ok(damaged),
+            Err(Error::Sql(error)) if is_gone(&error) => return Ok(true),
             Err(Error::Sql(error)) if is_damage(&error) => damaged = true,
             Err(error) => return Err(error),
         }

@@ -1,8 +1,9 @@
 //! Sums: CRC-32 over what a row keeps, so that a bit that fell over on the card is not taken for a word that was said.
 //!
 //! SQL calls it `row_sum(column, …)`: a row is written with its sum and read beside the answer whether it fits. An event
-//! without one (NULL) was written by an older format and fits where it has the types of one. What stands in no sum is what is only there for looking
-//! up or counting up: `ticket.last_seq`, `consumer.seen`, `consumer.error`.
+//! without one (NULL) was written by an older format and fits where it has the types of one and texts can be read. What
+//! stands in no sum is what is only there for looking up or counting up (`ticket.last_seq`, `consumer.seen`,
+//! `consumer.error`), and the short-lived rows of `aside` and `ahead`.
 
 use crc::{CRC_32_ISO_HDLC, Crc, Digest};
 use rusqlite::Connection;
@@ -13,7 +14,7 @@ static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// Whether the row is as it was written.
 pub const EVENT_FITS: &str = "(CASE WHEN sum IS NULL
-    THEN typeof(at) = 'integer' AND typeof(kind) = 'text' AND typeof(json) = 'text'
+    THEN typeof(at) = 'integer' AND is_text(kind) AND is_text(json) AND (ticket IS NULL OR is_text(ticket))
     ELSE sum = row_sum(seq, at, kind, ticket, json) END)";
 pub const TICKET_FITS: &str = "(sum IS row_sum(id, state, device, closed_at, subject, life, json))";
 pub const GATEWAY_FITS: &str = "(sum IS row_sum(id, epoch, number, committed))";
@@ -35,10 +36,14 @@ pub const TABLES: [(&str, &str); 9] = [
     ("event", EVENT_FITS),
 ];
 
-/// Gives the connection `row_sum`.
+/// Gives the connection `row_sum` and `is_text`.
 pub fn teach(db: &Connection) -> rusqlite::Result<()> {
     let flags =
         FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
+    // SQLite takes any bytes for a text.
+    db.create_scalar_function("is_text", 1, flags, |call| {
+        Ok(matches!(call.get_raw(0), ValueRef::Text(bytes) if std::str::from_utf8(bytes).is_ok()))
+    })?;
     db.create_scalar_function("row_sum", -1, flags, |call| {
         let mut digest = CRC.digest();
         for index in 0..call.len() {
@@ -83,8 +88,17 @@ mod tests {
         let sum = |of: &str| {
             db.query_row(&format!("SELECT row_sum({of})"), [], |row| row.get::<_, i64>(0)).unwrap()
         };
-        let all =
-            ["'ab', 'c'", "'a', 'bc'", "'ab', 'b'", "1, NULL", "NULL, 1", "'1', NULL", "1.0, NULL", "'', ''"];
+        let all = [
+            "'ab', 'c'",
+            "'a', 'bc'",
+            "'ab', 'b'",
+            "1, NULL",
+            "NULL, 1",
+            "'1', NULL",
+            "1.0, NULL",
+            "'', ''",
+            "x'6162', 'c'",
+        ];
         for (n, one) in all.iter().enumerate() {
             assert_eq!(sum(one), sum(one));
             for other in &all[n + 1..] {

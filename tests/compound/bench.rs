@@ -122,6 +122,7 @@ impl Bench {
             history: ends.history,
             view: ends.view.clone(),
             metrics: metrics.clone(),
+            summary: None,
             keep: Keep {
                 events: settings.events_keep,
                 readings: settings.readings_keep,

@@ -233,6 +233,7 @@ impl House {
             history: ends.history,
             view: ends.view.clone(),
             metrics: Metrics::new(),
+            summary: None,
             keep: Keep {
                 events: settings.events_keep,
                 readings: settings.readings_keep,

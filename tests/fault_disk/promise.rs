@@ -118,7 +118,8 @@ impl<'a> Promises<'a> {
             for event in slice.events {
                 seq += 1;
                 hold!(event.seq == seq, "a gap: {} in the place of {seq}", event.seq);
-                hold!(event.json == self.course.truth[seq as usize - 1], "event {seq} is another one now");
+                let truth = &self.course.truth[seq as usize - 1];
+                hold!(event.json == *truth, "event {seq} is another one now: {}", event.json);
             }
         }
         Ok((oldest, head))

@@ -133,7 +133,8 @@ impl Recorder {
         let mut inside = Inside::default();
         for entry in std::fs::read_dir(&directory).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
-            if !name.ends_with("-shm") {
+            // The history's folder has no SQLite in it.
+            if !name.ends_with("-shm") && entry.path().is_file() {
                 let file = inside.log.names.len();
                 inside.present.insert(name.clone(), file);
                 inside.log.base.push((name.clone(), std::fs::read(entry.path()).unwrap()));

@@ -152,6 +152,15 @@ impl Source<'_> {
     fn fits_all(&self, columns: &str) -> String {
         if self.has_sums { format!("(sum IS row_sum({columns}))") } else { "1".into() }
     }
+
+    /// Whether there is this table to be read. Older formats have not all of them; of ours it is lost.
+    fn has(&self, table: &'static str, rows: &str, lost: &mut Lost) -> bool {
+        let has = salvage::answers(self.db, rows);
+        if !has && self.has_sums {
+            lost.part_of(table);
+        }
+        has
+    }
 }
 
 /// Carries all of it into an empty journal. On an error `into` is of no use.
@@ -162,7 +171,10 @@ pub(super) fn carry(
     epoch: &str,
     limit: Limit,
 ) -> Result<Carried, Error> {
-    let source = Source { db: from, has_sums: salvage::answers(from, "SELECT sum FROM event") };
+    // Either of them may be damaged in the schema.
+    let has_sums =
+        ["SELECT sum FROM event", "SELECT sum FROM ticket"].iter().any(|s| salvage::answers(from, s));
+    let source = Source { db: from, has_sums };
     let mut carried = Carried::default();
     let moved = events::carry(&source, into, (gateway, epoch), limit, &mut carried)?;
     let known = gateway_row(&source, &mut carried)?;

@@ -149,7 +149,7 @@ pub(super) fn rules_and_devices(
         let count = columns.split(", ").count();
         let fits = source.fits_all(columns);
         let rows = format!("SELECT {columns}, {fits} FROM {name}");
-        if !salvage::answers(source.db, &rows) {
+        if !source.has(name, &rows, &mut carried.lost) {
             continue;
         }
         let places: Vec<String> = (1..=count).map(|n| format!("?{n}")).collect();
@@ -224,7 +224,7 @@ fn numbers(
     let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
     let (columns, places) = (columns.join(", "), places.join(", "));
     let rows = format!("SELECT {columns} FROM {table}");
-    if !salvage::answers(source.db, &rows) {
+    if !source.has(table, &rows, &mut carried.lost) {
         return Ok(());
     }
     let mut write =
