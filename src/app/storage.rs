@@ -39,7 +39,7 @@ const WELL: Duration = Duration::from_secs(3600);
 pub struct Storage {
     clock: Clock,
     afloat: Option<Afloat>,
-    /// What a damaged journal did not take; the first that the recovered one has.
+    /// What a damaged journal, or a full one in memory, did not take; the first that the next one has.
     unwritten: Option<(Page, Waiting)>,
     /// Grow until the card has been well for an hour.
     pauses: Arc<Mutex<Backoff>>,
@@ -126,10 +126,14 @@ impl Storage {
         if !left.page.is_blank() && self.afloat.is_none() {
             return self.go_afloat(left);
         }
+        let Left { journal, page, waiting, .. } = left;
         // Its end of the store has to be closed before another is opened.
-        drop(left);
+        drop(journal);
         if reason == ONTO_DISK {
             self.land();
+            // What a full memory did not take, the disk has room for.
+            self.unwritten =
+                Some((page, waiting)).filter(|(page, _)| self.afloat.is_none() && !page.is_blank());
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::{Config, print};
 use crate::config::{self, Loaded};
 use crate::reading::Millis;
 use crate::store::backup::{self, Label, Order};
-use crate::{store, time};
+use crate::{app, store, time};
 
 #[derive(Debug, Args)]
 pub struct Backup {
@@ -30,7 +30,10 @@ pub struct Backup {
 pub fn backup(asked: &Backup) -> anyhow::Result<ExitCode> {
     let (loaded, mistakes) = config::glean(&asked.config.config);
     // What is wrong elsewhere in it must not stand in the way of a copy.
-    let Some(Loaded { gateway, text, .. }) = loaded else { bail!("{mistakes}") };
+    let Some(Loaded { gateway, text, .. }) = loaded else {
+        write!(io::stderr(), "{mistakes}")?;
+        return Ok(ExitCode::from(app::BAD_CONFIGURATION));
+    };
     let dir = gateway.store.dir;
     let now = time::now();
     let to_stdout = asked.to.as_deref() == Some(Path::new("-"));

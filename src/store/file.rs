@@ -201,10 +201,9 @@ fn lock_file(dir: &Path) -> Result<File, Error> {
 pub fn permitted(dir: &Path) -> Result<(), Error> {
     let journal = dir.join(JOURNAL);
     for path in beside(&journal).into_iter().chain([journal, dir.to_owned()]) {
-        match access(&path, Access::READ_OK | Access::WRITE_OK) {
-            Err(why @ Errno::ACCESS) => return Err(Error::Directory { path, why: why.into() }),
-            // Whatever else is wrong shows itself where it is used.
-            _ => {}
+        // Whatever else is wrong shows itself where it is used.
+        if let Err(why @ Errno::ACCESS) = access(&path, Access::READ_OK | Access::WRITE_OK) {
+            return Err(Error::Directory { path, why: why.into() });
         }
     }
     Ok(())
@@ -425,7 +424,7 @@ mod tests {
         let path = dir.path().join(JOURNAL);
         std::fs::write(&path, "theirs").unwrap();
         permitted(dir.path()).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
         if !rustix::process::getuid().is_root() {
             let error = permitted(dir.path()).unwrap_err();
             assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
