@@ -20,7 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::carry::{self, Carried, Limit};
-use super::{Error, alarm, file, landing, salvage, sum, wal};
+use super::{Error, alarm, file, landing, salvage, sum, tables, wal};
 use crate::clock::Clock;
 use crate::time;
 
@@ -74,6 +74,8 @@ fn what_is_damaged(error: &Error) -> Option<String> {
     match error {
         Error::Damaged { what, .. } => Some(what.clone()),
         Error::Sql(error) if file::is_damage(error) || salvage::is_strange(error) => Some(error.to_string()),
+        // A number in the header that no SQLite writes.
+        Error::Sql(error) if error.to_string().contains("unsupported file format") => Some(error.to_string()),
         _ => None,
     }
 }
@@ -282,9 +284,24 @@ fn carry_over(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carr
     if unseen(&path)? > 1 {
         wal::mend(&log).map_err(|why| Error::Directory { path: log, why })?;
     }
-    salvage::count_pages(&path).map_err(|why| Error::Directory { path: path.clone(), why })?;
+    salvage::mend_header(&path).map_err(|why| Error::Directory { path: path.clone(), why })?;
+    mend_tables(dir, &path)?;
     let from = file::damaged_reader(&path)?;
     write(dir, gateway, epoch, what, Some(&from))
+}
+
+/// What tables there are is known, should the file no longer say so.
+fn mend_tables(dir: &Path, path: &Path) -> Result<(), Error> {
+    if file::damaged_reader(path).and_then(|db| has_our_schema(&db)).unwrap_or(false) {
+        return Ok(());
+    }
+    let at = |why| Error::Directory { path: dir.to_owned(), why };
+    landing::prepare(dir).map_err(at)?;
+    landing::close(file::draft(dir)?)?;
+    if tables::mend(path, &dir.join(file::DRAFT)).map_err(at)? {
+        tracing::warn!("the damaged journal's tables are found as those of a new one");
+    }
+    Ok(())
 }
 
 fn nothing(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carried, Error> {
