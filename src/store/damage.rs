@@ -11,9 +11,7 @@
 //! [latest two](BROKEN_KEPT) of them. The centre is told by `gateway.events-dropped`, which is in the draft already. A
 //! journal that is gone, where there was one, is the same case with nothing to read.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -22,7 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::carry::{self, Carried, Limit};
-use super::{Error, alarm, file, landing, salvage, segment, sum, wal};
+use super::{Error, alarm, file, landing, salvage, segment, sum, tables, wal};
 use crate::clock::Clock;
 use crate::time;
 
@@ -91,6 +89,8 @@ fn what_is_damaged(error: &Error) -> Option<String> {
     match error {
         Error::Damaged { what, .. } => Some(what.clone()),
         Error::Sql(error) if file::is_damage(error) || salvage::is_strange(error) => Some(error.to_string()),
+        // A number in the header that no SQLite writes.
+        Error::Sql(error) if error.to_string().contains("unsupported file format") => Some(error.to_string()),
         _ => None,
     }
 }
@@ -303,16 +303,24 @@ fn carry_over(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carr
     if unseen(&path)? > 1 {
         wal::mend(&log).map_err(|why| Error::Directory { path: log, why })?;
     }
-    believe_length(&path).map_err(|why| Error::Directory { path: path.clone(), why })?;
+    salvage::mend_header(&path).map_err(|why| Error::Directory { path: path.clone(), why })?;
+    mend_tables(dir, &path)?;
     let from = file::damaged_reader(&path)?;
     write(dir, gateway, epoch, what, Some(&from))
 }
 
-/// How many pages the file has is then taken from its length. Its head says it too, where a flipped bit would cost all of
-/// its end; that is not believed by SQLite where it was not written with the last change, which is what stands here.
-fn believe_length(path: &Path) -> io::Result<()> {
-    const SIZE_VALID_FOR: u64 = 92;
-    File::options().write(true).open(path)?.write_all_at(&[0; 4], SIZE_VALID_FOR)
+/// What tables there are is known, should the file no longer say so.
+fn mend_tables(dir: &Path, path: &Path) -> Result<(), Error> {
+    if file::damaged_reader(path).and_then(|db| has_our_schema(&db)).unwrap_or(false) {
+        return Ok(());
+    }
+    let at = |why| Error::Directory { path: dir.to_owned(), why };
+    landing::prepare(dir).map_err(at)?;
+    landing::close(file::draft(dir)?)?;
+    if tables::mend(path, &dir.join(file::DRAFT)).map_err(at)? {
+        tracing::warn!("the damaged journal's tables are found as those of a new one");
+    }
+    Ok(())
 }
 
 fn nothing(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carried, Error> {

@@ -50,6 +50,7 @@ mod segment;
 mod series;
 mod shelf;
 mod sum;
+mod tables;
 mod view;
 mod wal;
 

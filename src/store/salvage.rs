@@ -3,6 +3,10 @@
 //! Rows are walked in the order of a whole number that is their key. Where a page cannot be read, the keys that it may
 //! have held are asked for one by one, which goes down another way through the tree, until one is found behind it.
 
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, Row};
 
 use super::Error;
@@ -17,6 +21,37 @@ pub struct Walk<'a> {
 
 /// Keys that are asked for one by one at the most, so that a walk ends.
 const ASKED_MAX: u64 = 4_000_000;
+
+/// SQLite's default, which the journal has.
+const PAGE: u64 = 4096;
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Bytes of the file's header that are the same in every journal: sizes, versions, encoding.
+const KNOWN: [(usize, &[u8]); 4] =
+    [(0, MAGIC), (16, &[16, 0, 2, 2, 0, 64, 32, 32]), (44, &[0, 0, 0, 4]), (56, &[0, 0, 0, 1])];
+const PAGES_AT: usize = 28;
+
+/// Makes the header say what it has to: without that SQLite reads nothing, or none of the pages behind those it counts.
+pub fn mend_header(path: &Path) -> io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    let pages = u32::try_from(file.metadata()?.len() / PAGE).unwrap_or(u32::MAX).to_be_bytes();
+    let mut header = [0; 100];
+    let is_read = file.read_exact(&mut header).is_ok();
+    // Noise is not made a journal of.
+    let alike = MAGIC.iter().zip(&header).filter(|(one, other)| one == other).count();
+    if !is_read || alike < MAGIC.len() - 1 {
+        return Ok(());
+    }
+    let found = header;
+    for (at, bytes) in KNOWN.into_iter().chain([(PAGES_AT, &pages[..])]) {
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    if header != found {
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&header)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
 
 /// Damage of the file, or of the card below it, after which other rows may well be read.
 pub fn is_damage(error: &rusqlite::Error) -> bool {
