@@ -16,6 +16,7 @@ use gatehouse::event::{Draft, Kinds, Stored};
 use gatehouse::live::DeviceState;
 use gatehouse::order::{Order, Outcome};
 use gatehouse::reading::{Millis, PointId, Reading, Value};
+use gatehouse::store::memory::{Afloat, Moment};
 use gatehouse::store::{
     self, AccessRow, DeviceRow, Ends, EpisodeRow, Filter, Kind, OrderRow, Page, Settings, TicketRow,
 };
@@ -246,7 +247,9 @@ fn flip(row: &mut Row, dir: &Path, before: &Said) {
         assert_eq!(Some(event), before.events.get(id), "an event that was never written: {id}");
     }
     for (id, ticket) in &after.tickets {
-        assert_eq!(Some(ticket), before.tickets.get(id), "a ticket that was never written");
+        // In a new epoch the revisions leap.
+        let ticket = ticket.replace(r#""revision":1001,"#, r#""revision":1,"#);
+        assert_eq!(Some(&ticket), before.tickets.get(id), "a ticket that was never written");
     }
     let lost_tickets = before
         .tickets
@@ -267,12 +270,12 @@ fn flip(row: &mut Row, dir: &Path, before: &Said) {
     }
     let how = ends.journal.before().unwrap().unwrap();
     *row.found.entry(if met { "when read" } else { by(&how.reason) }).or_default() += 1;
-    assert!(!after.told.is_empty() || (how.lost == 0 && how.rows.is_empty()), "what is lost is told");
+    assert!(!after.told.is_empty() || (how.lost == Some(0) && how.rows.is_empty()), "what is lost is told");
     let seq = |id: &str| id.rsplit('/').next().unwrap().parse::<u64>().unwrap();
     let unacknowledged = before.events.keys().filter(|id| seq(id) > HAD);
     let missing = unacknowledged.filter(|id| !after.events.contains_key(*id)).count() as u64;
     assert!(
-        missing == 0 || how.lost >= missing || how.rows.contains_key("journal"),
+        missing == 0 || how.lost.is_none_or(|lost| lost >= missing) || how.rows.contains_key("journal"),
         "{missing} events are gone, {how:?}"
     );
     assert!(
@@ -396,6 +399,8 @@ fn a_journal_of_noise_begins_a_new_epoch_and_says_so() {
     let told = said(&ends).unwrap().told;
     assert_eq!(told.len(), 1);
     assert_eq!(told[0]["data"]["types"], json!(["unknown"]));
+    assert_eq!(told[0]["data"]["count"], Json::Null, "unknown is not 0");
+    assert_eq!(told[0]["data"]["to"], format!("{epoch}.4"), "as the mark beside it says");
     assert_eq!(aside(dir.path()), 1);
     let now = ends.journal.epoch().clone();
     drop(ends);
@@ -411,8 +416,90 @@ fn a_journal_that_is_gone_is_said_and_a_new_directory_is_not() {
     drop(ends);
     fs::remove_file(dir.path().join("journal.db")).unwrap();
     let ends = open(dir.path());
-    assert_eq!(ends.journal.before().unwrap().unwrap().reason, "the journal is missing");
+    let before = ends.journal.before().unwrap().unwrap();
+    assert_eq!((before.reason.as_str(), before.lost), ("the journal is missing", None));
     assert_eq!(said(&ends).unwrap().told.len(), 1);
+    drop(ends);
+    fs::write(dir.path().join("journal.db"), "").unwrap();
+    let again = open(dir.path()).journal.before().unwrap().unwrap();
+    assert_eq!(again.reason, "the journal is missing", "one without a byte is none");
+    assert!(again.at >= before.at && again.epoch != before.epoch);
+}
+
+/// The unclosed ticket's revision, and the only word on what is lost.
+fn revision_and_told(ends: &Ends) -> (u64, Json) {
+    let said = said(ends).unwrap();
+    assert_eq!(said.told.len(), 1, "{:?}", said.told);
+    (ends.journal.recall().unwrap().tickets[0].ticket.revision, said.told[0]["data"].clone())
+}
+
+#[test]
+fn a_journal_that_has_gone_back_begins_a_new_epoch_and_no_number_means_two_things() {
+    for copy_again in [true, false] {
+        let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut ends = open(dir.path());
+        ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+        ends.journal.commit(&step(1)).unwrap();
+        let epoch = ends.journal.epoch().clone();
+        drop(ends);
+        copy(dir.path(), kept.path());
+        let mut ends = open(dir.path());
+        ends.journal.commit(&step(2)).unwrap();
+        ends.journal.leave_mark();
+        if copy_again {
+            drop(ends);
+            copy(kept.path(), dir.path());
+        } else {
+            // A process that ends at once leaves its log, and somebody removes that.
+            let (beside, mark) = (tempfile::tempdir().unwrap(), fs::read(dir.path().join("head")).unwrap());
+            copy(dir.path(), beside.path());
+            drop(ends);
+            for log in ["journal.db-wal", "journal.db-shm"] {
+                let _ = fs::remove_file(beside.path().join(log));
+                let _ = fs::remove_file(dir.path().join(log));
+            }
+            copy(beside.path(), dir.path());
+            fs::write(dir.path().join("head"), mark).unwrap();
+        }
+        let ends = open(dir.path());
+        assert_ne!(*ends.journal.epoch(), epoch);
+        let before = ends.journal.before().unwrap().unwrap();
+        assert!(before.reason.contains("ends at 4, and 8 had been told"), "{}", before.reason);
+        let (revision, told) = revision_and_told(&ends);
+        assert_eq!(
+            (&told["from"], &told["to"]),
+            (&json!(format!("{epoch}.5")), &json!(format!("{epoch}.8")))
+        );
+        assert_eq!((&told["count"], revision), (&json!(4), 1001));
+        let now = ends.journal.epoch().clone();
+        drop(ends);
+        assert_eq!(*open(dir.path()).journal.epoch(), now, "once");
+    }
+}
+
+#[test]
+fn a_memory_that_is_gone_is_told_and_one_that_landed_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Moment { at: T0, synced: true };
+    let mut ends = open(dir.path());
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+    ends.journal.commit(&step(1)).unwrap();
+    // On the card, in memory, on the card again: nothing is lost.
+    let afloat = Afloat::from_open(ends.journal, "no writes", now).unwrap();
+    afloat.land(now).unwrap();
+    drop((afloat, ends.outbox, ends.view, ends.history));
+    let ends = open(dir.path());
+    assert_eq!(ends.journal.before().unwrap().unwrap().lost, Some(0));
+    assert_eq!(ends.journal.recall().unwrap().tickets[0].ticket.revision, 1);
+    let epoch = ends.journal.epoch().clone();
+    drop(ends);
+    drop(Afloat::from_directory(dir.path(), "cp-017", "no writes", now).unwrap());
+    let ends = open(dir.path());
+    assert_ne!(*ends.journal.epoch(), epoch);
+    let before = ends.journal.before().unwrap().unwrap();
+    assert!(before.reason.contains("in memory") && before.lost.is_none(), "{before:?}");
+    let (revision, told) = revision_and_told(&ends);
+    assert_eq!((&told["count"], revision), (&Json::Null, 1001));
 }
 
 #[test]
@@ -529,7 +616,7 @@ fn a_changed_event_is_never_sent_and_what_is_met_is_recovered_at_the_next_start(
     drop(ends);
     let ends = open(dir.path());
     let before = ends.journal.before().unwrap().unwrap();
-    assert_eq!((before.epoch.as_deref(), before.lost), (Some(&*epoch), 1));
+    assert_eq!((before.epoch.as_deref(), before.lost), (Some(&*epoch), Some(1)));
     let pending = ends.outbox.pending("crm", 100, &Kinds::default()).unwrap().slice.events;
     assert_eq!(pending.len(), 19 + 1, "all but one, and what tells of it");
     let told: Json = serde_json::from_str(&pending[19].json).unwrap();

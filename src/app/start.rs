@@ -129,11 +129,12 @@ pub(super) fn announce(
 
 /// For people: for a week after something of the journal was lost.
 pub(super) fn begun_anew(before: Option<&Before>, clock: &Clock) -> Option<String> {
-    let before = before.filter(|before| before.lost > 0 || !before.rows.is_empty())?;
+    let before = before.filter(|before| before.lost != Some(0) || !before.rows.is_empty())?;
     let recent = clock.now().abs_diff(before.at) < SHOWN_FOR.unsigned_abs();
     let Before { reason, at, lost, .. } = before;
     recent.then(|| {
         let at = time::format(*at);
+        let lost = lost.map_or("an unknown number of".to_owned(), |lost| lost.to_string());
         format!("the journal began anew under another epoch at {at}, {lost} events are lost: {reason}")
     })
 }

@@ -37,6 +37,7 @@ impl Corridor {
             self.measured_at = now;
             self.measure_the_day(now);
         }
+        self.intake.journal.leave_mark();
         self.keep_room(doors, now);
         self.look_at_wear(now);
         if self.intake.history.due(now) {

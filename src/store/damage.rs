@@ -9,7 +9,8 @@
 //! **Then** all that can be read goes on under a new epoch ([`carry`]): written beside the damaged file as a draft, put in
 //! its place when it is whole, so that a power cut begins it again. The damaged file is kept as `journal.db.broken-…`, the
 //! [latest two](BROKEN_KEPT) of them. The centre is told by `gateway.events-dropped`, which is in the draft already. A
-//! journal that is gone, where there was one, is the same case with nothing to read.
+//! journal that is gone or empty, where there was one, is the same case with nothing to read; one that has gone back behind
+//! its [`mark`] is the same case with all to read. What goes on may be older than what was told: revisions leap.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::carry::{self, Carried, Limit};
-use super::{Error, alarm, file, landing, salvage, segment, sum, tables, wal};
+use super::{Error, alarm, file, landing, mark, salvage, segment, sum, tables, wal};
 use crate::clock::Clock;
 use crate::time;
 
@@ -44,17 +45,18 @@ enum Read {
 /// history: a power cut in the very first start leaves these, and nothing was lost.
 pub(super) fn has_traces(dir: &Path) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
-    entries.filter_map(Result::ok).any(|entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        match &*name {
-            file::HISTORY | "last-good.json" => true,
-            segment::FOLDER => !is_empty(&entry.path()),
-            name => {
-                name.strip_prefix(file::JOURNAL).is_some_and(|rest| rest.starts_with('.') && rest != ".new")
+    mark::read(dir).is_some()
+        || entries.filter_map(Result::ok).any(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            match &*name {
+                file::HISTORY | "last-good.json" => true,
+                segment::FOLDER => !is_empty(&entry.path()),
+                name => name
+                    .strip_prefix(file::JOURNAL)
+                    .is_some_and(|rest| rest.starts_with('.') && rest != ".new"),
             }
-        }
-    })
+        })
 }
 
 fn is_empty(path: &Path) -> bool {
@@ -82,6 +84,16 @@ pub(super) fn open(dir: &Path, gateway: &str, traces: bool) -> Result<Connection
     let Some(what) = what_is_damaged(&error) else { return Err(error) };
     recover(dir, gateway, &what)?;
     check(dir, gateway)
+}
+
+/// Whether there ever was one.
+pub(super) fn was_any(dir: &Path) -> bool {
+    !is_missing(&dir.join(file::JOURNAL)) || has_traces(dir)
+}
+
+/// One without a byte has no more to say than none.
+fn is_missing(path: &Path) -> bool {
+    fs::metadata(path).map_or(true, |about| about.len() == 0)
 }
 
 /// Of errors that another start would meet again.
@@ -120,6 +132,9 @@ fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
         return Err(damaged("its tables are not those of a journal".into()));
     }
     whose(&db, gateway, &path)?;
+    if let Some(what) = mark::contradicts(dir, &db)? {
+        return Err(damaged(what));
+    }
     let mark = alarm::marked(dir);
     let orderly = db.query_row("SELECT coalesce(max(ended), 0) FROM gateway", [], |row| row.get(0))?;
     let read = match (&mark, orderly) {
@@ -336,10 +351,15 @@ fn write(
 ) -> Result<Carried, Error> {
     landing::prepare(dir).map_err(|why| Error::Directory { path: dir.to_owned(), why })?;
     let mut into = file::draft(dir)?;
-    let carried = match from {
+    let mut carried = match from {
         Some(from) => carry::carry(from, &mut into, gateway, epoch, Limit::NONE)?,
         None => carry::nothing(&mut into, gateway, epoch)?,
     };
+    if let Some(mark) = mark::read(dir) {
+        let head = from.map_or(0, |from| file::head(from).unwrap_or(mark.head));
+        carry::count_what_was_told(&mut carried, mark, head);
+    }
+    carry::leap(&into)?;
     let clock = Clock::system();
     carry::tell(&mut into, gateway, epoch, &carried, what, clock.now(), clock.is_believed())?;
     landing::close(into)?;

@@ -13,7 +13,7 @@ use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
 use super::restore::{self, Origin};
 use super::scrub::Scrub;
-use super::{Alarm, Error, Kind, Outbox, damage, file};
+use super::{Alarm, Error, Kind, Outbox, damage, file, mark};
 use crate::event;
 use crate::live::DeviceState;
 use crate::maintenance::Maintenance;
@@ -41,6 +41,8 @@ pub struct Journal {
     pub(super) alarm: Alarm,
     /// Reads on the disk what nobody asks for.
     pub(super) scrub: Option<Scrub>,
+    /// The head that its mark speaks of; `None`: it has none.
+    pub(super) marked: Option<u64>,
 }
 
 /// What one step of the world caused; written as a whole or not at all.
@@ -106,8 +108,8 @@ pub struct Before {
     pub epoch: Option<String>,
     pub reason: String,
     pub at: Millis,
-    /// Events that are lost.
-    pub lost: u64,
+    /// Events that are lost; `None`: nobody knows how many.
+    pub lost: Option<u64>,
     /// Rows that were damaged, by table; none where nothing was.
     #[serde(default)]
     pub rows: BTreeMap<String, u64>,
@@ -156,7 +158,11 @@ impl Journal {
         // A sync may have failed at the end of the run before, when nobody was there to see it.
         let unsure = file::bring_home(&db).is_err_and(|error| file::is_failed_sync(&error));
         let alarm = Alarm::of(dir);
+        if let Err(error) = mark::write(dir, &epoch, head) {
+            tracing::warn!(%error, "how far the journal has come cannot be marked");
+        }
         Ok(Self {
+            marked: Some(head),
             scrub: Some(Scrub::begin(&path, alarm.clone())),
             alarm,
             db,
@@ -201,6 +207,15 @@ impl Journal {
     /// Where it comes from, if it has been restored and this is its first run.
     pub fn origin(&self) -> Result<Option<Origin>, Error> {
         restore::origin(&self.db)
+    }
+
+    /// Writes down how far it has come, where that has changed, for a start that finds less.
+    pub fn leave_mark(&mut self) {
+        if self.marked.is_some_and(|marked| marked != self.head)
+            && mark::write(&self.dir, &self.epoch, self.head).is_ok()
+        {
+            self.marked = Some(self.head);
+        }
     }
 
     pub fn recall(&self) -> Result<Memory, Error> {
@@ -394,6 +409,7 @@ impl Drop for Journal {
     /// The next start needs not read all of it.
     fn drop(&mut self) {
         drop(self.scrub.take());
+        self.leave_mark();
         if !std::thread::panicking() && self.alarm.heard().borrow().is_none() {
             // A card that does not take it makes the next start a longer one; who reads still is not waited for.
             let _ = self.db.busy_timeout(Duration::from_millis(500));

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::{Error, file};
+use super::{Error, file, mark};
 
 /// Kept where not all of it could be carried on: one, the latest.
 pub const LEFT: &str = "journal.db.left";
@@ -31,6 +31,8 @@ pub fn close(db: Connection) -> Result<(), Error> {
 pub fn put_in_place(dir: &Path, keep: Option<&str>) -> io::Result<()> {
     let (journal, left) = (dir.join(file::JOURNAL), dir.join(keep.unwrap_or(LEFT)));
     File::open(dir.join(file::DRAFT))?.sync_all()?;
+    // It speaks of the one before.
+    mark::remove(dir)?;
     let [wal, shm] = file::beside(&journal);
     let [left_wal, left_shm] = file::beside(&left);
     remove(&shm)?;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::carry::{self, Carried, Limit};
-use super::{Alarm, Ends, Error, History, Journal, Outbox, View, file, landing};
+use super::{Alarm, Ends, Error, History, Journal, Outbox, View, damage, file, landing, mark};
 use crate::reading::Millis;
 
 /// Bytes above which events give way.
@@ -64,6 +64,8 @@ impl Afloat {
     /// From the journal that is open, where the card failed while it was.
     pub fn from_open(mut journal: Journal, why: &str, now: Moment) -> Result<Self, Error> {
         let (lock, outbox) = (journal.lock.take(), journal.outbox.take());
+        // It speaks of the memory from now on.
+        journal.marked = None;
         let (dir, gateway) = (&journal.dir, &journal.gateway);
         match outbox {
             // It sees the cursors that the disk no longer took.
@@ -107,15 +109,19 @@ impl Afloat {
         let (keeper, path, epoch, carried) = match carried {
             Some(carried) => carried,
             None => {
-                let (db, path, epoch) = empty()?;
-                // Of a file that is not there, everything may be lost and nothing is known to be.
-                db.execute(
-                    "INSERT INTO gateway(one, id, epoch, number, committed) VALUES (1, ?1, ?2, 0, 0)",
-                    [gateway, &epoch],
-                )?;
-                (db, path, epoch, Carried::default())
+                let (mut db, path, epoch) = empty()?;
+                let mut carried = carry::nothing(&mut db, gateway, &epoch)?;
+                if damage::was_any(dir) {
+                    if let Some(mark) = mark::read(dir) {
+                        carry::count_what_was_told(&mut carried, mark, 0);
+                    }
+                    carry::tell(&mut db, gateway, &epoch, &carried, why, now.at, now.synced)?;
+                }
+                (db, path, epoch, carried)
             }
         };
+        // A card that takes no writes may still take this one: it has its block already.
+        let _ = mark::write(dir, &epoch, carried.events);
         tracing::warn!(%epoch, tickets = carried.tickets, events = carried.events, lost = carried.lost.events,
             "the journal goes on in memory");
         Ok(Self {
@@ -150,6 +156,7 @@ impl Afloat {
             afloat: Some(self.why.clone()),
             alarm: Alarm::default(),
             scrub: None,
+            marked: None,
         };
         let outbox = Outbox::on(&self.path)?;
         let view = View::on(&self.path, &self.dir, self.epoch.clone(), history.gathered())?;
@@ -173,6 +180,8 @@ impl Afloat {
         })?;
         // From here on the draft stays: it may be all there is.
         landing::put_in_place(&self.dir, (!self.whole).then_some(landing::LEFT)).map_err(at)?;
+        // Without it the next start knows as much as it did before.
+        let _ = mark::write(&self.dir, &epoch, carried.events);
         tracing::info!(%epoch, tickets = carried.tickets, events = carried.events, "the journal is on the disk again");
         Ok(())
     }

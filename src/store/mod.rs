@@ -33,6 +33,7 @@ mod journal;
 mod landing;
 mod legacy;
 mod maintenance;
+mod mark;
 pub mod memory;
 mod orders;
 mod outbox;

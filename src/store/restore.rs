@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::carry::{self, Limit};
 use super::file::{self, Durable};
 use super::segment::FOLDER;
-use super::{Error, Inspection, backup, inspect};
+use super::{Error, Inspection, backup, inspect, mark};
 use crate::reading::Millis;
 use crate::time;
 
@@ -237,6 +237,7 @@ fn build(order: &Order<'_>, source: &Source, new: &Path) -> Result<Restored, Err
     let epoch = uuid::Uuid::now_v7().simple().to_string();
     let mut db = file::journal(new)?;
     let carried = carry::carry(&source.db, &mut db, order.gateway, &epoch, Limit::NONE)?;
+    carry::leap(&db)?;
     carry::tell(&mut db, order.gateway, &epoch, &carried, REASON, order.at, order.synced)?;
     let lost = carried.lost.events + carried.lost.rows.values().sum::<u64>();
     let made = file::head(&db)?;
@@ -306,6 +307,8 @@ fn put(order: &Order<'_>, new: &Path, brought: bool) -> Result<Option<PathBuf>, 
         // The log of the old journal is gone before the new one comes, whatever order a file system writes names in.
         sync(dir)?;
     }
+    // It speaks of the one that was here.
+    mark::remove(dir).map_err(at(dir))?;
     let coming = with_beside(file::HISTORY).into_iter().chain([FOLDER.into(), file::JOURNAL.into()]);
     for name in coming.filter(|name| new.join(name).exists()) {
         fs::rename(new.join(&name), dir.join(&name)).map_err(at(&name))?;

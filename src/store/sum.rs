@@ -36,6 +36,11 @@ pub const TABLES: [(&str, &str); 9] = [
     ("event", EVENT_FITS),
 ];
 
+/// Of what is no row.
+pub fn of(bytes: &[u8]) -> u32 {
+    CRC.checksum(bytes)
+}
+
 /// Gives the connection `row_sum` and `is_text`.
 pub fn teach(db: &Connection) -> rusqlite::Result<()> {
     let flags =

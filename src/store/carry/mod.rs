@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, params};
 use serde_json::json;
 
+use super::mark::Mark;
 use super::{Error, salvage, sum};
 use crate::event::Draft;
 use crate::reading::Millis;
@@ -56,6 +57,8 @@ pub(super) struct Carried {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Lost {
     pub events: u64,
+    /// Nobody knows how many events.
+    pub unknown: bool,
     /// Numbers in the epoch before; 0 where no event is known to be lost.
     pub from: u64,
     pub to: u64,
@@ -74,7 +77,7 @@ impl Carried {
 
 impl Lost {
     pub fn is_nothing(&self) -> bool {
-        self.events == 0 && self.rows.is_empty()
+        self.events == 0 && !self.unknown && self.rows.is_empty()
     }
 
     fn event(&mut self, seq: u64, kind: &str) {
@@ -88,6 +91,23 @@ impl Lost {
         self.events += to - from + 1;
         self.from = if self.from == 0 { from } else { self.from.min(from) };
         self.to = self.to.max(to);
+    }
+
+    /// Whatever the mark says and the journal, which ends at `head`, does not have.
+    fn beyond(&mut self, mark: &Mark, head: u64) {
+        if mark.head > head {
+            self.span(head + 1, mark.head);
+            self.types.insert("unknown".into());
+        }
+    }
+
+    fn all(&mut self) {
+        self.unknown = true;
+        self.types.insert("unknown".into());
+    }
+
+    fn count(&self) -> Option<u64> {
+        (!self.unknown).then_some(self.events)
     }
 
     /// A part of unknown size.
@@ -198,12 +218,38 @@ pub(super) fn carry(
 pub(super) fn nothing(into: &mut Connection, gateway: &str, epoch: &str) -> Result<Carried, Error> {
     let mut carried = Carried::default();
     carried.lost.row("journal");
-    carried.lost.types.insert("unknown".into());
+    carried.lost.all();
     into.execute(
         "INSERT OR REPLACE INTO gateway(one, id, epoch, number, committed) VALUES (1, ?1, ?2, 0, 0)",
         params![gateway, epoch],
     )?;
     Ok(carried)
+}
+
+/// What was told by the journal of the mark, and is not in the one that was carried and ended at `head`.
+pub(super) fn count_what_was_told(carried: &mut Carried, mark: Mark, head: u64) {
+    let lost = &mut carried.lost;
+    match &carried.before {
+        Some(before) if *before == mark.epoch => lost.beyond(&mark, head),
+        Some(_) => lost.all(),
+        None => {
+            lost.all();
+            (lost.from, lost.to) = (u64::from(mark.head > 0), mark.head);
+            carried.before = Some(mark.epoch);
+        }
+    }
+}
+
+/// What was carried may be older than what was told of it. A ticket's id and revision name one version for ever, so the next
+/// one is above any that may have been told.
+pub(super) fn leap(into: &Connection) -> Result<(), Error> {
+    into.execute_batch(
+        "BEGIN IMMEDIATE;
+         UPDATE ticket SET json = json_set(json, '$.revision', (json ->> '$.revision') + 1000) WHERE json_valid(json);
+         UPDATE ticket SET sum = row_sum(id, state, device, closed_at, subject, life, json);
+         COMMIT",
+    )?;
+    Ok(())
 }
 
 /// Tells the new journal where it comes from and what is lost, as its next event; and keeps it beside the epoch.
@@ -219,7 +265,7 @@ pub(super) fn tell(
     let step = into.transaction()?;
     let lost = &carried.lost;
     let before =
-        json!({ "epoch": carried.before, "reason": why, "at": at, "lost": lost.events, "rows": lost.rows });
+        json!({ "epoch": carried.before, "reason": why, "at": at, "lost": lost.count(), "rows": lost.rows });
     step.execute("UPDATE gateway SET before = ?1", [before.to_string()])?;
     if !lost.is_nothing() {
         let cursor = |seq: u64| match &carried.before {
@@ -227,7 +273,7 @@ pub(super) fn tell(
             _ => json!(null),
         };
         let data = json!({
-            "epoch": carried.before, "from": cursor(lost.from), "to": cursor(lost.to), "count": lost.events,
+            "epoch": carried.before, "from": cursor(lost.from), "to": cursor(lost.to), "count": lost.count(),
             "types": lost.types, "rows": lost.rows, "reason": why,
         });
         let draft = Draft::new("gateway.events-dropped", format!("gateways/{gateway}"), at, &data);
