@@ -54,6 +54,10 @@ pub struct Metrics {
     pub disk_written: Counter,
     /// The same since midnight, or since the start.
     pub disk_written_today: Gauge,
+    /// 1: something is not as it should be; `/readyz` says what.
+    pub degraded: Gauge,
+    /// 1: the card takes nothing, and a power cut would be the end of what is in the journal.
+    pub journal_in_memory: Gauge,
     /// 1: more was written today than is allowed, and the history keeps rollups only.
     pub history_thinned: Gauge,
 }
@@ -207,6 +211,14 @@ impl Metrics {
             Unit::Bytes,
             disk_written_today.clone(),
         );
+        let degraded = Gauge::default();
+        registry.register("degraded", "1 where something is not as it should be", degraded.clone());
+        let journal_in_memory = Gauge::default();
+        registry.register(
+            "journal_in_memory",
+            "1 where the card takes nothing and the journal is in memory",
+            journal_in_memory.clone(),
+        );
         let history_thinned = Gauge::default();
         registry.register(
             "history_thinned",
@@ -235,6 +247,8 @@ impl Metrics {
             disk_written,
             disk_written_today,
             history_thinned,
+            degraded,
+            journal_in_memory,
         }
     }
 

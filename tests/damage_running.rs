@@ -238,3 +238,94 @@ fn a_new_data_directory_is_no_journal_that_is_gone() {
     assert_eq!(gateway.get("/readyz").unwrap()["degraded"], Json::Null);
     assert_eq!(of_kind(&gateway.events(), "gateway.events-dropped").len(), 0);
 }
+
+/// A ticket is open, then `harm` comes; what the new epoch says. The ticket goes on, and nothing is numbered twice.
+async fn harmed(harm: fn(&Gateway), check: fn(&[Json], &BTreeSet<String>)) {
+    let units = Units::default();
+    units.set_holding(1, 0, 5);
+    let server = Server::tcp(units.clone()).await.unwrap();
+    beside(move || {
+        let (mut gateway, pending) = running(&server);
+        let (pid, before) = (gateway.pid(), epoch(&gateway));
+        units.set_holding(1, 0, 200);
+        let opened = gateway.until_told("ticket.opened", 1);
+        harm(&gateway);
+        // The CRM comes for what it has not had yet; that it gets no answer now is no matter.
+        let _ = gateway.get(&format!("/api/v1/events?after={before}.{HAD}&limit=200"));
+        let events = recovered(&mut gateway, pid);
+        assert_ne!(epoch(&gateway), before);
+        let shown = gateway.get("/readyz").unwrap()["degraded"].to_string();
+        assert!(shown.contains("began anew"), "{shown}");
+        check(&events, &pending);
+        let ticket = gateway.until("the ticket is shown", || {
+            gateway
+                .get("/api/v1/tickets?state=open")
+                .map(|page| page["tickets"][0].clone())
+                .filter(Json::is_object)
+        });
+        assert_eq!(ticket["id"], opened[0]["data"]["id"]);
+        units.set_holding(1, 0, 5);
+        gateway.until_told("ticket.cleared", 1);
+        assert!(gateway.stop().0.success());
+        let memory = gateway.store().journal.recall().unwrap();
+        assert_eq!(memory.number, 601, "no number is used twice");
+    })
+    .await;
+}
+
+fn origins(events: &[Json]) -> BTreeSet<String> {
+    events.iter().filter_map(|event| Some(event["origin"].as_str()?.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_journal_that_is_removed_while_it_is_used_loses_nothing() {
+    let remove = |gateway: &Gateway| {
+        for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+            fs::remove_file(gateway.data().join(name)).unwrap();
+        }
+    };
+    harmed(remove, |events, pending| {
+        assert_eq!(pending.difference(&origins(events)).count(), 0);
+        assert_eq!(of_kind(events, "ticket.opened").len(), 1, "it was not with the CRM yet");
+        assert!(of_kind(events, "gateway.events-dropped").is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_journal_that_is_cut_to_nothing_while_it_is_used_is_told_as_lost() {
+    let cut = |gateway: &Gateway| drop(fs::File::create(gateway.data().join("journal.db")).unwrap());
+    harmed(cut, |events, _| {
+        assert_eq!(of_kind(events, "gateway.events-dropped").len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_cut_while_it_is_used_is_told_as_lost_with_all_that_was_in_it() {
+    let cut = |gateway: &Gateway| drop(fs::File::create(gateway.data().join("journal.db-wal")).unwrap());
+    harmed(cut, |events, pending| {
+        assert_eq!(pending.difference(&origins(events)).count(), 0, "these were in the file");
+        let told = of_kind(events, "gateway.events-dropped");
+        assert_eq!(told.len(), 1);
+        assert!(told[0]["data"]["count"].as_u64().unwrap() >= 2, "{}", told[0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stop_while_the_journal_is_gone_is_no_good_one_and_leaves_what_could_be_read() {
+    let units = Units::default();
+    units.set_holding(1, 0, 5);
+    let server = Server::tcp(units.clone()).await.unwrap();
+    beside(move || {
+        let (mut gateway, pending) = running(&server);
+        fs::remove_file(gateway.data().join("journal.db")).unwrap();
+        let (ended, _) = gateway.stop();
+        assert_eq!(ended.code(), Some(1));
+        assert!(gateway.log().contains("journal.db was removed while it was in use"));
+        gateway.start();
+        assert_eq!(pending.difference(&origins(&gateway.events())).count(), 0);
+    })
+    .await;
+}

@@ -73,6 +73,17 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
         let reason = next.as_ref().map_or("stop", |next| next.reason);
         let left = house.end(reason).await;
         let Some(next) = next else {
+            let mut left = left;
+            if let Some(what) = left.as_mut().and_then(|left| left.journal.look()) {
+                let unwritten = left.as_ref().map_or(0, |left| left.page.events.len());
+                tracing::error!(
+                    what,
+                    unwritten,
+                    "stopping without a journal; what can be read of it is put in its place"
+                );
+                storage.between(left, storage::RECOVERED).context("saving the journal")?;
+                return Ok(ExitCode::FAILURE);
+            }
             let whole = left.is_some_and(|left| left.page.is_blank()) & !storage.end(&data_dir).await;
             return Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         };
@@ -163,6 +174,7 @@ impl House {
         let again = Again { rejected, text, beside };
         let site = gateway.site.clone();
         let metrics = Metrics::new();
+        metrics.journal_in_memory.set(storage.trouble().is_some().into());
         let live = Arc::new(Live::new(&site));
         let mut remembered = ends.journal.recall().context("recalling tickets from the journal")?;
         clock.not_before(remembered.last_trace);

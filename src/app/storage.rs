@@ -117,8 +117,13 @@ impl Storage {
     /// Between two houses: what the one before could not write goes into memory, with all that can be read; and from
     /// there back onto a disk that takes writes again.
     pub(super) fn between(&mut self, left: Option<Left>, reason: &'static str) -> Result<(), store::Error> {
-        let Some(left) = left else { return Ok(()) };
+        let Some(mut left) = left else { return Ok(()) };
         if reason == RECOVERED {
+            if let Some(what) = left.journal.look()
+                && let Err(error) = left.journal.rescue(&what, self.moment())
+            {
+                tracing::error!(%error, "the journal cannot be carried on; the next one begins with what lies on the disk");
+            }
             // The store recovers what there is when it is opened.
             self.unwritten = Some((left.page, left.waiting)).filter(|(page, _)| !page.is_blank());
             return Ok(());
@@ -170,7 +175,12 @@ impl Storage {
             self.land();
         }
         let Some(afloat) = &self.afloat else { return false };
-        let left = afloat.unacknowledged().unwrap_or_default();
+        let left = afloat.unacknowledged();
+        if left.as_ref().is_ok_and(|left| left.events == 0) {
+            tracing::warn!("the journal was in memory and ends with the daemon; the centre has all of it");
+            return false;
+        }
+        let left = left.unwrap_or_default();
         let (events, of_tickets) = (left.events, left.of_tickets);
         tracing::error!(
             events,

@@ -37,6 +37,10 @@ impl Corridor {
             self.measured_at = now;
             self.measure_the_day(now);
         }
+        if self.intake.journal.look().is_some() {
+            // The house is about to be built anew.
+            return;
+        }
         self.intake.journal.leave_mark();
         self.keep_room(doors, now);
         self.look_at_wear(now);

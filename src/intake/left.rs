@@ -57,7 +57,8 @@ impl Refusing {
 
 impl Corridor {
     pub(super) fn is_refused(&self) -> bool {
-        self.refusing.said.borrow().is_some()
+        // A journal that is damaged is left as it is: everything goes into the next one.
+        self.refusing.said.borrow().is_some() || self.intake.journal.alarm().heard().borrow().is_some()
     }
 
     /// Whether anybody takes it up. A journal in memory has no place that it could go to.
@@ -69,7 +70,11 @@ impl Corridor {
         true
     }
 
-    pub(super) fn leave(self) -> Left {
+    pub(super) fn leave(mut self) -> Left {
+        if !self.page.is_blank() {
+            // What the next journal was carried from may not have the last one.
+            self.page.number = Some(self.number);
+        }
         self.intake.history.close();
         let refused = self.refusing.said.borrow().clone();
         Left {

@@ -165,7 +165,8 @@ impl Books {
         } else {
             self.index.insert(id.clone(), self.arrivals.len());
             let (kind, subject) = (text("type"), text("subject"));
-            let origin = Some(text("origin")).filter(|origin| !origin.is_empty()).unwrap_or_else(|| id.clone());
+            let origin =
+                Some(text("origin")).filter(|origin| !origin.is_empty()).unwrap_or_else(|| id.clone());
             let data = event.get("data").cloned().unwrap_or_default();
             self.arrivals.push(Arrival { id: id.clone(), origin, kind, subject, data, at: now(), times: 1 });
         }

@@ -13,6 +13,9 @@ use super::{Error, file, salvage};
 /// Says what was met; as long as it is there, the journal is not trusted.
 const MARK: &str = "journal.db.suspect";
 
+/// What was written last was in it alone.
+pub(super) const LOG_CUT: &str = "journal.db-wal was cut while it was in use";
+
 /// Cheap to clone; without a place for the mark, as of a journal in memory, it is only said.
 #[derive(Debug, Clone)]
 pub struct Alarm {
@@ -41,7 +44,8 @@ impl Alarm {
         if let Err(Error::Sql(error)) = &answer
             && (file::is_damage(error) || salvage::is_strange(error))
         {
-            self.raise(&error.to_string());
+            let what = error.to_string();
+            self.raise(if file::is_short(error) { LOG_CUT } else { &what });
         }
         answer
     }

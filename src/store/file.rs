@@ -146,6 +146,9 @@ CREATE TABLE ahead(
 /// A journal in memory has a name in the form of a URI.
 const SHARED: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX.union(OpenFlags::SQLITE_OPEN_URI);
 
+/// Bytes of the log that are kept for what comes next.
+pub const LOG_KEPT: u64 = 4 << 20;
+
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much a commit means: `Full` is on the disk when it returns, `Normal` may be lost by a power cut.
@@ -261,7 +264,7 @@ pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
     tune(&db).map_err(|e| damaged(path, e))?;
     db.pragma_update(None, "journal_mode", "wal").map_err(|e| damaged(path, e))?;
     // After a checkpoint the WAL is cut back to this, so that one long read does not cost the disk for ever.
-    db.pragma_update(None, "journal_size_limit", 4 << 20)?;
+    db.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
     let word = match durable {
         Durable::Full => "full",
         Durable::Normal => "normal",
@@ -353,10 +356,14 @@ pub fn damaged(path: &Path, error: rusqlite::Error) -> Error {
 }
 
 pub fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
-    )
+    let code = error.sqlite_error_code();
+    is_short(error)
+        || matches!(code, Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase))
+}
+
+/// The log ends before what was written to it.
+pub fn is_short(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHORT_READ)
 }
 
 /// Whether it says that a sync has failed.

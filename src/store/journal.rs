@@ -11,6 +11,7 @@ use tracing::error;
 
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
+use super::rescue::Seen;
 use super::restore::{self, Origin};
 use super::scrub::Scrub;
 use super::{Alarm, Error, Kind, Outbox, damage, file, mark};
@@ -39,6 +40,7 @@ pub struct Journal {
     /// Where the journal is in memory: why.
     pub(super) afloat: Option<Arc<str>>,
     pub(super) alarm: Alarm,
+    pub(super) seen: Seen,
     /// Reads on the disk what nobody asks for.
     pub(super) scrub: Option<Scrub>,
     /// The head that its mark speaks of; `None`: it has none.
@@ -165,6 +167,7 @@ impl Journal {
             marked: Some(head),
             scrub: Some(Scrub::begin(&path, alarm.clone())),
             alarm,
+            seen: Seen::of(dir),
             db,
             gateway: gateway.into(),
             epoch: epoch.into(),
@@ -247,8 +250,7 @@ impl Journal {
     pub fn commit(&mut self, page: &Page) -> Result<u64, Error> {
         self.make_sure()?;
         let done = self.write(page);
-        let done = self.noticing(done);
-        self.alarm.heed(done)
+        self.noticing(done)
     }
 
     fn write(&mut self, page: &Page) -> Result<u64, Error> {
@@ -324,7 +326,7 @@ impl Journal {
 
     /// The order under this key, where one is kept.
     pub fn order(&self, key: &str) -> Result<Option<OrderRow>, Error> {
-        Ok(orders::named(&self.db, key)?)
+        self.alarm.heed(orders::named(&self.db, key).map_err(Error::from))
     }
 
     /// Deletes orders that ended before `cut`, and the oldest beyond [`ORDERS_MAX`]; at most 1000 a call. Returns how
@@ -336,12 +338,12 @@ impl Journal {
 
     /// The last events of doors and readers that carry a record of their device, oldest first, as they were told.
     pub fn records(&self) -> Result<Vec<String>, Error> {
-        Ok(orders::records(&self.db)?)
+        self.alarm.heed(orders::records(&self.db).map_err(Error::from))
     }
 
     /// What [`records`](Self::records) has last of each device: its subject and the record.
     pub fn last_records(&self) -> Result<Vec<(String, String)>, Error> {
-        Ok(orders::last_records(&self.db)?)
+        self.alarm.heed(orders::last_records(&self.db).map_err(Error::from))
     }
 
     /// When a sync fails, the kernel forgets what it had still to write, cursors among it that were committed without a
@@ -349,15 +351,15 @@ impl Journal {
     /// was told since behind it. So before anything more is told, what is in the WAL is written into the file itself.
     fn make_sure(&mut self) -> Result<(), Error> {
         if self.unsure {
-            file::bring_home(&self.db)?;
-            self.unsure = false;
+            self.alarm.heed(file::bring_home(&self.db).map_err(Error::from))?;
+            (self.unsure, self.seen.log_bytes) = (false, 0);
         }
         Ok(())
     }
 
     fn noticing<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
         self.unsure |= matches!(&done, Err(Error::Sql(error)) if file::is_failed_sync(error));
-        done
+        self.alarm.heed(done)
     }
 
     fn recall_tickets(&self, closed_since: Millis) -> Result<Vec<TicketRow>, Error> {

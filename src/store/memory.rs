@@ -46,7 +46,7 @@ pub struct Afloat {
     _lock: Option<file::Lock>,
 }
 
-/// Events that a required consumer has not acknowledged.
+/// Events that a required consumer has not acknowledged, all where there is none; not the word that the daemon ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Unacknowledged {
     pub events: u64,
@@ -157,6 +157,7 @@ impl Afloat {
             alarm: Alarm::default(),
             scrub: None,
             marked: None,
+            seen: super::rescue::Seen::default(),
         };
         let outbox = Outbox::on(&self.path)?;
         let view = View::on(&self.path, &self.dir, self.epoch.clone(), history.gathered())?;
@@ -165,7 +166,8 @@ impl Afloat {
 
     pub fn unacknowledged(&self) -> Result<Unacknowledged, Error> {
         let count = "SELECT count(*), count(ticket) FROM event
-             WHERE seq > (SELECT min(acknowledged) FROM consumer WHERE required)";
+             WHERE seq > coalesce((SELECT min(acknowledged) FROM consumer WHERE required), 0)
+                 AND kind <> 'gateway.stopped'";
         let (events, of_tickets) = self.keeper.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(Unacknowledged { events, of_tickets })
     }

@@ -39,6 +39,7 @@ mod orders;
 mod outbox;
 mod overlay;
 mod past;
+mod rescue;
 mod reserve;
 pub mod restore;
 mod roll;
@@ -180,6 +181,7 @@ impl Error {
         use rusqlite::ErrorCode::{CannotOpen, DiskFull, ReadOnly, SystemIoFailure};
         use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         match self {
+            Error::Sql(error) if file::is_damage(error) => false,
             Error::Sql(error) => {
                 matches!(error.sqlite_error_code(), Some(CannotOpen | DiskFull | ReadOnly | SystemIoFailure))
             }

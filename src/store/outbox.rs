@@ -61,14 +61,16 @@ impl Outbox {
 
     /// The next events of a consumer, in order, without what went ahead to it and what was set aside for it.
     pub fn pending(&self, consumer: &str, limit: usize, kinds: &Kinds) -> Result<Pending, Error> {
-        let mut db = self.lock();
-        let read = db.transaction()?;
-        let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
-        let mut without = ahead::left_out(&read, consumer, acknowledged)?;
-        let slice = view::slice(&read, acknowledged, limit, kinds, &without);
-        let slice = self.alarm.heed(slice.map_err(Error::from))?;
-        without.retain(|seq| *seq <= slice.next);
-        Ok(Pending { slice, acknowledged, without, oldest: file::oldest(&read)? })
+        let read = || {
+            let mut db = self.lock();
+            let read = db.transaction()?;
+            let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
+            let mut without = ahead::left_out(&read, consumer, acknowledged)?;
+            let slice = view::slice(&read, acknowledged, limit, kinds, &without)?;
+            without.retain(|seq| *seq <= slice.next);
+            Ok(Pending { slice, acknowledged, without, oldest: file::oldest(&read)? })
+        };
+        self.alarm.heed(read())
     }
 
     /// Pending events of unclosed tickets, the urgent ones first, all of whose pending events lie above `above`; of each
@@ -80,11 +82,13 @@ impl Outbox {
         limit: usize,
         kinds: &Kinds,
     ) -> Result<Vec<Stored>, Error> {
-        let mut db = self.lock();
-        let read = db.transaction()?;
-        let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
-        let urgent = ahead::urgent(&read, &ahead::Asked { consumer, acknowledged, above, limit, kinds });
-        self.alarm.heed(urgent.map_err(Error::from))
+        let read = || {
+            let mut db = self.lock();
+            let read = db.transaction()?;
+            let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
+            Ok(ahead::urgent(&read, &ahead::Asked { consumer, acknowledged, above, limit, kinds })?)
+        };
+        self.alarm.heed(read())
     }
 
     /// These are with the consumer, though its cursor is not there yet.
@@ -164,7 +168,8 @@ impl Outbox {
 
     /// The consumer's cursor, 0 where it is not known.
     pub fn acknowledged(&self, consumer: &str) -> Result<u64, Error> {
-        Ok(cursor(&self.lock(), consumer)?.unwrap_or(0))
+        let cursor = cursor(&self.lock(), consumer).map_err(Error::from);
+        Ok(self.alarm.heed(cursor)?.unwrap_or(0))
     }
 
     /// Where the disk refuses, cursors go on in memory until it does not: a centre that has its events does not get

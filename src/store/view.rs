@@ -74,18 +74,21 @@ impl View {
 
     /// The last event's number, 0 where there is none.
     pub fn head(&self) -> Result<u64, Error> {
-        Ok(file::head(&self.lock())?)
+        self.alarm.heed(file::head(&self.lock()).map_err(Error::from))
     }
 
     /// At most `limit` events after the cursor; [`Error::Gone`] where some of them are no longer kept.
     pub fn events(&self, after: u64, limit: usize, kinds: &Kinds) -> Result<Slice, Error> {
-        let mut db = self.lock();
-        let read = db.transaction()?;
-        let oldest = file::oldest(&read)?;
-        if after.saturating_add(1) < oldest {
-            return Err(Error::Gone { oldest: oldest - 1 });
-        }
-        self.alarm.heed(slice(&read, after, limit, kinds, &[]).map_err(Error::from))
+        let kept = || {
+            let mut db = self.lock();
+            let read = db.transaction()?;
+            let oldest = file::oldest(&read)?;
+            if after.saturating_add(1) < oldest {
+                return Err(Error::Gone { oldest: oldest - 1 });
+            }
+            Ok(slice(&read, after, limit, kinds, &[])?)
+        };
+        self.alarm.heed(kept())
     }
 
     /// Each ticket's id and its JSON, in the order of the ids.
@@ -146,8 +149,8 @@ impl View {
 
     /// All consumers by name.
     pub fn consumers(&self) -> Result<Vec<ConsumerNow>, Error> {
-        let mut db = self.lock();
-        Ok(consumers(&*db.transaction()?)?)
+        let read = || Ok(consumers(&*self.lock().transaction()?)?);
+        self.alarm.heed(read())
     }
 
     /// The history as it is now, what is not in a file yet included.

@@ -49,6 +49,8 @@ pub async fn metrics(State(desk): State<Arc<Desk>>) -> Result<Response, Problem>
                 let consumer = now.name;
                 lag.get_or_create(&Consumer { consumer }).set(now.lag as i64);
             }
+            let degraded = desk.rooms.ready.borrow().degraded.is_some();
+            desk.rooms.metrics.degraded.set(degraded.into());
             Ok(desk.rooms.metrics.render())
         })
         .await?;

@@ -115,6 +115,12 @@ impl Lost {
         self.rows.entry(table).or_insert(1);
     }
 
+    /// The end could not be read.
+    pub fn unread(&mut self, from: u64, to: u64) {
+        self.span(from, to);
+        self.types.insert("unknown".into());
+    }
+
     fn row(&mut self, table: &'static str) {
         *self.rows.entry(table).or_default() += 1;
     }
