@@ -201,10 +201,9 @@ fn lock_file(dir: &Path) -> Result<File, Error> {
 pub fn permitted(dir: &Path) -> Result<(), Error> {
     let journal = dir.join(JOURNAL);
     for path in beside(&journal).into_iter().chain([journal, dir.to_owned()]) {
-        match access(&path, Access::READ_OK | Access::WRITE_OK) {
-            Err(why @ Errno::ACCESS) => return Err(Error::Directory { path, why: why.into() }),
-            // Whatever else is wrong shows itself where it is used.
-            _ => {}
+        // Whatever else is wrong shows itself where it is used.
+        if access(&path, Access::READ_OK | Access::WRITE_OK) == Err(Errno::ACCESS) {
+            return Err(Error::Directory { path, why: Errno::ACCESS.into() });
         }
     }
     Ok(())
