@@ -76,7 +76,11 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
             let mut left = left;
             if let Some(what) = left.as_mut().and_then(|left| left.journal.look()) {
                 let unwritten = left.as_ref().map_or(0, |left| left.page.events.len());
-                tracing::error!(what, unwritten, "stopping without a journal; what can be read of it is put in its place");
+                tracing::error!(
+                    what,
+                    unwritten,
+                    "stopping without a journal; what can be read of it is put in its place"
+                );
                 storage.between(left, storage::RECOVERED).context("saving the journal")?;
                 return Ok(ExitCode::FAILURE);
             }
