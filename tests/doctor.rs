@@ -310,6 +310,19 @@ fn a_port_that_another_program_holds_is_named_with_that_program() {
 }
 
 #[test]
+fn a_port_that_never_answers_and_a_link_to_nothing_are_told_soon() {
+    let gateway = gateway();
+    gateway.configure("");
+    let _silent = TcpListener::bind(&gateway.listen).unwrap();
+    std::os::unix::fs::symlink("/nowhere/at/all", gateway.data()).unwrap();
+    let began = std::time::Instant::now();
+    let (_, lines) = doctor(&gateway);
+    assert!(began.elapsed().as_secs() < 40, "it waited {:?}", began.elapsed());
+    says(&lines, "warn daemon:", &["does not run"]);
+    says(&lines, "bad data directory:", &["is a link to /nowhere/at/all"]);
+}
+
+#[test]
 fn a_store_that_is_damaged_foreign_or_not_writable_is_named() {
     let mut gateway = gateway();
     gateway.configure("");
@@ -329,6 +342,14 @@ fn a_store_that_is_damaged_foreign_or_not_writable_is_named() {
     let (healthy, lines) = doctor(&gateway);
     assert!(!healthy);
     says(&lines, "bad journal:", &["damaged", "restore"]);
+    for (bytes, words) in [(&b""[..], "is empty"), (&[0x5a; 8192], "not a database")] {
+        fs::write(&journal, bytes).unwrap();
+        says(&doctor(&gateway).1, "bad journal:", &[words, "restore"]);
+    }
+    fs::remove_file(&journal).unwrap();
+    fs::create_dir(&journal).unwrap();
+    says(&doctor(&gateway).1, "bad journal:", &["is no file", "move it away"]);
+    fs::remove_dir(&journal).unwrap();
     fs::write(&journal, whole).unwrap();
 
     // As root one may write anywhere; in a name space of our own a file system can be made read-only.

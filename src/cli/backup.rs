@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use super::client::{self, Ready};
 use super::table::{Table, size};
+use super::wire::local;
 use super::{Config, print};
 use crate::config::{self, Loaded};
 use crate::reading::Millis;
@@ -25,16 +27,29 @@ pub struct Backup {
     /// The readings, too; they can be gigabytes
     #[arg(long)]
     history: bool,
+    /// Where the running daemon's API is; without it, where the configuration says
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Even where the daemon's journal is in memory, and that on the card is an old one
+    #[arg(long)]
+    force: bool,
 }
 
-pub fn backup(asked: &Backup) -> anyhow::Result<ExitCode> {
+pub async fn backup(asked: &Backup) -> anyhow::Result<ExitCode> {
     let (loaded, mistakes) = config::glean(&asked.config.config);
     // What is wrong elsewhere in it must not stand in the way of a copy.
     let Some(Loaded { gateway, text, .. }) = loaded else {
         write!(io::stderr(), "{mistakes}")?;
         return Ok(ExitCode::from(app::BAD_CONFIGURATION));
     };
+    let url = asked.url.clone().unwrap_or_else(|| format!("http://{}", local(gateway.web.listen)));
     let dir = gateway.store.dir;
+    if !asked.force && store::in_use(&dir) && is_in_memory(&url).await {
+        bail!(
+            "the card takes no writes and the daemon's journal is in memory: a copy would be of the old one on the card; \
+             try again when `gatehouse status` shows it well, or take the old one with --force"
+        );
+    }
     let now = time::now();
     let to_stdout = asked.to.as_deref() == Some(Path::new("-"));
     let into = match &asked.to {
@@ -42,6 +57,7 @@ pub fn backup(asked: &Backup) -> anyhow::Result<ExitCode> {
         Some(file) => file.clone(),
         None => name(&gateway.site.gateway, now).into(),
     };
+    replaces_nothing_but_a_file(&into)?;
     has_room(&dir, &into, asked.history)?;
     let texts = config::last_good::texts(&dir).unwrap_or(text);
     let order = Order { dir: &dir, into: &into, history: asked.history, texts: &texts, at: now };
@@ -56,6 +72,24 @@ pub fn backup(asked: &Backup) -> anyhow::Result<ExitCode> {
         print(&page(&label, Some(&into)))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn is_in_memory(url: &str) -> bool {
+    let answer = client::ready(url).await;
+    answer.is_some_and(|answer| client::read::<Ready>(&answer.text).is_ok_and(|says| says.is_in_memory()))
+}
+
+/// A device, a pipe or a directory is none that a copy could take the place of.
+fn replaces_nothing_but_a_file(into: &Path) -> anyhow::Result<()> {
+    match fs::metadata(into) {
+        Ok(there) if !there.is_file() => {
+            bail!(
+                "{} is there and is no file; name a file with --to, or `-` for standard output",
+                into.display()
+            )
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a backup holds, for people.
@@ -126,6 +160,19 @@ fn send(copy: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_copy_takes_the_place_of_files_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        super::replaces_nothing_but_a_file(&file).unwrap();
+        std::fs::write(&file, "").unwrap();
+        super::replaces_nothing_but_a_file(&file).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &link).unwrap();
+        for other in [std::path::Path::new("/dev/full"), &link, dir.path()] {
+            assert!(super::replaces_nothing_but_a_file(other).unwrap_err().to_string().contains("no file"));
+        }
+    }
+
     #[test]
     fn a_copy_without_a_name_is_named_by_gateway_and_time() {
         assert_eq!(super::name("cp-017", 1_763_712_000_123), "cp-017-20251121T080000Z.backup");

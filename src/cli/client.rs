@@ -13,6 +13,9 @@ use super::Daemon;
 /// Longer than the longest wait for news.
 const TIMEOUT: Duration = Duration::from_secs(75);
 
+/// Whoever is there and well says at once whether it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
 pub struct Client {
     http: reqwest::Client,
     url: String,
@@ -23,6 +26,26 @@ pub struct Client {
 pub struct Answer {
     pub status: StatusCode,
     pub text: String,
+}
+
+/// What a daemon says of itself.
+#[derive(Deserialize)]
+pub struct Ready {
+    pub degraded: Option<String>,
+    journal: Option<String>,
+}
+
+impl Ready {
+    pub fn is_in_memory(&self) -> bool {
+        self.journal.as_deref() == Some("memory")
+    }
+}
+
+/// The daemon's word on whether it is ready; `None`: there is no answer.
+pub async fn ready(url: &str) -> Option<Answer> {
+    let daemon = Daemon { url: url.to_owned(), token_file: None, json: false };
+    let client = Client::new(&daemon).ok()?;
+    tokio::time::timeout(READY_WITHIN, client.ask("/readyz")).await.ok()?.ok()
 }
 
 #[derive(Deserialize)]

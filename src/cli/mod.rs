@@ -138,7 +138,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Maintenance(asked) => wait_for(maintenance::maintenance(&asked)),
         Command::History(history) => wait_for(history::history(&history)),
         Command::Replay(asked) => replay::replay(&asked),
-        Command::Backup(asked) => backup::backup(&asked),
+        Command::Backup(asked) => wait_for(backup::backup(&asked)),
         Command::Restore(asked) => restore::restore(&asked),
         Command::Doctor(asked) => {
             doctor::with_credentials();

@@ -28,8 +28,15 @@ pub fn inspect(dir: &Path) -> Result<Option<Inspection>, Error> {
     if !path.exists() {
         return Ok(None);
     }
-    let db = file::reader(&path)?;
-    file::sound(&db, &path)?;
+    read(&path).map_err(|error| match error {
+        Error::Sql(error) => file::damaged(&path, error),
+        error => error,
+    })
+}
+
+fn read(path: &Path) -> Result<Option<Inspection>, Error> {
+    let db = file::reader(path)?;
+    file::sound(&db, path)?;
     let about = "SELECT id, epoch, committed FROM gateway";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?));
     let Some((gateway, epoch, committed)) = db.query_row(about, [], row).optional()? else {

@@ -32,7 +32,11 @@ pub async fn healthz() -> Response {
 pub async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     let Readiness { ready, degraded } = desk.rooms.ready.borrow().clone();
     if ready {
-        return Json(json!({ "ready": true, "degraded": degraded })).into_response();
+        let mut says = json!({ "ready": true, "degraded": degraded });
+        if desk.rooms.metrics.journal_in_memory.get() > 0 {
+            says["journal"] = "memory".into();
+        }
+        return Json(says).into_response();
     }
     let detail = degraded.unwrap_or_else(|| "the gateway is starting or closing; ask again".into());
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).with("ready", false).into_response()

@@ -5,14 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
 use super::Finding;
 use super::processes::Daemon;
-use crate::cli;
-use crate::cli::client::Client;
+use crate::cli::client::{Answer, Ready};
 use crate::cli::table::size;
-use crate::cli::wire::local;
 use crate::clock::WRITTEN;
 use crate::config::Gateway;
 use crate::reading::Millis;
@@ -26,11 +22,6 @@ const MEMORY_WARN: u64 = 32 << 20;
 const MEMORY_BAD: u64 = 12 << 20;
 const SYSTEMCTL_WITHIN: Duration = Duration::from_secs(5);
 
-#[derive(Deserialize)]
-struct Ready {
-    degraded: Option<String>,
-}
-
 /// What root may do, the daemon may not.
 pub fn who() -> Option<Finding> {
     rustix::process::geteuid().is_root().then(|| {
@@ -41,14 +32,8 @@ pub fn who() -> Option<Finding> {
 }
 
 /// Whether it runs, and what it says of itself.
-pub async fn daemon(gateway: &Gateway, url: Option<&str>, daemon: Option<Daemon>) -> Finding {
+pub fn daemon(gateway: &Gateway, url: &str, answer: Option<&Answer>, daemon: Option<Daemon>) -> Finding {
     let what = "daemon";
-    let url = url.map_or_else(|| format!("http://{}", local(gateway.web.listen)), str::to_owned);
-    let client = Client::new(&cli::Daemon { url: url.clone(), token_file: None, json: false });
-    let answer = match client {
-        Ok(client) => client.ask("/readyz").await.ok(),
-        Err(_) => None,
-    };
     match (daemon, answer) {
         (None, None) => Finding::warn(what, "does not run", "start it: systemctl start gatehouse"),
         (None, Some(_)) => Finding::bad(
@@ -62,12 +47,12 @@ pub async fn daemon(gateway: &Gateway, url: Option<&str>, daemon: Option<Daemon>
             "see what it does: journalctl -u gatehouse -n 50; with another port say --url; systemctl restart gatehouse",
         ),
         (Some(daemon), Some(answer)) => match serde_json::from_str::<Ready>(&answer.text) {
-            Ok(Ready { degraded: Some(why) }) => Finding::bad(
+            Ok(Ready { degraded: Some(why), .. }) => Finding::bad(
                 what,
                 format!("runs, but not as it should: {why}"),
                 "put that right; journalctl -u gatehouse says more",
             ),
-            Ok(Ready { degraded: None }) if answer.status.is_success() => {
+            Ok(Ready { degraded: None, .. }) if answer.status.is_success() => {
                 Finding::ok(what, format!("runs and is ready{}", memory_of(daemon)))
             }
             _ => Finding::warn(

@@ -17,7 +17,9 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 use serde_json::json;
 
+use super::client::{self, Ready};
 use super::table::{Paint, harmless, paint, width};
+use super::wire::local;
 use super::{Config, print};
 use crate::config::Gateway;
 use processes::Processes;
@@ -100,8 +102,12 @@ pub async fn doctor(asked: &Doctor) -> anyhow::Result<ExitCode> {
 /// All for which one has to know what is configured.
 async fn house(gateway: &Gateway, url: Option<&str>, processes: &Processes) -> Vec<Finding> {
     let daemon = processes.daemon(&gateway.store.dir);
-    let mut findings = vec![machine::daemon(gateway, url, daemon).await];
-    findings.extend(shelf::look(gateway, daemon.is_some()));
+    let url = url.map_or_else(|| format!("http://{}", local(gateway.web.listen)), str::to_owned);
+    let answer = client::ready(&url).await;
+    let says = answer.as_ref().and_then(|answer| serde_json::from_str::<Ready>(&answer.text).ok());
+    let in_memory = daemon.is_some() && says.is_some_and(|says| says.is_in_memory());
+    let mut findings = vec![machine::daemon(gateway, &url, answer.as_ref(), daemon)];
+    findings.extend(shelf::look(gateway, daemon.is_some(), in_memory));
     findings.extend(wires::ports(gateway, processes, daemon));
     findings.extend(wires::endpoints(gateway, daemon.is_some()).await);
     let (uplinks, clocks) = centre::look(gateway).await;

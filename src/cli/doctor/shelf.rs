@@ -21,12 +21,12 @@ const SLOW: Duration = Duration::from_secs(1);
 const PROBE: &str = "doctor.probe";
 const PROBE_BYTES: usize = 4096;
 
-pub fn look(gateway: &Gateway, runs: bool) -> Vec<Finding> {
+pub fn look(gateway: &Gateway, runs: bool, in_memory: bool) -> Vec<Finding> {
     let dir = &gateway.store.dir;
     if !dir.exists() {
         return vec![missing(dir)];
     }
-    let mut findings = journal(gateway);
+    let mut findings = journal(gateway, in_memory);
     findings.extend(history(dir));
     findings.push(budget(gateway));
     findings.extend(room(dir));
@@ -35,6 +35,12 @@ pub fn look(gateway: &Gateway, runs: bool) -> Vec<Finding> {
 }
 
 fn missing(dir: &Path) -> Finding {
+    if let Ok(to) = fs::read_link(dir) {
+        let found = format!("{} is a link to {}, which is not there", dir.display(), to.display());
+        let cure =
+            "mount or make what it leads to, or name another data_dir; started now, nothing could be stored";
+        return Finding::bad("data directory", found, cure);
+    }
     let found = format!("{} is not there yet", dir.display());
     match dir.ancestors().find(|above| above.exists()) {
         Some(above) if may_write(above) => Finding::ok("data directory", format!("{found}; it can be made")),
@@ -46,9 +52,22 @@ fn missing(dir: &Path) -> Finding {
     }
 }
 
-fn journal(gateway: &Gateway) -> Vec<Finding> {
+fn journal(gateway: &Gateway, in_memory: bool) -> Vec<Finding> {
     let dir = &gateway.store.dir;
     let what = "journal";
+    let file = dir.join("journal.db");
+    match fs::metadata(&file) {
+        Ok(about) if !about.is_file() => {
+            let cure = format!("move it away: mv {0} {0}.other; then start the daemon", file.display());
+            return vec![Finding::bad(what, format!("{} is no file", file.display()), cure)];
+        }
+        Ok(about) if about.len() == 0 => {
+            let cure = "something has cut it: restart the daemon, which goes on with what can be read and tells the centre, or \
+                        `gatehouse restore` the last backup";
+            return vec![Finding::bad(what, format!("{} is empty (0 bytes)", file.display()), cure)];
+        }
+        _ => {}
+    }
     let found = match store::inspect(dir) {
         Ok(Some(found)) => found,
         Ok(None) => {
@@ -67,12 +86,12 @@ fn journal(gateway: &Gateway) -> Vec<Finding> {
             return vec![Finding::bad(what, format!("{} cannot be read: {error}", dir.display()), cure)];
         }
     };
-    let mut findings = vec![whose(gateway, &found)];
+    let mut findings = vec![whose(gateway, &found, in_memory)];
     findings.extend(found.consumers.iter().filter_map(consumer));
     findings
 }
 
-fn whose(gateway: &Gateway, found: &Inspection) -> Finding {
+fn whose(gateway: &Gateway, found: &Inspection, in_memory: bool) -> Finding {
     let (ours, dir) = (&*gateway.site.gateway, gateway.store.dir.display());
     if found.gateway != ours {
         let found = format!("{dir} holds the data of gateway `{}`, not of `{ours}`", found.gateway);
@@ -86,6 +105,15 @@ fn whose(gateway: &Gateway, found: &Inspection) -> Finding {
         (&found.epoch, found.head, found.unclosed, time::format(found.committed));
     let says =
         format!("sound; epoch {epoch}, {head} events, {unclosed} tickets not closed, last written {at}");
+    if in_memory {
+        let cure =
+            "the card takes no writes: see the lines on the disk; a restart now would cost what is in memory";
+        return Finding::warn(
+            "journal",
+            format!("that on the card is not in use, the daemon's is in memory; {says}"),
+            cure,
+        );
+    }
     Finding::ok("journal", says)
 }
 
