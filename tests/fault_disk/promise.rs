@@ -222,7 +222,9 @@ impl<'a> Promises<'a> {
             return Ok(0);
         }
         let synced = self.syncs[..self.syncs.partition_point(|step| *step < cut)].last().copied();
-        let begun = states.partition_point(|(step, _)| *step < cut);
+        // One more: a commit is counted once its first frame is asked for, which may be the step itself. What was never
+        // written cannot be there in any case.
+        let begun = (states.partition_point(|(step, _)| *step < cut) + 1).min(states.len());
         let first = synced.map_or(0, |sync| states.partition_point(|(step, _)| *step < sync));
         let db = reader(&dir.join("journal.db"))?;
         let now = state::digest(&db);
