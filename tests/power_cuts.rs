@@ -214,18 +214,12 @@ struct Row {
     files: &'static str,
 }
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 5] = [
     Row { name: "full at one write", refusal: Refusal::Full, times: 1, files: "journal" },
     Row { name: "full from one write on, for 8", refusal: Refusal::Full, times: 8, files: "journal" },
     Row { name: "EIO at one write", refusal: Refusal::Io, times: 1, files: "journal" },
     Row { name: "EIO from one write on, for 8", refusal: Refusal::Io, times: 8, files: "journal" },
     Row { name: "one sync fails", refusal: Refusal::Fsync, times: 1, files: "journal" },
-    Row {
-        name: "history: full from one write on, for 30",
-        refusal: Refusal::Full,
-        times: 30,
-        files: "history",
-    },
 ];
 
 fn hour(seed: u64, fault: Option<Fault>) -> (tempfile::TempDir, Course) {
