@@ -1,9 +1,9 @@
 //! How much of the time that frames and silences themselves need a wire is busy, and what a dead unit costs the others,
 //! on a simulated bus of 9600 and 115200 baud. `cargo test --test bus_throughput -- --nocapture` prints the table.
 //!
-//! Nine tenths have to be needed, of the whole span and by the middle transaction, in a release build on a machine that does
-//! nothing else (`tests/long`). Both count what other programs take of a shared machine, and a debug build at 115200 baud
-//! leaves them three parts in a hundred: there the test looks for a gross fault only.
+//! Nine tenths have to be needed by the middle transaction, always, and of the whole span in a release build (`tests/long`).
+//! The span counts what other programs take of a shared machine, and a debug build at 115200 baud leaves them three parts
+//! in a hundred: there it has to be eight tenths.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod line_sim;
@@ -147,8 +147,8 @@ async fn pauses_that_are_asked_for_are_kept() {
 }
 
 /// By the middle transaction, and of the whole span; see above.
-const USUAL_LEAST: f64 = if cfg!(debug_assertions) { 75.0 } else { 90.0 };
-const SPAN_LEAST: f64 = if cfg!(debug_assertions) { 65.0 } else { 90.0 };
+const USUAL_LEAST: f64 = 90.0;
+const SPAN_LEAST: f64 = if cfg!(debug_assertions) { 80.0 } else { 90.0 };
 
 /// One at a time: two measurements at once would take each other's processor.
 static ALONE: Mutex<()> = Mutex::const_new(());
