@@ -13,7 +13,9 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value as Json;
 
 mod gateway;
+mod ports;
 use gateway::{Gateway, of_kind, text, until};
+use ports::free_port;
 
 /// A centre that gives every request one answer, and writes the bodies down.
 #[derive(Clone)]
@@ -69,10 +71,6 @@ impl Centre {
             stream.write_all(self.answer.lock().unwrap().as_bytes()).ok()?;
         }
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A gateway whose API has an address that is known before it runs.

@@ -5,7 +5,8 @@
 mod gateway;
 
 use std::fs;
-use std::net::TcpListener;
+mod ports;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -23,7 +24,7 @@ struct Broker {
 impl Broker {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free_port();
         let (conf, at) = (dir.path().join("mosquitto.conf"), dir.path().display().to_string());
         let text = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\nlog_dest file {at}/mosquitto.log\nlog_type all\n"

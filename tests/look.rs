@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod gateway;
+mod ports;
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -102,8 +103,7 @@ async fn beside_a_running_daemon_read_goes_through_it() {
 
 /// A port that nobody has; the daemon's own choice is not known to who reads its configuration.
 fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", ports::free_port())
 }
 
 // --- scan ---

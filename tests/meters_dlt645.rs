@@ -2,7 +2,8 @@
 //! block it refuses, and a server that dies and comes back.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::TcpListener;
+mod ports;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use gatehouse::field::serial::{self, Board, Item, Kind, Meter, Metering, Point, 
 use gatehouse::field::wire::Wire;
 use gatehouse::metrics::Metrics;
 use gatehouse::reading::{Batch, DeviceId, Life, PointId, Site};
+use ports::free_port;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -43,10 +45,6 @@ fn meter(port: u16) -> Peer {
         .spawn()
         .expect("tests/.venv/bin/python runs");
     Peer(child)
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// DI, digits, whether it has a sign, scale.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod log;
+mod ports;
 mod python;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use gatehouse::pseudonym::Pseudonyms;
 use gatehouse::reading::{Batch, DeviceId, Life, PointId, Reason, Site};
 use gatehouse::secret::Secret;
 use log::log;
+use ports::free_port;
 use python::Python;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
@@ -146,10 +148,6 @@ fn reader(id: u32, address: u8, key: Option<&str>) -> Reader {
             Command { output: 0, does: Does::On },
         ],
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn tcp(port: u16) -> Wire {

@@ -5,15 +5,18 @@ pub mod board;
 pub mod controller;
 pub mod lockers;
 pub mod mqtt;
+#[path = "../ports/mod.rs"]
+mod ports;
 pub mod reader;
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
 use crate::gateway::Gateway;
+pub use ports::free_port;
 
 /// A kind of device, many times over: each place is one door or cell with what belongs to it.
 pub trait Family: Sync {
@@ -245,10 +248,6 @@ pub fn bears(place: usize, event: &Json) -> bool {
         None => subject,
     };
     about.rsplit_once('-').is_some_and(|(_, number)| number == place.to_string())
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 pub fn free_udp_port() -> u16 {

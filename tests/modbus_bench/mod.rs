@@ -1,7 +1,9 @@
 //! What the tests of the Modbus master share: peers that others wrote, and a channel that runs.
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::net::TcpListener;
+#[path = "../ports/mod.rs"]
+mod ports;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+pub use ports::free_port;
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 const BAUD: u32 = 19200;
@@ -43,10 +47,6 @@ pub fn pymodbus(mode: &str, at: &str, units: &[u8]) -> Peer {
         .spawn()
         .expect("tests/.venv/bin/python runs");
     Peer(child)
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 pub fn tcp(port: u16) -> Wire {

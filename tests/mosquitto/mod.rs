@@ -1,7 +1,9 @@
 //! For tests of the MQTT channel: a mosquitto of their own, and the channel with what it hands over.
 #![allow(dead_code)]
 
-use std::net::TcpListener;
+#[path = "../ports/mod.rs"]
+mod ports;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use gatehouse::reading::{Batch, DeviceId, Life, PointId, Reading, Site};
 use gatehouse::secret::Secret;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+pub use ports::free_port;
 
 pub const DEADLINE: Duration = Duration::from_secs(15);
 pub const GATEWAY: &str = "gatehouse-cp-017-broker";
@@ -121,10 +125,6 @@ impl Drop for Broker {
 
 fn log(dir: &Path) -> PathBuf {
     dir.join("mosquitto.log")
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn spawn(dir: &Path, port: u16, more: &str) -> Child {

@@ -159,13 +159,12 @@ def happen(devices, words):
         device.submit_event({"event": Event.Status, "type": kind, "report": state[address][what]})
 
 
-def serve(mode, at, line):
+def serve(mode, at, server, line):
     if mode == "serial":
         fd = os.open(at, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(fd, termios.TCSANOW)
         line.listen(fd)
         os._exit(0)
-    server = socket.create_server(("127.0.0.1", int(at)))
     while True:
         connection, _ = server.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -177,7 +176,9 @@ def main():
     mode, at, *specs = sys.argv[1:]
     line = Line()
     devices = dict(reader(line, spec) for spec in specs)
-    threading.Thread(target=serve, args=(mode, at, line), daemon=True).start()
+    # Open before anybody is told that we are ready.
+    server = None if mode == "serial" else socket.create_server(("127.0.0.1", int(at)))
+    threading.Thread(target=serve, args=(mode, at, server, line), daemon=True).start()
     print(json.dumps({"ready": True}), flush=True)
     for words in sys.stdin:
         happen(devices, words.split())
