@@ -140,7 +140,7 @@ fn sums(site: &Site, points: &Points, tickets: &Tickets) -> Option<Table> {
     let qualities = ["good", "uncertain", "bad", "without a word yet"];
     let levels = ["urgent", "important", "ordinary"];
     let level = |ticket: &Ticket| levels[usize::from(ticket.level.clamp(1, 3)) - 1];
-    let mut table = Table::default();
+    let mut table = Table::list();
     table.row(sum("devices", site.devices.iter().map(|d| d.state.as_str()), &states));
     table.row(sum("points", points.points.iter().map(Point::word), &qualities));
     table.row(sum("unclosed tickets", tickets.tickets.iter().map(level), &levels));
@@ -149,7 +149,7 @@ fn sums(site: &Site, points: &Points, tickets: &Tickets) -> Option<Table> {
 
 /// How far each consumer is, where there is one.
 fn behind(consumers: &Consumers) -> Option<Table> {
-    let mut table = Table::new(&["CONSUMER", "KIND", "BEHIND", "ACKNOWLEDGED", "TROUBLE"]);
+    let mut table = Table::new(&["CONSUMER", "KIND", "BEHIND", "ACKNOWLEDGED", "TROUBLE↵"]);
     for consumer in &consumers.consumers {
         let seq = consumer.acknowledged.rsplit('.').next().unwrap_or_default();
         let trouble = consumer.error.as_deref().unwrap_or_default();
@@ -168,7 +168,7 @@ fn behind(consumers: &Consumers) -> Option<Table> {
 fn away(site: &Site) -> Option<Table> {
     let mut away = site.devices.iter().filter(|d| d.state != "online").peekable();
     away.peek()?;
-    let mut table = Table::new(&["DEVICE", "STATE", "SINCE", "PLACE", "WHY"]);
+    let mut table = Table::new(&["DEVICE", "STATE", "SINCE", "PLACE…", "WHY↵"]);
     for device in away {
         let paint = match device.state.as_str() {
             "offline" => Some(Paint::Red),
