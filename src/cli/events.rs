@@ -34,9 +34,9 @@ pub struct Events {
 }
 
 #[derive(Deserialize)]
-struct Page {
-    events: Vec<Box<RawValue>>,
-    next: String,
+pub struct Page {
+    pub events: Vec<Box<RawValue>>,
+    pub next: String,
     head: String,
 }
 
@@ -74,11 +74,11 @@ pub async fn events(asked: &Events) -> anyhow::Result<ExitCode> {
     let client = Client::new(&asked.daemon)?;
     let (mut after, mut tail) = match &asked.after {
         Some(cursor) => (cursor.to_string(), None),
-        None => (shortly_before_the_end(&client, asked).await?, Some(TAIL)),
+        None => (shortly_before_the_end(&client, &asked.types).await?, Some(TAIL)),
     };
     let mut wait = 0;
     loop {
-        let page = pull(&client, asked, &after, wait).await;
+        let page = pull(&client, &asked.types, &after, wait).await;
         let page = if wait == 0 { page? } else { page.with_context(|| broken_off(&after))? };
         // Only what was there already is cut to the last lines.
         let skipped = tail.take().map_or(0, |lines| page.events.len().saturating_sub(lines));
@@ -107,15 +107,15 @@ fn shown(event: &str, json: bool) -> anyhow::Result<String> {
     Ok(lines(&read(event)?, page(), colours()).join("\n") + "\n")
 }
 
-async fn pull(client: &Client, asked: &Events, after: &str, wait: u8) -> anyhow::Result<Page> {
-    let types = escaped(&asked.types);
+pub async fn pull(client: &Client, types: &str, after: &str, wait: u8) -> anyhow::Result<Page> {
+    let types = escaped(types);
     client.get(&format!("/api/v1/events?after={}&limit=1000&wait={wait}&types={types}", escaped(after))).await
 }
 
 /// A cursor from which there is one page to the head, or what is kept of it.
-async fn shortly_before_the_end(client: &Client, asked: &Events) -> anyhow::Result<String> {
+pub async fn shortly_before_the_end(client: &Client, types: &str) -> anyhow::Result<String> {
     let mut path = "/api/v1/events?limit=1&after=0".to_owned();
-    let back = if asked.types.is_empty() { TAIL as u64 } else { TAIL_OF_TYPES };
+    let back = if types.is_empty() { TAIL as u64 } else { TAIL_OF_TYPES };
     let mut oldest = None;
     for _ in 0..3 {
         let answer = client.ask(&path).await?;

@@ -10,33 +10,33 @@ use super::table::{Cell, Paint, Table, paint};
 use super::{Daemon, local, print};
 use crate::ticket::Ticket;
 
-const UNCLOSED: &str = "/api/v1/tickets?state=open,acknowledged,in_progress,resolved&limit=1000";
+pub const UNCLOSED: &str = "/api/v1/tickets?state=open,acknowledged,in_progress,resolved&limit=1000";
 
 #[derive(Deserialize)]
-struct Ready {
-    degraded: Option<String>,
+pub struct Ready {
+    pub degraded: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Site {
-    gateway: String,
-    name: String,
-    devices: Vec<Device>,
+pub struct Site {
+    pub gateway: String,
+    pub name: String,
+    pub devices: Vec<Device>,
 }
 
 #[derive(Deserialize)]
-struct Device {
-    id: String,
-    place: String,
-    state: String,
-    since: Option<String>,
-    error: Option<String>,
-    maintenance: Option<Rest>,
+pub struct Device {
+    pub id: String,
+    pub place: String,
+    pub state: String,
+    pub since: Option<String>,
+    pub error: Option<String>,
+    pub maintenance: Option<Rest>,
 }
 
 #[derive(Deserialize)]
-struct Rest {
-    until: String,
+pub struct Rest {
+    pub until: String,
 }
 
 #[derive(Deserialize)]
@@ -63,22 +63,22 @@ impl Point {
 }
 
 #[derive(Deserialize)]
-struct Consumers {
-    consumers: Vec<Consumer>,
+pub struct Consumers {
+    pub consumers: Vec<Consumer>,
 }
 
 #[derive(Deserialize)]
-struct Consumer {
-    name: String,
-    kind: String,
-    acknowledged: String,
-    lag: u64,
-    error: Option<String>,
+pub struct Consumer {
+    pub name: String,
+    pub kind: String,
+    pub acknowledged: String,
+    pub lag: u64,
+    pub error: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Tickets {
-    tickets: Vec<Ticket>,
+pub struct Tickets {
+    pub tickets: Vec<Ticket>,
 }
 
 /// 0 where the daemon is ready, else 1.

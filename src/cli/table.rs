@@ -107,13 +107,25 @@ impl Table {
     }
 
     pub fn lines(&self, page: usize, colours: bool) -> Vec<String> {
+        let (head, mut lines) = self.parts(page, colours);
+        lines.splice(0..0, head);
+        lines
+    }
+
+    /// The head apart, where there is one above columns.
+    pub fn parts(&self, page: usize, colours: bool) -> (Option<String>, Vec<String>) {
         let all = self.widths(page, &[], KEPT_BESIDE_OTHERS);
-        match all.or_else(|| self.widths(page, &self.spared, KEPT)) {
-            Some(widths) => self.all().flat_map(|row| self.in_columns(row, &widths, colours)).collect(),
-            None => {
-                self.rows.iter().flat_map(|row| self.in_lines(row, page.max(INDENT + 2), colours)).collect()
-            }
-        }
+        let Some(widths) = all.or_else(|| self.widths(page, &self.spared, KEPT)) else {
+            return (None, self.flow(page, colours));
+        };
+        let in_columns = |row: &Vec<Cell>| self.in_columns(row, &widths, colours);
+        let head = self.head.as_ref().map(|head| in_columns(head).swap_remove(0));
+        (head, self.rows.iter().flat_map(in_columns).collect())
+    }
+
+    /// Cell after cell, without columns.
+    pub fn flow(&self, page: usize, colours: bool) -> Vec<String> {
+        self.rows.iter().flat_map(|row| self.in_lines(row, page.max(INDENT + 2), colours)).collect()
     }
 
     fn all(&self) -> impl Iterator<Item = &Vec<Cell>> {

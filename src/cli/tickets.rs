@@ -103,8 +103,8 @@ pub fn urgency(level: u8) -> Option<Paint> {
     }
 }
 
-/// The first step that is not taken yet, and how long it may take: `contact in 12m`, `on site late 2h 5m`.
-pub fn deadline(ticket: &Ticket, now: Millis) -> (String, Option<Paint>) {
+/// The step that has to be taken next, and until when.
+pub fn next_step(ticket: &Ticket) -> Option<(&'static str, Millis)> {
     let by = &ticket.deadlines;
     let contacted = ticket.state != State::Open;
     let on_site = !matches!(ticket.state, State::Open | State::Acknowledged);
@@ -114,8 +114,12 @@ pub fn deadline(ticket: &Ticket, now: Millis) -> (String, Option<Paint>) {
         ("on site", by.on_site_by.filter(|_| !on_site)),
         ("follow-up", by.follow_up_by.filter(|_| !closed)),
     ];
-    let first = steps.into_iter().filter_map(|(step, at)| Some((step, at?))).min_by_key(|(_, at)| *at);
-    match first {
+    steps.into_iter().filter_map(|(step, at)| Some((step, at?))).min_by_key(|(_, at)| *at)
+}
+
+/// How long it may take: `contact in 12m`, `on site late 2h 5m`.
+pub fn deadline(ticket: &Ticket, now: Millis) -> (String, Option<Paint>) {
+    match next_step(ticket) {
         None => (String::new(), None),
         Some((step, at)) if at <= now => (format!("{step} late {}", lasting(now - at)), Some(Paint::Red)),
         Some((step, at)) if at - now < SOON => {
