@@ -17,6 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(75);
 /// Whoever is there and well says at once whether it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     address: Address,
@@ -159,8 +160,15 @@ impl Client {
     }
 
     pub fn refusal(&self, answer: &Answer) -> String {
-        let detail = serde_json::from_str::<Problem>(&answer.text)
-            .map_or_else(|_| format!("this is not gatehouse's API, which was sought there {}; say --url URL or --config PATH", self.address.why), |problem| problem.detail);
+        let detail = serde_json::from_str::<Problem>(&answer.text).map_or_else(
+            |_| {
+                format!(
+                    "this is not gatehouse's API, which was sought there {}; say --url URL or --config PATH",
+                    self.address.why
+                )
+            },
+            |problem| problem.detail,
+        );
         let hint = match answer.status {
             StatusCode::UNAUTHORIZED => " (--token-file or $GATEHOUSE_TOKEN_FILE)",
             _ => "",

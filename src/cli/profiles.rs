@@ -40,7 +40,8 @@ pub fn profiles(asked: &Profiles) -> anyhow::Result<ExitCode> {
 
 fn machines() -> String {
     let all = config::profiles();
-    let row = |p: &Profile| json!({ "name": p.name, "kind": p.kind, "verified": p.verified, "about": p.about });
+    let row =
+        |p: &Profile| json!({ "name": p.name, "kind": p.kind, "verified": p.verified, "about": p.about });
     format!("{}\n", json!({ "profiles": all.iter().map(row).collect::<Vec<_>>() }))
 }
 
@@ -48,7 +49,7 @@ fn machines() -> String {
 fn list() -> String {
     let mut profiles = config::profiles();
     profiles.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
-    let mut table = Table::new(&["KIND", "PROFILE", "VERIFIED", "ABOUT"]);
+    let mut table = Table::new(&["KIND", "PROFILE", "VERIFIED", "ABOUT↵"]);
     for profile in profiles {
         let (word, paint) = if profile.verified { ("yes", None) } else { ("no", Some(Paint::Yellow)) };
         table.row(vec![
