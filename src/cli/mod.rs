@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod events;
 mod history;
+mod init;
 mod maintenance;
 mod profiles;
 mod read;
@@ -42,6 +43,7 @@ impl Cli {
     pub fn log_level(&self) -> LevelFilter {
         match self.command {
             Command::Demo(_)
+            | Command::Init(_)
             | Command::Read(_)
             | Command::Scan(_)
             | Command::Replay(_)
@@ -59,6 +61,8 @@ pub enum Command {
     Run(Config),
     /// A whole compound on this machine, without hardware or set-up
     Demo(Demo),
+    /// Asks a few questions, looks who is on a wire, and writes a first configuration
+    Init(init::Init),
     /// Validates the configuration; prints what would run, or all mistakes
     Check(Config),
     /// Asks one device itself, now: raw bytes and decoded values, or what went wrong on the wire
@@ -128,6 +132,7 @@ pub struct Daemon {
 pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
         Command::Run(config) => wait_for(app::run(&config.config)),
+        Command::Init(asked) => wait_for(init::init(&asked)),
         Command::Check(config) => check::check(&config.config),
         Command::Read(asked) => wait_for(read::read(&asked)),
         Command::Scan(asked) => wait_for(scan::scan(&asked)),
