@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::codes::Code;
 use super::kinds::Texts;
 use super::mistakes::{Mistake, Mistakes, Report, Spot};
 use super::section::Read as _;
@@ -49,7 +50,12 @@ fn included(first: &Path, text: &str, dir: &Path) -> (Vec<PathBuf>, Mistakes) {
             }
         }
         if files.len() > FILES_MAX {
-            report.mistake(spot, format!("more than {FILES_MAX} files"), "name fewer, or put more into each");
+            report.mistake(
+                Code::TooLarge,
+                spot,
+                format!("more than {FILES_MAX} files"),
+                "name fewer, or put more into each",
+            );
             files.clear();
             break;
         }
@@ -75,6 +81,7 @@ fn matching(pattern: &str, spot: Spot, dir: &Path, report: &Report<'_>) -> Vec<P
         Ok(paths) => paths,
         Err(error) => {
             report.mistake(
+                Code::BadPattern,
                 spot,
                 format!("`{pattern}` is no pattern: {}", error.msg),
                 "write it like `\"devices/*.toml\"`",
@@ -85,13 +92,14 @@ fn matching(pattern: &str, spot: Spot, dir: &Path, report: &Report<'_>) -> Vec<P
     let files: Vec<PathBuf> = paths.flatten().filter(|path| path.is_file()).take(FILES_MAX + 1).collect();
     if files.is_empty() && !pattern.contains(['*', '?', '[']) {
         let cure = format!("create it in {}, or take it out of `include`", shown(dir));
-        report.mistake(spot, format!("there is no file `{pattern}`"), cure);
+        report.mistake(Code::NoSuchFile, spot, format!("there is no file `{pattern}`"), cure);
     }
     files
 }
 
 fn read_file(path: &Path) -> Result<String, Mistake> {
-    let mistake = |what: String, cure: &str| Mistake {
+    let mistake = |code: Code, what: String, cure: &str| Mistake {
+        code,
         path: path.to_owned(),
         place: None,
         what,
@@ -105,16 +113,18 @@ fn read_file(path: &Path) -> Result<String, Mistake> {
                 std::io::ErrorKind::PermissionDenied => "let the user that gatehouse runs as read it",
                 _ => "look at the disk and at the path",
             };
-            mistake(format!("cannot be read: {error}"), cure)
+            mistake(Code::Unreadable, format!("cannot be read: {error}"), cure)
         },
     )?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(mistake(
+            Code::TooLarge,
             format!("larger than {FILE_MAX} bytes"),
             "spread it over several files with `include`",
         ));
     }
-    String::from_utf8(bytes).map_err(|_| mistake("not UTF-8".into(), "save it as UTF-8 in the editor"))
+    String::from_utf8(bytes)
+        .map_err(|_| mistake(Code::NotUtf8, "not UTF-8".into(), "save it as UTF-8 in the editor"))
 }
 
 fn shown(dir: &Path) -> String {
