@@ -11,7 +11,7 @@ import { lookNow } from './look.js';
 import { makeTicket, tellDue, tellTicket } from './ticket_row.js';
 
 add({
-  zh: { 'dev.none': '没有设备 {id}，可能已从配置中删除', 'dev.since': '自 {at}', 'dev.error': '错误', 'dev.profile': '型号', 'dev.place': '位置', 'dev.line': '线路', 'dev.by-hand': '按点配置', 'dev.points': '测点', 'dev.no-points': '没有测点',
+  zh: { 'dev.none': '没有设备 {id}，可能已从配置中删除', 'dev.since': '{at}起', 'dev.error': '错误', 'dev.profile': '型号', 'dev.place': '位置', 'dev.line': '线路', 'dev.by-hand': '按点配置', 'dev.points': '测点', 'dev.no-points': '没有测点',
     'dev.tickets': '工单', 'dev.no-tickets': '这台设备没有工单', 'dev.older': '已关闭的工单 {n} 张', 'dev.orders': '命令', 'dev.maintenance': '维护', 'dev.find': '查找测点', 'dev.more': '再显示 {n} 个测点', 'dev.plot': '曲线', 'dev.open-plot': '{point} 的曲线', 'dev.line-down': '线路中断' },
   en: { 'dev.none': 'There is no device {id}; it may have left the configuration', 'dev.since': 'since {at}', 'dev.error': 'Error', 'dev.profile': 'Profile', 'dev.place': 'Place', 'dev.line': 'Line', 'dev.by-hand': 'points by hand', 'dev.points': 'Points', 'dev.no-points': 'It has no points',
     'dev.tickets': 'Tickets', 'dev.no-tickets': 'No tickets of this device', 'dev.older': '{n} closed tickets', 'dev.orders': 'Orders', 'dev.maintenance': 'Maintenance', 'dev.find': 'Find a point', 'dev.more': '{n} more points', 'dev.plot': 'Plot', 'dev.open-plot': 'Plot of {point}', 'dev.line-down': 'line down' },
@@ -47,10 +47,11 @@ class Device {
     this.oldTitle = el('summary', {});
     this.older = el('details', {}, this.oldTitle, this.old);
     this.noTickets = el('p', { class: 'empty' }, t('dev.no-tickets'));
-    root.append(el('div', { class: 'device-head' }, this.title, this.chip, this.sinceLine));
-    if (!this.row) { root.append(el('p', { class: 'empty', role: 'alert' }, t('dev.none', { id }))); return; }
+    const node = el('div', {}, el('div', { class: 'device-head' }, this.title, this.chip, this.sinceLine));
+    root.append(node);
+    if (!this.row) { node.append(el('p', { class: 'empty', role: 'alert' }, t('dev.none', { id }))); return; }
     this.tend = maintain(site, this.row);
-    root.append(el('div', { class: 'columns' },
+    node.append(el('div', { class: 'columns' },
       el('div', { class: 'main' }, section('device-points', t('dev.points'), this.finder(), this.list, this.moreButton), this.look()),
       el('div', { class: 'side' },
         el('section', { class: 'card', 'aria-label': id }, this.facts),
