@@ -50,6 +50,10 @@ export function when(at) {
 export function stamp(at) {
   return at ? format('stamp', { ...DAY, hour: '2-digit', minute: '2-digit' }).format(new Date(at)) : '';
 }
+/** Day and second: for a story. */
+export function moment(at) {
+  return at ? format('moment', { ...DAY, ...CLOCK }).format(new Date(at)) : '';
+}
 /** With the year, seconds and zone: for a title. */
 export function fully(at) {
   return at ? format('fully', { year: 'numeric', ...DAY, ...CLOCK, timeZoneName: 'short' }).format(new Date(at)) : '';
@@ -94,7 +98,7 @@ add({
     level1: '紧急', level2: '重要', level3: '一般', holds: '仍在告警', cleared: '已恢复',
     immediate: '立即维修', planned: '计划维护', periodic: '定期保养',
     contact: '联系', on_site: '到场', follow_up: '回访', due: '还剩 {span}', missed: '超时 {span}',
-    'urgent-new': '新的紧急工单：{title}', 'no-place': '未注明位置',
+    'urgent-new': '新的紧急工单：{title}', 'no-place': '未注明位置', 'on-time': '按时', 'too-late': '晚了 {span}',
   },
   en: {
     skip: 'Skip to content', navigation: 'Navigation', home: 'Overview', tickets: 'Tickets', doors: 'Doors', heat: 'Heat map', events: 'Events',
@@ -111,7 +115,7 @@ add({
     level1: 'urgent', level2: 'important', level3: 'ordinary', holds: 'still wrong', cleared: 'back to normal',
     immediate: 'repair now', planned: 'planned maintenance', periodic: 'periodic upkeep',
     contact: 'contact', on_site: 'on site', follow_up: 'follow-up', due: '{span} left', missed: '{span} over',
-    'urgent-new': 'New urgent ticket: {title}', 'no-place': 'no place given',
+    'urgent-new': 'New urgent ticket: {title}', 'no-place': 'no place given', 'on-time': 'in time', 'too-late': '{span} late',
   },
 });
 
@@ -121,6 +125,8 @@ addSaid({
     wet: '有水', dry: '干燥', alarm: '报警', clear: '正常', present: '有物', absent: '无物', moving: '有人', still: '无人',
     online: '在线', failed: '失效', granted: '允许进入', denied: '拒绝进入', opened: '打开', forced: '强行打开', held: '未关', exit: '出门按钮', tamper: '防拆报警',
     card: '刷卡', keypad: '按键', deposited: '已存件', collected: '已取件', unexpected: '异常打开', jammed: '卡住', overdue: '超期',
+    plumbing: '水暖', electrical: '电工', hvac: '暖通', lift: '电梯', access: '门禁', it: '弱电', security: '保安', lockers: '快递柜', cleaning: '保洁',
+    centre: '中心', gateway: '网关', api: '接口', configuration: '配置变更',
     'not-yet': '尚未读到', 'out-of-range': '超出量程', 'device-error': '设备报错', 'no-answer': '无应答', 'wire-down': '线路中断',
     offline: '离线', ambiguous: '来源冲突', retained: '保留消息', 'sensor-fault': '传感器故障', unreadable: '无法解析', spike: '尖峰', 'too-fast': '变化过快', stuck: '读数卡死',
   },

@@ -9,11 +9,11 @@ import { makeConsumer, makeLine, tellConsumer, tellLine } from './wires.js';
 add({
   zh: {
     'open-tickets': '未关闭工单', devices: '设备', lines: '线路', uplink: '上报中心', search: '查找设备、测点、位置', found: '找到 {n} 项', 'found-none': '没有找到', 'no-tickets': '没有未关闭的工单',
-    'all-tickets': '查看全部 {n} 张工单', 'all-well': '{n} 台正常', 'n-devices': '{n} 台', away: '{n} 台异常', 'devices-away': '台设备异常', 'lines-down': '条线路中断', 'no-uplink': '未配置上报', troubles: '网关的问题', point: '测点',
+    'all-tickets': '查看全部 {n} 张工单', 'all-well': '{n} 台正常', away: '{n} 台异常', 'devices-away': '台设备异常', 'lines-down': '条线路中断', 'no-uplink': '未配置上报', troubles: '网关的问题', point: '测点', 'cells-open': '柜门打开',
   },
   en: {
     'open-tickets': 'Open tickets', devices: 'Devices', lines: 'Lines', uplink: 'Uplink', search: 'Find devices, points, places', found: '{n} found', 'found-none': 'Nothing found', 'no-tickets': 'No open tickets',
-    'all-tickets': 'All {n} tickets', 'all-well': '{n} well', 'n-devices': '{n} devices', away: '{n} in trouble', 'devices-away': 'devices in trouble', 'lines-down': 'lines down', 'no-uplink': 'no uplink configured', troubles: 'Troubles of the gateway', point: 'point',
+    'all-tickets': 'All {n} tickets', 'all-well': '{n} well', away: '{n} in trouble', 'devices-away': 'devices in trouble', 'lines-down': 'lines down', 'no-uplink': 'no uplink configured', troubles: 'Troubles of the gateway', point: 'point', 'cells-open': 'cells open',
   },
 });
 
@@ -22,6 +22,8 @@ const FOUND_MAX = 40;
 // Values of so many devices are followed; of more, only their state.
 const FOLLOWED_MAX = 40;
 const VALUES_SHOWN = 3;
+const CELL = /\.cell-\d+$/;
+const WIDE = matchMedia('(min-width: 60rem)');
 const TROUBLED = { offline: 0, degraded: 1, maintenance: 2, unknown: 3 };
 
 export async function show(root, args, site) {
@@ -38,8 +40,9 @@ export async function show(root, args, site) {
 class Home {
   constructor(site) {
     this.site = site;
-    this.groups = new Map();
     this.valueNodes = new Map();
+    this.foundPoints = new Map();
+    this.made = 0;
     this.tiles = el('ul', { class: 'tiles' });
     this.troubles = el('ul', { class: 'troubles', data: { hook: 'troubles' } });
     this.search = this.searchField();
@@ -87,7 +90,7 @@ class Home {
     else if (change.kind === 'ticket') this.ticketsSoon();
     else if (change.kind === 'lines') { this.drawLines(); this.drawTiles(); }
     else if (change.kind === 'consumers') { this.drawConsumers(); this.drawTiles(); }
-    else if (change.kind === 'points') for (const point of change.points) this.tellPoint(point);
+    else if (change.kind === 'points') for (const point of change.points) { this.tellPoint(point); this.tellFound(this.foundPoints.get(point.id), { point }); }
   }
 
   /** What is left until a deadline and how long ago, as time passes. */
@@ -107,14 +110,14 @@ class Home {
 
   drawTiles() {
     const tickets = [...this.site.tickets.values()].filter(ticket => ticket.state !== 'resolved');
-    const levels = [1, 2, 3].map(n => tickets.filter(ticket => ticket.level === n).length);
+    const levels = [1, 2, 3].map(n => tickets.filter(ticket => ticket.level === n));
     const devices = [...this.site.devices.values()];
     const away = devices.filter(device => ['offline', 'degraded'].includes(device.state)).length;
     const down = this.site.lines.filter(line => line.state === 'down').length;
     const lag = Math.max(0, ...this.site.consumers.map(one => one.lag));
     const stuck = this.site.consumers.some(one => one.error);
     const tiles = [
-      ...levels.map((n, at) => ({ key: 'level' + (at + 1), href: `#/tickets?level=${at + 1}`, n, words: t('level' + (at + 1)), tone: n ? ['bad', 'warn', 'note'][at] : 'calm' })),
+      ...levels.map((of, at) => ({ key: 'level' + (at + 1), href: `#/tickets?level=${at + 1}`, n: of.length, words: t('level' + (at + 1)), tone: of.some(holds) ? ['bad', 'warn', 'note'][at] : 'calm' })),
       { key: 'devices', href: '#home-devices', n: away || devices.length, words: away ? t('devices-away') : t('devices'), tone: away ? 'bad' : 'calm' },
       { key: 'lines', href: '#home-lines', n: down || this.site.lines.length, words: down ? t('lines-down') : t('lines'), tone: down ? 'bad' : 'calm' },
       { key: 'uplink', href: '#home-uplink', n: this.site.consumers.length ? lag : '—', words: t('uplink'), tone: stuck ? 'bad' : lag > 100 ? 'warn' : 'calm' },
@@ -147,45 +150,46 @@ class Home {
   }
 
   makeGroup({ place }) {
-    const name = el('h3', {}, place || t('no-place'));
+    const id = 'place-' + ++this.made;
     const counts = el('span', { class: 'counts' });
+    const open = el('button', { type: 'button', class: 'fold', 'aria-controls': id }, el('span', {}, place || t('no-place')), counts);
     const troubled = el('ul', { class: 'devices' });
-    const well = el('ul', { class: 'devices' });
-    const summary = el('summary', {});
-    const fold = el('details', {}, summary, well);
-    // A small compound is shown as it is; of a large one only what is wrong.
-    fold.open = this.site.devices.size <= FOLLOWED_MAX;
-    fold.addEventListener('toggle', () => { if (fold.open) this.fillWell(node); this.follow(); });
-    const node = el('div', { class: 'place', data: { place } }, el('div', { class: 'place-head' }, name, counts), troubled, fold);
-    node.parts = { counts, troubled, well, summary, fold };
+    const well = el('ul', { class: 'devices', id });
+    const node = el('div', { class: 'place', data: { place } }, el('h3', {}, open), troubled, well);
+    node.parts = { counts, open, troubled, well };
+    // On a desk a small compound is shown as it is; of a large one, and on a phone, only what is wrong.
+    well.hidden = this.site.devices.size > FOLLOWED_MAX || !WIDE.matches;
+    open.addEventListener('click', () => { well.hidden = !well.hidden; this.tellFold(node); this.follow(); });
     return node;
   }
 
   tellGroup(node, { devices }) {
-    const { counts, troubled: list, summary, fold } = node.parts;
+    const { counts, troubled } = node.parts;
     const sorted = devices.slice().sort((a, b) => rank(a) - rank(b) || a.place.localeCompare(b.place, 'zh', { numeric: true }) || a.id.localeCompare(b.id));
-    const troubled = sorted.filter(device => rank(device) < 9);
+    const wrong = sorted.filter(device => rank(device) < 9);
     node.fine = sorted.filter(device => rank(device) === 9);
-    const away = troubled.filter(device => rank(device) < 2).length;
-    text(counts, t('n-devices', { n: devices.length }) + (away ? ' · ' + t('away', { n: away }) : ''));
+    const away = wrong.filter(device => rank(device) < 2).length;
+    text(counts, [away ? t('away', { n: away }) : null, node.fine.length ? t('all-well', { n: node.fine.length }) : null].filter(Boolean).join(' · '));
     mark(counts, 'data-tone', away ? 'bad' : null);
-    rows(list, troubled, device => device.id, device => this.makeDevice(device), (row, device) => this.tellDevice(row, device));
-    text(summary, t('all-well', { n: node.fine.length }));
-    fold.hidden = !node.fine.length;
-    if (fold.open) this.fillWell(node);
+    rows(troubled, wrong, device => device.id, device => this.makeDevice(device), (row, device) => this.tellDevice(row, device));
+    this.tellFold(node);
   }
 
-  fillWell(node) {
-    rows(node.parts.well, node.fine, device => device.id, device => this.makeDevice(device), (row, device) => this.tellDevice(row, device));
+  tellFold(node) {
+    const { open, well } = node.parts;
+    mark(open, 'aria-expanded', String(!well.hidden));
+    open.disabled = !node.fine.length;
+    if (!well.hidden) rows(well, node.fine, device => device.id, device => this.makeDevice(device), (row, device) => this.tellDevice(row, device));
   }
 
   makeDevice(device) {
     const dot = state(device.state);
     const where = el('span', { class: 'small' }), why = el('span', { class: 'small why' });
     const values = el('span', { class: 'values' });
-    for (const id of (this.pointsOf.get(device.id) || []).filter(id => !this.site.points.get(id).momentary).slice(0, VALUES_SHOWN)) {
-      values.append(this.makeValue(this.site.points.get(id)));
-    }
+    const own = (this.pointsOf.get(device.id) || []).filter(id => !this.site.points.get(id).momentary);
+    const cells = own.filter(id => CELL.test(id));
+    if (cells.length > VALUES_SHOWN) values.append(this.makeCells(device.id, cells));
+    else for (const id of own.slice(0, VALUES_SHOWN)) values.append(this.makeValue(this.site.points.get(id)));
     const link = el('a', { class: 'row', href: '#/device/' + encodeURIComponent(device.id), data: { device: device.id } },
       el('span', { class: 'id' }, device.id), dot, where, values, why);
     const node = el('li', {}, link);
@@ -212,9 +216,22 @@ class Home {
     return node;
   }
 
+  /** Of a locker: how many of its cells stand open. */
+  makeCells(device, cells) {
+    const shown = el('span', { class: 'val' });
+    const tell = () => {
+      const now = cells.map(id => this.site.points.get(id)).filter(point => point.value !== null);
+      text(shown, now.length ? `${now.filter(point => point.value === 'open').length} / ${now.length}` : '—');
+    };
+    for (const id of cells) this.valueNodes.set(id, { tell });
+    tell();
+    return el('span', { class: 'reading', data: { cells: device } }, el('span', { class: 'what' }, t('cells-open')), shown);
+  }
+
   tellPoint(point) {
     const node = this.valueNodes.get(point.id);
     if (!node) return;
+    if (node.tell) { node.tell(); return; }
     text(node.shown, value(point.value, point.value === null ? null : point.unit));
     mark(node, 'data-quality', qualityOf(point));
     mark(node, 'title', `${point.id}${beside(point) && ': ' + beside(point)}`);
@@ -225,7 +242,7 @@ class Home {
     const wanted = new Set(this.search.devices());
     for (const group of this.places.children) {
       for (const row of group.parts.troubled.children) wanted.add(row.rowKey);
-      if (group.parts.fold.open) for (const row of group.parts.well.children) wanted.add(row.rowKey);
+      if (!group.parts.well.hidden) for (const row of group.parts.well.children) wanted.add(row.rowKey);
     }
     this.site.watch([...wanted].slice(0, FOLLOWED_MAX).map(id => id + '.*'));
   }
@@ -241,12 +258,13 @@ class Home {
     const look = () => {
       found = this.find(input.value);
       text(told, !input.value.trim() ? '' : found.length ? t('found', { n: found.length }) : t('found-none'));
-      rows(list, found.slice(0, FOUND_MAX), one => one.key, makeFound);
+      rows(list, found.slice(0, FOUND_MAX), one => one.key, makeFound, (row, one) => this.tellFound(row, one));
+      this.foundPoints = new Map(found.slice(0, FOUND_MAX).filter(one => one.point).map(one => [one.point.id, list.children[found.indexOf(one)]]));
       this.follow();
     };
     input.addEventListener('input', look);
     input.addEventListener('keydown', event => { if (event.key === 'Escape') { input.value = ''; look(); } });
-    return { node, devices: () => [] };
+    return { node, devices: () => found.slice(0, FOUND_MAX).filter(one => one.point).map(one => one.point.device) };
   }
 
   find(words) {
@@ -264,6 +282,14 @@ class Home {
     return found;
   }
 
+  tellFound(row, { point }) {
+    if (!row || !point) return;
+    const now = this.site.points.get(point.id) || point;
+    text(row.parts.shown, value(now.value, now.value === null ? null : now.unit));
+    mark(row.parts.link, 'data-quality', qualityOf(now));
+    mark(row.parts.link, 'title', beside(now) || null);
+  }
+
   // ---- lines, uplink ----
 
   drawLines() {
@@ -278,6 +304,7 @@ class Home {
   }
 }
 
+const holds = ticket => !ticket.cleared_at;
 const rank = device => TROUBLED[device.state] ?? 9;
 
 function makeTile(tile) {
@@ -298,9 +325,9 @@ function tellTile({ parts: { link, n, words } }, tile) {
 
 function makeFound({ device, point, place }) {
   const id = device ? device.id : point.id;
+  const shown = device ? state(device.state) : el('span', { class: 'val' });
   const link = el('a', { class: 'row', href: '#/device/' + encodeURIComponent(device ? device.id : point.device) + (point ? '?point=' + encodeURIComponent(point.id) : ''),
     data: device ? { device: device.id } : { point: point.id } },
-  el('span', { class: 'id' }, id), device ? state(device.state) : el('span', { class: 'chip' }, t('point')),
-  el('span', { class: 'small' }, device ? device.place : place));
-  return el('li', {}, link);
+  el('span', { class: 'id' }, id), shown, el('span', { class: 'small' }, device ? device.place : place));
+  return Object.assign(el('li', {}, link), { parts: { link, shown } });
 }

@@ -6,18 +6,16 @@ import * as person from '../person.js';
 import { sentence, tone } from '../sentences.js';
 import { deadlines, due, heading, level, limit, section, time } from '../show.js';
 import { ticketNow } from '../site.js';
-import { add, fully, locale, stamp, t, value } from '../words.js';
+import { add, fully, moment, said, span, stamp, t, value } from '../words.js';
 
 add({
   zh: {
-    'ticket': '工单', facts: '情况', story: '经过', chart: '曲线', evidence: '越限前后的读数', actions: '处理', 'ticket-note': '备注（可不填）', 'value-limit': '读数 / 界限', since: '开始越限', 'opened-at': '开单', 'cleared-at': '恢复', 'resolved-at': '修复', 'closed-at': '关闭',
-    class: '类别', trade: '工种', rule: '规则', device: '设备', point: '测点', external: '中心编号', occurrences: '发生次数', deadline: '时限', met: '已完成', revision: '第 {n} 版', 'chart-of': '越限前后 {point} 的曲线', 'no-chart': '暂无曲线', zoomable: '放大查看', 'no-story': '日志中已没有这张工单的记录', 'close-later': '告警仍在，恢复后才能关闭', 'closed-now': '工单已关闭', time: '时间', reading: '读数', 'n-readings': '{n} 个读数', place: '位置',
-    plumbing: '水暖', electrical: '电工', hvac: '暖通', lift: '电梯', access: '门禁', it: '弱电', security: '保安', lockers: '快递柜', cleaning: '保洁', 'no-such-ticket': '没有这张工单',
+    'ticket': '工单', facts: '情况', story: '经过', chart: '曲线', evidence: '越限前后的读数', actions: '处理', 'ticket-note': '备注（可不填）', 'value-limit': '读数 / 界限', since: '最近越限', 'opened-at': '开单', 'cleared-at': '恢复', 'resolved-at': '修复', 'closed-at': '关闭',
+    class: '类别', trade: '工种', rule: '规则', device: '设备', point: '测点', external: '中心编号', occurrences: '发生次数', revision: '第 {n} 版', 'chart-of': '越限前后 {point} 的曲线', 'no-chart': '暂无曲线', zoomable: '放大查看', 'no-story': '日志中已没有这张工单的记录', 'close-later': '告警仍在，恢复后才能关闭', 'closed-now': '工单已关闭', time: '时间', reading: '读数', 'n-readings': '{n} 个读数', place: '位置',
   },
   en: {
     'ticket': 'Ticket', facts: 'What is wrong', story: 'Story', chart: 'Chart', evidence: 'Readings around the breach', actions: 'What to do', 'ticket-note': 'Note (may be empty)', 'value-limit': 'Value / limit', since: 'Beyond since', 'opened-at': 'Opened', 'cleared-at': 'Back to normal', 'resolved-at': 'Resolved', 'closed-at': 'Closed',
-    class: 'Class', trade: 'Trade', rule: 'Rule', device: 'Device', point: 'Point', external: 'Number at the centre', occurrences: 'Occurrences', deadline: 'Deadlines', met: 'done', revision: 'revision {n}', 'chart-of': '{point} around the breach', 'no-chart': 'There is no chart of it', zoomable: 'Look closer', 'no-story': 'The journal no longer keeps this ticket’s events', 'close-later': 'It is still wrong; it can be closed once it is back to normal', 'closed-now': 'The ticket is closed', time: 'Time', reading: 'Reading', 'n-readings': '{n} readings', place: 'Place',
-    'no-such-ticket': 'There is no such ticket',
+    class: 'Class', trade: 'Trade', rule: 'Rule', device: 'Device', point: 'Point', external: 'Number at the centre', occurrences: 'Occurrences', revision: 'revision {n}', 'chart-of': '{point} around the breach', 'no-chart': 'There is no chart of it', zoomable: 'Look closer', 'no-story': 'The journal no longer keeps this ticket’s events', 'close-later': 'It is still wrong; it can be closed once it is back to normal', 'closed-now': 'The ticket is closed', time: 'Time', reading: 'Reading', 'n-readings': '{n} readings', place: 'Place',
   },
 });
 
@@ -31,7 +29,7 @@ export async function show(root, args, site) {
   const parts = [head(), facts(), actions(), chart(), history(), evidence()];
   root.append(el('a', { class: 'back', href: '#/tickets' }, '‹ ' + t('tickets')),
     parts[0].node, el('div', { class: 'columns' },
-      el('div', { class: 'main' }, parts[3].node, parts[4].node), el('div', { class: 'side' }, parts[1].node, parts[2].node, parts[5].node)));
+      el('div', { class: 'side' }, parts[1].node, parts[2].node), el('div', { class: 'main' }, parts[3].node, parts[4].node, parts[5].node)));
 
   function draw() { for (const part of parts) part.tell(ticket); }
   function take(other) { if (other.revision >= ticket.revision) { ticket = other; draw(); } }
@@ -46,7 +44,7 @@ export async function show(root, args, site) {
   // ---- at the top ----
 
   function head() {
-    const title = heading(''), badge = el('span', { class: 'chip' }), holds = el('span', { class: 'small' }), rest = el('span', { class: 'due' });
+    const title = heading(''), badge = el('span', { class: 'chip' }), holds = el('span', { class: 'small' });
     const number = el('span', { class: 'small' });
     const node = el('header', { data: { ticket: ticket.id } }, el('div', { class: 'heads' }, level(ticket.level), badge, holds, number), title);
     return {
@@ -57,13 +55,25 @@ export async function show(root, args, site) {
         mark(badge, 'data-state', now.state);
         mark(node, 'data-state', now.state);
         text(holds, t(now.cleared_at ? 'cleared' : 'holds'));
+        mark(holds, 'data-tone', now.cleared_at ? 'well' : 'bad');
         text(number, [now.number, t('revision', { n: now.revision })].join(' · '));
-        rest.remove();
       },
     };
   }
 
   // ---- the facts ----
+
+  const rest = one => due(one)[0].slice(t(one.step).length).trim();
+
+  /** How a step that has been taken stands to its deadline, as far as the story says when. */
+  function kept(one) {
+    const begun = story.findLastIndex(event => /\.(opened|reopened)$/.test(event.type));
+    const states = one.step === 'contact' ? ['open'] : ['open', 'acknowledged'];
+    const done = one.step === 'follow_up' ? null : story.slice(Math.max(0, begun)).find(event => !states.includes(event.data.state));
+    if (!done) return ['✓', 'calm'];
+    const late = Date.parse(done.time) - Date.parse(one.by);
+    return [`✓ ${moment(done.time)} ${late > 0 ? t('too-late', { span: span(late) }) : t('on-time')}`, late > 0 ? 'late' : 'calm'];
+  }
 
   function facts() {
     const list = el('dl', { class: 'facts' });
@@ -75,9 +85,8 @@ export async function show(root, args, site) {
       node,
       tell(now) {
         const deadline = deadlines(now).flatMap(one => {
-          const [words, pace] = one.pending ? due(one) : [`${t(one.step)} ${t('met')}`, 'calm'];
-          const shown = el('dd', { data: { tone: pace, deadline: one.step } }, words.replace(t(one.step), '').trim(), ' · ', el('time', { datetime: one.by, title: fully(one.by) }, stamp(one.by)));
-          return [el('dt', {}, t(one.step)), shown];
+          const [words, pace] = one.pending ? [rest(one), due(one)[1]] : kept(one);
+          return [el('dt', {}, t(one.step)), el('dd', { data: { tone: pace, deadline: one.step } }, words, ' · ', t('until'), ' ', el('time', { datetime: one.by, title: fully(one.by) }, stamp(one.by)))];
         });
         list.replaceChildren(
           ...fact('value-limit', el('b', { class: 'val' }, value(now.value, now.unit)), ' / ', limit(now.limit, now.unit)),
@@ -87,7 +96,7 @@ export async function show(root, args, site) {
           ...(now.place ? fact('place', now.place) : []),
           ...at('since', now.since), ...at('opened-at', now.opened_at), ...at('cleared-at', now.cleared_at),
           ...at('resolved-at', now.resolved_at), ...at('closed-at', now.closed_at),
-          ...fact('class', t(now.class)), ...(now.trade ? fact('trade', t(now.trade)) : []),
+          ...fact('class', t(now.class)), ...(now.trade ? fact('trade', said(now.trade)) : []),
           ...fact('rule', now.rule), ...fact('occurrences', String(now.occurrences)),
           ...(now.external_id ? fact('external', now.external_id) : []));
       },
@@ -198,19 +207,13 @@ export async function show(root, args, site) {
   function makeStep(event) {
     const data = event.data;
     const words = sentence({ ...event, data: { ...data, title: '' } }).replace(/[:：]\s*$/, '');
-    const extra = [t(data.state), data.value !== null && data.value !== undefined ? value(data.value, data.unit) : null,
-      data.external_id, t('revision', { n: data.revision })];
+    const before = story[story.indexOf(event) - 1]?.data || {};
+    const fresh = (field, words) => (data[field] !== null && data[field] !== undefined && data[field] !== before[field] ? words() : null);
+    const extra = [fresh('state', () => t(data.state)), fresh('value', () => value(data.value, data.unit)), fresh('external_id', () => data.external_id), t('revision', { n: data.revision })];
     return el('li', { data: { tone: tone(event), type: event.type } }, el('div', {}, el('strong', {}, words)),
-      el('div', { class: 'small' }, el('time', { datetime: event.time, title: fully(event.time) }, stamp(event.time), ' ', clock(event.time)), ' · ', extra.filter(Boolean).join(' · ')),
-      data.note && changes(event) ? el('p', { class: 'note' }, data.note) : null);
+      el('div', { class: 'small' }, el('time', { datetime: event.time, title: fully(event.time) }, moment(event.time)), ' · ', extra.filter(Boolean).join(' · ')),
+      fresh('note', () => el('p', { class: 'note' }, data.note)));
   }
-
-  // A ticket carries the last note on; it is told where it was said.
-  function changes(event) {
-    const before = story[story.indexOf(event) - 1];
-    return !before || before.data.note !== event.data.note;
-  }
-  const clock = at => new Intl.DateTimeFormat(locale(), { timeZone: site.info.timezone, second: '2-digit' }).format(new Date(at)).padStart(2, '0');
 
   // ---- the evidence ----
 
