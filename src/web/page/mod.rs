@@ -44,6 +44,8 @@ const FILES: &[File] = files! {
     SCRIPT "maintain.js"
     SCRIPT "views/login.js"
     SCRIPT "views/home.js"
+    SCRIPT "views/places.js"
+    SCRIPT "views/finder.js"
     SCRIPT "views/tickets.js"
     SCRIPT "views/ticket.js"
     SCRIPT "views/ticket_row.js"
