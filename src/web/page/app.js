@@ -30,7 +30,7 @@ async function go(arrived) {
   for (const tab of document.querySelectorAll('[data-tab]')) {
     mark(tab, 'aria-current', !locked && tab.dataset.tab === (TABS[name] || name) ? 'page' : null);
   }
-  if (!locked && !site.loaded) { if (site.fault) fault(t('failed', { why: site.fault.message })); return; }
+  if (!locked && !site.loaded) { if (site.fault) fault(t('not-read', { why: site.fault.message })); return; }
   const module = await viewIn(file, mine);
   if (mine !== turn || !module) return;
   try {
@@ -48,7 +48,7 @@ async function go(arrived) {
   } catch (error) {
     if (mine !== turn) return;
     console.warn(error);
-    fault(t('failed', { why: error.message }));
+    fault(t('not-read', { why: error.message }));
   }
 }
 

@@ -60,6 +60,8 @@ const FILES: &[File] = files! {
     SCRIPT "views/tickets.js"
     SCRIPT "views/ticket.js"
     SCRIPT "views/ticket_row.js"
+    SCRIPT "views/ticket_chart.js"
+    SCRIPT "views/ticket_story.js"
     SCRIPT "views/wires.js"
     SCRIPT "views/device.js"
     SCRIPT "views/look.js"

@@ -10,11 +10,11 @@ import { makeConsumer, makeLine, tellConsumer, tellLine } from './wires.js';
 
 add({
   zh: {
-    'open-tickets': '未关闭工单', devices: '设备', lines: '线路', uplink: '上报中心', 'no-tickets': '没有未关闭的工单', 'all-tickets': '查看全部 {n} 张工单',
+    'open-tickets': '未关闭工单', devices: '设备', uplink: '上报中心', 'no-tickets': '没有未关闭的工单', 'all-tickets': '查看全部 {n} 张工单',
     'devices-away': '台设备异常', 'lines-down': '条线路中断', 'no-uplink': '未配置上报', troubles: '网关的问题',
   },
   en: {
-    'open-tickets': 'Open tickets', devices: 'Devices', lines: 'Lines', uplink: 'Uplink', 'no-tickets': 'No open tickets', 'all-tickets': 'All {n} tickets',
+    'open-tickets': 'Open tickets', devices: 'Devices', uplink: 'Uplink', 'no-tickets': 'No open tickets', 'all-tickets': 'All {n} tickets',
     'devices-away': 'devices in trouble', 'lines-down': 'lines down', 'no-uplink': 'no uplink configured', troubles: 'Troubles of the gateway',
   },
 });
