@@ -20,6 +20,8 @@ add({
 });
 
 const TICKETS_SHOWN = 6;
+// Seconds.
+const AGES_EVERY = 10;
 
 export async function show(root, args, site) {
   const view = new Home(site);
@@ -37,6 +39,7 @@ class Home {
     this.site = site;
     this.tiles = el('ul', { class: 'tiles' });
     this.troubles = el('ul', { class: 'troubles', data: { hook: 'troubles' } });
+    this.ticks = 0;
     const follow = () => this.follow();
     this.finder = new Finder(site, follow);
     this.places = new Places(site, follow);
@@ -88,6 +91,7 @@ class Home {
   times() {
     for (const node of this.tickets.children) tellDue(node, node.ticket);
     for (const node of this.consumers.children) tellConsumer(node, node.consumer);
+    if (++this.ticks % AGES_EVERY === 0) this.places.times();
   }
 
   // ---- at the top ----

@@ -2,7 +2,7 @@
 
 import { el, mark, rows, text } from '../dom.js';
 import { beside, qualityOf, state } from '../show.js';
-import { add, age, t, value } from '../words.js';
+import { add, age, left, t, value } from '../words.js';
 
 add({
   zh: { 'all-well': '{n} 台正常', away: '{n} 台异常', 'cells-open': '柜门打开' },
@@ -15,6 +15,8 @@ const VALUES_SHOWN = 3;
 const CELL = /\.cell-\d+$/;
 const WIDE = matchMedia('(min-width: 60rem)');
 const TROUBLED = { offline: 0, degraded: 1, maintenance: 2, unknown: 3 };
+// Milliseconds; what is older than this says so.
+const OLD = 5 * 60e3;
 const rank = device => TROUBLED[device.state] ?? 9;
 
 export class Places {
@@ -108,10 +110,10 @@ export class Places {
   }
 
   makeValue(point) {
-    const shown = el('span', { class: 'val' });
+    const shown = el('span', { class: 'val' }), old = el('span', { class: 'old' });
     const name = point.id.slice(point.device.length + 1);
-    const node = el('span', { class: 'reading', data: { point: point.id } }, el('span', { class: 'what' }, name), shown);
-    node.shown = shown;
+    const node = el('span', { class: 'reading', data: { point: point.id } }, el('span', { class: 'what' }, name), shown, old);
+    node.parts = { shown, old };
     this.valueNodes.set(point.id, node);
     this.tellPoint(point);
     return node;
@@ -133,9 +135,15 @@ export class Places {
     const node = this.valueNodes.get(point.id);
     if (!node) return;
     if (node.tell) { node.tell(); return; }
-    text(node.shown, value(point.value, point.value === null ? null : point.unit));
+    text(node.parts.shown, value(point.value, point.value === null ? null : point.unit));
+    tellAge(node, point);
     mark(node, 'data-quality', qualityOf(point));
     mark(node, 'title', `${point.id}${beside(point) && ': ' + beside(point)}`);
+  }
+
+  /** Time goes on, and with it the age of what stands there. */
+  times() {
+    for (const [id, node] of this.valueNodes) if (node.parts) tellAge(node, this.site.points.get(id));
   }
 
   /** Devices whose rows are there. */
@@ -151,4 +159,9 @@ export class Places {
   shown() {
     return [...this.node.children].flatMap(({ parts: { troubled, well } }) => [...troubled.children, ...(well.hidden ? [] : well.children)]);
   }
+}
+
+function tellAge({ parts }, point) {
+  const old = point && point.value !== null && point.at && -left(point.at) > OLD;
+  text(parts.old, old ? age(point.at) : '');
 }
