@@ -1,6 +1,6 @@
 // What happened, in a sentence a person would say, for every type of event of the journal.
 
-import { add, has, said, span, stamp, t, value } from './words.js';
+import { add, has, said, brief, span, t, value } from './words.js';
 
 add({
   zh: {
@@ -93,7 +93,7 @@ function filled(event, data) {
     offset: data.offset === undefined ? '' : `${data.offset < 0 ? '−' : '+'}${span(data.offset * 1000)}`,
     free: data.free === undefined ? '' : bytes(data.free),
     count: data.count ?? '?',
-    state: data.state ? t(data.state, { until: stamp(data.until) }) : '',
+    state: data.state ? t(data.state, { until: brief(data.until) }) : '',
     outcome: data.outcome ? t(data.outcome) : '',
     target: data.target ?? '',
   };
