@@ -71,6 +71,8 @@ export function plot(root, given) {
     return next !== null;
   }
   function tell() {
+    // Its room stays while one looks at a time without any.
+    self.parts.marks.hidden = !self.marks.length;
     self.parts.sum.textContent = sentence(self);
     [figure.dataset.from, figure.dataset.to] = spanOf(self).map(Math.round);
   }
@@ -173,7 +175,7 @@ function settings(uPlot, self) {
       y: false, points: { show: false }, drag: { x: true, y: false, setScale: false, dist: 6 },
       bind: {
         dblclick: () => () => self.go(self.home),
-        mousedown: (_, __, handle) => event => { parts.area.focus({ preventScroll: true }); if (!event.shiftKey) handle(event); },
+        mousedown: (_, __, handle) => event => { parts.area.focus({ preventScroll: true, focusVisible: false }); if (!event.shiftKey) handle(event); },
       },
     },
     scales: {
