@@ -214,7 +214,7 @@ pub async fn ask(
 /// Server-sent events as they come.
 pub struct Stream {
     response: reqwest::Response,
-    text: String,
+    bytes: Vec<u8>,
 }
 
 /// One of them.
@@ -234,32 +234,33 @@ impl Stream {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { response, text: String::new() }
+        Self { response, bytes: Vec::new() }
     }
 
     /// `None`: it has ended.
     pub async fn next(&mut self) -> Option<Message> {
         loop {
-            if let Some((message, rest)) = self.text.split_once("\n\n") {
-                let (message, rest) = (message.to_owned(), rest.to_owned());
-                self.text = rest;
+            if let Some(end) = self.bytes.windows(2).position(|two| two == b"\n\n") {
+                let message: Vec<u8> = self.bytes.drain(..end + 2).collect();
                 // A comment is none.
-                if message != ":" {
-                    return Some(Message::read(&message));
+                if message != b":\n\n" {
+                    return Some(Message::read(std::str::from_utf8(&message).unwrap()));
                 }
                 continue;
             }
             let more = tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await;
             match more.expect("nothing for 30 s") {
-                Ok(Some(more)) => self.text.push_str(std::str::from_utf8(&more).unwrap()),
+                Ok(Some(more)) => self.bytes.extend_from_slice(&more),
                 Ok(None) | Err(_) => return None,
             }
         }
     }
 
-    /// The next of a kind; others are passed over.
+    /// The next of a kind; others are passed over, but not for ever.
     pub async fn next_of(&mut self, event: &str) -> Message {
+        let begun = Instant::now();
         loop {
+            assert!(begun.elapsed() < Duration::from_secs(30), "no `{event}` for 30 s");
             let message = self.next().await.unwrap_or_else(|| panic!("it ended before a `{event}`"));
             if message.event == event {
                 return message;

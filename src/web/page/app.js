@@ -30,8 +30,8 @@ async function go(arrived) {
   for (const tab of document.querySelectorAll('[data-tab]')) {
     mark(tab, 'aria-current', !locked && tab.dataset.tab === (TABS[name] || name) ? 'page' : null);
   }
-  if (!locked && !site.loaded) { if (site.fault) fault(t('failed', { why: site.fault.message })); return; }
-  const module = await viewIn(file);
+  if (!locked && !site.loaded) { if (site.fault) fault(t('not-read', { why: site.fault.message })); return; }
+  const module = await viewIn(file, mine);
   if (mine !== turn || !module) return;
   try {
     // A new place for each: what a view that was left still does, it does out of sight.
@@ -48,17 +48,17 @@ async function go(arrived) {
   } catch (error) {
     if (mine !== turn) return;
     console.warn(error);
-    fault(t('failed', { why: error.message }));
+    fault(t('not-read', { why: error.message }));
   }
 }
 
-async function viewIn(file) {
+async function viewIn(file, mine) {
   try {
     if (!file) throw new Error(location.hash);
     return await import(`./views/${file}.js`);
   } catch (error) {
     console.warn(error);
-    fault(t('no-view', { why: error.message }));
+    if (mine === turn) fault(t('no-view', { why: error.message }));
     return null;
   }
 }

@@ -66,8 +66,8 @@ pub struct Teller {
     to: DuplexStream,
     head: watch::Receiver<u64>,
     ready: watch::Receiver<Readiness>,
-    /// The last change that was told.
-    change: u64,
+    /// The last change that was told; `None`: nothing yet.
+    change: Option<u64>,
     /// What was told last of those who read the journal.
     consumers: String,
 }
@@ -81,7 +81,7 @@ impl Teller {
         to: DuplexStream,
     ) -> Self {
         let (head, ready) = (desk.rooms.head.clone(), desk.rooms.ready.clone());
-        Self { desk, caller, points, place, to, head, ready, change: 0, consumers: String::new() }
+        Self { desk, caller, points, place, to, head, ready, change: None, consumers: String::new() }
     }
 
     pub fn stop(&self) -> CancellationToken {
@@ -178,14 +178,11 @@ impl Teller {
 
     /// Devices and points that are not what they were.
     async fn changes(&mut self) -> io::Result<()> {
-        let since = self.change;
-        let (now, points) = self.changed(since);
-        if now == since && since > 0 {
+        let (now, points) = self.changed();
+        if self.change == Some(now) {
             return Ok(());
         }
-        // A device never changed is told once.
-        let devices = devices_after(&self.desk, if since == 0 { None } else { Some(since) });
-        self.change = now.max(1);
+        let devices = devices_after(&self.desk, self.change.replace(now));
         for device in &devices {
             self.say("device", device).await?;
         }
@@ -198,10 +195,10 @@ impl Teller {
         Ok(())
     }
 
-    /// The last change of all, and the wanted points that changed after this one.
-    fn changed(&self, since: u64) -> (u64, Vec<(PointId, PointNow)>) {
+    /// The last change of all, and the wanted points that changed since what was told last.
+    fn changed(&self) -> (u64, Vec<(PointId, PointNow)>) {
         let live = self.desk.rooms.live.lock();
-        let new = |id: &PointId| since == 0 || live.point_changed(*id) > since;
+        let new = |id: &PointId| self.change.is_none_or(|change| live.point_changed(*id) > change);
         let points = self.points.iter().copied().filter(new).map(|id| (id, live.point(id).clone()));
         (live.last_change(), points.collect())
     }
