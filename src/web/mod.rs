@@ -4,6 +4,7 @@
 //! `site` (devices and points), `maintenance`, `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
 //! and behind them `problem` (what every refusal looks like).
 
+mod chart;
 mod commands;
 mod consumers;
 mod events;
