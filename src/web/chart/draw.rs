@@ -6,7 +6,7 @@ use std::ops::Range;
 use jiff::tz::TimeZone;
 
 use super::curve::Drawn;
-use super::plot::{FAINT, GRID, INK, Plot, value};
+use super::plot::{FAINT, GRID, INK, Plot};
 use super::scale::{Times, written};
 use super::story::{Kind, Story};
 use super::svg::{Anchor, Sheet, fitted};
@@ -17,7 +17,7 @@ use crate::ticket::{State, Ticket};
 
 const WIDTH: f64 = 800.0;
 const LEFT: f64 = 84.0;
-const INNER: f64 = 700.0;
+const INNER: f64 = 692.0;
 /// Rows of marks above the frame, and how high one is.
 const MARK_ROWS: usize = 3;
 const MARK: f64 = 17.0;
@@ -30,7 +30,6 @@ const SUBTITLE: usize = 112;
 /// Columns of letters that are read aloud.
 const ALOUD: usize = 300;
 
-const HELD: &str = "#fbd5d0";
 const WHEN: &str = "%Y-%m-%d %H:%M:%S";
 
 /// All that is in it.
@@ -53,8 +52,14 @@ pub struct Picture<'a> {
 pub fn draw(picture: &Picture<'_>) -> String {
     let ticket = picture.ticket;
     let times = Times { span: picture.span.clone(), left: LEFT, width: INNER };
-    let plot =
-        Plot { drawn: picture.drawn, limit: &ticket.limit, hold: picture.hold, now: picture.now };
+    let plot = Plot {
+        drawn: picture.drawn,
+        limit: &ticket.limit,
+        held: &picture.story.held,
+        locale: picture.locale,
+        hold: picture.hold,
+        now: picture.now,
+    };
     let mut sheet = Sheet::default();
     picture.head(&mut sheet);
 
@@ -62,10 +67,6 @@ pub fn draw(picture: &Picture<'_>) -> String {
     let rows = discs.iter().map(|disc| disc.row + 1).max().unwrap_or(0);
     let top = 76.0 + rows as f64 * MARK;
     let height = plot.height();
-    for (from, to) in &picture.story.held {
-        let (from, to) = (times.x(*from), times.x(to.unwrap_or(picture.now)));
-        sheet.rect((from, top), ((to - from).max(1.0), height), HELD);
-    }
     plot.draw(&mut sheet, &times, top);
 
     let mut bottom = top + height + 8.0;
@@ -218,7 +219,7 @@ impl Picture<'_> {
         let t = self.ticket;
         let unit = t.unit.as_deref().unwrap_or_default();
         let mut told = vec![t.number.clone(), t.place.to_string(), words::limit(&t.limit, unit, self.locale)];
-        told.extend(t.value.as_ref().map(|said| format!("{} {unit}", value(said)).trim_end().to_owned()));
+        told.extend(t.value.as_ref().map(|said| format!("{} {unit}", words::value(&said.to_string(), self.locale)).trim_end().to_owned()));
         told.extend(self.story.marks.iter().map(|(at, kind)| {
             format!("{} {}", words::mark(*kind, self.locale), written(self.zone, *at, WHEN))
         }));

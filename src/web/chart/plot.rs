@@ -7,7 +7,9 @@ use serde_json::Value as Json;
 use super::curve::{Drawn, Stroke};
 use super::scale::{Heights, Times, plain};
 use super::svg::{Anchor, Sheet, fitted};
+use super::words;
 use crate::reading::{Millis, Value};
+use crate::rules::Locale;
 
 pub const GRID: &str = "#e1e6eb";
 pub const INK: &str = "#1f2933";
@@ -26,6 +28,9 @@ const LABEL: usize = 10;
 pub struct Plot<'a> {
     pub drawn: &'a Drawn,
     pub limit: &'a Json,
+    /// When the condition held; `None`: it holds.
+    pub held: &'a [(Millis, Option<Millis>)],
+    pub locale: Locale,
     /// How long a value is believed to hold without another reading; `None`: until the next one.
     pub hold: Option<Millis>,
     /// Beyond it nothing can be known.
@@ -48,6 +53,7 @@ impl Plot<'_> {
                 let said = strokes.iter().flat_map(|s| [s.least, s.most]);
                 let heights = Heights::over(said.chain(lines(self.limit)), (top, HEIGHT));
                 self.limits(sheet, times, &heights, top);
+                self.breaches(sheet, times, top);
                 axis(sheet, times, &heights.ticks());
                 self.limit_lines(sheet, times, &heights);
                 sheet.path(&steps(strokes, times, &heights, self), CURVE, 1.6);
@@ -60,10 +66,21 @@ impl Plot<'_> {
                         sheet.rect((times.left, y), (times.width, ROW), BEYOND);
                     }
                 }
-                let named = |(row, word): (usize, &String)| (heights.y(row as f64), fitted(word, LABEL));
+                self.breaches(sheet, times, top);
+                let named = |(row, word): (usize, &String)| {
+                    (heights.y(row as f64), fitted(&words::value(word, self.locale), LABEL))
+                };
                 axis(sheet, times, &words.iter().enumerate().map(named).collect::<Vec<_>>());
                 sheet.path(&steps(strokes, times, &heights, self), CURVE, 3.0);
             }
+        }
+    }
+
+    /// When the condition held.
+    fn breaches(&self, sheet: &mut Sheet, times: &Times, top: f64) {
+        for (from, to) in self.held {
+            let (from, to) = (times.x(*from), times.x(to.unwrap_or(self.now)));
+            sheet.veil((from, top), ((to - from).max(1.0), self.height()), LIMIT);
         }
     }
 
@@ -208,13 +225,5 @@ impl Pen {
 
     fn lift(&mut self) {
         self.at = None;
-    }
-}
-
-/// A value as it stands beside the picture.
-pub fn value(value: &Value) -> String {
-    match value.number() {
-        Some(value) if value.is_finite() => plain(value),
-        _ => value.to_string(),
     }
 }

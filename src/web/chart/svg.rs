@@ -31,6 +31,15 @@ impl Sheet {
         );
     }
 
+    /// What lies below is seen through it.
+    pub fn veil(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), fill: &str) {
+        let (width, height) = (width.max(0.0), height.max(0.0));
+        let _ = writeln!(
+            self.drawn,
+            r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" fill="{fill}" fill-opacity="0.13"/>"#
+        );
+    }
+
     /// `dashes`: as in `stroke-dasharray`; empty for a whole line.
     pub fn line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64), stroke: &str, dashes: &str) {
         let dashes =

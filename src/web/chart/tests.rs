@@ -262,3 +262,61 @@ proptest! {
         assert_whole(&drawn(&ticket, &readings, now, locale));
     }
 }
+
+/// Pictures of several kinds, by name.
+fn samples() -> Vec<(&'static str, String)> {
+    let nasty = "</svg><script>alert('1')</script>\u{0}\u{1b}[31m & \"quoted\" \u{FFFF}\u{202E}]]>";
+    let reading = |s: i64, value: Value| (AT + s * 1000, Some(value));
+    let text = |word: &str| Value::Text(word.into());
+    let cleared = Ticket { cleared_at: Some(AT + 60_000), closed_at: Some(AT + 600_000), ..ticket() };
+    let door = Ticket {
+        point: Some("b3-door.door".into()),
+        limit: json!({ "equals": "open" }),
+        unit: None,
+        title: "3号楼/入口: 门未关".into(),
+        ..ticket()
+    };
+    let upkeep = Ticket { point: None, device: None, unit: None, limit: json!({ "schedule": "0 8 1 * *" }), ..ticket() };
+    let hostile = Ticket {
+        title: nasty.repeat(20),
+        place: nasty.into(),
+        number: nasty.into(),
+        unit: Some(nasty.into()),
+        limit: json!({ nasty: nasty }),
+        ..ticket()
+    };
+    let door_said = [reading(-90, text("closed")), reading(0, text("open")), reading(70, text("closed"))];
+    let hostile_said = [reading(-60, text(nasty)), reading(0, text("]]>"))];
+    let leak = Ticket { limit: json!({ "outside": [198.0, 242.0] }), unit: Some("V".into()), ..ticket() };
+    let now = AT + 120_000;
+    vec![
+        ("pressure", drawn(&cleared, &pressure(), now, Locale::ZhCn)),
+        ("pressure-en", drawn(&ticket(), &pressure(), now, Locale::En)),
+        ("door", drawn(&door, &door_said, now, Locale::ZhCn)),
+        ("outside", drawn(&leak, &pressure(), now, Locale::En)),
+        ("upkeep", drawn(&upkeep, &[], now, Locale::ZhCn)),
+        ("one-reading", drawn(&ticket(), &pressure()[2..3], now, Locale::En)),
+        ("hostile", drawn(&hostile, &hostile_said, now, Locale::En)),
+    ]
+}
+
+/// `tests/.venv`'s Python has an XML parser (expat) that others wrote.
+#[test]
+fn a_parser_of_xml_takes_every_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = samples()
+        .iter()
+        .map(|(name, svg)| {
+            let path = dir.path().join(format!("{name}.svg"));
+            std::fs::write(&path, svg).unwrap();
+            path
+        })
+        .collect();
+    let parse = "import sys, xml.etree.ElementTree as x\n\
+                 for p in sys.argv[1:]: print(x.parse(p).getroot().find('{http://www.w3.org/2000/svg}title').text)";
+    let parsed = std::process::Command::new("python3").arg("-c").arg(parse).args(&paths).output().unwrap();
+    assert!(parsed.status.success(), "{}", String::from_utf8_lossy(&parsed.stderr));
+    let titles = String::from_utf8(parsed.stdout).unwrap();
+    assert_eq!(titles.lines().count(), samples().len());
+    assert!(titles.contains("</svg><script>alert('1')</script>[31m & \"quoted\" ]]>"), "{titles}");
+}

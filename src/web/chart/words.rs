@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use super::story::Kind;
 use crate::reading::Value;
 use crate::rules::Locale::{self, ZhCn};
+use crate::rules::said as said_in;
 use crate::ticket::State;
 
 pub fn mark(kind: Kind, locale: Locale) -> &'static str {
@@ -81,37 +82,61 @@ pub fn limit(limit: &Json, unit: &str, locale: Locale) -> String {
     };
     let zh = locale == ZhCn;
     let text = match word.as_str() {
-        "above" => format!("{} {}", if zh { "高于" } else { "above" }, with_unit(value, unit)),
-        "below" => format!("{} {}", if zh { "低于" } else { "below" }, with_unit(value, unit)),
-        "outside" => format!("{} {}", if zh { "超出" } else { "outside" }, with_unit(value, unit)),
-        "inside" => format!("{} {}", if zh { "处于" } else { "within" }, with_unit(value, unit)),
-        "equals" => format!("{} {}", if zh { "等于" } else { "is" }, with_unit(value, unit)),
-        "not_equals" => format!("{} {}", if zh { "不等于" } else { "is not" }, with_unit(value, unit)),
-        "silent" if zh => format!("无响应超过 {}", said(value)),
-        "silent" => format!("silent for {}", said(value)),
-        "stuck" if zh => format!("无变化超过 {}", said(value)),
-        "stuck" => format!("unchanged for {}", said(value)),
-        "offline" if zh => format!("线路离线超过 {}", said(value)),
-        "offline" => format!("line offline for {}", said(value)),
-        other => format!("{other} {}", said(value)),
+        "above" => format!("{} {}", if zh { "高于" } else { "above" }, with_unit(value, unit, locale)),
+        "below" => format!("{} {}", if zh { "低于" } else { "below" }, with_unit(value, unit, locale)),
+        "outside" => format!("{} {}", if zh { "超出" } else { "outside" }, with_unit(value, unit, locale)),
+        "inside" => format!("{} {}", if zh { "处于" } else { "within" }, with_unit(value, unit, locale)),
+        "equals" => format!("{} {}", if zh { "等于" } else { "is" }, with_unit(value, unit, locale)),
+        "not_equals" => format!("{} {}", if zh { "不等于" } else { "is not" }, with_unit(value, unit, locale)),
+        "silent" if zh => format!("无响应超过 {}", said(value, locale)),
+        "silent" => format!("silent for {}", said(value, locale)),
+        "stuck" if zh => format!("无变化超过 {}", said(value, locale)),
+        "stuck" => format!("unchanged for {}", said(value, locale)),
+        "offline" if zh => format!("线路离线超过 {}", said(value, locale)),
+        "offline" => format!("line offline for {}", said(value, locale)),
+        other => format!("{} {}", condition_word(other, zh), said(value, locale)),
     };
     text.trim_end().to_owned()
 }
 
-fn with_unit(value: &Json, unit: &str) -> String {
-    format!("{} {unit}", said(value)).trim_end().to_owned()
+/// The conditions that look at more than the value of the moment.
+fn condition_word(word: &str, zh: bool) -> &str {
+    match word {
+        _ if !zh => word,
+        "rises" => "上升",
+        "falls" => "下降",
+        "count" => "次数",
+        "when" => "条件",
+        "forecast" => "预测",
+        "runtime" => "累计运行",
+        "cycles" => "累计次数",
+        "schedule" => "定期",
+        "storm" => "告警风暴",
+        "storage" => "存储",
+        "unsynced" => "时钟未同步",
+        _ => word,
+    }
+}
+
+/// What a point said, as titles say it.
+pub fn value(text: &str, locale: Locale) -> String {
+    said_in(&Value::Text(text.into()), locale)
+}
+
+fn with_unit(value: &Json, unit: &str, locale: Locale) -> String {
+    format!("{} {unit}", said(value, locale)).trim_end().to_owned()
 }
 
 /// `200`, `20 … 95`, `wet`, `by 5, within 10m`.
-fn said(value: &Json) -> String {
-    match value {
-        Json::String(text) => text.clone(),
+fn said(json: &Json, locale: Locale) -> String {
+    match json {
+        Json::String(text) => value(text, locale),
         Json::Number(_) => {
-            serde_json::from_value::<Value>(value.clone()).map(|value| value.to_string()).unwrap_or_default()
+            serde_json::from_value::<Value>(json.clone()).map(|value| value.to_string()).unwrap_or_default()
         }
-        Json::Array(parts) => parts.iter().map(said).collect::<Vec<_>>().join(" … "),
+        Json::Array(parts) => parts.iter().map(|part| said(part, locale)).collect::<Vec<_>>().join(" … "),
         Json::Object(parts) => {
-            let part = |(word, value): (&String, &Json)| format!("{word} {}", said(value));
+            let part = |(word, value): (&String, &Json)| format!("{word} {}", said(value, locale));
             parts.iter().map(part).collect::<Vec<_>>().join(", ")
         }
         Json::Bool(flag) => flag.to_string(),
