@@ -74,6 +74,8 @@ export function listen(told, state) {
       points = globs;
       if (!ended) open();
     },
+    /** All before this cursor is known; where none came yet, it goes on from there. */
+    from(place) { cursor ??= place; },
     again,
     end() { ended = true; clearTimeout(timer); if (current) current.abort(); },
   };

@@ -3,7 +3,7 @@
 import { now, post } from './api.js';
 import { el } from './dom.js';
 import * as person from './person.js';
-import { add, stamp, t, timezone } from './words.js';
+import { add, brief, t, timezone } from './words.js';
 
 add({
   zh: { tend: '进入维护…', hour: '1 小时', hours: '4 小时', morning: '到明早 8 点', cancel: '取消', 'end-maintenance': '结束维护', 'rests': '维护中，至 {until}', 'tend-for': '维护多久？期间不产生工单', note: '备注' },
@@ -40,7 +40,7 @@ export function maintain(site, row) {
     const who = person.field(id);
     const end = () => { const by = who.value(); if (by) rest(scope, now() - 1000, by); };
     return [
-      el('p', {}, [t('rests', { until: stamp(over.until) }), over.place, over.by, over.note].filter(Boolean).join(' · ')),
+      el('p', {}, [t('rests', { until: brief(over.until) }), over.place, over.by, over.note].filter(Boolean).join(' · ')),
       may() && !person.name() ? who.node : null,
       may() ? el('div', { class: 'acts' }, button(t('end-maintenance') + (over.place ? ': ' + over.place : ''), 'end-maintenance', end)) : null,
     ];

@@ -1,6 +1,6 @@
 // What happened, in a sentence a person would say, for every type of event of the journal.
 
-import { add, has, said, span, stamp, t, value } from './words.js';
+import { add, has, said, brief, span, t, value } from './words.js';
 
 add({
   zh: {
@@ -19,7 +19,7 @@ add({
     'begun': '开始，至 {until}', 'changed': '改为至 {until}', 'ended': '结束',
     'command.executed': '{by} 的命令：{what} {action} {target}，{outcome}', 'command.refused': '命令被拒绝：{what} {action} {target}（{detail}）', 'command.refused.many': '另有 {times} 条命令被拒绝',
     executed: '已执行', failed: '失败', unsure: '结果未知', denied: '拒绝',
-    'kind-ticket': '工单', 'kind-access': '门禁', 'kind-locker': '柜格', 'kind-device': '设备', 'kind-gateway': '网关', 'kind-command': '命令', 'kind-readings': '读数', 'kind-other': '其他',
+    'kind-ticket': '工单', 'kind-access': '门禁', 'kind-locker': '柜格', 'kind-device': '设备', 'kind-gateway': '网关', 'kind-command': '命令', 'kind-readings': '读数', 
     colon: '：', unwatched: '断线期间',
   },
   en: {
@@ -38,7 +38,7 @@ add({
     'begun': 'begins, until {until}', 'changed': 'now until {until}', 'ended': 'ended',
     'command.executed': 'Order of {by}: {what} {action} {target}, {outcome}', 'command.refused': 'Order refused: {what} {action} {target} ({detail})', 'command.refused.many': '{times} more orders were refused',
     executed: 'executed', failed: 'failed', unsure: 'outcome unknown', denied: 'denied',
-    'kind-ticket': 'tickets', 'kind-access': 'doors', 'kind-locker': 'lockers', 'kind-device': 'devices', 'kind-gateway': 'gateway', 'kind-command': 'orders', 'kind-readings': 'readings', 'kind-other': 'other',
+    'kind-ticket': 'tickets', 'kind-access': 'doors', 'kind-locker': 'lockers', 'kind-device': 'devices', 'kind-gateway': 'gateway', 'kind-command': 'orders', 'kind-readings': 'readings', 
     colon: ': ', unwatched: 'while unwatched',
   },
 });
@@ -86,14 +86,14 @@ function filled(event, data) {
   return {
     ...Object.fromEntries(Object.entries(data).map(([name, is]) => [name, is === null ? '' : is])),
     what: data.device && kindOf(event) === 'gateway' ? data.device : data.place || data.rule || data.door || thing(event),
-    by: data.by || '—',
+    by: data.by ? said(data.by) : '—',
     why: data.why ? t('colon') + first(data.why) : '',
     reason: first(data.reason),
     points: (data.points || []).length,
     offset: data.offset === undefined ? '' : `${data.offset < 0 ? '−' : '+'}${span(data.offset * 1000)}`,
     free: data.free === undefined ? '' : bytes(data.free),
     count: data.count ?? '?',
-    state: data.state ? t(data.state, { until: stamp(data.until) }) : '',
+    state: data.state ? t(data.state, { until: brief(data.until) }) : '',
     outcome: data.outcome ? t(data.outcome) : '',
     target: data.target ?? '',
   };

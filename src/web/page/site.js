@@ -16,6 +16,8 @@ export const site = {
   /** waiting | live | lost | unknown; since when, and when anything was last heard (this device's clock). */
   link: { state: 'waiting', since: Date.now(), heard: null, why: null },
   loaded: false,
+  /** Why it could not be read, until it can. */
+  fault: null,
 };
 
 const ears = new Set();
@@ -51,16 +53,20 @@ async function load() {
   if (waiting) { again = true; return; }
   waiting = [];
   try {
-    const [info, devices, points, tickets, lines, consumers] = await Promise.all([
-      get('site'), get('devices'), get('points'), unclosed(), get('lines'), get('consumers')]);
+    // First, so that all the rest is at least as new as its head: from there the stream can go on.
+    const info = await get('site');
+    const [devices, points, tickets, lines, consumers] = await Promise.all([
+      get('devices'), get('points'), unclosed(), get('lines'), get('consumers')]);
     site.info = info;
     site.devices = new Map(devices.devices.map(row => [row.id, row]));
     site.points = new Map(points.points.map(row => [row.id, row]));
     site.tickets = new Map(tickets.map(row => [row.id, row]));
     site.lines = lines.lines;
     site.consumers = consumers.consumers;
-    site.loaded = true;
     await recent(info.head);
+    stream.from(info.head);
+    site.loaded = true;
+    site.fault = null;
     tell({ kind: 'all' });
   } catch (error) {
     site.fault = error;
@@ -123,6 +129,8 @@ function take(event, body) {
     tell({ kind: 'points', points: body.points });
   } else if (event === 'journal') journal(body);
   else if (event === 'lines') { site.lines = body.lines; tell({ kind: 'lines' }); }
+  // The journal has gone on without this stream.
+  else if (event === 'reset') load();
   else if (event === 'consumers') { site.consumers = body.consumers; tell({ kind: 'consumers' }); }
 }
 
@@ -134,21 +142,22 @@ function siteNow(body) {
 }
 
 function journal(event) {
+  // Told again, it changes nothing: a ticket has its revision.
+  if (event.type.startsWith('gatehouse.ticket.')) ticketNow(event.data, event);
   const epoch = epochOf(event), seq = seqOf(event);
   if (seen && seen.epoch === epoch && seq <= seen.seq) return;
   seen = { epoch, seq };
   site.events.unshift(event);
   if (site.events.length > EVENTS_MAX) site.events.length = EVENTS_MAX;
-  if (event.type.startsWith('gatehouse.ticket.')) ticketNow(event.data, event);
   // Devices may have come and gone with it.
   if (event.type === 'gatehouse.gateway.config-changed') load();
   tell({ kind: 'journal', event });
 }
 
-/** A ticket as an answer or an event has it; an older revision changes nothing. */
+/** A ticket as an answer or an event has it; an older revision changes nothing. The event of what was answered comes after it. */
 export function ticketNow(ticket, event) {
   const before = site.tickets.get(ticket.id);
-  if (before && before.revision >= ticket.revision && event) return;
+  if (before && before.revision > ticket.revision) return;
   if (ticket.state === 'closed') site.tickets.delete(ticket.id);
   else site.tickets.set(ticket.id, ticket);
   tell({ kind: 'ticket', ticket, event: event || null });

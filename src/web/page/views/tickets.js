@@ -7,8 +7,8 @@ import { add, t } from '../words.js';
 import { makeTicket, tellDue, tellTicket } from './ticket_row.js';
 
 add({
-  zh: { state: '状态', level: '级别', place: '位置', unclosed: '未关闭', 'n-tickets': '{n} 张工单', 'no-such': '没有符合条件的工单', 'older': '加载更早的工单' },
-  en: { state: 'State', level: 'Level', place: 'Place', unclosed: 'unclosed', 'n-tickets': '{n} tickets', 'no-such': 'No ticket is like this', 'older': 'Older tickets' },
+  zh: { state: '状态', level: '级别', unclosed: '未关闭', 'n-tickets': '{n} 张工单', 'no-such': '没有符合条件的工单', 'older': '加载更早的工单' },
+  en: { state: 'State', level: 'Level', unclosed: 'unclosed', 'n-tickets': '{n} tickets', 'no-such': 'No ticket is like this', 'older': 'Older tickets' },
 });
 
 const STATES = ['unclosed', 'open', 'acknowledged', 'in_progress', 'resolved', 'closed'];

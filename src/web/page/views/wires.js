@@ -7,12 +7,12 @@ add({
   zh: {
     lag: '待上报 {n} 条', 'lag-none': '已全部上报', busy: '占用 {n}%', 'per-second': '{n} 次/秒', errors: '错误', 'keeps-not': '轮询赶不上周期', 'set-aside': '{n} 条被中心拒收', seen: '上次 {age}',
     push: '推送', pull: '拉取', required: '必需', up: '正常', down: '中断', unknown: '未知', 'n-online': '{online}/{devices} 台在线', cycle: '一轮 {n} ms',
-    'error-timeout': '超时', 'error-crc': '校验错', 'error-exception': '设备报错', 'error-io': '读写错', 'error-noise': '干扰', 'error-refused': '拒绝',
+    'error-exception': '设备报错', 'error-timeout': '超时', 'error-wrong': '应答有误', 'error-broken': '连接断开',
   },
   en: {
     lag: '{n} to be told', 'lag-none': 'all told', busy: 'busy {n}%', 'per-second': '{n}/s', errors: 'errors', 'keeps-not': 'polling does not keep up', 'set-aside': '{n} refused by the centre', seen: 'seen {age}',
     push: 'push', pull: 'pull', required: 'required', up: 'up', down: 'down', unknown: 'unknown', 'n-online': '{online} of {devices} online', cycle: 'cycle {n} ms',
-    'error-timeout': 'timeout', 'error-crc': 'checksum', 'error-exception': 'exception', 'error-io': 'read or write', 'error-noise': 'noise', 'error-refused': 'refused',
+    'error-exception': 'exception', 'error-timeout': 'timeout', 'error-wrong': 'wrong answer', 'error-broken': 'broken off',
   },
 });
 
