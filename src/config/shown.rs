@@ -23,7 +23,24 @@ impl Gateway {
             rules: self.rules.iter().map(rule).collect(),
             doors: self.access.doors.iter().map(door).collect(),
             banks: self.access.banks.iter().map(|bank| self.bank(bank)).collect(),
+            orders: self.orders(),
         }
+    }
+
+    fn orders(&self) -> Vec<web::plan::Orders> {
+        let mut all: Vec<web::plan::Orders> = Vec::new();
+        for allowed in &self.commands {
+            let target = allowed.target.clone();
+            match all.iter_mut().find(|one| one.device == allowed.device && one.action == allowed.action) {
+                Some(one) => one.targets.push(target),
+                None => all.push(web::plan::Orders {
+                    device: allowed.device,
+                    action: allowed.action.clone(),
+                    targets: vec![target],
+                }),
+            }
+        }
+        all
     }
 
     fn bank(&self, bank: &access::Bank) -> web::plan::Bank {

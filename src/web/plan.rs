@@ -17,6 +17,7 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     pub doors: Vec<Door>,
     pub banks: Vec<Bank>,
+    pub orders: Vec<Orders>,
 }
 
 /// One wire or endpoint.
@@ -62,4 +63,13 @@ pub struct Bank {
     pub items: Vec<PointId>,
     /// What may be ordered of it, each once: `open`.
     pub commands: Vec<Arc<str>>,
+}
+
+/// What may be ordered of a device: one action at these targets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orders {
+    pub device: DeviceId,
+    pub action: Arc<str>,
+    /// `relay-1`; an empty one where the device has one of it.
+    pub targets: Vec<Arc<str>>,
 }

@@ -11,7 +11,7 @@ use super::Desk;
 use super::gate::Caller;
 use crate::live::{DeviceNow, PointNow};
 use crate::maintenance::Maintenance;
-use crate::reading::{Device, DeviceId, PointId, Value};
+use crate::reading::{DeviceId, PointId, Value};
 use crate::time;
 
 #[derive(Debug, Serialize)]
@@ -74,6 +74,15 @@ pub struct DeviceRow {
     /// Of those it stands under, the one that ends last; `state` is how the device is meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     maintenance: Option<Map<String, JsonValue>>,
+    /// What may be ordered of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    commands: Vec<OrdersRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct OrdersRow {
+    action: Arc<str>,
+    targets: Vec<Arc<str>>,
 }
 
 /// `GET /api/v1/devices`
@@ -84,12 +93,12 @@ pub async fn devices(State(desk): State<Arc<Desk>>, Extension(caller): Extension
         let live = desk.rooms.live.lock();
         (ids.map(|id| live.device(id).clone()).collect(), live.maintenance().to_vec())
     };
-    let rows = site.devices.iter().zip(now);
+    let rows = (0..).map(DeviceId).zip(now);
     Json(Devices {
         gateway: site.gateway.clone(),
         name: site.name.clone(),
         role: caller.role.word(),
-        devices: rows.map(|(device, now)| device_row(device, now, &maintenance)).collect(),
+        devices: rows.map(|(id, now)| device_row(&desk, id, now, &maintenance)).collect(),
     })
 }
 
@@ -102,10 +111,12 @@ pub fn devices_after(desk: &Desk, change: Option<u64>) -> Vec<DeviceRow> {
         let changed = ids.filter(|id| change.is_none_or(|change| live.device_changed(*id) > change));
         (changed.map(|id| (id, live.device(id).clone())).collect(), live.maintenance().to_vec())
     };
-    now.into_iter().map(|(id, now)| device_row(site.device(id), now, &maintenance)).collect()
+    now.into_iter().map(|(id, now)| device_row(desk, id, now, &maintenance)).collect()
 }
 
-fn device_row(device: &Device, now: DeviceNow, maintenance: &[Maintenance]) -> DeviceRow {
+fn device_row(desk: &Desk, id: DeviceId, now: DeviceNow, maintenance: &[Maintenance]) -> DeviceRow {
+    let device = desk.rooms.site.device(id);
+    let orders = desk.rooms.plan.orders.iter().filter(|orders| orders.device == id);
     let over = maintenance.iter().filter(|one| one.scope.has(&device.id, &device.place));
     let last = over.max_by_key(|one| one.until);
     DeviceRow {
@@ -121,6 +132,9 @@ fn device_row(device: &Device, now: DeviceNow, maintenance: &[Maintenance]) -> D
             told.insert("state".into(), now.state.word().into());
             told
         }),
+        commands: orders
+            .map(|one| OrdersRow { action: one.action.clone(), targets: one.targets.clone() })
+            .collect(),
     }
 }
 

@@ -17,11 +17,13 @@ const FOLLOW_PARTS = 300;
 export function pointPlot(root, { point, unit, rules = [], tickets = [], span = 'day' }) {
   const spans = el('div', { class: 'plot-spans', role: 'group', 'aria-label': t('plot.span') });
   root.append(spans);
-  let shown = span, asked = 0, timer = null, abort = null;
+  let asked = 0, timer = null, abort = null;
   const drawn = plot(root, { point, unit, waiting: true, limits: limitsOf(rules, point), marks: tickets, from: now() - SPANS[span], to: now(), onZoom: load });
 
-  async function load(from, to, began = performance.now()) {
-    const turn = ++asked;
+  /** Quietly: the same a little later, not something else. */
+  async function load(from, to, quietly = false) {
+    const turn = ++asked, began = performance.now();
+    if (!quietly) drawn.wait();
     abort?.abort();
     abort = new AbortController();
     const buckets = Math.min(Math.max(drawn.figure.clientWidth, 300), 1200);
@@ -39,17 +41,15 @@ export function pointPlot(root, { point, unit, rules = [], tickets = [], span = 
     const [from, to] = drawn.span();
     const width = to - from;
     timer = setTimeout(() => {
-      const late = now() - to;
-      // Looked at is the past, or nobody looks.
-      if (document.hidden || late > width / 4 + 2 * pauseOf(width)) return again();
+      // The past is looked at, or nobody looks.
+      if (document.hidden || now() - to > width / 50 + 2 * pauseOf(width)) { again(); return; }
       drawn.follow(now());
-      load(...drawn.span());
+      load(...drawn.span(), true);
     }, pauseOf(width));
   }
   const pauseOf = width => Math.max(width / FOLLOW_PARTS, FOLLOW_LEAST_MS);
   function choose(word) {
-    shown = word;
-    for (const button of spans.children) button.setAttribute('aria-pressed', button.dataset.span === shown);
+    for (const button of spans.children) button.setAttribute('aria-pressed', String(button.dataset.span === word));
     const [from, to] = [now() - SPANS[word], now()];
     drawn.set({ from, to });
     load(from, to);
