@@ -11,6 +11,7 @@ mod svg;
 mod tests;
 mod words;
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::tz::TimeZone;
 
 use super::Desk;
+use super::events::CHUNK;
 use super::problem::Problem;
 use crate::reading::{Millis, Site};
 use crate::rules::Locale;
@@ -33,6 +35,8 @@ use story::{Story, Told};
 const HOLD_LEAST: Millis = 150_000;
 /// Slots without a reading after which a value is no longer believed.
 const HOLD_SLOTS: Millis = 3;
+/// Events of a ticket that are looked at.
+const TOLD_MAX: usize = 1000;
 /// A picture may ask for nothing and run nothing, wherever it is shown.
 const POLICY: &str = "default-src 'none'";
 
@@ -73,9 +77,9 @@ fn picture(desk: &Desk, ticket: &Ticket, now: Millis) -> Result<String, Problem>
     let hold = hold(&desk.rooms.site, ticket);
     let mut curve = gather(desk, ticket, span.clone(), hold)?;
     // No picture is wide where nothing is known.
-    let begin = curve.begin().unwrap_or(span.start).min(story.begin().unwrap_or(span.start));
-    let span = if begin - span.start > (span.end - span.start) / 10 {
-        let span = begin - (span.end - begin) / 20..span.end;
+    let known = curve.begin().into_iter().chain(story.begin()).min().unwrap_or(span.start);
+    let span = if known - span.start > (span.end - span.start) / 10 {
+        let span = known - (span.end - known) / 20..span.end;
         curve = gather(desk, ticket, span.clone(), hold)?;
         span
     } else {
@@ -92,6 +96,27 @@ fn picture(desk: &Desk, ticket: &Ticket, now: Millis) -> Result<String, Problem>
         zone_name: &plan.timezone,
         locale: if plan.locale == "zh-CN" { Locale::ZhCn } else { Locale::En },
     }))
+}
+
+/// What the journal still tells of it, the newest where there is much.
+fn told(desk: &Desk, ticket: &Ticket) -> Result<Vec<Told>, Problem> {
+    let mut told = VecDeque::new();
+    let mut after = 0;
+    loop {
+        let events = desk.rooms.view.events_of(&ticket.id, after, CHUNK);
+        let events = events.map_err(|error| Problem::of_store(&error, |seq| desk.cursor(seq)))?;
+        let all = events.len() < CHUNK;
+        for event in events {
+            after = event.seq;
+            told.extend(serde_json::from_str::<Told>(&event.json).ok());
+        }
+        while told.len() > TOLD_MAX {
+            told.pop_front();
+        }
+        if all {
+            return Ok(told.into());
+        }
+    }
 }
 
 /// How long a value of the ticket's point is believed without another one. What may keep silent holds until it speaks; what

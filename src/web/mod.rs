@@ -207,7 +207,8 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route(gate::SESSION, post(session::open).delete(session::end))
         .route("/api/v1/site", get(site::site))
         .route("/api/v1/tickets", get(tickets::list))
-        .route("/api/v1/tickets/{id}", get(tickets::one));
+        .route("/api/v1/tickets/{id}", get(tickets::one))
+        .route("/api/v1/tickets/{id}/chart.svg", get(chart::chart));
     for (word, verb) in tickets::VERBS {
         let path = format!("/api/v1/tickets/{{id}}/{word}");
         router = router

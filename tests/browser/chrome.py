@@ -85,6 +85,18 @@ class Window:
     def until(self, expression, argument=None):
         return self.page.wait_for_function(expression, arg=argument, timeout=PATIENCE_MS)
 
+    def enter(self, token, selector):
+        """Logs in; after a wrong token the gateway wants to be asked again a little later."""
+        self.page.wait_for_selector("#token")
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while time.monotonic() < end:
+            self.page.fill("#token", token)
+            self.page.click("[data-action=login]")
+            self.until("() => !document.querySelector('[data-action=login]:disabled')")
+            if not self.page.query_selector("#token"):
+                break
+        self.page.wait_for_selector(selector)
+
     def speak(self, language):
         """Both languages are tried without a click here; the button has a case of its own."""
         self.page.evaluate("language => localStorage.setItem('lang', language)", language)

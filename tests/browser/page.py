@@ -1,9 +1,9 @@
 """The technician's page in a real Chromium, case by case, before the real daemon.
 
-    page.py BINARY DIRECTORY MODBUS_PORT ARTEFACTS SLACK
+    page.py BINARY DIRECTORY MODBUS_PORT ARTEFACTS SLACK EVERY
 
-DIRECTORY has a month of history and its configuration in `past.toml`; pictures go to ARTEFACTS; limits of time are
-SLACK times what was promised. One browser and one daemon for all; a case that fails does not keep the others.
+DIRECTORY has a month of history, a reading each EVERY seconds, and its configuration in `past.toml`; pictures and what
+is said here go to ARTEFACTS; limits of time are SLACK times what was promised. One browser and one daemon for all; a case that fails does not keep the others.
 """
 
 import os
@@ -23,7 +23,7 @@ from plant import Crm, Daemon, Demo, Modbus
 VIEWS = {
     "home": ("/", "[data-hook=places] a"),
     "tickets": ("/tickets", "[data-view=tickets] [data-ticket]"),
-    "device": ("/device/pump-1", "[data-view=device] [data-plot]"),
+    "device": ("/device/pump-1?point=pump-1.pressure", "[data-plot][data-drawn-ms]"),
     "doors": ("/doors", "[data-view=doors] h1"),
     "heat": ("/heat", "[data-view=heat] [data-count]"),
     "events": ("/events", "[data-view=events] li"),
@@ -32,14 +32,19 @@ LIVE = "html[data-link=live]"
 
 
 class Run:
-    def __init__(self, binary, directory, modbus_port, artefacts, slack):
-        self.binary, self.artefacts, self.slack = binary, artefacts, float(slack)
+    def __init__(self, binary, directory, modbus_port, artefacts, slack, every):
+        self.binary, self.artefacts, self.slack, self.every = binary, artefacts, float(slack), every
+        self.report = open(os.path.join(artefacts, "report.txt"), "w", buffering=1)
         self.figures, self.failed = [], []
         self.modbus = Modbus(int(modbus_port))
         self.crm = Crm()
         self.daemon = Daemon(binary, directory, self.crm)
 
     # ---- what is told ----
+
+    def say(self, words):
+        print(words, flush=True)
+        self.report.write(words + "\n")
 
     def figure(self, what, measured, limit, unit, stretches=True):
         """Limits of time are stretched in a debug build; sizes are not."""
@@ -55,23 +60,23 @@ class Run:
                 window.clean()
         except Exception:
             self.failed.append(name)
-            print(f"FAILED {name}\n{traceback.format_exc()}", flush=True)
+            self.say(f"FAILED {name}\n{traceback.format_exc()}")
             if window:
                 self.last_look(name, window)
         else:
-            print(f"ok     {name} ({time.monotonic() - begun:.1f} s)", flush=True)
+            self.say(f"ok     {name} ({time.monotonic() - begun:.1f} s)")
 
     def last_look(self, name, window):
         try:
             window.shot("failed-" + re.sub(r"\W+", "-", name))
         except Exception as error:
-            print(f"       no picture of it: {error}")
+            self.say(f"       no picture of it: {error}")
         window.faults.clear()
 
     def tell(self):
         width = max((len(row[0]) for row in self.figures), default=0)
         for what, measured, limit, kept in self.figures:
-            print(f"{what:<{width}}  {measured:>10}  (at most {limit}{'' if kept else ', MISSED'})")
+            self.say(f"{what:<{width}}  {measured:>10}  (at most {limit}{'' if kept else ', MISSED'})")
 
     # ---- the compound that is shown to who tries it ----
 
@@ -106,7 +111,7 @@ class Run:
         for name in ("tickets", "heat", "events"):
             window.page.goto(f"{window.url}/#{VIEWS[name][0]}")
             window.page.wait_for_selector(f"[data-view={name}]")
-        window.go("/device/pump-1", "[data-plot][data-drawn-ms]")
+        window.go("/device/pump-1?point=pump-1.pressure", "[data-plot][data-drawn-ms]")
         window.page.goto(f"{window.url}/#/")
         window.page.locator("[data-hook=tickets] [data-ticket]").first.click()
         window.page.wait_for_selector("[data-view=ticket] h1")
@@ -121,7 +126,7 @@ class Run:
     def technician(self, browser):
         window = Window(browser, self.daemon.url, self.artefacts)
         # The browser itself says that there was no session yet.
-        window.expected = ["401 (Unauthorized)"]
+        window.expected = ["401 (Unauthorized)", "429 (Too Many Requests)"]
         cases = [
             ("one logs in with a token, once", self.login),
             ("a fault is on the page within two seconds", self.fault),
@@ -147,9 +152,7 @@ class Run:
         page.fill("#token", "no-such-token")
         page.click("[data-action=login]")
         window.until("() => document.getElementById('token-wrong').textContent !== ''")
-        page.fill("#token", "technician-secret")
-        page.click("[data-action=login]")
-        page.wait_for_selector(VIEWS["home"][1])
+        window.enter("technician-secret", VIEWS["home"][1])
         page.reload()
         page.wait_for_selector(VIEWS["home"][1])
         assert "technician-1" in page.locator("#who").inner_text()
@@ -208,15 +211,15 @@ class Run:
 
     def month(self, window):
         page = window.page
-        window.go("/device/pump-1", "[data-plot='pump-1.pressure'][data-drawn-ms]")
-        page.click("[data-span='30d']")
+        window.go(*VIEWS["device"])
+        page.click("[data-span=month]")
         figure = "[data-plot='pump-1.pressure']"
         month = 29 * 86_400_000
         wide = f"""() => {{ const plot = document.querySelector("{figure}");
             return plot && plot.dataset.drawnMs && plot.dataset.to - plot.dataset.from >= {month}; }}"""
         window.until(wide)
         drawn = float(page.get_attribute(figure, "data-drawn-ms"))
-        self.figure("30 days of one point at 1 s, asked for and drawn", drawn, 500, "ms")
+        self.figure(f"30 days of one point at {self.every} s, asked for and drawn", drawn, 500, "ms")
         assert page.locator(f"{figure} canvas").count() == 1
         window.shot("device-30-days")
         over = page.locator(f"{figure} .u-over").bounding_box()
@@ -281,10 +284,7 @@ class Run:
         window.axe()
         self.daemon.start()
         # Sessions are in memory only: who was in shows the token again.
-        window.page.wait_for_selector("#token")
-        window.page.fill("#token", "technician-secret")
-        window.page.click("[data-action=login]")
-        window.page.wait_for_selector(VIEWS["home"][1])
+        window.enter("technician-secret", VIEWS["home"][1])
         window.page.wait_for_selector(LIVE)
         assert not window.page.is_visible("#lost")
 
@@ -303,9 +303,7 @@ class Run:
     def only_looks(self, window):
         page = window.page
         page.goto(window.url)
-        page.fill("#token", "viewer-secret")
-        page.click("[data-action=login]")
-        page.wait_for_selector(VIEWS["home"][1])
+        window.enter("viewer-secret", VIEWS["home"][1])
         ticket = self.daemon.ticket_of("fan-hot")["id"]
         window.go(f"/ticket/{ticket}", "[data-hook=story] li")
         offered = [verb for verb in ("acknowledge", "start", "resolve", "close") if page.is_visible(f"[data-action={verb}]")]
@@ -326,8 +324,8 @@ class Run:
 
 
 if __name__ == "__main__":
-    run = Run(*sys.argv[1:6])
+    run = Run(*sys.argv[1:7])
     run.all()
     if run.failed:
-        print(f"{len(run.failed)} failed: {', '.join(run.failed)}")
+        run.say(f"{len(run.failed)} failed: {', '.join(run.failed)}")
     sys.exit(1 if run.failed else 0)

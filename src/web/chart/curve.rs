@@ -111,9 +111,6 @@ impl Curve {
         }
     }
 
-    pub fn is_blank(&self) -> bool {
-        !self.numbers.says() && !self.words.says()
-    }
 
     /// Time of the first thing known in the picture.
     pub fn begin(&self) -> Option<Millis> {
@@ -280,7 +277,6 @@ mod tests {
             curve.add(3, Some(&Value::Number(number)));
         }
         curve.add(4, None);
-        assert!(curve.is_blank());
         assert_eq!(curve.drawn(), Drawn::Nothing);
     }
 }

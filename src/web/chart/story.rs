@@ -122,9 +122,14 @@ impl Story {
         Self { marks, left_out, held, states }
     }
 
+    /// When the condition first began to hold.
+    pub fn begin(&self) -> Option<Millis> {
+        self.held.first().map(|(from, _)| *from)
+    }
+
     /// What a picture of it shows: the breach, and some time around it.
     pub fn span(&self, limit: &Json, now: Millis) -> Range<Millis> {
-        let begin = self.held.first().map_or(now, |(from, _)| *from);
+        let begin = self.begin().unwrap_or(now);
         let end = self.held.last().map_or(now, |(_, to)| to.unwrap_or(now)).max(begin);
         let room = (end.saturating_sub(begin) / 4).clamp(ROOM_LEAST, ROOM_MOST);
         let before = room.max(look_back(limit).min(BACK_MOST));
