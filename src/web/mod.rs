@@ -5,6 +5,7 @@
 //! `session` (who logged in on the page), `plan` (what of the configuration is shown). Before them all stand `listener` (how many may come in), `gate` (who may do what)
 //! and behind them `problem` (what every refusal looks like).
 
+mod chart;
 mod commands;
 mod consumers;
 mod events;
@@ -206,7 +207,8 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route(gate::SESSION, post(session::open).delete(session::end))
         .route("/api/v1/site", get(site::site))
         .route("/api/v1/tickets", get(tickets::list))
-        .route("/api/v1/tickets/{id}", get(tickets::one));
+        .route("/api/v1/tickets/{id}", get(tickets::one))
+        .route("/api/v1/tickets/{id}/chart.svg", get(chart::chart));
     for (word, verb) in tickets::VERBS {
         let path = format!("/api/v1/tickets/{{id}}/{word}");
         router = router
