@@ -71,6 +71,7 @@ pub enum Command {
     #[command(after_help = examples::DEMO)]
     Demo(Demo),
     /// Validates the configuration; prints what would run, or all mistakes
+    #[command(after_help = examples::CHECK)]
     Check(Config),
     /// Asks one device itself, now: raw bytes and decoded values, or what went wrong on the wire
     #[command(after_help = examples::READ)]
