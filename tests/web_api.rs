@@ -500,7 +500,7 @@ async fn a_plot_counts_every_reading_and_begins_where_the_history_does() {
 async fn readiness_follows_the_daemon_and_liveness_does_not() {
     let house = House::open().await;
     assert_eq!(house.get("/readyz").await.json(), json!({ "ready": true, "degraded": null }));
-    house.ready.send_replace(Readiness { ready: true, degraded: Some("last good configuration".into()) });
+    house.ready.send_replace(Readiness { ready: true, troubles: vec!["last good configuration".into()] });
     assert_eq!(house.get("/readyz").await.json()["degraded"], "last good configuration");
     house.ready.send_replace(Readiness::default());
     house.get("/readyz").await.problem(503);

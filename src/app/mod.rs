@@ -261,6 +261,8 @@ impl House {
             outbox: ends.outbox,
             live,
             site: site.clone(),
+            plan: Arc::new(gateway.shown()),
+            sessions: front.sessions(),
             metrics: metrics.clone(),
             head,
             asks: ask_in.clone(),

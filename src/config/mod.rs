@@ -37,6 +37,7 @@ mod rules;
 mod secrets;
 mod section;
 mod services;
+mod shown;
 mod tree;
 pub mod trial;
 mod windows;

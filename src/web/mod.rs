@@ -1,7 +1,8 @@
 //! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
-//! `site` (devices and points), `maintenance`, `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
+//! `site` (devices and points), `lines`, `maintenance`, `history`, `health`, `page`; `stream` (all of it as it changes),
+//! `session` (who logged in on the page), `plan` (what of the configuration is shown). Before them all stand `listener` (how many may come in), `gate` (who may do what)
 //! and behind them `problem` (what every refusal looks like).
 
 mod commands;
@@ -10,12 +11,16 @@ mod events;
 mod gate;
 mod health;
 mod history;
+mod lines;
 mod listener;
 pub mod look;
 mod maintenance;
 mod page;
+pub mod plan;
 mod problem;
+mod session;
 mod site;
+mod stream;
 mod tickets;
 
 use std::collections::HashMap;
@@ -44,7 +49,9 @@ use crate::store::{Outbox, View};
 use crate::ticket::Ask;
 
 pub use health::Readiness;
+pub use plan::Plan;
 use problem::Problem;
+pub use session::Sessions;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -90,6 +97,9 @@ pub struct Rooms {
     pub outbox: Outbox,
     pub live: Arc<Live>,
     pub site: Arc<Site>,
+    pub plan: Arc<Plan>,
+    /// Of those who logged in on the page, also in the room before this one.
+    pub sessions: Sessions,
     pub metrics: Metrics,
     /// The last number of the journal; wakes those who wait for news.
     pub head: watch::Receiver<u64>,
@@ -151,8 +161,13 @@ pub async fn serve(
         stop: stop.clone(),
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
         looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+        streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
+        news: stream::News::default(),
+        consumers: consumers::Shared::default(),
+        rates: lines::Rates::default(),
     });
-    let serving = axum::serve(listener::Bounded::new(listener), router(&desk))
+    let service = router(&desk).into_make_service_with_connect_info::<listener::Peer>();
+    let serving = axum::serve(listener::Bounded::new(listener), service)
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     let patience = async {
         stop.cancelled().await;
@@ -160,6 +175,7 @@ pub async fn serve(
     };
     tokio::select! {
         done = async { serving.await } => done,
+        () = lines::count(&desk) => Ok(()),
         () = patience => {
             tracing::warn!(after = ?DRAIN, "connections were still open when the API closed");
             Ok(())
@@ -184,6 +200,10 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route("/api/v1/maintenance", get(maintenance::list).post(maintenance::of_any))
         .route("/api/v1/points", get(site::points))
         .route("/api/v1/points/{point}/history", get(history::history))
+        .route("/api/v1/lines", get(lines::lines))
+        .route("/api/v1/live", get(stream::live))
+        .route(gate::SESSION, post(session::open).delete(session::end))
+        .route("/api/v1/site", get(site::site))
         .route("/api/v1/tickets", get(tickets::list))
         .route("/api/v1/tickets/{id}", get(tickets::one));
     for (word, verb) in tickets::VERBS {
@@ -207,6 +227,10 @@ struct Desk {
     stop: CancellationToken,
     polls: Arc<Semaphore>,
     looks: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    news: stream::News,
+    consumers: consumers::Shared,
+    rates: lines::Rates,
 }
 
 impl Desk {

@@ -1,4 +1,4 @@
-//! What is installed here and what it says now.
+//! Whose gateway this is and how it is, what is installed here and what it says now.
 
 use std::sync::Arc;
 
@@ -15,6 +15,45 @@ use crate::reading::{Device, DeviceId, PointId, Value};
 use crate::time;
 
 #[derive(Debug, Serialize)]
+pub struct Site {
+    gateway: Arc<str>,
+    name: Arc<str>,
+    timezone: Arc<str>,
+    locale: &'static str,
+    /// Whose token asks, so that the page offers nothing that would be refused.
+    role: &'static str,
+    by: Option<Arc<str>>,
+    version: &'static str,
+    epoch: Arc<str>,
+    head: String,
+    ready: &'static str,
+    troubles: Vec<String>,
+}
+
+/// `GET /api/v1/site`
+pub async fn site(State(desk): State<Arc<Desk>>, Extension(caller): Extension<Caller>) -> Json<Site> {
+    Json(site_now(&desk, &caller))
+}
+
+pub fn site_now(desk: &Desk, caller: &Caller) -> Site {
+    let rooms = &desk.rooms;
+    let ready = rooms.ready.borrow().clone();
+    Site {
+        gateway: rooms.site.gateway.clone(),
+        name: rooms.site.name.clone(),
+        timezone: rooms.plan.timezone.clone(),
+        locale: rooms.plan.locale,
+        role: caller.role.word(),
+        by: caller.name.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        epoch: rooms.view.epoch().clone(),
+        head: desk.cursor(*rooms.head.borrow()),
+        ready: ready.word(),
+        troubles: ready.troubles,
+    }
+}
+
+#[derive(Debug, Serialize)]
 pub struct Devices {
     gateway: Arc<str>,
     name: Arc<str>,
@@ -24,7 +63,7 @@ pub struct Devices {
 }
 
 #[derive(Debug, Serialize)]
-struct DeviceRow {
+pub struct DeviceRow {
     id: Arc<str>,
     profile: Option<Arc<str>>,
     place: Arc<str>,
@@ -43,7 +82,7 @@ pub async fn devices(State(desk): State<Arc<Desk>>, Extension(caller): Extension
     let ids = (0..site.devices.len() as u32).map(DeviceId);
     let (now, maintenance): (Vec<DeviceNow>, Vec<Maintenance>) = {
         let live = desk.rooms.live.lock();
-        (ids.map(|id| live.device(id).clone()).collect(), live.maintenance.clone())
+        (ids.map(|id| live.device(id).clone()).collect(), live.maintenance().to_vec())
     };
     let rows = site.devices.iter().zip(now);
     Json(Devices {
@@ -52,6 +91,18 @@ pub async fn devices(State(desk): State<Arc<Desk>>, Extension(caller): Extension
         role: caller.role.word(),
         devices: rows.map(|(device, now)| device_row(device, now, &maintenance)).collect(),
     })
+}
+
+/// Rows of those that changed after that change, or of all.
+pub fn devices_after(desk: &Desk, change: Option<u64>) -> Vec<DeviceRow> {
+    let site = &desk.rooms.site;
+    let (now, maintenance): (Vec<(DeviceId, DeviceNow)>, Vec<Maintenance>) = {
+        let live = desk.rooms.live.lock();
+        let ids = (0..site.devices.len() as u32).map(DeviceId);
+        let changed = ids.filter(|id| change.is_none_or(|change| live.device_changed(*id) > change));
+        (changed.map(|id| (id, live.device(id).clone())).collect(), live.maintenance().to_vec())
+    };
+    now.into_iter().map(|(id, now)| device_row(site.device(id), now, &maintenance)).collect()
 }
 
 fn device_row(device: &Device, now: DeviceNow, maintenance: &[Maintenance]) -> DeviceRow {
@@ -104,8 +155,12 @@ pub async fn points(State(desk): State<Arc<Desk>>) -> Json<Points> {
         let live = desk.rooms.live.lock();
         ids.map(|id| (id, live.point(id).clone())).collect()
     };
-    let points = now.into_iter().map(|(id, now)| point_row(&desk, id, now)).collect();
-    Json(Points { points })
+    Json(points_now(&desk, now))
+}
+
+/// Rows of some points.
+pub fn points_now(desk: &Desk, now: Vec<(PointId, PointNow)>) -> Points {
+    Points { points: now.into_iter().map(|(id, now)| point_row(desk, id, now)).collect() }
 }
 
 fn point_row(desk: &Desk, id: PointId, now: PointNow) -> PointRow {
