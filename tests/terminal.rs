@@ -78,8 +78,9 @@ async fn house() -> House {
     house
 }
 
-const ASKED: [&[&str]; 7] = [
+const ASKED: [&[&str]; 8] = [
     &["status"],
+    &["top", "--once"],
     &["tickets"],
     &["tickets", "--all"],
     &["events"],
@@ -173,12 +174,27 @@ async fn what_is_said_to_machines_has_the_documented_keys() {
         note: None,
     };
     house.live.lock().maintenance = vec![resting];
-    let told: [(&[&str], &[&str]); 7] = [
+    let told: [(&[&str], &[&str]); 8] = [
         (&["status"], &["consumers", "points", "readiness", "site", "tickets"]),
         (&["tickets"], &["next", "tickets"]),
         (&["events"], &["data", "id", "sequence", "source", "specversion", "subject", "time", "type"]),
         (&["history", "pump-1.pressure"], &["buckets", "point"]),
         (&["maintenance"], &["maintenance"]),
+        (
+            &["top"],
+            &[
+                "at",
+                "consumers",
+                "devices",
+                "gateway",
+                "lines",
+                "name",
+                "readings_total",
+                "ready",
+                "tickets",
+                "trouble",
+            ],
+        ),
         (&["profiles"], &["profiles"]),
         (&["profiles", "xy-md02"], &["name", "text"]),
     ];
@@ -197,6 +213,40 @@ async fn what_is_said_to_machines_has_the_documented_keys() {
         }
         assert!(asked[0] == "events" || said.lines().count() == 1, "{asked:?}: one object: {said}");
     }
+}
+
+/// A box without a daemon: what was there is saved, and goes on elsewhere.
+#[test]
+fn backup_restore_and_doctor_speak_to_machines_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let configure = |name: &str| {
+        let (file, data) = (dir.path().join(format!("{name}.toml")), dir.path().join(name));
+        let text = format!("[gateway]\nid = \"cp-017\"\ndata_dir = \"{}\"\n", data.display());
+        std::fs::write(&file, text).unwrap();
+        (file, data)
+    };
+    let ((old, data), (new, _)) = (configure("old"), configure("new"));
+    let settings = gatehouse::store::Settings { dir: data, ..web_house::store_settings(&dir) };
+    drop(gatehouse::store::open(&settings, "cp-017").unwrap());
+    let copy = dir.path().join("copy.backup");
+    let said = |arguments: &[&str], config: &std::path::Path, may_fail: bool| -> Json {
+        let ran = gatehouse(arguments).arg("--json").arg("--config").arg(config).output().unwrap();
+        assert!(ran.status.success() || may_fail, "{arguments:?}: {}", text(&ran.stderr));
+        serde_json::from_slice(&ran.stdout)
+            .unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", text(&ran.stdout)))
+    };
+    let backup = said(&["backup", "--to", copy.to_str().unwrap()], &old, false);
+    assert_eq!(
+        (&backup["gateway"], &backup["unclosed"]),
+        (&Json::from("cp-017"), &Json::from(0)),
+        "{backup}"
+    );
+    assert_eq!(backup["bytes"], std::fs::metadata(&copy).unwrap().len());
+    let restored = said(&["restore", copy.to_str().unwrap()], &new, false);
+    assert_eq!(restored["before"]["epoch"], backup["epoch"], "{restored}");
+    assert_eq!(restored["history"], "none", "{restored}");
+    let doctor = said(&["doctor"], &new, true);
+    assert!(doctor["findings"].as_array().unwrap().iter().all(|one| one["verdict"].is_string()), "{doctor}");
 }
 
 #[tokio::test]
@@ -239,6 +289,100 @@ async fn the_daemon_is_found_by_its_configuration_and_who_is_not_there_is_named_
     for words in [listen, path, "[api] listen", "is the daemon running", "--url"] {
         assert!(said.contains(words), "{words} in {said}");
     }
+}
+
+// ---------------------------------------------------------------------------------------------- top
+
+const SCREEN_TAKEN: &str = "\x1b[?1049h";
+const SCREEN_GIVEN_BACK: &str = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
+
+/// What stands on the screen: the last picture that is whole, without its colours.
+fn screen(said: &str) -> Option<String> {
+    let whole = &said[..said.rfind("\x1b[J")?];
+    let picture = &whole[whole.rfind("\x1b[H")? + 3..];
+    Some(plain(&picture.replace("\x1b[K", "")).replace("\r\n", "\n"))
+}
+
+async fn until_shown(pty: &Pty, what: &str) -> String {
+    pty.until(&format!("`{what}` is shown"), |said| screen(said).filter(|screen| screen.contains(what))).await
+}
+
+async fn gives_the_terminal_back(pty: &mut Pty, before: &rustix::termios::Termios) {
+    let (status, said) = pty.ended().await;
+    assert!(status.success(), "{status}: {said:?}");
+    assert!(said.ends_with(SCREEN_GIVEN_BACK), "{said:?}");
+    assert_eq!(said.matches(SCREEN_TAKEN).count(), 1);
+    let after = pty.settings();
+    assert_eq!((after.local_modes, after.input_modes), (before.local_modes, before.input_modes));
+}
+
+#[tokio::test]
+async fn top_fits_any_terminal_follows_its_size_and_scrolls() {
+    let mut house = house().await;
+    for size in [(40, 24), (80, 24), (200, 60), (24, 6)] {
+        let mut pty = Pty::run(&["top", "--every", "200ms", "--url", &house.url], size, &[]);
+        let before = pty.settings();
+        let shown = until_shown(&pty, "▸ LINES").await;
+        assert!(
+            widest(&shown) <= size.0.into() && shown.lines().count() <= size.1.into(),
+            "{size:?}:\n{shown}"
+        );
+        if size == (80, 24) {
+            for words in ["cp-017", "1 offline", "CP-017-000123", "contact late 2h", "水压低"] {
+                assert!(shown.contains(words), "{words}:\n{shown}");
+            }
+            let taken = pty.settings();
+            assert_ne!(taken.local_modes, before.local_modes, "keys come as they are pressed");
+            pty.press("\t");
+            until_shown(&pty, "▸ DEVICES").await;
+            pty.press("\x1b[Z\x1b[Z");
+            until_shown(&pty, "▸ EVENTS").await;
+            pty.resize(40, 10);
+            let narrow = |said: &str| screen(said).filter(|s| widest(s) <= 40 && s.lines().count() <= 10);
+            pty.until("it is drawn for the new size", narrow).await;
+            pty.resize(100, 30);
+            house.commit_events(&["access.forced"]);
+            until_shown(&pty, "access.forced").await;
+        }
+        pty.press("q");
+        gives_the_terminal_back(&mut pty, &before).await;
+    }
+}
+
+#[tokio::test]
+async fn top_gives_the_terminal_back_on_every_way_out() {
+    let house = house().await;
+    for way in ["TERM", "INT", "HUP", "QUIT", "ctrl-c"] {
+        let mut pty = Pty::run(&["top", "--url", &house.url], (80, 24), &[]);
+        let before = pty.settings();
+        until_shown(&pty, "cp-017").await;
+        if way == "ctrl-c" {
+            pty.press("\x03");
+        } else {
+            pty.signal(way);
+        }
+        gives_the_terminal_back(&mut pty, &before).await;
+    }
+}
+
+#[tokio::test]
+async fn top_says_that_the_daemon_is_gone_and_takes_no_screen_where_there_is_none() {
+    let house = house().await;
+    let mut pty = Pty::run(&["top", "--every", "200ms", "--url", &house.url], (80, 24), &[("NO_COLOR", "1")]);
+    let before = pty.settings();
+    until_shown(&pty, "CP-017-000123").await;
+    house.stop.cancel();
+    let url = house.url.clone();
+    house.serving.await.unwrap().unwrap();
+    let shown = until_shown(&pty, "no answer for ").await;
+    assert!(shown.contains("CP-017-000123"), "what was seen last stays:\n{shown}");
+    pty.press("q");
+    gives_the_terminal_back(&mut pty, &before).await;
+
+    let mut alone = Pty::run(&["top", "--url", &url], (80, 24), &[]);
+    let (status, said) = alone.ended().await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(!said.contains('\x1b') && said.contains("is the daemon running"), "{said:?}");
 }
 
 // ---------------------------------------------------------------------------------------------- papers
