@@ -14,6 +14,13 @@ Examples:
   gatehouse demo
   gatehouse demo --for 60s --listen 127.0.0.1:8099";
 
+pub const CHECK: &str = "\
+Examples:
+  gatehouse check
+  gatehouse check --config ./compound.toml
+
+Ends with 78 where anything is wrong.";
+
 pub const READ: &str = "\
 Examples:
   gatehouse read pump-1                    every point of the device
@@ -104,3 +111,44 @@ pub const MAN: &str = "\
 Examples:
   gatehouse man | man -l -
   gatehouse man --dir /usr/local/share/man/man1";
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use crate::cli::Cli;
+
+    /// The words of a line as a shell takes them, up to where the line goes on to another program or to a remark.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+        let line =
+            line.split(" | ").next().unwrap().split(" > ").next().unwrap().split("   ").next().unwrap();
+        for letter in line.chars() {
+            match letter {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(std::mem::take(&mut word)),
+                letter => word.push(letter),
+            }
+        }
+        words.push(word);
+        words
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_of_them_is_taken() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let help =
+                command.get_after_help().unwrap_or_else(|| panic!("`{name}` has no examples")).to_string();
+            let lines: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+            assert!(help.starts_with("Examples:") && !lines.is_empty(), "{name}: {help}");
+            for line in lines {
+                let at = line.find("gatehouse ").unwrap_or_else(|| panic!("{name}: {line}"));
+                let at = line[at..].find(&format!("gatehouse {name}")).map_or(at, |further| at + further);
+                if let Err(refused) = Cli::try_parse_from(words(&line[at..])) {
+                    panic!("{line}: {refused}");
+                }
+            }
+        }
+    }
+}

@@ -61,7 +61,9 @@ pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
         lines.push(rest[..end].trim_end().to_owned());
         rest = rest[end..].trim_start();
     }
-    lines.push(rest.to_owned());
+    if lines.is_empty() || !rest.is_empty() {
+        lines.push(rest.to_owned());
+    }
     lines
 }
 

@@ -27,7 +27,7 @@ const BUCKETS_MAX: usize = 2000;
 pub struct History {
     /// device.point, as `pump-1.pressure`
     point: String,
-    /// How far back (24h, 7d), or from which time on (2026-11-21T08:00:00Z)
+    /// How far back from --until (24h, 7d), or from which time on (2026-11-21T08:00:00Z)
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = moment)]
     since: Moment,
     /// Until then, in the same words; without it until now

@@ -76,6 +76,7 @@ pub enum Command {
     #[command(after_help = init::EXAMPLES)]
     Init(init::Init),
     /// Validates the configuration; prints what would run, or all mistakes
+    #[command(after_help = examples::CHECK)]
     Check(check::Check),
     /// Asks one device itself, now: raw bytes and decoded values, or what went wrong on the wire
     #[command(after_help = examples::READ)]

@@ -12,6 +12,8 @@ use clap_mangen::Man;
 use super::{Cli, print};
 
 const NAME: &str = "gatehouse";
+/// When somebody last looked over all words of the pages.
+const WRITTEN: &str = "2026-11-22";
 
 #[derive(Debug, Args)]
 pub struct Completions {
@@ -82,11 +84,13 @@ fn pages() -> anyhow::Result<Vec<(String, String)>> {
 
 fn page(command: Command) -> anyhow::Result<(String, String)> {
     let source = format!("{NAME} {}", env!("CARGO_PKG_VERSION"));
-    let page = Man::new(command).source(source).manual("gatehouse");
+    let title = command.get_display_name().unwrap_or(NAME).to_uppercase();
+    let name = title.to_lowercase();
+    let page = Man::new(command).title(title).date(WRITTEN).source(source).manual("gatehouse");
     let mut text = Vec::new();
     page.render(&mut text).context("the page cannot be written")?;
     let text = String::from_utf8(text)?;
     // What stands below `--help` has a heading of its own there.
     let text = text.replace(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n").replace(".SH EXTRA\n", ".SH NOTES\n");
-    Ok((page.get_filename(), text))
+    Ok((format!("{name}.1"), text))
 }

@@ -99,9 +99,17 @@ fn machines(gateway: &Gateway, restored: &Restored) -> String {
         "gateway": gateway.site.gateway, "data_dir": gateway.store.dir.display().to_string(), "epoch": epoch,
         "before": { "epoch": origin.epoch, "head": origin.head, "committed": time::format(origin.committed) },
         "events": events, "tickets": tickets, "unclosed": unclosed, "lost": lost,
-        "history": readings(restored), "aside": aside.as_ref().map(|aside| aside.display().to_string()),
+        "history": word(&restored.history), "aside": aside.as_ref().map(|aside| aside.display().to_string()),
     });
     format!("{told}\n")
+}
+
+fn word(readings: &Readings) -> &'static str {
+    match readings {
+        Readings::None => "none",
+        Readings::Here => "here",
+        Readings::Brought => "brought",
+    }
 }
 
 fn readings(restored: &Restored) -> &'static str {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::client::{Client, read};
-use super::table::{Cell, Paint, Table, paint};
+use super::table::{Cell, Paint, Table, colours, page as columns};
 use super::{Daemon, local, print};
 use crate::ticket::Ticket;
 
@@ -123,10 +123,12 @@ fn page(
     consumers: &Consumers,
 ) -> String {
     let word = match state {
-        Ok(()) => paint("ready", Some(Paint::Green)),
-        Err(why) => paint(why, Some(Paint::Red)),
+        Ok(()) => Cell::painted("ready", Some(Paint::Green)),
+        Err(why) => Cell::painted(why, Some(Paint::Red)),
     };
-    let mut page = format!("{} {}  {word}  {url}\n", site.gateway, site.name);
+    let mut head = Table::list();
+    head.row(vec![format!("{} {}", site.gateway, site.name).into(), word, url.into()]);
+    let mut page = head.flow(columns(), colours()).join("\n") + "\n";
     let tables = [sums(site, points, tickets), behind(consumers), away(site)];
     for table in tables.into_iter().flatten() {
         page.push('\n');

@@ -216,7 +216,7 @@ impl Table {
         let room = page.saturating_sub(INDENT).max(2);
         let name = self.head.as_ref().and_then(|head| head.get(column)).filter(|_| column > 0);
         let text = match name {
-            Some(name) if !name.text.is_empty() && cell.text.starts_with(|c: char| c.is_ascii_digit()) => {
+            Some(name) if !name.text.is_empty() && is_number(&cell.text) => {
                 format!("{} {}", name.text.to_lowercase(), cell.text)
             }
             _ => cell.text.trim().to_owned(),
@@ -227,6 +227,11 @@ impl Table {
             Way::Whole | Way::Spared | Way::Broken => wrapped(&text, room),
         }
     }
+}
+
+/// Or a time; `3号楼` is a name.
+fn is_number(text: &str) -> bool {
+    text.is_ascii() && text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// One word in colour, where there are colours.

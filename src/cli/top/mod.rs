@@ -33,8 +33,6 @@ use screen::{Screen, Size};
 use seen::Seen;
 use view::View;
 
-/// Between two looks that make a rate, where there is one picture only.
-const ONE_LOOK: Duration = Duration::from_secs(1);
 /// The clock and the time that is left go on without news.
 const TICK: Duration = Duration::from_secs(1);
 /// Before the journal is asked again after a failure.
@@ -70,10 +68,8 @@ pub async fn top(asked: &Top) -> anyhow::Result<ExitCode> {
 }
 
 async fn once(client: &Client, mut view: View, json: bool) -> anyhow::Result<()> {
-    sleep(ONE_LOOK).await;
-    view.see(Seen::now(client).await?);
     if json {
-        let all = view.seen.as_ref().map(|seen| seen.machines(view.rates));
+        let all = view.seen.as_ref().map(Seen::machines);
         return print(&format!("{}\n", all.unwrap_or_default()));
     }
     let after = events::shortly_before_the_end(client, "").await?;

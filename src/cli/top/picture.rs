@@ -122,7 +122,7 @@ fn above(view: &View, now: Millis, page: Page) -> Vec<String> {
     }
     if let Some(seen) = &view.seen {
         table.row(who(seen, now));
-        table.row(sums(seen, view.rates));
+        table.row(sums(seen, view.readings.per_second));
         table.row(uplinks(seen));
     }
     table.flow(page.size.columns, page.colours)
@@ -137,12 +137,13 @@ fn who(seen: &Seen, now: Millis) -> Vec<Cell> {
     vec![Cell::painted(&seen.site.gateway, Some(Paint::Bold)), (&seen.site.name).into(), state, clock.into()]
 }
 
-fn sums(seen: &Seen, rates: Option<(f64, f64)>) -> Vec<Cell> {
+fn sums(seen: &Seen, readings: Option<f64>) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
-    if let Some((readings, events)) = rates {
-        cells.push(format!("{} readings/s", tenth(readings)).into());
-        cells.push(format!("{} events/s", tenth(events)).into());
+    let requests: Vec<f64> = seen.lines.iter().filter_map(|line| line.requests_per_second).collect();
+    if !requests.is_empty() {
+        cells.push(format!("{} requests/s", tenth(requests.iter().sum())).into());
     }
+    cells.extend(readings.map(|readings| Cell::from(format!("{} readings/s", tenth(readings)))));
     cells.push(format!("{} devices:", seen.site.devices.len()).into());
     for state in STATES.iter().rev() {
         let count = seen.site.devices.iter().filter(|device| device.state == *state).count();
@@ -267,4 +268,76 @@ fn tickets(all: &[Ticket], now: Millis) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fit::width;
+
+    const NOW: Millis = 1_795_248_000_000;
+
+    fn view(devices: usize) -> View {
+        let mut view = View::default();
+        view.see(Seen::example(devices).unwrap());
+        view
+    }
+
+    fn page(columns: usize, rows: usize) -> Page {
+        Page { size: Size { columns, rows }, colours: false, letters: Letters::Unicode }
+    }
+
+    #[test]
+    fn it_fits_any_page() {
+        let mut view = view(30);
+        for columns in [16, 20, 40, 60, 80, 120, 200] {
+            for rows in [1, 2, 5, 8, 12, 24, 60] {
+                for marked in 0..PARTS {
+                    view.marked = marked;
+                    let drawn = picture(&view, NOW, page(columns, rows));
+                    assert!(drawn.lines.len() <= rows, "{columns}×{rows}: {:#?}", drawn.lines);
+                    let wide = drawn.lines.iter().find(|line| width(line) > columns);
+                    assert_eq!(wide, None, "{columns}×{rows}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_worst_stands_first_and_the_last_is_reached() {
+        let mut view = view(200);
+        view.marked = 1;
+        let drawn = picture(&view, NOW, page(100, 40));
+        let title = drawn.lines.iter().position(|line| line.starts_with("▸ DEVICES  1-")).unwrap();
+        assert!(drawn.lines[title].ends_with("of 200"), "{}", drawn.lines[title]);
+        assert!(drawn.lines[title + 2].starts_with("pump-3 "), "below the head: {:#?}", drawn.lines);
+        assert!(
+            drawn.lines.iter().filter(|line| line.contains("offline ")).count() >= 10,
+            "{:#?}",
+            drawn.lines
+        );
+        assert!(view.press(crate::cli::top::keys::Key::Last, drawn.most));
+        let drawn = picture(&view, NOW, page(100, 40));
+        assert!(drawn.lines.iter().any(|line| line.starts_with("pump-199 ")), "{:#?}", drawn.lines);
+    }
+
+    #[test]
+    fn a_wire_shows_how_busy_it_is_what_went_wrong_and_whether_it_keeps_up() {
+        let drawn = picture(&view(1), NOW, page(120, 40));
+        let line = |id: &str| drawn.lines.iter().find(|line| line.starts_with(id)).unwrap().clone();
+        let words = ["rs485-1", "modbus-rtu", "up", "3/4", "███───── 42 %", "7.3", "950ms", "timeout 4"];
+        assert_eq!(
+            line("rs485-1").split("  ").map(str::trim).filter(|w| !w.is_empty()).collect::<Vec<_>>(),
+            words
+        );
+        assert!(line("broker").contains("down") && line("broker").contains("refused"), "{}", line("broker"));
+        assert!(drawn.lines.iter().any(|line| line.contains("crm 12 behind: 401")), "{:#?}", drawn.lines);
+    }
+
+    #[test]
+    fn room_goes_to_whoever_needs_it_the_marked_part_first() {
+        assert_eq!(rooms(&[2, 3, 4, 5], 0, 40), [2, 3, 4, 5]);
+        assert_eq!(rooms(&[2, 50, 4, 50], 1, 40), [2, 24, 4, 10]);
+        assert_eq!(rooms(&[9, 9, 9, 9], 2, 11), [0, 0, 9, 0], "too low for all");
+    }
 }

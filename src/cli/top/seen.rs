@@ -26,7 +26,6 @@ pub struct Seen {
     pub consumers: Vec<Consumer>,
     /// Since the daemon's start.
     pub readings: f64,
-    pub events: f64,
     raw: Json,
 }
 
@@ -85,23 +84,15 @@ impl Seen {
             tickets: read::<Tickets>(&tickets)?.tickets,
             consumers: read::<Consumers>(&consumers)?.consumers,
             readings: total(&metrics, "gatehouse_readings_total"),
-            events: total(&metrics, "gatehouse_events_total"),
             raw,
         })
     }
 
-    /// Readings and events a second since an earlier look; `None` where the daemon has been started anew between them.
-    pub fn rates(&self, before: &Seen) -> Option<(f64, f64)> {
-        let seconds = (self.at - before.at) as f64 / 1000.0;
-        let rates = ((self.readings - before.readings) / seconds, (self.events - before.events) / seconds);
-        (seconds > 0.0 && rates.0 >= 0.0 && rates.1 >= 0.0).then_some(rates)
-    }
-
-    pub fn machines(&self, rates: Option<(f64, f64)>) -> Json {
+    pub fn machines(&self) -> Json {
         let mut all = json!({
             "at": time::format(self.at), "gateway": self.site.gateway, "name": self.site.name,
             "ready": self.ready.is_ok(), "trouble": self.ready.as_ref().err(),
-            "readings_per_second": rates.map(|rates| rates.0), "events_per_second": rates.map(|rates| rates.1),
+            "readings_total": self.readings,
         });
         for part in ["lines", "devices", "tickets", "consumers"] {
             all[part] = self.raw[part].clone();
@@ -121,6 +112,39 @@ fn total(metrics: &str, name: &str) -> f64 {
 }
 
 #[cfg(test)]
+impl Seen {
+    /// Of a compound with so many devices, of which one in ten is offline.
+    pub fn example(devices: usize) -> anyhow::Result<Self> {
+        let device = |n: usize| {
+            let (state, error) =
+                if n % 10 == 3 { ("offline", Some("no answer within 500 ms")) } else { ("online", None) };
+            json!({ "id": format!("pump-{n}"), "place": "3号楼/地下室/水泵房", "state": state, "error": error,
+                "since": "2026-11-21T08:00:00.000Z", "maintenance": null })
+        };
+        let line = json!({ "id": "rs485-1", "type": "modbus-rtu", "at": "/dev/ttyS1", "state": "up", "devices": 4,
+            "online": 3, "busy": 0.42, "requests_per_second": 7.25, "errors": { "timeout": 4, "wrong": 0 },
+            "cycle_ms": 950.4, "keeps_up": false, "error": null });
+        let unknown = json!({ "id": "broker", "type": "mqtt", "at": "mqtt://b", "state": "down", "devices": 1, "online": 0,
+            "busy": null, "requests_per_second": null, "errors": {}, "cycle_ms": null, "keeps_up": null, "error": "refused" });
+        let consumer =
+            json!({ "name": "crm", "kind": "push", "acknowledged": "e.1", "lag": 12, "error": "401" });
+        let devices: Vec<Json> = (0..devices).map(device).collect();
+        Ok(Self {
+            at: 0,
+            ready: Ok(()),
+            site: serde_json::from_value(
+                json!({ "gateway": "cp-017", "name": "锦绣花园", "devices": devices }),
+            )?,
+            lines: vec![serde_json::from_value(line)?, serde_json::from_value(unknown)?],
+            tickets: Vec::new(),
+            consumers: vec![serde_json::from_value(consumer)?],
+            readings: 0.0,
+            raw: Json::Null,
+        })
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -129,7 +153,6 @@ mod tests {
         let text = "# HELP gatehouse_readings Readings\ngatehouse_readings_total{quality=\"good\"} 40\n\
             gatehouse_readings_total{quality=\"b} ad\"} 2.0\ngatehouse_readings_totally 9\ngatehouse_events_total 7\n";
         assert_eq!(total(text, "gatehouse_readings_total"), 42.0);
-        assert_eq!(total(text, "gatehouse_events_total"), 7.0);
         assert_eq!(total(text, "gatehouse_nothing"), 0.0);
     }
 }

@@ -10,14 +10,15 @@ use crate::reading::Millis;
 /// The latest; those before them are in the journal.
 pub const EVENTS_MAX: usize = 200;
 pub const PARTS: usize = 4;
+/// A counter that has not changed for so long stands still.
+const STILL: Millis = 60_000;
 /// Lines of a page, where one does not know how many are shown.
 const PAGE: usize = 10;
 
 #[derive(Default)]
 pub struct View {
     pub seen: Option<Seen>,
-    /// Readings and events a second.
-    pub rates: Option<(f64, f64)>,
+    pub readings: Rate,
     /// Since when there is no answer, and why.
     pub trouble: Option<(Millis, String)>,
     pub events: VecDeque<Event>,
@@ -27,11 +28,39 @@ pub struct View {
     pub scrolled: [usize; PARTS],
 }
 
+/// How fast a counter grows that is written now and then only: from one change to another.
+#[derive(Debug, Default)]
+pub struct Rate {
+    /// When it was seen to change last, or to be there at all, and what it said.
+    last: Option<(Millis, f64)>,
+    has_changed: bool,
+    pub per_second: Option<f64>,
+}
+
+impl Rate {
+    fn see(&mut self, at: Millis, total: f64) {
+        match self.last {
+            Some((since, before)) if total > before => {
+                let seconds = (at - since) as f64 / 1000.0;
+                // Of the first change nobody knows how long it took.
+                self.per_second =
+                    Some((total - before) / seconds).filter(|_| self.has_changed && seconds > 0.0);
+                (self.last, self.has_changed) = (Some((at, total)), true);
+            }
+            Some((since, before)) if total == before => {
+                if at - since > STILL {
+                    self.per_second = Some(0.0);
+                }
+            }
+            // A daemon that was started anew counts from nothing.
+            _ => *self = Self { last: Some((at, total)), ..Self::default() },
+        }
+    }
+}
+
 impl View {
     pub fn see(&mut self, seen: Seen) {
-        if let Some(before) = &self.seen {
-            self.rates = seen.rates(before);
-        }
+        self.readings.see(seen.at, seen.readings);
         self.seen = Some(seen);
         self.trouble = None;
     }
@@ -80,6 +109,22 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_counter_that_is_written_every_ten_seconds_has_a_steady_rate() {
+        let mut rate = Rate::default();
+        let told: Vec<Option<f64>> = (0..40)
+            .map(|second| {
+                rate.see(second * 1000, (second / 10 * 500) as f64);
+                rate.per_second
+            })
+            .collect();
+        assert_eq!((told[9], told[19], told[20], told[39]), (None, None, Some(50.0), Some(50.0)));
+        rate.see(95_000, 1500.0);
+        assert_eq!(rate.per_second, Some(0.0), "it stands still");
+        rate.see(96_000, 3.0);
+        assert_eq!(rate.per_second, None, "it was begun anew");
+    }
 
     #[test]
     fn keys_scroll_the_marked_part_and_no_further_than_it_goes() {
