@@ -159,8 +159,15 @@ impl Client {
     }
 
     pub fn refusal(&self, answer: &Answer) -> String {
-        let detail = serde_json::from_str::<Problem>(&answer.text)
-            .map_or_else(|_| format!("this is not gatehouse's API, which was sought there {}; say --url URL or --config PATH", self.address.why), |problem| problem.detail);
+        let detail = serde_json::from_str::<Problem>(&answer.text).map_or_else(
+            |_| {
+                format!(
+                    "this is not gatehouse's API, which was sought there {}; say --url URL or --config PATH",
+                    self.address.why
+                )
+            },
+            |problem| problem.detail,
+        );
         let hint = match answer.status {
             StatusCode::UNAUTHORIZED => " (--token-file or $GATEHOUSE_TOKEN_FILE)",
             _ => "",

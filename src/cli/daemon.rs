@@ -67,7 +67,8 @@ impl Address {
     }
 
     fn usual() -> Self {
-        let why = format!("where it usually is, since {CONFIG_USUAL} holds no configuration that can be read here");
+        let why =
+            format!("where it usually is, since {CONFIG_USUAL} holds no configuration that can be read here");
         Self { url: format!("http://127.0.0.1:{API_PORT}"), why }
     }
 }

@@ -40,7 +40,8 @@ pub fn profiles(asked: &Profiles) -> anyhow::Result<ExitCode> {
 
 fn machines() -> String {
     let all = config::profiles();
-    let row = |p: &Profile| json!({ "name": p.name, "kind": p.kind, "verified": p.verified, "about": p.about });
+    let row =
+        |p: &Profile| json!({ "name": p.name, "kind": p.kind, "verified": p.verified, "about": p.about });
     format!("{}\n", json!({ "profiles": all.iter().map(row).collect::<Vec<_>>() }))
 }
 
