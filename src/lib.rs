@@ -108,6 +108,7 @@ pub mod logging;
 pub mod maintenance;
 pub mod metrics;
 pub mod near;
+pub mod numbers;
 pub mod order;
 pub mod pseudonym;
 pub mod reading;

@@ -17,6 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(75);
 /// Whoever is there and well says at once whether it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     address: Address,

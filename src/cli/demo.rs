@@ -212,7 +212,7 @@ impl Seen {
     }
 
     fn table(&self, arrivals: &[Arrival]) -> Table {
-        let mut table = Table::new(&["NUMBER", "DELAY", "PULLED", "AT CRM", "GONE", "CRM'S ID", "TITLE"]);
+        let mut table = Table::new(&["NUMBER", "DELAY", "PULLED", "AT CRM", "GONE", "CRM'S ID", "TITLE…"]);
         for way in self.ways.values() {
             let t = &way.ticket;
             let after = |at: Millis| format!("+{} ms", at - t.opened_at);

@@ -8,10 +8,13 @@ mod demo;
 mod doctor;
 mod events;
 mod examples;
+mod fit;
 mod history;
 mod init;
 mod maintenance;
+mod moment;
 mod papers;
+mod plot;
 mod profiles;
 mod read;
 mod replay;
@@ -20,6 +23,7 @@ mod scan;
 mod status;
 mod table;
 mod tickets;
+mod top;
 mod wire;
 
 use std::io::{self, Write};
@@ -53,7 +57,8 @@ impl Cli {
             | Command::Replay(_)
             | Command::Backup(_)
             | Command::Restore(_)
-            | Command::Doctor(_) => LevelFilter::ERROR,
+            | Command::Doctor(_)
+            | Command::Top(_) => LevelFilter::ERROR,
             _ => LevelFilter::INFO,
         }
     }
@@ -81,6 +86,9 @@ pub enum Command {
     /// How a running daemon is: devices, points, tickets, consumers
     #[command(after_help = examples::STATUS)]
     Status(Daemon),
+    /// A running daemon as it is now, drawn anew in place: lines, devices, tickets, events
+    #[command(after_help = examples::TOP)]
+    Top(top::Top),
     /// Tickets of a running daemon; without --state or --all those not yet closed
     #[command(after_help = examples::TICKETS)]
     Tickets(tickets::Tickets),
@@ -149,6 +157,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Scan(asked) => wait_for(scan::scan(&asked)),
         Command::Demo(asked) => wait_for(demo::demo(asked.time, asked.listen)),
         Command::Status(daemon) => wait_for(status::status(&daemon)),
+        Command::Top(asked) => wait_for(top::top(&asked)),
         Command::Tickets(tickets) => wait_for(tickets::tickets(&tickets)),
         Command::Events(events) => wait_for(events::events(&events)),
         Command::Maintenance(asked) => wait_for(maintenance::maintenance(&asked)),

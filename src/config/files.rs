@@ -23,7 +23,7 @@ pub(super) fn read(path: &Path) -> (Vec<(PathBuf, String)>, Vec<Mistake>) {
     let mut sources = Vec::new();
     match read_file(&first) {
         Ok(text) => sources.push((first.clone(), text)),
-        Err(mistake) => return (sources, vec![mistake]),
+        Err(mistake) => return (sources, vec![*mistake]),
     }
     let dir = first.parent().unwrap_or(Path::new("")).to_owned();
     let (files, complaints) = included(&first, &sources[0].1, &dir);
@@ -31,7 +31,7 @@ pub(super) fn read(path: &Path) -> (Vec<(PathBuf, String)>, Vec<Mistake>) {
     for file in files {
         match read_file(&file) {
             Ok(text) => sources.push((file, text)),
-            Err(mistake) => mistakes.push(mistake),
+            Err(mistake) => mistakes.push(*mistake),
         }
     }
     (sources, mistakes)
@@ -97,13 +97,9 @@ fn matching(pattern: &str, spot: Spot, dir: &Path, report: &Report<'_>) -> Vec<P
     files
 }
 
-fn read_file(path: &Path) -> Result<String, Mistake> {
-    let mistake = |code: Code, what: String, cure: &str| Mistake {
-        code,
-        path: path.to_owned(),
-        place: None,
-        what,
-        cure: cure.to_owned(),
+fn read_file(path: &Path) -> Result<String, Box<Mistake>> {
+    let mistake = |code: Code, what: String, cure: &str| {
+        Box::new(Mistake { code, path: path.to_owned(), place: None, what, cure: cure.to_owned() })
     };
     let mut bytes = Vec::new();
     std::fs::File::open(path).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes)).map_err(

@@ -10,6 +10,7 @@
 
 mod broker;
 mod builtin;
+pub mod changes;
 mod channels;
 mod chatter;
 mod cleaning;

@@ -55,7 +55,7 @@ pub(super) fn pem_file(section: &mut Section<'_>, key: &'static str, holds: &str
             return Some(text.into());
         }
         Err(Wrong::Value(code, what, cure)) => {
-            section.report.mistake(code, told.spot, format!("`{key}`: {what}"), cure)
+            section.report.mistake(code, told.spot, format!("`{key}`: {what}"), cure);
         }
         Err(Wrong::Type) => {}
     }
@@ -124,10 +124,15 @@ fn found(
                 return Some(secret);
             }
             Err(Wrong::Value(code, what, cure)) => {
-                report.mistake(code, spot, format!("`{}`: {what}", entry.key), cure)
+                report.mistake(code, spot, format!("`{}`: {what}", entry.key), cure);
             }
             Err(Wrong::Type) => {
-                report.mistake(Code::SecretNotNamed, spot, format!("`{}` names no one place", entry.key), HOW)
+                report.mistake(
+                    Code::SecretNotNamed,
+                    spot,
+                    format!("`{}` names no one place", entry.key),
+                    HOW,
+                );
             }
         },
         _ => report.mistake(

@@ -101,7 +101,7 @@ impl<'a> Section<'a> {
         match T::read(&entry.value) {
             Ok(value) => return Some(Told { value, spot }),
             Err(Wrong::Value(code, what, cure)) => {
-                self.report.mistake(code, spot, format!("`{key}`: {what}"), cure)
+                self.report.mistake(code, spot, format!("`{key}`: {what}"), cure);
             }
             Err(Wrong::Type) => self.report.mistake(
                 Code::WrongType,

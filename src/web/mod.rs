@@ -170,6 +170,7 @@ pub async fn serve(
 fn router(desk: &Arc<Desk>) -> Router {
     let mut router = Router::new()
         .route("/", get(page::page))
+        .route("/page/{*file}", get(page::file))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

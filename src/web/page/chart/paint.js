@@ -106,7 +106,8 @@ export function lanes(u, columns, loud, until, ink) {
     for (let n = 0; n < x.length; n++) {
       if (min[n] === null) continue;
       const next = n + 1 < x.length ? x[n + 1] : until;
-      const [from, to] = [at(u, x[n]), at(u, Math.min(next, x[n] + patience))];
+      // On whole pixels: those of neighbours that touch would show their seams.
+      const [from, to] = [Math.round(at(u, x[n])), Math.round(at(u, Math.min(next, x[n] + patience)))];
       if (to < box.left || from > box.right) continue;
       for (const word of new Set([min[n], max[n]])) {
         ctx.fillStyle = loud.has(words[word]) ? ink.limit : ink.line;

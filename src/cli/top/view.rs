@@ -1,0 +1,104 @@
+//! What `top` knows and where it stands: what was seen last, the latest events, which part is marked and how far it is scrolled.
+
+use std::collections::VecDeque;
+
+use super::keys::Key;
+use super::seen::Seen;
+use crate::cli::events::Event;
+use crate::reading::Millis;
+
+/// The latest; those before them are in the journal.
+pub const EVENTS_MAX: usize = 200;
+pub const PARTS: usize = 4;
+/// Lines of a page, where one does not know how many are shown.
+const PAGE: usize = 10;
+
+#[derive(Default)]
+pub struct View {
+    pub seen: Option<Seen>,
+    /// Readings and events a second.
+    pub rates: Option<(f64, f64)>,
+    /// Since when there is no answer, and why.
+    pub trouble: Option<(Millis, String)>,
+    pub events: VecDeque<Event>,
+    /// Which part the keys scroll.
+    pub marked: usize,
+    /// How many lines of each part are above what is shown; of the events below it, since the latest stand there.
+    pub scrolled: [usize; PARTS],
+}
+
+impl View {
+    pub fn see(&mut self, seen: Seen) {
+        if let Some(before) = &self.seen {
+            self.rates = seen.rates(before);
+        }
+        self.seen = Some(seen);
+        self.trouble = None;
+    }
+
+    pub fn miss(&mut self, now: Millis, why: String) {
+        let since = self.trouble.take().map_or(now, |(since, _)| since);
+        self.trouble = Some((since, why));
+    }
+
+    pub fn hear(&mut self, event: Event) {
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// `most`: how far each part can be scrolled. Whether it goes on.
+    pub fn press(&mut self, key: Key, most: [usize; PARTS]) -> bool {
+        let here = self.marked;
+        // The events are turned round: the latest are where one begins.
+        let is_turned = here == PARTS - 1;
+        let at = self.scrolled[here];
+        let (back, on) = match key {
+            Key::End => return false,
+            Key::Next => {
+                self.marked = (here + 1) % PARTS;
+                return true;
+            }
+            Key::Before => {
+                self.marked = (here + PARTS - 1) % PARTS;
+                return true;
+            }
+            Key::Up => (1, 0),
+            Key::Down => (0, 1),
+            Key::PageUp => (PAGE, 0),
+            Key::PageDown => (0, PAGE),
+            Key::First => (usize::MAX, 0),
+            Key::Last => (0, usize::MAX),
+        };
+        let (back, on) = if is_turned { (on, back) } else { (back, on) };
+        self.scrolled[here] = at.saturating_sub(back).saturating_add(on).min(most[here]);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_scroll_the_marked_part_and_no_further_than_it_goes() {
+        let mut view = View::default();
+        let most = [0, 25, 3, 100];
+        let mut press = |keys: &[Key]| {
+            keys.iter().for_each(|key| assert!(view.press(*key, most)));
+            (view.marked, view.scrolled)
+        };
+        assert_eq!(press(&[Key::Down]), (0, [0; 4]), "all of it is seen");
+        assert_eq!(press(&[Key::Next, Key::Down, Key::Down, Key::Up]), (1, [0, 1, 0, 0]));
+        assert_eq!(press(&[Key::PageDown, Key::PageDown, Key::PageDown]), (1, [0, 25, 0, 0]));
+        assert_eq!(press(&[Key::First, Key::Next, Key::Last]), (2, [0, 0, 3, 0]));
+        assert_eq!(
+            press(&[Key::Next, Key::PageUp, Key::Down]),
+            (3, [0, 0, 3, 9]),
+            "events go up into the past"
+        );
+        assert_eq!(press(&[Key::Next, Key::Before, Key::Last]), (3, [0, 0, 3, 0]));
+        assert!(!view.press(Key::End, most));
+    }
+}
