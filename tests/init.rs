@@ -294,3 +294,54 @@ fn who_tells_of_people_gets_a_key_that_is_nobody_elses() {
     assert!(checked.status.success(), "{}", text(&checked.stderr));
     assert!(text(&checked.stdout).contains("cards and people are told as pseudonyms"));
 }
+
+/// What is written for who answers there.
+fn written(arguments: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let shown = ran(init(&[&["--yes", "--dry-run"], arguments].concat(), dir.path()));
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    text(&shown.stdout)
+}
+
+#[test]
+fn a_meter_is_known_by_its_number_and_a_reader_by_its_answer() {
+    let (meter, reader) = (free_port().to_string(), free_port().to_string());
+    let peer = |script: &str, arguments: &[&str]| {
+        let mut python = Command::new("tests/.venv/bin/python");
+        python.arg(format!("tests/peers/{script}")).args(arguments);
+        Peer(python.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    };
+    let _meter = peer("dlt645_server.py", &[&meter, "123456781012"]);
+    let _reader = peer("osdp_reader.py", &["tcp", &reader, "1"]);
+    let there = |port: &str| until(|| TcpStream::connect(format!("127.0.0.1:{port}")).ok()).expect("a peer");
+    drop((there(&meter), there(&reader)));
+    let page = written(&["--address", &format!("127.0.0.1:{meter}"), "--type", "serial", "--to", "2"]);
+    // It puts its address on the wire as it is written; printed it is the other way round.
+    assert!(page.contains("profile = \"dlt645\"") && page.contains("address = \"121078563412\""), "{page}");
+    let page = written(&["--address", &format!("127.0.0.1:{reader}"), "--type", "osdp", "--to", "2"]);
+    assert!(page.contains("id      = \"reader-1\"") && page.contains("[privacy]"), "{page}");
+}
+
+#[test]
+fn the_topics_of_a_broker_are_devices() {
+    let port = free_port().to_string();
+    let mosquitto = Command::new("mosquitto").args(["-p", &port]).stderr(Stdio::null()).spawn();
+    let _broker = Peer(mosquitto.expect("mosquitto runs"));
+    until(|| TcpStream::connect(format!("127.0.0.1:{port}")).ok()).expect("the broker is there");
+    for topic in
+        ["zigbee2mqtt/b3-leak", "zigbee2mqtt/bridge/state", "zigbee2mqtt/0x00158d0001", "tele/lamps/LWT"]
+    {
+        let told = Command::new("mosquitto_pub").args(["-p", &port, "-r", "-t", topic, "-m", "{}"]).status();
+        assert!(told.unwrap().success());
+    }
+    let page = written(&["--address", &format!("mqtt://127.0.0.1:{port}"), "--locale", "en"]);
+    for part in [
+        "id      = \"b3-leak\"",
+        "profile = \"zigbee2mqtt-leak\"",
+        "topic   = \"tele/lamps\"",
+        "# zigbee2mqtt/0x00158d0001 (retained) answers, and no profile fits",
+    ] {
+        assert!(page.contains(part), "no `{part}` in\n{page}");
+    }
+    assert!(!page.contains("bridge"), "{page}");
+}

@@ -121,6 +121,11 @@ pub fn id(answer: &str) -> Result<(), String> {
     }
 }
 
+/// A directory is named wholly: the service starts elsewhere than the person who answers.
+pub fn whole_path(answer: &str) -> Result<(), String> {
+    if answer.starts_with('/') { short(answer) } else { Err("/var/lib/gatehouse".into()) }
+}
+
 /// One line of a length that fits into a page.
 pub fn short(answer: &str) -> Result<(), String> {
     if answer.chars().count() <= ANSWER_CHARS_MAX && !answer.chars().any(char::is_control) {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::Init;
 use super::ask::{self, Asker, Tongue};
 use super::look::{self, Found, speeds};
+use super::topics;
 use super::wires::{Kind, Wire};
 use crate::config::{self, PROFILES};
 use crate::field::profile::{Line, Transport};
@@ -66,13 +67,14 @@ pub enum What {
 /// The wire as it was found, and who is on it.
 pub async fn devices(asked: &Init, mut wire: Wire, asker: &mut Asker) -> anyhow::Result<(Wire, Vec<Device>)> {
     let tongue = asker.tongue();
-    let found = if asked.no_scan { Vec::new() } else { look::search(&wire, asked.to, tongue).await? };
-    if found.is_empty() && !asked.no_scan {
+    let found = found(asked, &wire, asker).await?;
+    if found.as_ref().is_some_and(Vec::is_empty) {
         asker.say(tongue.pick(
             "没有设备应答：检查 A/B 是否接反、供电和地址拨码；先写下配置，之后再添加设备。",
             "Nobody answers: look at A and B, the power and the addresses; devices can be added later.",
         ))?;
     }
+    let found = found.unwrap_or_default();
     if wire.has_a_speed() && wire.line.is_none() {
         wire.line = line(&found, &asked.devices);
     }
@@ -100,6 +102,21 @@ pub async fn devices(asked: &Init, mut wire: Wire, asker: &mut Asker) -> anyhow:
         ))?;
     }
     Ok((wire, devices))
+}
+
+/// `None`: nobody was looked for. A person goes on where the wire cannot be used; a script is told.
+async fn found(asked: &Init, wire: &Wire, asker: &Asker) -> anyhow::Result<Option<Vec<Found>>> {
+    if asked.no_scan {
+        return Ok(None);
+    }
+    match look::search(wire, asked.to, asker.tongue()).await {
+        Ok(found) => Ok(Some(found)),
+        Err(why) if asked.yes => Err(why),
+        Err(why) => {
+            asker.say(&format!("  {why:#}"))?;
+            Ok(None)
+        }
+    }
 }
 
 /// At which most of them answer; where nobody does, as the told ones leave the factory.
@@ -223,6 +240,9 @@ fn known(
 
 /// `xy-md02-4`; a meter's number is long, its end is enough.
 fn called(profile: &str, address: &str) -> String {
+    if address.contains(|c: char| !c.is_ascii_digit()) {
+        return topics::called(address);
+    }
     let end = address.len().saturating_sub(4);
     let what = match profile {
         "lock-board-8a" | "kr-cu16" | "kr-cu48" | "winnsen-16" => "bank",
@@ -246,6 +266,7 @@ pub fn fits(transport: &Transport, kind: Kind) -> bool {
         Kind::Serial => matches!(transport, Transport::Locker { .. } | Transport::Meter { .. }),
         Kind::Osdp => matches!(transport, Transport::Osdp { .. }),
         Kind::Uhppote => matches!(transport, Transport::Uhppote { .. }),
+        Kind::Mqtt => matches!(transport, Transport::Mqtt { .. }),
     }
 }
 

@@ -11,8 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::ask::Tongue;
 use super::devices::fits;
 use super::guess::{BITS_MIN, weigh};
+use super::topics;
 use super::wires::{Kind, Wire};
 use crate::cli::scan::USUAL;
+use crate::cli::table::harmless;
 use crate::cli::wire;
 use crate::config::{self, Gateway};
 use crate::field::profile::Line;
@@ -55,6 +57,9 @@ pub async fn search(wire: &Wire, to: u8, tongue: Tongue) -> anyhow::Result<Vec<F
             break;
         }
     }
+    if wire.kind == Kind::Mqtt {
+        return Ok(topics::devices(&found));
+    }
     for one in &mut found {
         one.likely = likely(wire, one, tongue).await?;
     }
@@ -85,12 +90,21 @@ async fn scanned(wire: &Wire, what: Scan, tongue: Tongue) -> anyhow::Result<Vec<
     while let Some(sighting) = told.recv().await {
         match sighting {
             Sighting::Progress { done, of } => progress(tongue, done, of, found.len())?,
+            // A topic may have anything in it; what no configuration can hold is passed over.
+            Sighting::Found { address, .. } if address.chars().any(char::is_control) => {}
             Sighting::Found { address, line, how } => {
+                let how = harmless(&how);
                 if found.iter().all(|other| (&other.address, &other.how) != (&address, &how)) {
                     found.push(Found { address, line, how, likely: Vec::new() });
                 }
             }
-            Sighting::Trouble(why) => bail!("{}: {why}", wire.id()),
+            Sighting::Trouble(why) => bail!(
+                "{why}; {}",
+                tongue.pick(
+                    "网关正在运行时先停下：systemctl stop gatehouse",
+                    "where a daemon runs, stop it first: systemctl stop gatehouse"
+                )
+            ),
         }
     }
     clear()?;

@@ -7,6 +7,7 @@ mod guess;
 mod look;
 mod page;
 mod put;
+mod topics;
 mod wires;
 
 use std::io::{self, IsTerminal, Write};
@@ -57,7 +58,7 @@ pub struct Init {
     /// The serial port of the line: /dev/serial/by-id/…
     #[arg(long, value_name = "PATH", conflicts_with = "address")]
     port: Option<String>,
-    /// Or where it is reached over the network: 192.0.2.10:502
+    /// Or where it is reached over the network: 192.0.2.10:502, mqtt://192.0.2.3:1883
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
     /// What is spoken there
@@ -133,7 +134,7 @@ async fn plan(asked: &Init, target: &put::Target, asker: &mut Asker) -> anyhow::
         asker.ask(tongue.pick("小区名称", "Name of the compound"), &id, asked.name.as_deref(), ask::short)?;
     let told = asked.data_dir.as_ref().map(|dir| dir.display().to_string());
     let question = tongue.pick("数据目录", "Data directory");
-    let data_dir = asker.ask(question, &target.data_dir(), told.as_deref(), ask::short)?;
+    let data_dir = asker.ask(question, &target.data_dir(), told.as_deref(), ask::whole_path)?;
     let wire = wire(asked, asker)?;
     let (wire, devices) = devices::devices(asked, wire, asker).await?;
     let timezone = asked.timezone.clone().unwrap_or_else(put::timezone);
@@ -153,8 +154,8 @@ fn wire(asked: &Init, asker: &mut Asker) -> anyhow::Result<Wire> {
         }
     }
     let question = tongue.pick(
-        "总线：上面的序号、串口路径，或 主机:端口",
-        "The wire: a number from above, a port's path, or HOST:PORT",
+        "总线：上面的序号、串口路径，主机:端口，或 mqtt://主机:端口",
+        "The wire: a number from above, a port's path, HOST:PORT, or mqtt://HOST:PORT",
     );
     let default = ports.first().map_or("/dev/ttyS0", |_| "1");
     let at = asker.ask(question, default, told.as_deref(), |at| wires::at(at, &ports).map(|_| ()))?;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::ask::Tongue;
 use super::devices::{Device, What};
 use super::put::KEY;
+use super::topics;
 use super::wires::{Kind, Wire};
 use crate::config::PROFILES;
 
@@ -24,8 +25,13 @@ pub struct Plan {
 impl Plan {
     /// Readers and controllers say who came and went, so there has to be a key for the pseudonyms.
     pub fn tells_of_people(&self) -> bool {
-        let known = |device: &Device| matches!(device.what, What::Known { .. });
-        matches!(self.wire.kind, Kind::Osdp | Kind::Uhppote) && self.devices.iter().any(known)
+        let tells = |device: &Device| match &device.what {
+            What::Known { profile, .. } => {
+                matches!(profile.as_str(), "osdp-reader" | "uhppote" | "face-terminal")
+            }
+            What::Unknown | What::OtherSpeed(_) => false,
+        };
+        self.devices.iter().any(tells)
     }
 }
 
@@ -93,7 +99,7 @@ fn write_device(text: &mut String, wire: &Wire, device: &Device, tongue: Tongue)
                 "的波特率不同，请先改成一致",
                 "answers at another speed; set it to that of the others first",
             );
-            writeln!(text, "# {} {why}: {line}\n", device.address)?;
+            writeln!(text, "# {} {why}: {line}\n", commented(&device.address))?;
         }
     }
     Ok(())
@@ -103,6 +109,7 @@ fn write_device(text: &mut String, wire: &Wire, device: &Device, tongue: Tongue)
 fn placed(kind: Kind, profile: &str, address: &str) -> String {
     match (kind, profile) {
         (Kind::Uhppote, _) => format!("serial  = {address}\n"),
+        (Kind::Mqtt, _) => format!("topic   = {}\n", quoted(address)),
         (_, "dlt645" | "cjt188") => format!("address = \"{address}\"\n"),
         _ => format!("unit    = {address}\n"),
     }
@@ -128,35 +135,47 @@ fn write_unknown(text: &mut String, wire: &Wire, address: &str, said: &str, tong
         "有应答，但不认识。按说明书填写测点，去掉 #，再用 gatehouse read 核对",
         "answers, and no profile fits. Fill in its points from its manual, take away the #, and compare with gatehouse read",
     );
-    writeln!(text, "# {address} ({said}) {what}:")?;
-    let channel = wire.id();
-    let lines = [
-        "[[device]]".to_owned(),
-        format!("id      = \"unit-{address}\""),
-        format!("channel = \"{channel}\""),
-        format!("unit    = {address}"),
-        "[[device.point]]".to_owned(),
-        "id       = \"value\"".to_owned(),
-        format!(
-            "table    = \"holding\"  # {}",
-            tongue.pick(
-                "03 holding，04 input，01 coil，02 discrete",
-                "03 holding, 04 input, 01 coil, 02 discrete"
-            )
-        ),
-        format!(
-            "register = 0  # {}",
-            tongue.pick("从 0 算起：说明书的 40001 是 0", "zero-based: 40001 in the manual is 0")
-        ),
-        "type     = \"u16\"  # u16 i16 u32 i32 f32 …".to_owned(),
-        "scale    = 1".to_owned(),
-        "range    = [0, 65535]".to_owned(),
-    ];
+    writeln!(text, "# {} ({said}) {what}:", commented(address))?;
+    let head = ["[[device]]".to_owned(), format!("channel = \"{}\"", wire.id())];
+    let placed = placed(wire.kind, "", address);
+    let own = match wire.kind {
+        Kind::Mqtt => vec![format!("id      = \"{}\"", topics::called(address)), placed],
+        _ => vec![format!("id      = \"unit-{address}\""), placed],
+    };
+    let point = match wire.kind {
+        Kind::Mqtt => message_point(tongue),
+        _ => register_point(tongue),
+    };
+    let lines = head.into_iter().chain(own).chain(point);
     for line in lines {
-        writeln!(text, "# {line}")?;
+        writeln!(text, "# {}", line.trim_end())?;
     }
     text.push('\n');
     Ok(())
+}
+
+fn register_point(tongue: Tongue) -> Vec<String> {
+    let functions = tongue
+        .pick("03 holding，04 input，01 coil，02 discrete", "03 holding, 04 input, 01 coil, 02 discrete");
+    let zero = tongue.pick("从 0 算起：说明书的 40001 是 0", "zero-based: 40001 in the manual is 0");
+    vec![
+        "[[device.point]]".into(),
+        "id       = \"value\"".into(),
+        format!("table    = \"holding\"  # {functions}"),
+        format!("register = 0  # {zero}"),
+        "type     = \"u16\"  # u16 i16 u32 i32 f32 …".into(),
+        "scale    = 1".into(),
+        "range    = [0, 65535]".into(),
+    ]
+}
+
+fn message_point(tongue: Tongue) -> Vec<String> {
+    let pointer = tongue.pick("消息（JSON）里的位置", "where it stands in the message (JSON)");
+    vec![
+        "[[device.point]]".into(),
+        "id   = \"value\"".into(),
+        format!("json = \"/temperature\"  # {pointer}"),
+    ]
 }
 
 /// An example to begin with; those of the profiles are on already.
@@ -205,6 +224,7 @@ mod tests {
     fn plan(kind: Kind, devices: Vec<Device>) -> Plan {
         let at = match kind {
             Kind::ModbusTcp | Kind::Uhppote => At::Address("192.0.2.10:502".into()),
+            Kind::Mqtt => At::Address("mqtt://127.0.0.1:1883".into()),
             _ => At::Port("/dev/serial/by-id/usb-\"quoted\"".into()),
         };
         Plan {
@@ -219,8 +239,7 @@ mod tests {
     }
 
     fn device(address: &str, profile: &str) -> Device {
-        let what =
-            What::Known { id: format!("d-{address}"), profile: profile.into(), place: "3号楼".into() };
+        let what = What::Known { id: "one".into(), profile: profile.into(), place: "3号楼".into() };
         Device { address: address.into(), shows: "said\nthis".into(), what }
     }
 
@@ -228,13 +247,15 @@ mod tests {
     fn every_profile_is_written_so_that_check_accepts_it() {
         for tongue in [Tongue::Zh, Tongue::En] {
             for profile in config::profiles() {
-                let kinds = [Kind::ModbusRtu, Kind::ModbusTcp, Kind::Serial, Kind::Osdp, Kind::Uhppote];
+                let kinds =
+                    [Kind::ModbusRtu, Kind::ModbusTcp, Kind::Serial, Kind::Osdp, Kind::Uhppote, Kind::Mqtt];
                 for kind in
                     kinds.into_iter().filter(|kind| super::super::devices::fits(&profile.transport, *kind))
                 {
                     let address = match &*profile.name {
                         "dlt645" => "181219024435",
                         "cjt188" => "00291524032620",
+                        "face-terminal" => "mqtt/face/1026700",
                         _ => "4",
                     };
                     let plan = plan(kind, vec![device(address, &profile.name)]);
@@ -255,10 +276,16 @@ mod tests {
             Device { address: "9".into(), shows: "register 0 = 0x0001".into(), what: What::Unknown };
         let other = What::OtherSpeed("2400 8N1".parse().unwrap());
         let other = Device { address: "7".into(), shows: String::new(), what: other };
-        let text = page(&plan(Kind::ModbusRtu, vec![unknown, other]), Tongue::En);
+        let topic = Device { address: "zigbee2mqtt/水泵房".into(), ..unknown.clone() };
+        for (kind, devices) in [(Kind::ModbusRtu, vec![unknown, other]), (Kind::Mqtt, vec![topic])] {
+            fills_in(&page(&plan(kind, devices), Tongue::En));
+        }
+    }
+
+    /// What is commented out is right as well, once somebody takes away the marks.
+    fn fills_in(text: &str) {
         let load = |text: String| config::load_sources(vec![("gatehouse.toml".into(), text)]);
-        assert_eq!(load(text.clone()).unwrap().gateway.site.devices.len(), 0);
-        // What is commented out is right as well, once somebody takes away the marks.
+        assert_eq!(load(text.to_owned()).unwrap().gateway.site.devices.len(), 0);
         let (head, rest) = text.split_once("# [[device]]").unwrap();
         let (block, _) = rest.split_once("\n\n").unwrap();
         let filled = format!("{head}[[device]]{}\n", block.replace("\n# ", "\n"));

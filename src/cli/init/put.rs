@@ -139,7 +139,16 @@ fn checked(target: &Target, text: &str) -> anyhow::Result<Result<Loaded, Mistake
     if !matches!(outcome, Ok(Ok(_))) {
         let _ = fs::remove_file(&beside);
     }
+    let outcome = outcome.map(|checked| checked.map_err(|mistakes| named(mistakes, &beside, &target.file)));
     outcome.with_context(|| format!("{} cannot be written", target.file.display()))
+}
+
+/// What was beside is gone; what is said of it is said of the file that it would have been.
+fn named(mut mistakes: Mistakes, beside: &Path, file: &Path) -> Mistakes {
+    for mistake in mistakes.list.iter_mut().filter(|mistake| mistake.path == beside) {
+        mistake.path = file.to_owned();
+    }
+    mistakes
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {

@@ -38,6 +38,7 @@ pub enum Kind {
     Serial,
     Osdp,
     Uhppote,
+    Mqtt,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +115,11 @@ pub fn at(answer: &str, ports: &[Port]) -> Result<At, String> {
     }
 }
 
+fn is_broker(address: &str) -> bool {
+    address.starts_with("mqtt://") || address.starts_with("mqtts://")
+}
+
+const ON_BROKER: &[Kind] = &[Kind::Mqtt];
 const ON_PORT: &[Kind] = &[Kind::ModbusRtu, Kind::Serial, Kind::Osdp];
 const OVER_TCP: &[Kind] = &[Kind::ModbusTcp, Kind::ModbusRtuOverTcp, Kind::Serial, Kind::Osdp, Kind::Uhppote];
 
@@ -121,6 +127,7 @@ impl Kind {
     pub fn of(at: &At) -> &'static [Kind] {
         match at {
             At::Port(_) => ON_PORT,
+            At::Address(address) if is_broker(address) => ON_BROKER,
             At::Address(_) => OVER_TCP,
         }
     }
@@ -133,6 +140,7 @@ impl Kind {
             Kind::Serial => "serial",
             Kind::Osdp => "osdp",
             Kind::Uhppote => "uhppote",
+            Kind::Mqtt => "mqtt",
         }
     }
 
@@ -153,6 +161,10 @@ impl Kind {
             Kind::Uhppote => {
                 tongue.pick("UHPPOTE 门禁控制器（UDP 60000）", "UHPPOTE door controllers (UDP 60000)")
             }
+            Kind::Mqtt => tongue.pick(
+                "Zigbee、Wi-Fi、LoRaWAN 传感器，人脸机",
+                "Zigbee, Wi-Fi and LoRaWAN sensors, face terminals",
+            ),
         }
     }
 
@@ -172,7 +184,7 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        Kind::chosen(word, &[ON_PORT, OVER_TCP].concat())
+        Kind::chosen(word, &[ON_PORT, OVER_TCP, ON_BROKER].concat())
     }
 }
 
@@ -185,6 +197,7 @@ impl Wire {
             (Kind::Serial, _) => "boards",
             (Kind::Osdp, _) => "readers",
             (Kind::Uhppote, _) => "gates",
+            (Kind::Mqtt, _) => "broker",
         }
     }
 
@@ -200,6 +213,7 @@ impl Wire {
         // Writing into a String cannot fail.
         let _ = match &self.at {
             At::Port(path) => writeln!(text, "port      = {}", quoted(path)),
+            At::Address(url) if self.kind == Kind::Mqtt => writeln!(text, "url       = {}", quoted(url)),
             At::Address(address) => writeln!(text, "address   = {}", quoted(address)),
         };
         if let (At::Port(_), Some(line)) = (&self.at, self.line) {
@@ -229,6 +243,8 @@ mod tests {
         assert!(at("0", &ports).is_err() && at("2", &ports).is_err() && at("plc", &ports).is_err());
         assert_eq!(Kind::chosen("1", ON_PORT), Ok(Kind::ModbusRtu));
         assert_eq!("osdp".parse(), Ok(Kind::Osdp));
+        let broker = at("mqtt://127.0.0.1:1883", &ports).unwrap();
+        assert_eq!(Kind::of(&broker), [Kind::Mqtt]);
         assert!(Kind::chosen("4", ON_PORT).is_err() && "mqtt-sn".parse::<Kind>().is_err());
     }
 
