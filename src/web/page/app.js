@@ -11,7 +11,8 @@ const TABS = { ticket: 'tickets', device: 'home' };
 
 const $ = id => document.getElementById(id);
 const main = $('main');
-let view = null, turn = 0, locked = false;
+// `fresh`: somebody has just logged in.
+let view = null, turn = 0, locked = false, fresh = false;
 
 /** `#/ticket/ID?a=b` → view, `{id, query}`. */
 function address() {
@@ -104,6 +105,7 @@ function header() {
     mark($('ready'), 'data-state', info.ready);
     mark($('ready'), 'title', (info.troubles || []).join('\n') || null);
     text($('who'), [info.by, t('role-' + info.role)].filter(Boolean).join(' · '));
+    text($('foot'), ['gatehouse ' + info.version, info.timezone, info.by, t('role-' + info.role)].filter(Boolean).join(' · '));
     $('logout').hidden = !info.by;
   }
   lost();
@@ -139,6 +141,8 @@ function words() {
 function entered() {
   locked = false;
   site.loaded = false;
+  leave();
+  fresh = true;
   begin();
 }
 
@@ -150,7 +154,7 @@ whenUnknown(() => {
 
 hear(change => {
   if (change.kind === 'link' && site.link.state === 'unknown' && !locked) { locked = true; go(true); }
-  if (change.kind === 'all' && !view) { header(); go(false); return; }
+  if (change.kind === 'all' && !view) { header(); go(fresh); fresh = false; return; }
   if (change.kind === 'link' && site.fault && !site.loaded && !locked) go(false);
   header();
   if (change.kind === 'ticket' && change.event) announce(change);
