@@ -33,11 +33,11 @@ export async function show(root, args, site) {
     el('button', { type: 'button', data: { days: n }, on: { click: () => { chosen.days = n; read(); } } }, t('heat.days', { n }))));
   const told = el('p', { class: 'small', role: 'status', data: { heatTold: '' } }, t('loading'));
   const field = el('div', {});
-  const read1 = el('p', { class: 'heat-read', data: { heatRead: '' } }, t('heat.pick'));
+  const detail = el('p', { class: 'heat-read', data: { heatRead: '' } }, t('heat.pick'));
   const legend = el('div', { class: 'heat-legend' });
   const places = el('div', { data: { heatPlaces: '' } });
-  root.append(heading(t('heat')), spans, el('section', { class: 'card', 'aria-label': t('heat.caption') }, told, field, read1, legend),
-    section('heat-places', t('heat.places'), places));
+  root.append(el('div', {}, heading(t('heat')), spans, el('section', { class: 'card', 'aria-label': t('heat.caption') }, told, field, detail, legend),
+    section('heat-places', t('heat.places'), places)));
 
   async function read() {
     const mine = ++turn;
@@ -86,7 +86,7 @@ export async function show(root, args, site) {
     here.sort((a, b) => b.count - a.count);
     const n = here.reduce((sum, cell) => sum + cell.count, 0);
     const most = here.slice(0, 3).map(cell => `${cell.place || t('no-place')} ${cell.count}`);
-    text(read1, [t('heat.cell', { day: dayName(day), hour: clock(hour), next: clock(hour + 1), n }), ...(chosen.place === null ? most : [])].join(' · '));
+    text(detail, [t('heat.cell', { day: dayName(day), hour: clock(hour), next: clock(hour + 1), n }), ...(chosen.place === null ? most : [])].join(' · '));
   }
   const cellOf = event => event.target.closest('[data-cell]');
   const tellFrom = event => { const cell = cellOf(event); if (cell) tell(...cell.dataset.cell.split('-').map(Number)); };
