@@ -45,8 +45,9 @@ function zone() {
 /**
  * Draws into `root`. `rows` are the API's buckets; `limits` come from `limitsOf`; `marks` are tickets; `from`, `to` and
  * `rolledUpTo` are times (text or milliseconds); `onZoom(from, to)` (milliseconds) is told once hands rest.
- * Returns `set(changes)`, `follow(to)`, `span()`, `say(text)`, `end()`. The figure has `data-plot`, `data-from` and
- * `data-to` of what is looked at, and `data-drawn-ms`: from `began` (performance.now()) until it was on the canvas.
+ * Returns `set(changes)`, `follow(to)`, `span()`, `say(text)`, `wait()`, `end()`. The figure has `data-plot`, `data-from` and
+ * `data-to` of what is looked at, and `data-drawn-ms`: from `began` (performance.now()) until it was on the canvas,
+ * and not while others are waited for (`waiting`, `wait()`).
  */
 export function plot(root, given) {
   const self = { unit: '', rows: [], limits: [], marks: [], rolledUpTo: null, began: performance.now(), ...given };
@@ -61,16 +62,26 @@ export function plot(root, given) {
   self.go = (wished, quietly = false) => {
     self.view = bounded(wished, LEAST, MOST, Math.max(self.home[1], Date.now() / 1e3));
     if (u) u.setScale('x', { min: self.view[0], max: self.view[1] });
-    tell();
     clearTimeout(pause);
-    if (!quietly && self.onZoom) pause = setTimeout(() => self.onZoom(...spanOf(self)), ZOOM_PAUSE_MS);
+    if (!quietly && self.onZoom) {
+      wait();
+      pause = setTimeout(() => self.onZoom(...spanOf(self)), ZOOM_PAUSE_MS);
+    }
+    tell();
   };
   function act(word) {
     const next = word === 'reset' || word === '0' || word === 'Home' ? self.home : wish(word, self.view);
     if (next) self.go(next);
     return next !== null;
   }
+  function wait() {
+    self.waiting = true;
+    self.began = performance.now();
+    delete figure.dataset.drawnMs;
+  }
   function tell() {
+    // Its room stays while one looks at a time without any.
+    self.parts.marks.hidden = !self.marks.length;
     self.parts.sum.textContent = sentence(self);
     [figure.dataset.from, figure.dataset.to] = spanOf(self).map(Math.round);
   }
@@ -81,7 +92,7 @@ export function plot(root, given) {
     if (u) u.setData(data(self), false); else build();
     u.setScale('x', { min: self.view[0], max: self.view[1] });
     requestAnimationFrame(() => {
-      if (self.began === null) return;
+      if (self.began === null || self.waiting) return;
       figure.dataset.drawnMs = (performance.now() - self.began).toFixed(1);
       self.began = null;
     });
@@ -108,19 +119,21 @@ export function plot(root, given) {
     figure,
     span: () => spanOf(self),
     say(text) { self.parts.read.textContent = text; },
+    /** Other rows are on their way: what stands there is not what was asked for. */
+    wait,
     /** A new `from` or `to` is a new home; `rows` alone leave what is looked at. */
     set(changes) {
-      Object.assign(self, changes);
+      Object.assign(self, changes.rows ? { waiting: false } : {}, changes);
       if (changes.rows) self.columns = columns(self.rows);
       if (changes.from !== undefined || changes.to !== undefined) self.home = self.view = [seconds(self.from), seconds(self.to)];
       draw();
       tell();
     },
-    /** Time goes on: what is looked at moves along, and asks nothing. */
+    /** Time goes on: what is looked at now ends at `to`, and asks nothing. */
     follow(to) {
-      const by = to / 1e3 - self.home[1];
-      self.home = self.home.map(x => x + by);
-      self.go(self.view.map(x => x + by), true);
+      const ending = ([from, end]) => [to / 1e3 - (end - from), to / 1e3];
+      self.home = ending(self.home);
+      self.go(ending(self.view), true);
     },
     end() {
       ended = true;
@@ -173,7 +186,7 @@ function settings(uPlot, self) {
       y: false, points: { show: false }, drag: { x: true, y: false, setScale: false, dist: 6 },
       bind: {
         dblclick: () => () => self.go(self.home),
-        mousedown: (_, __, handle) => event => { parts.area.focus({ preventScroll: true }); if (!event.shiftKey) handle(event); },
+        mousedown: (_, __, handle) => event => { parts.area.focus({ preventScroll: true, focusVisible: false }); if (!event.shiftKey) handle(event); },
       },
     },
     scales: {

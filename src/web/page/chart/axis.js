@@ -11,6 +11,7 @@ export function clock(lang, timeZone) {
     return x => made.format(new Date(x * 1e3));
   };
   const exact = format({ year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+  const moment = format({ month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' });
   const second = format({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
   const minute = format({ hour: '2-digit', minute: '2-digit' });
   const day = format({ month: 'short', day: 'numeric' });
@@ -26,7 +27,7 @@ export function clock(lang, timeZone) {
       return `${time}\n${today}`;
     });
   };
-  return { exact, ticks };
+  return { exact, moment, ticks };
 }
 
 /**

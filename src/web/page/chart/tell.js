@@ -25,26 +25,29 @@ export function limitText({ kind, at }, unit) {
   return t(`plot.${kind}`, { at: typeof at === 'number' ? `${at}${unit ? ' ' + unit : ''}` : said(String(at)) });
 }
 
+/** The unit stands once, behind the last of them. */
 function valued({ unit, columns }, more = 0) {
   const digits = Math.min(decimals(columns) + more, 3);
   const format = new Intl.NumberFormat(locale(), { maximumFractionDigits: digits });
-  return value => (value === null ? '—' : format.format(value) + (unit ? ` ${unit}` : ''));
+  const bare = value => (value === null ? '—' : format.format(value));
+  return { bare, whole: value => bare(value) + (unit ? `\u00a0${unit}` : '') };
 }
 
 /** At a time, or just before it. */
 export function readAt(self, x) {
   const { columns: all, words } = self;
   const n = columnAt(all, x);
-  const time = words.exact(n < 0 ? x : all.x[n]);
+  const time = words.moment(n < 0 ? x : all.x[n]);
   if (n < 0) return `${time} · ${t('plot.unread')}`;
-  const value = valued(self);
-  if (all.filled[n] !== null && !all.count[n]) return `${time} · ${t('plot.filled', { value: value(all.filled[n]) })}`;
+  const { bare, whole } = valued(self);
+  const mean = valued(self, 1).bare;
+  if (all.filled[n] !== null && !all.count[n]) return `${time} · ${t('plot.filled', { value: whole(all.filled[n]) })}`;
   if (all.min[n] === null) return `${time} · ${t('plot.unread')}`;
   const times = t('plot.times', { n: all.count[n] });
   if (all.words) return [time, [...new Set([all.min[n], all.max[n]])].map(word => said(all.words[word])).join(' / '), times].join(' · ');
-  if (all.count[n] === 1) return `${time} · ${value(all.mean[n])}`;
-  return [time, `${t('plot.least')} ${value(all.min[n])}`, `${t('plot.mean')} ${valued(self, 1)(all.mean[n])}`,
-    `${t('plot.greatest')} ${value(all.max[n])}`, times].join(' · ');
+  if (all.count[n] === 1) return `${time} · ${whole(all.mean[n])}`;
+  return [time, `${t('plot.least')}\u00a0${bare(all.min[n])}`, `${t('plot.mean')}\u00a0${mean(all.mean[n])}`,
+    `${t('plot.greatest')}\u00a0${whole(all.max[n])}`, times].join(' · ');
 }
 
 /** What the picture says, for those who do not see it. */
@@ -53,10 +56,11 @@ export function sentence(self) {
   const span = `${words.exact(view[0])} ${t('plot.to')} ${words.exact(view[1])}`;
   const sum = summary(all, ...view);
   if (!sum) return `${span}: ${t(self.waiting ? 'plot.loading' : 'plot.none')}`;
-  const value = valued(self);
+  const { bare, whole } = valued(self);
+  const mean = valued(self, 1).bare;
   const parts = all.words
     ? [`${t('plot.words')} ${[...sum.words].map(said).join(' / ')}`, sum.last && `${t('plot.last')} ${said(sum.last)}`]
-    : [`${t('plot.least')} ${value(sum.least)}`, `${t('plot.mean')} ${valued(self, 1)(sum.mean)}`, `${t('plot.greatest')} ${value(sum.greatest)}`, `${t('plot.last')} ${value(sum.last)}`];
+    : [`${t('plot.least')}\u00a0${bare(sum.least)}`, `${t('plot.mean')}\u00a0${mean(sum.mean)}`, `${t('plot.greatest')}\u00a0${bare(sum.greatest)}`, `${t('plot.last')}\u00a0${whole(sum.last)}`];
   parts.push(t('plot.times', { n: new Intl.NumberFormat(locale()).format(sum.count) }));
   if (rolledUpTo && seconds(rolledUpTo) > view[0]) parts.push(t('plot.rolled', { at: words.exact(seconds(rolledUpTo)) }));
   return `${span}: ${parts.filter(Boolean).join(' · ')}`;
