@@ -34,7 +34,7 @@ export function pointPlot(root, { point, unit, rules = [], tickets = [], span })
       const answer = await get(`points/${encodeURIComponent(point)}/history?${query}`, abort.signal);
       if (turn !== asked) return;
       if (turn === 1 && !span && isYoung(answer.buckets)) { choose('hour'); return; }
-      drawn.set({ rows: answer.buckets, rolledUpTo: answer.rolled_up_to ?? null, waiting: false, began });
+      drawn.set({ rows: answer.buckets, rolledUpTo: answer.rolled_up_to ?? null, began });
     } catch (error) {
       if (turn === asked) drawn.say(error.message);
     }
@@ -56,7 +56,7 @@ export function pointPlot(root, { point, unit, rules = [], tickets = [], span })
   function choose(word) {
     for (const button of spans.children) button.setAttribute('aria-pressed', String(button.dataset.span === word));
     const [from, to] = [now() - SPANS[word], now()];
-    drawn.set({ from, to });
+    drawn.set({ from, to, waiting: true });
     load(from, to);
   }
   spans.append(...Object.keys(SPANS).map(word => el('button', { type: 'button', 'aria-pressed': 'false', data: { span: word }, on: { click: () => choose(word) } }, t(`plot.${word}`))));

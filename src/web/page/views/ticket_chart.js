@@ -17,12 +17,14 @@ const BUCKETS = 600;
 export function chart(path) {
   const picture = el('img', { alt: '', width: 800, height: 320, data: { hook: 'chart' } });
   const none = el('p', { class: 'empty', role: 'status' });
-  const place = el('div', { class: 'chart' }, picture);
+  // By itself it is as large as one likes.
+  const alone = el('a', { target: '_blank', rel: 'noopener' }, picture);
+  const place = el('div', { class: 'chart' }, alone);
   const closer = el('button', { type: 'button', data: { action: 'closer' }, on: { click: look } }, t('closer'));
   const node = section('ticket-chart', t('chart'), place, none, el('div', { class: 'acts' }, closer));
   let ticket = null, drawn = null, plotted = null;
-  picture.addEventListener('error', () => { picture.hidden = true; text(none, plotted ? '' : t('no-chart')); });
-  picture.addEventListener('load', () => { picture.hidden = !!plotted; text(none, ''); });
+  picture.addEventListener('error', () => { alone.hidden = true; text(none, plotted ? '' : t('no-chart')); });
+  picture.addEventListener('load', () => { alone.hidden = !!plotted; text(none, ''); });
 
   async function look() {
     closer.disabled = true;
@@ -34,7 +36,7 @@ export function chart(path) {
       const limits = limitsOf([{ id: ticket.rule, points: [ticket.point], condition: ticket.limit, level: ticket.level }], ticket.point);
       plotted = plot(place, { point: ticket.point, unit: ticket.unit || '', rows: buckets, limits, marks: [ticket], from, to,
         onZoom: async (a, b) => plotted.set({ rows: (await readings(a, b)).buckets }) });
-      picture.hidden = closer.hidden = true;
+      alone.hidden = closer.hidden = true;
       text(none, '');
     } catch (error) { text(none, error.message); }
     closer.disabled = false;
@@ -51,7 +53,7 @@ export function chart(path) {
       if (!told.point || drawn === told.revision) return;
       drawn = told.revision;
       picture.alt = t('chart-of', { point: told.point });
-      picture.src = `/api/v1/${path}/chart.svg?revision=${told.revision}`;
+      picture.src = alone.href = `/api/v1/${path}/chart.svg?revision=${told.revision}`;
     },
     end() { if (plotted) plotted.end(); },
   };
