@@ -108,7 +108,7 @@ class Device {
     const at = line ? ` (${[line.type, line.at].filter(Boolean).join(' · ')})` : '';
     const down = line && line.state === 'down' ? ` · ${t('dev.line-down')}` : '';
     const facts = [['dev.profile', row.profile || t('dev.by-hand')], ['dev.line', row.channel + at + down]];
-    this.factChildren(...facts.filter(([, is]) => is).flatMap(([word, is]) => [el('dt', {}, t(word)), el('dd', { data: { fact: word.slice(4) } }, is)]));
+    this.facts.replaceChildren(...facts.filter(([, is]) => is).flatMap(([word, is]) => [el('dt', {}, t(word)), el('dd', { data: { fact: word.slice(4) } }, is)]));
     text(this.placeLine, row.place || t('no-place'));
     text(this.wrong, row.error ? `${t('dev.error')}: ${row.error}` : '');
     this.tend.tell(row);
