@@ -5,6 +5,7 @@
 //! `session` (who logged in on the page), `plan` (what of the configuration is shown). Before them all stand `listener` (how many may come in), `gate` (who may do what)
 //! and behind them `packed` (gzip) and `problem` (what every refusal looks like).
 
+mod chart;
 mod commands;
 mod consumers;
 mod doors;
@@ -216,6 +217,7 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route("/api/v1/site", get(site::site))
         .route("/api/v1/tickets", get(tickets::list))
         .route("/api/v1/tickets/{id}", get(tickets::one))
+        .route("/api/v1/tickets/{id}/chart.svg", get(chart::chart))
         .route("/api/v1/tickets/{id}/events", get(tickets::events));
     for (word, verb) in tickets::VERBS {
         let path = format!("/api/v1/tickets/{{id}}/{word}");

@@ -211,6 +211,6 @@ fn refused(refusal: &Refusal) -> Problem {
     }
 }
 
-fn unknown(id: &str) -> Problem {
+pub(super) fn unknown(id: &str) -> Problem {
     Problem::not_found(format!("there is no ticket `{id}`; GET /api/v1/tickets lists them"))
 }
