@@ -71,16 +71,16 @@ pub struct DeviceRow {
     state: &'static str,
     since: Option<String>,
     error: Option<String>,
+    /// What may be ordered of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    commands: Vec<CommandRow>,
     /// Of those it stands under, the one that ends last; `state` is how the device is meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     maintenance: Option<Map<String, JsonValue>>,
-    /// What may be ordered of it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    commands: Vec<OrdersRow>,
 }
 
 #[derive(Debug, Serialize)]
-struct OrdersRow {
+struct CommandRow {
     action: Arc<str>,
     targets: Vec<Arc<str>>,
 }
@@ -93,12 +93,15 @@ pub async fn devices(State(desk): State<Arc<Desk>>, Extension(caller): Extension
         let live = desk.rooms.live.lock();
         (ids.map(|id| live.device(id).clone()).collect(), live.maintenance().to_vec())
     };
-    let rows = (0..).map(DeviceId).zip(now);
+    let rows = site.devices.iter().zip(now);
     Json(Devices {
         gateway: site.gateway.clone(),
         name: site.name.clone(),
         role: caller.role.word(),
-        devices: rows.map(|(id, now)| device_row(&desk, id, now, &maintenance)).collect(),
+        devices: rows
+            .enumerate()
+            .map(|(n, (_, now))| device_row(&desk, DeviceId(n as u32), now, &maintenance))
+            .collect(),
     })
 }
 
@@ -116,7 +119,7 @@ pub fn devices_after(desk: &Desk, change: Option<u64>) -> Vec<DeviceRow> {
 
 fn device_row(desk: &Desk, id: DeviceId, now: DeviceNow, maintenance: &[Maintenance]) -> DeviceRow {
     let device = desk.rooms.site.device(id);
-    let orders = desk.rooms.plan.orders.iter().filter(|orders| orders.device == id);
+    let commands = desk.rooms.plan.commands.iter().filter(|command| command.device == id);
     let over = maintenance.iter().filter(|one| one.scope.has(&device.id, &device.place));
     let last = over.max_by_key(|one| one.until);
     DeviceRow {
@@ -127,14 +130,14 @@ fn device_row(desk: &Desk, id: DeviceId, now: DeviceNow, maintenance: &[Maintena
         state: last.map_or(now.state.word(), |_| "maintenance"),
         since: last.map(|one| one.since).or(now.since).map(time::format),
         error: now.error,
+        commands: commands
+            .map(|command| CommandRow { action: command.action.clone(), targets: command.targets.clone() })
+            .collect(),
         maintenance: last.map(|one| {
             let mut told = one.told();
             told.insert("state".into(), now.state.word().into());
             told
         }),
-        commands: orders
-            .map(|one| OrdersRow { action: one.action.clone(), targets: one.targets.clone() })
-            .collect(),
     }
 }
 
