@@ -12,13 +12,15 @@ const FOLLOW_PARTS = 300;
 
 /**
  * The plot of a point with its choice of spans: fetches, fetches finer as one zooms (the newest wish wins), and follows
- * the time while its end is now. `rules` are the API's, `tickets` those of the point; `span` is hour, day, week or month.
+ * the time while its end is now. `rules` are the API's, `tickets` those of the point; `span` is hour, day, week or month;
+ * without one it is a day, or an hour where there is no more yet.
  */
-export function pointPlot(root, { point, unit, rules = [], tickets = [], span = 'day' }) {
+export function pointPlot(root, { point, unit, rules = [], tickets = [], span }) {
+  const first = Object.hasOwn(SPANS, span) ? span : 'day';
   const spans = el('div', { class: 'plot-spans', role: 'group', 'aria-label': t('plot.span') });
   root.append(spans);
   let asked = 0, timer = null, abort = null;
-  const drawn = plot(root, { point, unit, waiting: true, limits: limitsOf(rules, point), marks: tickets, from: now() - SPANS[span], to: now(), onZoom: load });
+  const drawn = plot(root, { point, unit, waiting: true, limits: limitsOf(rules, point), marks: tickets, from: now() - SPANS[first], to: now(), onZoom: load });
 
   /** Quietly: the same a little later, not something else. */
   async function load(from, to, quietly = false) {
@@ -30,7 +32,9 @@ export function pointPlot(root, { point, unit, rules = [], tickets = [], span = 
     const query = new URLSearchParams({ from: new Date(from).toISOString(), to: new Date(to).toISOString(), buckets });
     try {
       const answer = await get(`points/${encodeURIComponent(point)}/history?${query}`, abort.signal);
-      if (turn === asked) drawn.set({ rows: answer.buckets, rolledUpTo: answer.rolled_up_to ?? null, waiting: false, began });
+      if (turn !== asked) return;
+      if (turn === 1 && !span && isYoung(answer.buckets)) { choose('hour'); return; }
+      drawn.set({ rows: answer.buckets, rolledUpTo: answer.rolled_up_to ?? null, began });
     } catch (error) {
       if (turn === asked) drawn.say(error.message);
     }
@@ -47,15 +51,16 @@ export function pointPlot(root, { point, unit, rules = [], tickets = [], span = 
       load(...drawn.span(), true);
     }, pauseOf(width));
   }
+  const isYoung = rows => rows.length > 0 && Date.parse(rows[0][0]) > now() - SPANS.hour;
   const pauseOf = width => Math.max(width / FOLLOW_PARTS, FOLLOW_LEAST_MS);
   function choose(word) {
     for (const button of spans.children) button.setAttribute('aria-pressed', String(button.dataset.span === word));
     const [from, to] = [now() - SPANS[word], now()];
-    drawn.set({ from, to });
+    drawn.set({ from, to, waiting: true });
     load(from, to);
   }
   spans.append(...Object.keys(SPANS).map(word => el('button', { type: 'button', 'aria-pressed': 'false', data: { span: word }, on: { click: () => choose(word) } }, t(`plot.${word}`))));
-  choose(span);
+  choose(first);
   return {
     set: changes => drawn.set(changes),
     end() { asked++; clearTimeout(timer); abort?.abort(); drawn.end(); spans.remove(); },

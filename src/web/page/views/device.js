@@ -1,19 +1,19 @@
 // A device: how it is, what its points say now and said before, its tickets, its raw words on the wire, its orders.
 
-import { get } from '../api.js';
+import { get, now } from '../api.js';
 import { pointPlot } from '../chart/point.js';
 import { calmly, el, mark, rows, text } from '../dom.js';
 import { maintain } from '../maintain.js';
 import { actionWord, mayOrder, order } from '../order.js';
 import { beside, heading, qualityOf, section, state, urgency } from '../show.js';
-import { add, age, fully, said, t, value } from '../words.js';
+import { add, age, fully, span, t, value } from '../words.js';
 import { lookNow } from './look.js';
 import { makeTicket, tellDue, tellTicket } from './ticket_row.js';
 
 add({
-  zh: { 'dev.none': '没有设备 {id}，可能已从配置中删除', 'dev.since': '{at}起', 'dev.error': '错误', 'dev.profile': '型号', 'dev.line': '线路', 'dev.by-hand': '按点配置', 'dev.points': '测点', 'dev.no-points': '没有测点',
+  zh: { 'dev.none': '没有设备 {id}，可能已从配置中删除', 'dev.since': '已持续 {span}', 'dev.error': '错误', 'dev.profile': '型号', 'dev.line': '线路', 'dev.by-hand': '按点配置', 'dev.points': '测点', 'dev.no-points': '没有测点',
     'dev.tickets': '工单', 'dev.no-tickets': '这台设备没有工单', 'dev.older': '已关闭的工单 {n} 张', 'dev.orders': '命令', 'dev.maintenance': '维护', 'dev.find': '查找测点', 'dev.more': '再显示 {n} 个测点', 'dev.plot': '曲线', 'dev.open-plot': '{point} 的曲线', 'dev.line-down': '线路中断' },
-  en: { 'dev.none': 'There is no device {id}; it may have left the configuration', 'dev.since': 'since {at}', 'dev.error': 'Error', 'dev.profile': 'Profile', 'dev.line': 'Line', 'dev.by-hand': 'points by hand', 'dev.points': 'Points', 'dev.no-points': 'It has no points',
+  en: { 'dev.none': 'There is no device {id}; it may have left the configuration', 'dev.since': 'for {span}', 'dev.error': 'Error', 'dev.profile': 'Profile', 'dev.line': 'Line', 'dev.by-hand': 'points by hand', 'dev.points': 'Points', 'dev.no-points': 'It has no points',
     'dev.tickets': 'Tickets', 'dev.no-tickets': 'No tickets of this device', 'dev.older': '{n} closed tickets', 'dev.orders': 'Orders', 'dev.maintenance': 'Maintenance', 'dev.find': 'Find a point', 'dev.more': '{n} more points', 'dev.plot': 'Plot', 'dev.open-plot': 'Plot of {point}', 'dev.line-down': 'line down' },
 });
 
@@ -35,7 +35,7 @@ export async function show(root, args, site) {
 
 class Device {
   constructor(root, { id, query }, site) {
-    Object.assign(this, { id, site, rules: [], closed: [], plots: new Map(), shown: POINTS_SHOWN, sought: '', span: query.get('span') || 'day', first: query.get('point') });
+    Object.assign(this, { id, site, rules: [], closed: [], plots: new Map(), shown: POINTS_SHOWN, sought: '', span: query.get('span'), first: query.get('point') });
     this.title = heading(id);
     this.chip = state('unknown');
     this.sinceLine = el('span', { class: 'small' });
@@ -96,7 +96,7 @@ class Device {
 
   since() {
     if (!this.row) return;
-    text(this.sinceLine, this.row.since ? t('dev.since', { at: age(this.row.since) }) : '');
+    text(this.sinceLine, this.row.since ? t('dev.since', { span: span(now() - Date.parse(this.row.since)) }) : '');
     mark(this.sinceLine, 'title', fully(this.row.since) || null);
   }
 
@@ -118,7 +118,7 @@ class Device {
 
   makePoint(point) {
     const name = el('span', { class: 'what' }, point.id.slice(this.id.length + 1)), val = el('span', { class: 'val' });
-    const chip = el('span', { class: 'chip' }), small = el('span', { class: 'small' }), ago = el('span', { class: 'small point-age' });
+    const chip = el('span', { class: 'chip' }), small = el('span', { class: 'small point-note' }), ago = el('span', { class: 'small point-age' });
     const fold = el('div', { class: 'point-plot', id: `plot-${point.id}`, hidden: true });
     const button = el('button', { type: 'button', class: 'point-row', 'aria-expanded': 'false', 'aria-controls': fold.id, data: { action: 'plot' } }, name, val, chip, ago, small);
     const node = Object.assign(el('li', { class: 'point', data: { point: point.id } }, button, fold), { val, chip, small, ago, fold, button, point });

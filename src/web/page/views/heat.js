@@ -19,25 +19,26 @@ const STEPS = 5;
 const HOURS = [...Array(24).keys()];
 const DAYS = [1, 2, 3, 4, 5, 6, 7];
 const PLACES_SHOWN = 12;
-// What was opened just now is in the next answer; so often at the most it is asked for.
-const AGAIN_MS = 5000;
+const DRAWN_EVERY_MS = 500;
+const COMINGS = ['gatehouse.ticket.opened', 'gatehouse.ticket.reopened'];
 const NARROW = '(max-width: 44rem)';
 
 export async function show(root, args, site) {
   const asked = Number(args.query.get('days'));
   const chosen = { days: SPANS.includes(asked) ? asked : 30, place: args.query.get('place') };
   const narrow = matchMedia(NARROW);
-  let answer = null, turn = 0, at = [1, 0];
+  // As the gateway counted, and with what has come since.
+  let counted = null, answer = null, turn = 0, at = [1, 0];
 
   const spans = el('div', { class: 'spans', role: 'group', 'aria-label': t('heat.span') }, SPANS.map(n =>
     el('button', { type: 'button', data: { days: n }, on: { click: () => { chosen.days = n; read(); } } }, t('heat.days', { n }))));
   const told = el('p', { class: 'small', role: 'status', data: { heatTold: '' } }, t('loading'));
   const field = el('div', {});
-  const read1 = el('p', { class: 'heat-read', data: { heatRead: '' } }, t('heat.pick'));
+  const detail = el('p', { class: 'heat-read', data: { heatRead: '' } }, t('heat.pick'));
   const legend = el('div', { class: 'heat-legend' });
   const places = el('div', { data: { heatPlaces: '' } });
-  root.append(heading(t('heat')), spans, el('section', { class: 'card', 'aria-label': t('heat.caption') }, told, field, read1, legend),
-    section('heat-places', t('heat.places'), places));
+  root.append(el('div', {}, heading(t('heat')), spans, el('section', { class: 'card', 'aria-label': t('heat.caption') }, told, field, detail, legend),
+    section('heat-places', t('heat.places'), places)));
 
   async function read() {
     const mine = ++turn;
@@ -45,7 +46,7 @@ export async function show(root, args, site) {
     try {
       const heard = await get(`heat?days=${chosen.days}&by=place`);
       if (mine !== turn) return;
-      answer = heard;
+      counted = heard;
       draw();
     } catch (error) {
       if (mine === turn) text(told, error.message);
@@ -59,7 +60,8 @@ export async function show(root, args, site) {
   }
 
   function draw() {
-    if (!answer) return;
+    if (!counted) return;
+    answer = grown(counted, site.events);
     const cells = answer.cells.filter(cell => chosen.place === null || cell.place === chosen.place);
     const sums = weekOf(cells);
     const total = cells.reduce((sum, cell) => sum + cell.count, 0);
@@ -82,11 +84,12 @@ export async function show(root, args, site) {
   function tell(day, hour) {
     at = [day, hour];
     for (const cell of field.querySelectorAll('[data-cell]')) cell.setAttribute('tabindex', cell.dataset.cell === `${day}-${hour}` ? '0' : '-1');
+    if (!answer) return;
     const here = answer.cells.filter(cell => cell.weekday === day && cell.hour === hour && (chosen.place === null || cell.place === chosen.place));
     here.sort((a, b) => b.count - a.count);
     const n = here.reduce((sum, cell) => sum + cell.count, 0);
     const most = here.slice(0, 3).map(cell => `${cell.place || t('no-place')} ${cell.count}`);
-    text(read1, [t('heat.cell', { day: dayName(day), hour: clock(hour), next: clock(hour + 1), n }), ...(chosen.place === null ? most : [])].join(' · '));
+    text(detail, [t('heat.cell', { day: dayName(day), hour: clock(hour), next: clock(hour + 1), n }), ...(chosen.place === null ? most : [])].join(' · '));
   }
   const cellOf = event => event.target.closest('[data-cell]');
   const tellFrom = event => { const cell = cellOf(event); if (cell) tell(...cell.dataset.cell.split('-').map(Number)); };
@@ -100,16 +103,31 @@ export async function show(root, args, site) {
   });
 
   narrow.addEventListener('change', draw);
-  const soon = calmly(read, AGAIN_MS);
+  const soon = calmly(draw, DRAWN_EVERY_MS);
   read();
   return {
     live(change) {
-      const type = change.kind === 'journal' ? change.event.type : '';
-      if (['gatehouse.ticket.opened', 'gatehouse.ticket.reopened'].includes(type)) soon();
+      if (change.kind === 'all') read();
+      if (change.kind === 'journal' && COMINGS.includes(change.event.type)) soon();
     },
     end() { turn++; soon.stop(); narrow.removeEventListener('change', draw); },
   };
 }
+
+/** The gateway counts once a minute; what came after its count is added here. */
+export function grown(counted, events) {
+  const late = events.filter(event => COMINGS.includes(event.type) && event.time > counted.to);
+  if (!late.length) return counted;
+  const local = new Intl.DateTimeFormat('en', { timeZone: counted.timezone, weekday: 'short', hour: 'numeric', hourCycle: 'h23' });
+  const cells = late.map(({ time, data }) => {
+    const of = Object.fromEntries(local.formatToParts(new Date(time)).map(part => [part.type, part.value]));
+    return { place: data.place || '', weekday: WEEK.indexOf(of.weekday) + 1, hour: Number(of.hour), count: 1 };
+  });
+  const places = new Map(counted.places.map(({ place, count }) => [place, count]));
+  for (const { place } of cells) places.set(place, (places.get(place) || 0) + 1);
+  return { ...counted, to: late.map(event => event.time).sort().at(-1), cells: [...counted.cells, ...cells], places: [...places].map(([place, count]) => ({ place, count })) };
+}
+const WEEK = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'];
 
 /** `[day - 1][hour]` → how many. */
 function weekOf(cells) {
