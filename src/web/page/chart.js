@@ -31,6 +31,9 @@ function uPlotLoaded() {
   return library;
 }
 
+// Under way as soon as a view may need it; who draws hears whether it came.
+uPlotLoaded().catch(() => {});
+
 const isNumber = value => typeof value === 'number';
 
 /** The gateway's timezone; this device's own where it is not known (yet, or to this browser). */

@@ -4,7 +4,6 @@ import { get, now } from '../api.js';
 import { plot } from '../chart.js';
 import { el } from '../dom.js';
 import { t } from '../words.js';
-import { limitsOf } from './rows.js';
 
 const SPANS = { hour: 3600e3, day: 86400e3, week: 7 * 86400e3, month: 30 * 86400e3 };
 const FOLLOW_LEAST_MS = 5000;
@@ -12,15 +11,15 @@ const FOLLOW_PARTS = 300;
 
 /**
  * The plot of a point with its choice of spans: fetches, fetches finer as one zooms (the newest wish wins), and follows
- * the time while its end is now. `rules` are the API's, `tickets` those of the point; `span` is hour, day, week or month;
+ * the time while its end is now. `limits` come from `limitsOf`, `tickets` are those of the point; `span` is hour, day, week or month;
  * without one it is a day, or an hour where there is no more yet.
  */
-export function pointPlot(root, { point, unit, rules = [], tickets = [], span }) {
+export function pointPlot(root, { point, unit, limits = [], tickets = [], span }) {
   const first = Object.hasOwn(SPANS, span) ? span : 'day';
   const spans = el('div', { class: 'plot-spans', role: 'group', 'aria-label': t('plot.span') });
   root.append(spans);
   let asked = 0, timer = null, abort = null;
-  const drawn = plot(root, { point, unit, waiting: true, limits: limitsOf(rules, point), marks: tickets, from: now() - SPANS[first], to: now(), onZoom: load });
+  const drawn = plot(root, { point, unit, waiting: true, limits, marks: tickets, from: now() - SPANS[first], to: now(), onZoom: load });
 
   /** Quietly: the same a little later, not something else. */
   async function load(from, to, quietly = false) {

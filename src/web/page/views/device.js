@@ -2,6 +2,7 @@
 
 import { get, now } from '../api.js';
 import { pointPlot } from '../chart/point.js';
+import { limitsOf } from '../chart/rows.js';
 import { calmly, el, mark, rows, text } from '../dom.js';
 import { maintain } from '../maintain.js';
 import { actionWord, mayOrder, order } from '../order.js';
@@ -28,8 +29,7 @@ export async function show(root, args, site) {
   view.head();
   view.points();
   view.tickets();
-  if (!view.row) return view;
-  await view.more();
+  if (view.row) { view.openFirst(); view.more(); }
   return view;
 }
 
@@ -72,10 +72,15 @@ class Device {
     const [rules, closed] = await Promise.allSettled([get('rules'), get(`tickets?device=${encodeURIComponent(this.id)}&state=closed&limit=${TICKETS_ASKED}`)]);
     if (rules.status === 'fulfilled') this.rules = rules.value.rules;
     if (closed.status === 'fulfilled') this.closed = closed.value.tickets.filter(ticket => ticket.state === 'closed');
+    if (this.ended) return;
     this.tickets();
+    for (const [point, drawn] of this.plots) drawn.set({ limits: limitsOf(this.rules, point) });
+  }
+
+  openFirst() {
     const first = this.own.find(point => point.id === this.first) || this.own.find(point => !point.momentary && typeof (point.value ?? point.last_good) === 'number') || this.own.find(point => !point.momentary);
     const node = first && [...this.list.children].find(row => row.point.id === first.id);
-    if (node && !this.plots.size && !this.ended) this.toggle(node);
+    if (node) this.toggle(node);
   }
 
   head() {
@@ -136,7 +141,7 @@ class Device {
       // Each asks again and again: the one that was opened first goes.
       if (this.plots.size >= PLOTS_MAX) this.toggle([...this.list.children].find(row => row.point.id === this.plots.keys().next().value));
       node.fold.hidden = false;
-      this.plots.set(id, pointPlot(node.fold, { point: id, unit, rules: this.rules, tickets: this.ticketsOf(id), span: this.span }));
+      this.plots.set(id, pointPlot(node.fold, { point: id, unit, limits: limitsOf(this.rules, id), tickets: this.ticketsOf(id), span: this.span }));
     }
     node.fold.hidden = Boolean(drawn);
     node.button.setAttribute('aria-expanded', String(!drawn));

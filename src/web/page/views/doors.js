@@ -62,7 +62,7 @@ export async function show(root, args, site) {
   const soon = calmly(read, AGAIN_MS);
   const eventsSoon = calmly(drawEvents, 200);
   drawEvents();
-  await read();
+  read();
   return {
     live(change) {
       if (change.kind === 'all' || change.kind === 'points') soon();
