@@ -19,7 +19,8 @@ fn uplot_is_as_it_was_released() {
         }
         let said = sums.iter().find(|(_, of)| *of == name).map(|(sum, _)| *sum);
         let bytes = fs::read(file.path()).unwrap();
-        let found: String = digest(&SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found: String =
+            digest(&SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(said, Some(found.as_str()), "{name} is not what src/web/page/uplot/README.md says");
         compared += 1;
     }
