@@ -77,6 +77,20 @@ async fn a_closed_ticket_is_asked_about_and_not_sent_again() {
 }
 
 #[tokio::test]
+async fn it_is_as_wide_and_in_the_words_that_are_asked_for() {
+    let mut house = House::open().await;
+    house.commit_tickets(vec![breach(State::Open)]);
+    let narrow = house.get(&format!("{PATH}?width=340&locale=en&revision=1")).await;
+    assert_eq!(narrow.status, 200, "{}", narrow.text);
+    assert!(narrow.text.contains(r#"viewBox="0 0 340 "#) && narrow.text.contains("below 200"));
+    let chinese = house.get(&format!("{PATH}?locale=zh-CN")).await;
+    assert!(chinese.text.contains(r#"viewBox="0 0 800 "#) && chinese.text.contains("低于 200"));
+    for wrong in ["width=319", "width=100000", "width=x", "locale=tlh"] {
+        house.get(&format!("{PATH}?{wrong}")).await.problem(400);
+    }
+}
+
+#[tokio::test]
 async fn who_may_read_may_see_it_and_nobody_else() {
     let mut house = House::with_tokens(&[("watcher", Role::Viewer)]).await;
     house.commit_tickets(vec![breach(State::Open)]);
