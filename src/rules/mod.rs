@@ -14,6 +14,7 @@ mod maintenance;
 #[cfg(test)]
 mod maintenance_tests;
 mod meter;
+mod numbers;
 mod occasions;
 mod opening;
 mod saved;
