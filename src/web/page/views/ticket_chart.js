@@ -3,7 +3,7 @@
 import { get, now } from '../api.js';
 import { el, text } from '../dom.js';
 import { section } from '../show.js';
-import { add, t } from '../words.js';
+import { add, lang, t } from '../words.js';
 
 add({
   zh: { chart: '曲线', 'chart-of': '越限前后 {point} 的曲线', 'no-chart': '暂无曲线', closer: '放大查看' },
@@ -12,6 +12,8 @@ add({
 
 const AROUND = 3600e3;
 const BUCKETS = 600;
+// As wide as there is room for it, so that its letters are as large as those around it.
+const WIDTHS = [320, 1600];
 
 /** `tell(ticket)` keeps it true; `end()` when the view is left. */
 export function chart(path) {
@@ -53,7 +55,10 @@ export function chart(path) {
       if (!told.point || drawn === told.revision) return;
       drawn = told.revision;
       picture.alt = t('chart-of', { point: told.point });
-      picture.src = alone.href = `/api/v1/${path}/chart.svg?revision=${told.revision}`;
+      requestAnimationFrame(() => {
+        const width = Math.min(Math.max(place.clientWidth, WIDTHS[0]), WIDTHS[1]);
+        picture.src = alone.href = `/api/v1/${path}/chart.svg?` + new URLSearchParams({ revision: told.revision, width, locale: lang() === 'zh' ? 'zh-CN' : 'en' });
+      });
     },
     end() { if (plotted) plotted.end(); },
   };
