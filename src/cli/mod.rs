@@ -13,6 +13,7 @@ mod read;
 mod replay;
 mod restore;
 mod scan;
+mod schema;
 mod status;
 mod table;
 mod tickets;
@@ -85,6 +86,8 @@ pub enum Command {
     Doctor(doctor::Doctor),
     /// The built-in device profiles, or one of them
     Profiles { name: Option<String> },
+    /// The grammar of the configuration (JSON Schema), by which an editor completes and checks it
+    Schema(schema::Schema),
 }
 
 #[derive(Debug, Args)]
@@ -144,6 +147,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             doctor::with_credentials();
             wait_for(doctor::doctor(&asked))
         }
+        Command::Schema(asked) => schema::schema(&asked),
         Command::Profiles { name } => profiles::profiles(name.as_deref()),
     };
     match done {
