@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
         "maintenance",
         "metrics",
         "near",
+        "numbers",
         "order",
         "pseudonym",
         "reading",

@@ -11,6 +11,7 @@
 
 mod bank;
 mod door;
+mod numbers;
 mod sense;
 mod watch;
 

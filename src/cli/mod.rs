@@ -10,6 +10,7 @@ mod events;
 mod examples;
 mod fit;
 mod history;
+mod init;
 mod maintenance;
 mod moment;
 mod papers;
@@ -50,6 +51,7 @@ impl Cli {
     pub fn log_level(&self) -> LevelFilter {
         match self.command {
             Command::Demo(_)
+            | Command::Init(_)
             | Command::Read(_)
             | Command::Scan(_)
             | Command::Replay(_)
@@ -70,9 +72,12 @@ pub enum Command {
     /// A whole compound on this machine, without hardware or set-up
     #[command(after_help = examples::DEMO)]
     Demo(Demo),
+    /// Asks a few questions, looks who is on a wire, and writes a first configuration
+    #[command(after_help = init::EXAMPLES)]
+    Init(init::Init),
     /// Validates the configuration; prints what would run, or all mistakes
     #[command(after_help = examples::CHECK)]
-    Check(Config),
+    Check(check::Check),
     /// Asks one device itself, now: raw bytes and decoded values, or what went wrong on the wire
     #[command(after_help = examples::READ)]
     Read(read::Read),
@@ -147,7 +152,8 @@ pub struct Demo {
 pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
         Command::Run(config) => wait_for(app::run(&config.config)),
-        Command::Check(config) => check::check(&config.config),
+        Command::Init(asked) => wait_for(init::init(&asked)),
+        Command::Check(asked) => check::check(&asked),
         Command::Read(asked) => wait_for(read::read(&asked)),
         Command::Scan(asked) => wait_for(scan::scan(&asked)),
         Command::Demo(asked) => wait_for(demo::demo(asked.time, asked.listen)),

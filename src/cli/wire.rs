@@ -92,7 +92,8 @@ pub fn local(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-fn own(channel: Channel, gateway: &Gateway) -> Own {
+/// Takes the wire.
+pub fn own(channel: Channel, gateway: &Gateway) -> Own {
     let (lane, far) = mpsc::channel(field::ERRANDS_MAX);
     let (out, mut batches) = mpsc::channel(64);
     let stop = CancellationToken::new();
@@ -109,7 +110,7 @@ fn own(channel: Channel, gateway: &Gateway) -> Own {
 
 /// Leaves the one device, and lets nobody be polled or told anything. A poll would take cards and events that nobody here writes
 /// down. For a search of readers and controllers none is left: one that is configured is found like any other.
-fn quiet(channel: &mut Channel, device: Option<DeviceId>) {
+pub fn quiet(channel: &mut Channel, device: Option<DeviceId>) {
     let keep = |id: DeviceId| device.is_none_or(|device| device == id);
     match &mut channel.kind {
         Kind::Modbus(settings) => {

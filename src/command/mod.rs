@@ -9,6 +9,7 @@ mod refusals;
 use std::sync::Arc;
 
 use crate::access::Ordered;
+use crate::numbers::{Numbered, Numbers};
 use crate::reading::{DeviceId, DoorId, PointId};
 
 pub use desk::{BEGIN_WITHIN, Desk, END_WITHIN, Running, UNDER_WAY_MAX, Verdict};
@@ -40,5 +41,15 @@ impl From<Moves> for Ordered {
             Moves::Cell(point) => Ordered::Cell(point),
             Moves::Door(door) => Ordered::Door(door),
         }
+    }
+}
+
+impl Numbered for Allowed {
+    fn in_other(self, numbers: &Numbers) -> Self {
+        let moves = self.moves.map(|moves| match moves {
+            Moves::Cell(point) => Moves::Cell(point.in_other(numbers)),
+            Moves::Door(door) => Moves::Door(door.in_other(numbers)),
+        });
+        Self { device: self.device.in_other(numbers), moves, ..self }
     }
 }

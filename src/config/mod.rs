@@ -10,9 +10,11 @@
 
 mod broker;
 mod builtin;
+pub mod changes;
 mod channels;
 mod chatter;
 mod cleaning;
+mod codes;
 mod commands;
 mod conditions;
 mod describe;
@@ -33,6 +35,7 @@ mod privacy;
 mod profiles;
 mod quoted;
 mod registers;
+mod rendered;
 mod rules;
 mod secrets;
 mod section;
@@ -50,6 +53,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use codes::Code;
 pub use describe::describe;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use profiles::{BUILT_IN as PROFILES, built_in as profiles};
@@ -158,7 +162,9 @@ pub fn glean(path: &Path) -> (Option<Loaded>, Mistakes) {
 fn load_texts(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> Result<Loaded, Mistakes> {
     if sources.is_empty() {
         let cure = "begin with `[gateway]` and `id = \"cp-017\"`".into();
-        let nothing = Mistake { path: PathBuf::new(), place: None, what: "no configuration".into(), cure };
+        let code = Code::Unreadable;
+        let nothing =
+            Mistake { code, path: PathBuf::new(), place: None, what: "no configuration".into(), cure };
         return Err(Mistakes { list: vec![nothing], more: 0 });
     }
     let (loaded, mistakes) = walk(sources, bench);
@@ -253,7 +259,12 @@ fn tables(own: usize, report: &Report<'_>) -> (Table, BTreeMap<String, Table>) {
             Some(name) => {
                 if profiles.contains_key(name) {
                     let spot = Spot { file, start: 0, end: 0 };
-                    report.mistake(spot, format!("a second profile `{name}`"), "rename one of the files");
+                    report.mistake(
+                        Code::SecondName,
+                        spot,
+                        format!("a second profile `{name}`"),
+                        "rename one of the files",
+                    );
                 }
                 profiles.insert(name.to_owned(), table);
             }

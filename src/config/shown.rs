@@ -1,12 +1,13 @@
 //! What the API and the page show of a configuration.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use super::Gateway;
+use super::kinds::human;
 use crate::access;
 use crate::field::wire::Wire;
 use crate::field::{Channel, Kind, modbus};
-use crate::reading::{DeviceId, PointId};
+use crate::reading::{DeviceId, Millis, PointId};
 use crate::rules::{Locale, Over, Rule};
 use crate::web;
 
@@ -23,18 +24,31 @@ impl Gateway {
             rules: self.rules.iter().map(rule).collect(),
             doors: self.access.doors.iter().map(door).collect(),
             banks: self.access.banks.iter().map(|bank| self.bank(bank)).collect(),
+            commands: self.orders(),
         }
     }
 
     fn bank(&self, bank: &access::Bank) -> web::plan::Bank {
-        let mut commands: Vec<Arc<str>> = Vec::new();
-        for allowed in self.commands.iter().filter(|allowed| allowed.device == bank.device) {
-            if !commands.contains(&allowed.action) {
-                commands.push(allowed.action.clone());
-            }
-        }
+        let commands = self.orders().into_iter().filter(|command| command.device == bank.device);
+        let commands = commands.map(|command| command.action).collect();
         let (cells, items) = (bank.cells.clone(), bank.items.clone());
         web::plan::Bank { device: bank.device, cells, items, commands }
+    }
+
+    /// By device and action, in the order of the configuration.
+    fn orders(&self) -> Vec<web::plan::Command> {
+        let mut orders: Vec<web::plan::Command> = Vec::new();
+        for allowed in &self.commands {
+            let (device, action) = (allowed.device, allowed.action.clone());
+            let alike = orders.iter_mut().rev().take_while(|known| known.device == device);
+            match alike.into_iter().find(|known| known.action == action) {
+                Some(known) => known.targets.push(allowed.target.clone()),
+                None => {
+                    orders.push(web::plan::Command { device, action, targets: vec![allowed.target.clone()] })
+                }
+            }
+        }
+        orders
     }
 }
 
@@ -63,6 +77,11 @@ fn end_of(wire: &Wire) -> String {
     }
 }
 
+/// As it is written in a configuration.
+fn span(span: Millis) -> String {
+    human(Duration::from_millis(span.unsigned_abs()))
+}
+
 fn rule(rule: &Rule) -> web::plan::Rule {
     let (points, devices): (Vec<PointId>, Vec<DeviceId>) = match &rule.over {
         Over::Points(points) | Over::Together(points) => (points.clone(), Vec::new()),
@@ -78,8 +97,8 @@ fn rule(rule: &Rule) -> web::plan::Rule {
         devices,
         condition: rule.limit.clone(),
         deadband: rule.deadband,
-        on_delay: rule.on_delay,
-        off_delay: rule.off_delay,
+        on_delay: span(rule.on_delay),
+        off_delay: span(rule.off_delay),
         class: rule.class,
         level: rule.level,
         trade: rule.trade.clone(),

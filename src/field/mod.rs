@@ -6,6 +6,7 @@ mod fuzz;
 mod load;
 pub mod modbus;
 pub mod mqtt;
+mod numbers;
 pub mod osdp;
 mod poll;
 pub mod profile;
@@ -22,6 +23,8 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+pub use numbers::Hung;
 
 use crate::metrics::Metrics;
 use crate::order::Deed;

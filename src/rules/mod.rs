@@ -14,6 +14,7 @@ mod maintenance;
 #[cfg(test)]
 mod maintenance_tests;
 mod meter;
+mod numbers;
 mod occasions;
 mod opening;
 mod saved;
@@ -36,6 +37,7 @@ pub use engine::{Engine, Plan};
 pub use expression::{Cure, Expression, Fault, Kind, Name};
 pub use occasions::Occasions;
 pub use saved::{Memory, Outcome, SavedEpisode, SavedTicket};
+pub use title::said;
 
 use std::sync::Arc;
 

@@ -1,23 +1,28 @@
 //! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
-//! `site` (devices and points), `lines`, `maintenance`, `history`, `health`, `page`; `stream` (all of it as it changes),
+//! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `history`, `health`, `page`; `stream` (all of it as it changes),
 //! `session` (who logged in on the page), `plan` (what of the configuration is shown). Before them all stand `listener` (how many may come in), `gate` (who may do what)
-//! and behind them `problem` (what every refusal looks like).
+//! and behind them `packed` (gzip) and `problem` (what every refusal looks like).
 
+mod chart;
 mod commands;
 mod consumers;
+mod doors;
 mod events;
 mod gate;
 mod health;
+mod heat;
 mod history;
 mod lines;
 mod listener;
 pub mod look;
 mod maintenance;
+mod packed;
 mod page;
 pub mod plan;
 mod problem;
+mod rules;
 mod session;
 mod site;
 mod stream;
@@ -165,6 +170,8 @@ pub async fn serve(
         news: stream::News::default(),
         consumers: consumers::Shared::default(),
         rates: lines::Rates::default(),
+        heat: heat::Counted::default(),
+        words: doors::Words::default(),
     });
     let service = router(&desk).into_make_service_with_connect_info::<listener::Peer>();
     let serving = axum::serve(listener::Bounded::new(listener), service)
@@ -186,6 +193,7 @@ pub async fn serve(
 fn router(desk: &Arc<Desk>) -> Router {
     let mut router = Router::new()
         .route("/", get(page::page))
+        .route("/page/{*file}", get(page::file))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
@@ -200,12 +208,17 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route("/api/v1/maintenance", get(maintenance::list).post(maintenance::of_any))
         .route("/api/v1/points", get(site::points))
         .route("/api/v1/points/{point}/history", get(history::history))
+        .route("/api/v1/doors", get(doors::doors))
+        .route("/api/v1/heat", get(heat::heat))
         .route("/api/v1/lines", get(lines::lines))
         .route("/api/v1/live", get(stream::live))
         .route(gate::SESSION, post(session::open).delete(session::end))
+        .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/site", get(site::site))
         .route("/api/v1/tickets", get(tickets::list))
-        .route("/api/v1/tickets/{id}", get(tickets::one));
+        .route("/api/v1/tickets/{id}", get(tickets::one))
+        .route("/api/v1/tickets/{id}/chart.svg", get(chart::chart))
+        .route("/api/v1/tickets/{id}/events", get(tickets::events));
     for (word, verb) in tickets::VERBS {
         let path = format!("/api/v1/tickets/{{id}}/{word}");
         router = router
@@ -213,6 +226,7 @@ fn router(desk: &Arc<Desk>) -> Router {
     }
     let rooms = router
         .fallback(problem::nothing_here)
+        .layer(middleware::from_fn(packed::pack))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(desk.clone(), gate::gate))
         .with_state(desk.clone());
@@ -231,6 +245,8 @@ struct Desk {
     news: stream::News,
     consumers: consumers::Shared,
     rates: lines::Rates,
+    heat: heat::Counted,
+    words: doors::Words,
 }
 
 impl Desk {

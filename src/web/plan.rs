@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::reading::{DeviceId, DoorId, Millis, PointId};
+use crate::reading::{DeviceId, DoorId, PointId};
 use crate::ticket::Class;
 
 /// Nothing of it changes as long as the room is open.
@@ -17,6 +17,15 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     pub doors: Vec<Door>,
     pub banks: Vec<Bank>,
+    pub commands: Vec<Command>,
+}
+
+/// What may be ordered of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    pub device: DeviceId,
+    pub action: Arc<str>,
+    pub targets: Vec<Arc<str>>,
 }
 
 /// One wire or endpoint.
@@ -38,8 +47,9 @@ pub struct Rule {
     /// As written: `{"below": 200.0}`.
     pub condition: Json,
     pub deadband: f64,
-    pub on_delay: Millis,
-    pub off_delay: Millis,
+    /// `10s`
+    pub on_delay: String,
+    pub off_delay: String,
     pub class: Class,
     pub level: u8,
     pub trade: Option<Arc<str>>,

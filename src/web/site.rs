@@ -11,7 +11,7 @@ use super::Desk;
 use super::gate::Caller;
 use crate::live::{DeviceNow, PointNow};
 use crate::maintenance::Maintenance;
-use crate::reading::{Device, DeviceId, PointId, Value};
+use crate::reading::{DeviceId, PointId, Value};
 use crate::time;
 
 #[derive(Debug, Serialize)]
@@ -71,9 +71,18 @@ pub struct DeviceRow {
     state: &'static str,
     since: Option<String>,
     error: Option<String>,
+    /// What may be ordered of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    commands: Vec<CommandRow>,
     /// Of those it stands under, the one that ends last; `state` is how the device is meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     maintenance: Option<Map<String, JsonValue>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CommandRow {
+    action: Arc<str>,
+    targets: Vec<Arc<str>>,
 }
 
 /// `GET /api/v1/devices`
@@ -89,7 +98,10 @@ pub async fn devices(State(desk): State<Arc<Desk>>, Extension(caller): Extension
         gateway: site.gateway.clone(),
         name: site.name.clone(),
         role: caller.role.word(),
-        devices: rows.map(|(device, now)| device_row(device, now, &maintenance)).collect(),
+        devices: rows
+            .enumerate()
+            .map(|(n, (_, now))| device_row(&desk, DeviceId(n as u32), now, &maintenance))
+            .collect(),
     })
 }
 
@@ -102,10 +114,12 @@ pub fn devices_after(desk: &Desk, change: Option<u64>) -> Vec<DeviceRow> {
         let changed = ids.filter(|id| change.is_none_or(|change| live.device_changed(*id) > change));
         (changed.map(|id| (id, live.device(id).clone())).collect(), live.maintenance().to_vec())
     };
-    now.into_iter().map(|(id, now)| device_row(site.device(id), now, &maintenance)).collect()
+    now.into_iter().map(|(id, now)| device_row(desk, id, now, &maintenance)).collect()
 }
 
-fn device_row(device: &Device, now: DeviceNow, maintenance: &[Maintenance]) -> DeviceRow {
+fn device_row(desk: &Desk, id: DeviceId, now: DeviceNow, maintenance: &[Maintenance]) -> DeviceRow {
+    let device = desk.rooms.site.device(id);
+    let commands = desk.rooms.plan.commands.iter().filter(|command| command.device == id);
     let over = maintenance.iter().filter(|one| one.scope.has(&device.id, &device.place));
     let last = over.max_by_key(|one| one.until);
     DeviceRow {
@@ -116,6 +130,9 @@ fn device_row(device: &Device, now: DeviceNow, maintenance: &[Maintenance]) -> D
         state: last.map_or(now.state.word(), |_| "maintenance"),
         since: last.map(|one| one.since).or(now.since).map(time::format),
         error: now.error,
+        commands: commands
+            .map(|command| CommandRow { action: command.action.clone(), targets: command.targets.clone() })
+            .collect(),
         maintenance: last.map(|one| {
             let mut told = one.told();
             told.insert("state".into(), now.state.word().into());

@@ -73,10 +73,14 @@ impl House {
     }
 
     pub async fn with_tokens(tokens: &[(&str, Role)]) -> Self {
+        Self::built(site(), plan(), tokens).await
+    }
+
+    pub async fn built(site: Site, plan: web::Plan, tokens: &[(&str, Role)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let ends = store::open(&store_settings(&dir), "cp-017").unwrap();
-        let site = Arc::new(site());
+        let site = Arc::new(site);
         let live = Arc::new(Live::new(&site));
         let (head, head_seen) = watch::channel(0);
         let (ready, ready_seen) = watch::channel(Readiness { ready: true, troubles: vec![] });
@@ -91,7 +95,7 @@ impl House {
             view: ends.view.clone(),
             outbox: ends.outbox,
             live: live.clone(),
-            plan: Arc::new(plan()),
+            plan: Arc::new(plan),
             sessions: Sessions::default(),
             site,
             metrics: metrics.clone(),
