@@ -173,7 +173,7 @@ async fn what_is_said_to_machines_has_the_documented_keys() {
         by: "Wang".into(),
         note: None,
     };
-    house.live.lock().maintenance = vec![resting];
+    house.live.lock().set_maintenance(vec![resting]);
     let told: [(&[&str], &[&str]); 8] = [
         (&["status"], &["consumers", "points", "readiness", "site", "tickets"]),
         (&["tickets"], &["next", "tickets"]),
