@@ -10,6 +10,7 @@ mod history;
 mod maintenance;
 mod profiles;
 mod read;
+mod reload;
 mod replay;
 mod restore;
 mod scan;
@@ -60,7 +61,9 @@ pub enum Command {
     /// A whole compound on this machine, without hardware or set-up
     Demo(Demo),
     /// Validates the configuration; prints what would run, or all mistakes
-    Check(Config),
+    Check(check::Check),
+    /// A running daemon reads its configuration anew: only what changed restarts, and a bad one changes nothing
+    Reload(reload::Reload),
     /// Asks one device itself, now: raw bytes and decoded values, or what went wrong on the wire
     Read(read::Read),
     /// Finds who answers on a channel: Modbus units, serial boards, MQTT topics
@@ -128,7 +131,8 @@ pub struct Daemon {
 pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
         Command::Run(config) => wait_for(app::run(&config.config)),
-        Command::Check(config) => check::check(&config.config),
+        Command::Check(asked) => check::check(&asked),
+        Command::Reload(asked) => wait_for(reload::reload(&asked)),
         Command::Read(asked) => wait_for(read::read(&asked)),
         Command::Scan(asked) => wait_for(scan::scan(&asked)),
         Command::Demo(asked) => wait_for(demo::demo(asked.time, asked.listen)),

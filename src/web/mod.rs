@@ -1,7 +1,7 @@
 //! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
-//! `site` (devices and points), `maintenance`, `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
+//! `site` (devices and points), `maintenance`, `reload` (the configuration), `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
 //! and behind them `problem` (what every refusal looks like).
 
 mod commands;
@@ -15,6 +15,7 @@ pub mod look;
 mod maintenance;
 mod page;
 mod problem;
+mod reload;
 mod site;
 mod tickets;
 
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware;
 use axum::routing::{get, post, put};
 use tokio::net::TcpListener;
@@ -33,18 +34,20 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Cursor;
-use crate::field::Errand;
+use crate::field::Near;
 use crate::live::Live;
 use crate::maintenance::Call;
 use crate::metrics::Metrics;
 use crate::order::Wish;
 use crate::reading::Site;
+use crate::reload::Reload;
 use crate::secret::Secret;
 use crate::store::{Outbox, View};
 use crate::ticket::Ask;
 
 pub use health::Readiness;
 use problem::Problem;
+pub use reload::{Files, RELOADS_MAX};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -82,6 +85,9 @@ impl Role {
 
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
+/// What is served now; the next may come while connections stay open.
+pub type Offer = (Settings, Rooms);
+
 /// What the house shows through this room.
 #[derive(Debug, Clone)]
 pub struct Rooms {
@@ -100,8 +106,12 @@ pub struct Rooms {
     /// People's words on maintenance, answered by intake.
     pub calls: mpsc::Sender<Call>,
     /// By channel: what a technician wants to see of it now.
-    pub lanes: HashMap<Arc<str>, mpsc::Sender<Errand>>,
+    pub lanes: HashMap<Arc<str>, Near>,
     pub ready: watch::Receiver<Readiness>,
+    /// The configuration as it runs.
+    pub files: Files,
+    /// People's word to read it anew.
+    pub reloads: mpsc::Sender<Reload>,
     /// Consumers that the configuration names; they cannot be forgotten by a call.
     pub named: Vec<Arc<str>>,
 }
@@ -120,6 +130,18 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// # Errors
 /// The address is taken or not this machine's; or it is open to others while no token guards the API.
 pub async fn bind(settings: &Settings) -> io::Result<TcpListener> {
+    bind_allowed(settings)?;
+    let listen = settings.listen;
+    TcpListener::bind(listen).await.map_err(|error| {
+        let why =
+            format!("[api] listen = \"{listen}\": {error}; stop what listens there, or choose another port");
+        io::Error::new(error.kind(), why)
+    })
+}
+
+/// # Errors
+/// It would be open to others while no token guards it.
+pub fn bind_allowed(settings: &Settings) -> io::Result<()> {
     let listen = settings.listen;
     if settings.tokens.is_empty() && !listen.ip().is_loopback() {
         let why = format!(
@@ -128,11 +150,7 @@ pub async fn bind(settings: &Settings) -> io::Result<TcpListener> {
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    TcpListener::bind(listen).await.map_err(|error| {
-        let why =
-            format!("[api] listen = \"{listen}\": {error}; stop what listens there, or choose another port");
-        io::Error::new(error.kind(), why)
-    })
+    Ok(())
 }
 
 /// Answers requests until `stop`; those that wait for news are then answered at once.
@@ -145,21 +163,40 @@ pub async fn serve(
     rooms: Rooms,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let desk = Arc::new(Desk {
-        settings,
-        rooms,
-        stop: stop.clone(),
-        polls: Arc::new(Semaphore::new(POLLS_MAX)),
-        looks: Arc::new(Semaphore::new(LOOKS_MAX)),
-    });
-    let serving = axum::serve(listener::Bounded::new(listener), router(&desk))
+    let (_offer, offers) = watch::channel((settings, rooms));
+    serve_offers(listener, offers, stop).await
+}
+
+/// The same, of whatever is offered: connections stay open when it changes, and who has begun to ask is answered by what
+/// there was then.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_offers(
+    listener: TcpListener,
+    mut offers: watch::Receiver<Offer>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let first = Desk::new(offers.borrow_and_update().clone(), stop.clone());
+    let (present_in, present) = watch::channel(Arc::new(first));
+    let serving = axum::serve(listener::Bounded::new(listener), router(&Present(present)))
         .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let turning = async {
+        while offers.changed().await.is_ok() {
+            let offer = offers.borrow_and_update().clone();
+            let before = present_in.borrow().clone();
+            present_in.send_replace(Arc::new(before.turned(offer)));
+            before.outdated.cancel();
+        }
+        std::future::pending::<()>().await;
+    };
     let patience = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
         done = async { serving.await } => done,
+        () = turning => Ok(()),
         () = patience => {
             tracing::warn!(after = ?DRAIN, "connections were still open when the API closed");
             Ok(())
@@ -167,13 +204,15 @@ pub async fn serve(
     }
 }
 
-fn router(desk: &Arc<Desk>) -> Router {
+fn router(present: &Present) -> Router {
     let mut router = Router::new()
         .route("/", get(page::page))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .route("/api/v1/events", get(events::events))
+        .route("/api/v1/configuration", get(reload::configuration))
+        .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/consumers", get(consumers::list))
         .route("/api/v1/consumers/{name}", put(consumers::acknowledge).delete(consumers::forget))
         .route("/api/v1/devices", get(site::devices))
@@ -194,10 +233,20 @@ fn router(desk: &Arc<Desk>) -> Router {
     let rooms = router
         .fallback(problem::nothing_here)
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(middleware::from_fn_with_state(desk.clone(), gate::gate))
-        .with_state(desk.clone());
+        .layer(middleware::from_fn_with_state(present.clone(), gate::gate))
+        .with_state(present.clone());
     // Around the whole: what a wrong method may use instead is added outside of a router's own layers.
     Router::new().fallback_service(rooms).layer(middleware::from_fn(problem::dress))
+}
+
+/// The desk of the moment.
+#[derive(Clone)]
+struct Present(watch::Receiver<Arc<Desk>>);
+
+impl FromRef<Present> for Arc<Desk> {
+    fn from_ref(present: &Present) -> Self {
+        present.0.borrow().clone()
+    }
 }
 
 /// What every request finds here.
@@ -205,11 +254,36 @@ struct Desk {
     settings: Settings,
     rooms: Rooms,
     stop: CancellationToken,
+    /// Another desk has taken its place: who looks on for long begins again there.
+    outdated: CancellationToken,
     polls: Arc<Semaphore>,
     looks: Arc<Semaphore>,
 }
 
 impl Desk {
+    fn new((settings, rooms): Offer, stop: CancellationToken) -> Self {
+        Self {
+            settings,
+            rooms,
+            outdated: stop.child_token(),
+            stop,
+            polls: Arc::new(Semaphore::new(POLLS_MAX)),
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+        }
+    }
+
+    /// Under another offer; the bounds are those of all together.
+    fn turned(&self, (settings, rooms): Offer) -> Self {
+        Self {
+            settings,
+            rooms,
+            outdated: self.stop.child_token(),
+            stop: self.stop.clone(),
+            polls: self.polls.clone(),
+            looks: self.looks.clone(),
+        }
+    }
+
     /// Looks into the store on a thread of its own, since the disk may take its time.
     async fn look<T, F>(self: &Arc<Self>, look: F) -> Result<T, Problem>
     where
