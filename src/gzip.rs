@@ -13,7 +13,19 @@ const EFFORT: Compression = Compression::new(3);
 /// # Errors
 /// None as long as memory can be written to.
 pub fn packed(body: &[u8]) -> io::Result<Vec<u8>> {
-    let mut zip = GzEncoder::new(Vec::with_capacity(body.len() / 4), EFFORT);
+    packed_with(body, EFFORT)
+}
+
+/// For what is packed once and sent often.
+///
+/// # Errors
+/// None as long as memory can be written to.
+pub fn packed_small(body: &[u8]) -> io::Result<Vec<u8>> {
+    packed_with(body, Compression::best())
+}
+
+fn packed_with(body: &[u8], effort: Compression) -> io::Result<Vec<u8>> {
+    let mut zip = GzEncoder::new(Vec::with_capacity(body.len() / 4), effort);
     zip.write_all(body)?;
     zip.finish()
 }

@@ -85,6 +85,7 @@
 //! | what may be ordered of a device | `config/commands.rs`; by a Modbus write: `config/writes.rs`, `field/modbus/act.rs` |
 //! | whether an order is given | `command/desk.rs`; what is written of it: `intake/orders.rs`; who may ask: `web/commands.rs` |
 //! | what `read` and `scan` show | `view.rs`, `show.rs`, `scan.rs` of the wire's room, then `web/look.rs` and `cli/read.rs`, `cli/scan.rs` |
+//! | what `init` asks, and which profile it takes a device for | `cli/init/mod.rs` (the order), `cli/init/guess.rs`; `cli/init/page.rs` writes it |
 //! | what can happen to a ticket | `rules/desk.rs` |
 //! | what rests in maintenance, and what counts at its end | `rules/maintenance.rs`; who may set it: `web/maintenance.rs` |
 //! | a new event | where it happens, as an [`event::Draft`] to the journal |

@@ -1,6 +1,7 @@
 //! Tool: the present value of every point and the state of every device; intake writes it, web reads it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::maintenance::Maintenance;
 use crate::numbers::Numbers;
@@ -57,7 +58,18 @@ pub struct Tables {
     points: Vec<PointNow>,
     devices: Vec<DeviceNow>,
     /// Those under way, in the order in which they began.
-    pub maintenance: Vec<Maintenance>,
+    maintenance: Vec<Maintenance>,
+    /// By channel: whether the wire or broker itself is there, where it has said so.
+    wires: HashMap<Arc<str>, bool>,
+    changes: Changes,
+}
+
+/// Changes are counted, so that who follows what changes compares numbers and no values.
+#[derive(Debug)]
+struct Changes {
+    last: u64,
+    points: Vec<u64>,
+    devices: Vec<u64>,
 }
 
 impl Live {
@@ -72,7 +84,9 @@ impl Live {
         };
         let points = vec![unread; site.points.len()];
         let devices = vec![DeviceNow::default(); site.devices.len()];
-        Self { now: Mutex::new(Tables { points, devices, maintenance: Vec::new() }) }
+        let changes = Changes { last: 0, points: vec![0; points.len()], devices: vec![0; devices.len()] };
+        let (maintenance, wires) = (Vec::new(), HashMap::new());
+        Self { now: Mutex::new(Tables { points, devices, maintenance, wires, changes }) }
     }
 
     /// What is known of points and devices that are the same, in another site.
@@ -92,6 +106,7 @@ impl Live {
                 }
             }
             now.maintenance.clone_from(&before.maintenance);
+            now.wires.clone_from(&before.wires);
         }
         next
     }
@@ -108,7 +123,9 @@ impl Tables {
         &self.points[id.0 as usize]
     }
 
+    /// To be written: each reading is a change, since its time is one.
     pub fn point_mut(&mut self, id: PointId) -> &mut PointNow {
+        self.changes.points[id.0 as usize] = self.changes.next();
         &mut self.points[id.0 as usize]
     }
 
@@ -116,7 +133,50 @@ impl Tables {
         &self.devices[id.0 as usize]
     }
 
+    /// To be written, where something is new: it counts as a change.
     pub fn device_mut(&mut self, id: DeviceId) -> &mut DeviceNow {
+        self.changes.devices[id.0 as usize] = self.changes.next();
         &mut self.devices[id.0 as usize]
+    }
+
+    pub fn maintenance(&self) -> &[Maintenance] {
+        &self.maintenance
+    }
+
+    /// It is shown with the devices, any of which may be in it.
+    pub fn set_maintenance(&mut self, now: Vec<Maintenance>) {
+        if self.maintenance != now {
+            self.maintenance = now;
+            let change = self.changes.next();
+            self.changes.devices.fill(change);
+        }
+    }
+
+    pub fn wire(&self, channel: &str) -> Option<bool> {
+        self.wires.get(channel).copied()
+    }
+
+    pub fn set_wire(&mut self, channel: &Arc<str>, is_there: bool) {
+        self.wires.insert(channel.clone(), is_there);
+    }
+
+    /// The number of the last change.
+    pub fn last_change(&self) -> u64 {
+        self.changes.last
+    }
+
+    pub fn point_changed(&self, id: PointId) -> u64 {
+        self.changes.points[id.0 as usize]
+    }
+
+    pub fn device_changed(&self, id: DeviceId) -> u64 {
+        self.changes.devices[id.0 as usize]
+    }
+}
+
+impl Changes {
+    fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
     }
 }

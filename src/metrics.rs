@@ -26,6 +26,8 @@ pub struct Metrics {
     pub line_lag: Family<Line, Gauge<f64, AtomicU64>>,
     /// Devices of a wire that do not answer, or not everything, by channel.
     pub line_degraded: Family<Line, Gauge>,
+    /// 1: a wire cannot keep up with what is due on it, by channel.
+    pub line_behind: Family<Line, Gauge>,
     /// Readings taken in, by quality.
     pub readings: Family<Quality, Counter>,
     /// Share of usable data of the day so far, by device and stage: `before` cleaning, `after`.
@@ -115,6 +117,9 @@ pub struct Consumer {
     pub consumer: String,
 }
 
+/// What may come of a transaction on a wire, as [`Request::outcome`].
+pub const OUTCOMES: [&str; 5] = ["ok", "exception", "timeout", "wrong", "broken"];
+
 /// Seconds; fine where a disk sync lies.
 const LATENCIES: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0];
@@ -150,6 +155,12 @@ impl Metrics {
             "line_degraded",
             "Devices of a wire that do not answer, or not everything",
             line_degraded.clone(),
+        );
+        let line_behind = Family::default();
+        registry.register(
+            "line_behind",
+            "1 where a wire cannot keep up with what is due on it",
+            line_behind.clone(),
         );
         let readings = Family::default();
         registry.register("readings", "Readings taken in", readings.clone());
@@ -232,6 +243,7 @@ impl Metrics {
             line_cycle,
             line_lag,
             line_degraded,
+            line_behind,
             readings,
             usable_share,
             events,

@@ -31,6 +31,8 @@ pub struct Refused {
 /// One that the files have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
+    /// `E201`: its section in docs/errors.md.
+    pub code: &'static str,
     pub file: String,
     /// From 1, both; `None`: the file as a whole.
     pub place: Option<(usize, usize)>,

@@ -626,13 +626,16 @@ fn a_directory_is_read_with_what_it_includes_each_file_once() {
 fn what_cannot_be_read_is_said_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let missing = config::load(dir.path()).unwrap_err().to_string();
-    assert!(missing.contains("gatehouse.toml: cannot be read") && missing.contains("--config"), "{missing}");
+    assert!(
+        missing.contains("gatehouse.toml: [E101] cannot be read") && missing.contains("--config"),
+        "{missing}"
+    );
     fs::write(dir.path().join("gatehouse.toml"), b"[gateway]\nid = \"\xff\"\n").unwrap();
     let binary = config::load(dir.path()).unwrap_err().to_string();
-    assert!(binary.contains("not UTF-8"), "{binary}");
+    assert!(binary.contains("[E104] not UTF-8"), "{binary}");
     fs::write(dir.path().join("gatehouse.toml"), "#".repeat((1 << 20) + 1)).unwrap();
     let large = config::load(dir.path()).unwrap_err().to_string();
-    assert!(large.contains("larger than"), "{large}");
+    assert!(large.contains("[E103] larger than"), "{large}");
     assert_eq!(config::load_sources(Vec::new()).unwrap_err().list.len(), 1);
 }
 
@@ -687,4 +690,26 @@ proptest! {
             let _ = (mistakes.to_string(), mistakes.brief());
         }
     }
+}
+
+#[test]
+fn for_machines_each_mistake_has_its_code_and_place() {
+    let check = |config: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_gatehouse"))
+            .args(["check", "--json", "--config", config])
+            .output()
+            .unwrap();
+        (output.status.code(), serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap())
+    };
+    let (code, told) = check("tests/config/unknown-key");
+    assert_eq!((code, &told["ok"]), (Some(78), &false.into()));
+    let mistakes = config::load(Path::new("tests/config/unknown-key")).unwrap_err();
+    let json: Vec<_> = mistakes.list.iter().map(config::Mistake::json).collect();
+    assert_eq!(told["mistakes"], serde_json::json!(json));
+    assert_eq!(told["mistakes"][0]["code"], "E201");
+    assert!(told["mistakes"][0]["line"].is_u64() && told["mistakes"][0]["cure"].is_string(), "{told}");
+    let (code, told) = check("tests/config/good-doors");
+    assert_eq!((code, &told["ok"], told["mistakes"].as_array().unwrap().len()), (Some(0), &true.into(), 0));
+    let (_, told) = check("tests/config/good-line-not-as-from-the-factory");
+    assert_eq!(told["warnings"][0]["code"], "W501");
 }

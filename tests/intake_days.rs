@@ -164,7 +164,7 @@ impl Bench {
     }
 
     fn resting(&self) -> Vec<Maintenance> {
-        self.live.lock().maintenance.clone()
+        self.live.lock().maintenance().to_vec()
     }
 
     /// What the journal tells of maintenance.
@@ -196,7 +196,7 @@ async fn maintenance_is_answered_and_shown_when_it_is_written_and_only_then() {
         let answered = bench.rest(0).await;
         bench.stop().await;
         assert!(answered.await.is_err(), "it was not written, and was answered as done");
-        assert_eq!(live.lock().maintenance.len(), 1, "and was shown");
+        assert_eq!(live.lock().maintenance().len(), 1, "and was shown");
         assert_eq!(view.head().unwrap(), 1);
     };
     tokio::time::timeout(Duration::from_secs(30), LocalSet::new().run_until(work)).await.unwrap();

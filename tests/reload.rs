@@ -145,7 +145,8 @@ impl Plan {
         text += "[[rule]]\nid = \"counts\"\npoint = \"counter.count\"\nabove = 5\n";
         text += "[[rule]]\nid = \"moves\"\npoint = \"counter.count\"\nrises = { by = 60, within = \"1h\" }\n";
         text += &format!("[[sync]]\nname = \"crm\"\nurl = \"{}\"\nbatch = {}\n", self.crm, self.batch);
-        for n in &self.consumers {
+        // Where there are tokens, who pulls is named by one.
+        for n in self.consumers.iter().filter(|_| !self.token) {
             text += &format!("[[consumer]]\nname = \"c{n}\"\n");
         }
         text
@@ -162,6 +163,7 @@ impl Plan {
             5 => self.roof = !self.roof,
             6 => self.batch = 100 + (self.batch + 1) % 400,
             7 => self.token = !self.token,
+            _ if self.token => self.batch = 100 + (self.batch + 1) % 400,
             _ => toggle(&mut self.consumers, u8::try_from(dice.roll(3)).unwrap()),
         }
     }
@@ -277,6 +279,7 @@ impl House {
         for mistake in mistakes {
             assert_eq!(mistake["file"], self.gateway.file().display().to_string());
             assert!(mistake["line"].as_u64().unwrap() > 0 && mistake["column"].as_u64().unwrap() > 0);
+            assert!(mistake["code"].as_str().unwrap().starts_with('E'), "{mistake}");
             assert!(!mistake["what"].as_str().unwrap().is_empty(), "{mistake}");
             assert!(!mistake["cure"].as_str().unwrap().is_empty(), "{mistake}");
         }

@@ -256,18 +256,18 @@ fn mistakes_of_a_rule_file_are_shown_as_those_of_the_configuration() {
     for (rule, said) in [
         (
             "[[rule]]\nid = \"low\"\npoint = \"pump-1.presure\"\nbelow = 250.0\n",
-            "mine.toml:3:9: rule `low`: there is no point `pump-1.presure`\n    3 | point = \"pump-1.presure\"\n      |         ^^^^^^^^^^^^^^^^ there is `pump-1.pressure`",
+            "mine.toml:3:9: [E305] rule `low`: there is no point `pump-1.presure`\n    3 | point = \"pump-1.presure\"\n      |         ^^^^^^^^^^^^^^^^ there is `pump-1.pressure`",
         ),
         (
             "[[rule]]\nid = \"low\"\npoint = \"pump-1.pressure\"\nbellow = 250.0\n",
-            "mine.toml:4:1: unknown key `bellow`\n    4 | bellow = 250.0\n      | ^^^^^^ did you mean `below`?",
+            "mine.toml:4:1: [E201] unknown key `bellow`\n    4 | bellow = 250.0\n      | ^^^^^^ did you mean `below`?",
         ),
         ("[[rule]]\nid = \"low\"\nid\n", "mine.toml:3:"),
         ("[[device]]\nid = \"x\"\n", "unknown key `device`"),
         ("# nothing\n", "a file with a rule to try has no `rule`"),
         (
             "[[rule]]\nid = \"a\"\npoint = \"*\"\nsilent = \"1h\"\n[[rule]]\nid = \"b\"\npoint = \"*\"\nsilent = \"1h\"\n",
-            "mine.toml:5:1: a second rule",
+            "mine.toml:5:1: [E302] a second rule",
         ),
     ] {
         let file = house.file("mine.toml", rule);
@@ -280,7 +280,7 @@ fn mistakes_of_a_rule_file_are_shown_as_those_of_the_configuration() {
     let output = house.run(&["pressure-low", "--compare", "deadband=-1", "--csv", csv.to_str().unwrap()]);
     let complained = text(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{complained}");
-    assert!(complained.contains("--compare:1:12: `deadband` is below 0"), "{complained}");
+    assert!(complained.contains("--compare:1:12: [E204] `deadband` is below 0"), "{complained}");
 }
 
 #[test]

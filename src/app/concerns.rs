@@ -30,11 +30,10 @@ impl Concerns {
             Some(what) => by.insert(who.into(), what),
             None => by.remove(who),
         };
-        let all: Vec<&str> = by.values().map(String::as_str).collect();
-        let degraded = (!all.is_empty()).then(|| all.join("; "));
+        let troubles: Vec<String> = by.values().cloned().collect();
         self.shown.send_if_modified(|shown| {
-            let changed = shown.degraded != degraded;
-            shown.degraded = degraded;
+            let changed = shown.troubles != troubles;
+            shown.troubles = troubles;
             changed
         });
     }
@@ -77,11 +76,11 @@ mod tests {
         concerns.set(API, Some("the port is taken".into()));
         concerns.set(API, Some("the port is still taken".into()));
         let all = "the journal cannot be written; the port is still taken";
-        assert_eq!(concerns.now().degraded.as_deref(), Some(all));
+        assert_eq!(concerns.now().degraded().as_deref(), Some(all));
         concerns.set(API, None);
-        assert_eq!(concerns.now().degraded.as_deref(), Some("the journal cannot be written"));
+        assert_eq!(concerns.now().degraded().as_deref(), Some("the journal cannot be written"));
         concerns.set(JOURNAL, None);
         concerns.ready(true);
-        assert_eq!(concerns.now(), Readiness { ready: true, degraded: None });
+        assert_eq!(concerns.now(), Readiness { ready: true, troubles: vec![] });
     }
 }

@@ -19,6 +19,7 @@ const TRIED_MOST: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(super) struct Front {
     settings: web::Settings,
+    sessions: web::Sessions,
     kept: Arc<Mutex<Option<Open>>>,
 }
 
@@ -32,7 +33,7 @@ struct Open {
 impl Front {
     /// Closed as yet.
     pub(super) fn new(settings: &web::Settings) -> Self {
-        Self { settings: settings.clone(), kept: Arc::default() }
+        Self { settings: settings.clone(), sessions: web::Sessions::default(), kept: Arc::default() }
     }
 
     /// For the next house: the same port where that listens at the same address.
@@ -40,7 +41,7 @@ impl Front {
     /// # Errors
     /// Another address, and it cannot be listened at.
     pub(super) async fn next(&self, settings: &web::Settings) -> std::io::Result<Self> {
-        let next = Self { settings: settings.clone(), kept: self.kept.clone() };
+        let next = Self { settings: settings.clone(), ..self.clone() };
         // One that was opened for a house that was not built may be elsewhere, too.
         let elsewhere = self.lock().as_ref().is_some_and(|open| open.at != settings.listen);
         if settings.listen == self.settings.listen && !elsewhere {
@@ -80,6 +81,11 @@ impl Front {
             *self.lock() = Some(Open { at: self.settings.listen, listener });
         }
         Ok(())
+    }
+
+    /// Of those who logged in on the page, whichever house they were opened in.
+    pub(super) fn sessions(&self) -> web::Sessions {
+        self.sessions.clone()
     }
 
     pub(super) fn address(&self) -> Option<SocketAddr> {

@@ -264,6 +264,8 @@ impl House {
             outbox: ends.outbox,
             live,
             site: site.clone(),
+            plan: Arc::new(gateway.shown()),
+            sessions: front.sessions(),
             metrics: metrics.clone(),
             head,
             asks: ask_in.clone(),
@@ -342,10 +344,11 @@ impl House {
         let gateway = &self.gateway;
         let files = files_of(gateway, self.again.text.as_deref());
         let (site, lanes, named) = (gateway.site.clone(), self.wires.lanes(), named_of(gateway));
+        let plan = Arc::new(gateway.shown());
         self.front.stay(&gateway.web);
         self.offers.send_modify(|(settings, rooms)| {
             *settings = gateway.web.clone();
-            *rooms = web::Rooms { live, site, lanes, files, named, ..rooms.clone() };
+            *rooms = web::Rooms { live, site, plan, lanes, files, named, ..rooms.clone() };
         });
     }
 

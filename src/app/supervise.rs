@@ -207,7 +207,7 @@ mod tests {
             work(times.len())
         });
         sleep(for_).await;
-        let shown = concerns.now().degraded;
+        let shown = concerns.now().degraded();
         group.end(Duration::from_secs(1)).await;
         let times = times.lock().unwrap().clone();
         (times, shown, metrics.render())

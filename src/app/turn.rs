@@ -75,6 +75,7 @@ impl House {
         tracing::error!("the configuration was not reloaded, since it is not right:\n{mistakes}");
         self.tell_rejected(mistakes.brief());
         let mistake = |mistake: &config::Mistake| Mistake {
+            code: mistake.code.number(),
             file: mistake.path.display().to_string(),
             place: mistake.place.as_ref().map(|place| (place.line, place.column)),
             what: mistake.what.clone(),

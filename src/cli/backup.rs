@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde_json::json;
 
 use super::client::{self, Ready};
 use super::table::{Table, size};
@@ -33,6 +34,9 @@ pub struct Backup {
     /// Even where the daemon's journal is in memory, and that on the card is an old one
     #[arg(long)]
     force: bool,
+    /// For machines
+    #[arg(long)]
+    json: bool,
 }
 
 pub async fn backup(asked: &Backup) -> anyhow::Result<ExitCode> {
@@ -67,11 +71,17 @@ pub async fn backup(asked: &Backup) -> anyhow::Result<ExitCode> {
         let sent = send(&into);
         let _ = fs::remove_file(&into);
         sent.context("writing the copy to standard output")?;
-        writeln!(io::stderr(), "{}", page(&label, None))?;
+        writeln!(io::stderr(), "{}", asked.told(&label, None).trim_end())?;
     } else {
-        print(&page(&label, Some(&into)))?;
+        print(&asked.told(&label, Some(&into)))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Backup {
+    fn told(&self, label: &Label, file: Option<&Path>) -> String {
+        if self.json { machines(label, file) } else { page(label, file) }
+    }
 }
 
 async fn is_in_memory(url: &str) -> bool {
@@ -94,7 +104,7 @@ fn replaces_nothing_but_a_file(into: &Path) -> anyhow::Result<()> {
 
 /// What a backup holds, for people.
 pub fn page(label: &Label, file: Option<&Path>) -> String {
-    let mut table = Table::default();
+    let mut table = Table::list();
     let mut row = |what: &str, says: String| table.row(vec![what.into(), says.into()]);
     if let Some(file) = file {
         let bytes = fs::metadata(file).map_or(0, |about| about.len());
@@ -119,6 +129,18 @@ pub fn page(label: &Label, file: Option<&Path>) -> String {
     };
     row("checked", format!("every page and every row{damaged}"));
     table.render()
+}
+
+fn machines(label: &Label, file: Option<&Path>) -> String {
+    let bytes = file.and_then(|file| fs::metadata(file).ok()).map(|about| about.len());
+    let told = json!({
+        "backup": file.map(|file| file.display().to_string()), "bytes": bytes,
+        "gateway": label.gateway, "epoch": label.epoch, "head": label.head,
+        "at": time::format(label.at), "version": label.version,
+        "events": label.events, "tickets": label.tickets, "unclosed": label.unclosed,
+        "files": label.files, "history": label.history, "damaged": label.damaged,
+    });
+    format!("{told}\n")
 }
 
 /// `cp-017-20261122T081500Z.backup`

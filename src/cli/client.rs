@@ -1,6 +1,7 @@
 //! Asks the API of a running daemon, and says what to do where it does not answer.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -8,7 +9,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Daemon;
+use super::daemon::{Address, Daemon};
 
 /// Longer than the longest wait for news.
 const TIMEOUT: Duration = Duration::from_secs(75);
@@ -16,9 +17,10 @@ const TIMEOUT: Duration = Duration::from_secs(75);
 /// Whoever is there and well says at once whether it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(5);
 
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
-    url: String,
+    address: Address,
     token: Option<String>,
 }
 
@@ -43,8 +45,7 @@ impl Ready {
 
 /// The daemon's word on whether it is ready; `None`: there is no answer.
 pub async fn ready(url: &str) -> Option<Answer> {
-    let daemon = Daemon { url: url.to_owned(), token_file: None, json: false };
-    let client = Client::new(&daemon).ok()?;
+    let client = Client::at(Address::named(url), None).ok()?;
     tokio::time::timeout(READY_WITHIN, client.ask("/readyz")).await.ok()?.ok()
 }
 
@@ -55,7 +56,11 @@ struct Problem {
 
 impl Client {
     pub fn new(daemon: &Daemon) -> anyhow::Result<Self> {
-        let token = match &daemon.token_file {
+        Self::at(daemon.address()?, daemon.token_file.as_deref())
+    }
+
+    pub fn at(mut address: Address, token_file: Option<&Path>) -> anyhow::Result<Self> {
+        let token = match token_file {
             Some(file) => {
                 let text = std::fs::read_to_string(file);
                 let text = text.with_context(|| format!("cannot read the token from {}", file.display()))?;
@@ -69,33 +74,38 @@ impl Client {
         let http = http.build().context(
             "cannot make an HTTP client; without CA certificates install the package ca-certificates",
         )?;
-        let url = daemon.url.trim_end_matches('/').to_owned();
-        Ok(Self { http, url, token })
+        address.url.truncate(address.url.trim_end_matches('/').len());
+        Ok(Self { http, address, token })
     }
 
     pub fn url(&self) -> &str {
-        &self.url
+        &self.address.url
+    }
+
+    fn no_answer(&self) -> String {
+        let Address { url, why } = &self.address;
+        format!(
+            "no answer from {url}, {why}; is the daemon running (systemctl status gatehouse; gatehouse run)? \
+             If its API is elsewhere, say --url URL or --config PATH"
+        )
     }
 
     /// Whatever the daemon says.
     pub async fn ask(&self, path: &str) -> anyhow::Result<Answer> {
-        let url = format!("{}{path}", self.url);
+        let url = format!("{}{path}", self.url());
         let mut request = self.http.get(&url);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let no_answer = || {
-            format!("no answer from {}; is the daemon running (gatehouse run), and is --url right?", self.url)
-        };
-        let response = request.send().await.with_context(no_answer)?;
+        let response = request.send().await.with_context(|| self.no_answer())?;
         let status = response.status();
-        let text = response.text().await.with_context(no_answer)?;
+        let text = response.text().await.with_context(|| self.no_answer())?;
         Ok(Answer { status, text })
     }
 
     /// Says something that is answered with nothing of interest.
     pub async fn put(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<()> {
-        let mut request = self.http.put(format!("{}{path}", self.url));
+        let mut request = self.http.put(format!("{}{path}", self.url()));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
@@ -106,15 +116,14 @@ impl Client {
 
     /// Whatever the daemon says to that.
     pub async fn post(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<Answer> {
-        let mut request = self.http.post(format!("{}{path}", self.url));
+        let mut request = self.http.post(format!("{}{path}", self.url()));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
         let request = request.header("content-type", "application/json").body(body.to_string());
-        let no_answer = || format!("no answer from {}; is the daemon running, and is --url right?", self.url);
-        let response = request.send().await.with_context(no_answer)?;
+        let response = request.send().await.with_context(|| self.no_answer())?;
         let status = response.status();
-        let text = response.text().await.with_context(no_answer)?;
+        let text = response.text().await.with_context(|| self.no_answer())?;
         Ok(Answer { status, text })
     }
 
@@ -126,12 +135,12 @@ impl Client {
         within: Duration,
         mut each: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut request = self.http.post(format!("{}{path}", self.url)).timeout(within);
+        let mut request = self.http.post(format!("{}{path}", self.url())).timeout(within);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
         let request = request.header("content-type", "application/json").body(body.to_string());
-        let mut response = request.send().await.with_context(|| format!("no answer from {}", self.url))?;
+        let mut response = request.send().await.with_context(|| self.no_answer())?;
         let status = response.status();
         let mut text = Vec::new();
         while let Some(chunk) = response.chunk().await.context("the daemon broke off")? {
@@ -164,13 +173,20 @@ impl Client {
     }
 
     pub fn refusal(&self, answer: &Answer) -> String {
-        let detail = serde_json::from_str::<Problem>(&answer.text)
-            .map_or_else(|_| "this is not gatehouse's API; is --url right?".into(), |problem| problem.detail);
+        let detail = serde_json::from_str::<Problem>(&answer.text).map_or_else(
+            |_| {
+                format!(
+                    "this is not gatehouse's API, which was sought there {}; say --url URL or --config PATH",
+                    self.address.why
+                )
+            },
+            |problem| problem.detail,
+        );
         let hint = match answer.status {
             StatusCode::UNAUTHORIZED => " (--token-file or $GATEHOUSE_TOKEN_FILE)",
             _ => "",
         };
-        format!("{} answers {}: {detail}{hint}", self.url, answer.status)
+        format!("{} answers {}: {detail}{hint}", self.url(), answer.status)
     }
 }
 

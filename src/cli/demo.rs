@@ -16,8 +16,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
+use super::daemon::Address;
+use super::print;
 use super::table::{Paint, Table, paint, width};
-use super::{Daemon, print};
 use crate::app::{House, Start};
 use crate::reading::Millis;
 use crate::sim::crm::Arrival;
@@ -139,8 +140,7 @@ async fn open(compound: &Compound, listen: SocketAddr, dir: &Scratch) -> anyhow:
 
 /// A central server: long-polls the journal from its beginning.
 async fn pull(api: SocketAddr, out: mpsc::Sender<(Event, Millis)>, stop: CancellationToken) {
-    let daemon = Daemon { url: format!("http://{api}"), token_file: None, json: true };
-    let Ok(client) = Client::new(&daemon) else { return };
+    let Ok(client) = Client::at(Address::named(&format!("http://{api}")), None) else { return };
     let mut cursor = "0".to_owned();
     let pulling = async {
         loop {
@@ -225,7 +225,7 @@ impl Seen {
     }
 
     fn table(&self, arrivals: &[Arrival]) -> Table {
-        let mut table = Table::new(&["NUMBER", "DELAY", "PULLED", "AT CRM", "GONE", "CRM'S ID", "TITLE"]);
+        let mut table = Table::new(&["NUMBER", "DELAY", "PULLED", "AT CRM", "GONE", "CRM'S ID", "TITLE…"]);
         for way in self.ways.values() {
             let t = &way.ticket;
             let after = |at: Millis| format!("+{} ms", at - t.opened_at);

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::client::{Client, escaped, read};
-use super::table::harmless;
+use super::table::{Cell, Paint, Table, colours, page};
 use super::{Daemon, local, print};
 use crate::event::Cursor;
 
@@ -34,14 +34,14 @@ pub struct Events {
 }
 
 #[derive(Deserialize)]
-struct Page {
-    events: Vec<Box<RawValue>>,
-    next: String,
+pub struct Page {
+    pub events: Vec<Box<RawValue>>,
+    pub next: String,
     head: String,
 }
 
-#[derive(Deserialize)]
-struct Event {
+#[derive(Debug, Deserialize)]
+pub struct Event {
     sequence: String,
     r#type: String,
     subject: String,
@@ -51,9 +51,10 @@ struct Event {
 }
 
 /// What of an event's data fits on a line.
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Data {
+    number: Option<String>,
     title: Option<String>,
     why: Option<String>,
     reason: Option<String>,
@@ -73,15 +74,16 @@ pub async fn events(asked: &Events) -> anyhow::Result<ExitCode> {
     let client = Client::new(&asked.daemon)?;
     let (mut after, mut tail) = match &asked.after {
         Some(cursor) => (cursor.to_string(), None),
-        None => (shortly_before_the_end(&client, asked).await?, Some(TAIL)),
+        None => (shortly_before_the_end(&client, &asked.types).await?, Some(TAIL)),
     };
     let mut wait = 0;
     loop {
-        let page: Page = pull(&client, asked, &after, wait).await?;
+        let page = pull(&client, &asked.types, &after, wait).await;
+        let page = if wait == 0 { page? } else { page.with_context(|| broken_off(&after))? };
         // Only what was there already is cut to the last lines.
         let skipped = tail.take().map_or(0, |lines| page.events.len().saturating_sub(lines));
         for event in &page.events[skipped..] {
-            print(&line(event.get(), asked.daemon.json)?)?;
+            print(&shown(event.get(), asked.daemon.json)?)?;
         }
         after = page.next;
         if after == page.head {
@@ -93,15 +95,27 @@ pub async fn events(asked: &Events) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn pull(client: &Client, asked: &Events, after: &str, wait: u8) -> anyhow::Result<Page> {
-    let types = escaped(&asked.types);
+/// From where whoever follows can go on.
+fn broken_off(after: &str) -> String {
+    format!("the daemon has gone; go on with --after {after}")
+}
+
+fn shown(event: &str, json: bool) -> anyhow::Result<String> {
+    if json {
+        return Ok(format!("{event}\n"));
+    }
+    Ok(lines(&read(event)?, page(), colours()).join("\n") + "\n")
+}
+
+pub async fn pull(client: &Client, types: &str, after: &str, wait: u8) -> anyhow::Result<Page> {
+    let types = escaped(types);
     client.get(&format!("/api/v1/events?after={}&limit=1000&wait={wait}&types={types}", escaped(after))).await
 }
 
 /// A cursor from which there is one page to the head, or what is kept of it.
-async fn shortly_before_the_end(client: &Client, asked: &Events) -> anyhow::Result<String> {
+pub async fn shortly_before_the_end(client: &Client, types: &str) -> anyhow::Result<String> {
     let mut path = "/api/v1/events?limit=1&after=0".to_owned();
-    let back = if asked.types.is_empty() { TAIL as u64 } else { TAIL_OF_TYPES };
+    let back = if types.is_empty() { TAIL as u64 } else { TAIL_OF_TYPES };
     let mut oldest = None;
     for _ in 0..3 {
         let answer = client.ask(&path).await?;
@@ -124,40 +138,80 @@ async fn shortly_before_the_end(client: &Client, asked: &Events) -> anyhow::Resu
     bail!("{} lets go of events faster than they can be asked for; say --after", client.url())
 }
 
-fn line(event: &str, json: bool) -> anyhow::Result<String> {
-    if json {
-        return Ok(format!("{event}\n"));
-    }
-    let event: Event = read(event)?;
+/// One event for people, on as many lines as this page needs.
+pub fn lines(event: &Event, page: usize, colours: bool) -> Vec<String> {
     let sequence = event.sequence.trim_start_matches('0');
     let kind = event.r#type.strip_prefix("gatehouse.").unwrap_or(&event.r#type);
-    let Event { data, subject, .. } = event;
-    let said = [data.outcome, data.card, data.why, data.reason, data.detail];
-    let says = data.title.unwrap_or_else(|| {
-        let said: Vec<String> = said.into_iter().flatten().collect();
+    let mut line = Table::list();
+    line.row(vec![
+        format!("{sequence:>6}").into(),
+        local(&event.time).into(),
+        Cell::painted(format!("{kind:<23}"), colour(kind)),
+        event.says().into(),
+    ]);
+    line.lines(page, colours)
+}
+
+fn colour(kind: &str) -> Option<Paint> {
+    match kind.rsplit('.').next()? {
+        "opened" | "reopened" if !kind.starts_with("ticket.") => None,
+        "opened" | "reopened" | "escalated" | "offline" | "forced" | "jammed" | "tamper" => Some(Paint::Red),
+        "cleared" | "verified" | "online" => Some(Paint::Green),
+        "closed" if kind.starts_with("ticket.") => Some(Paint::Green),
+        "degraded" | "denied" | "held" | "overdue" | "unexpected" => Some(Paint::Yellow),
+        _ => None,
+    }
+}
+
+impl Event {
+    /// Whose it is, and what happened.
+    fn says(&self) -> String {
+        let data = &self.data;
+        if let Some(title) = &data.title {
+            return [data.number.as_deref().unwrap_or_default(), title].join(" ").trim_start().to_owned();
+        }
+        let said = [&data.outcome, &data.card, &data.why, &data.reason, &data.detail];
+        let said: Vec<&str> = said.into_iter().flatten().map(String::as_str).collect();
         let cell = data.cell.map_or_else(String::new, |cell| format!(" cell {cell}"));
-        format!("{subject}{cell}  {}", said.join(", "))
-    });
-    let (time, says) = (local(&event.time), harmless(says.trim_end()));
-    Ok(format!("{sequence:>6}  {time}  {kind:<23}  {says}\n"))
+        format!("{}{cell}  {}", self.subject, said.join(", ")).trim_end().to_owned()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::cli::fit::width;
+
+    fn line(event: &str, page: usize) -> Vec<String> {
+        lines(&read(event).unwrap(), page, false)
+    }
+
+    const OPENED: &str = r#"{"sequence":"00000000000000000042","type":"gatehouse.ticket.opened","subject":"tickets/x",
+        "time":"2026-11-21T08:00:00.123Z","data":{"number":"CP-017-000123","title":"水压低\u001b[2J"}}"#;
+
     #[test]
     fn a_line_has_number_kind_and_what_it_says() {
-        let event = r#"{"sequence":"00000000000000000042","type":"gatehouse.ticket.opened","subject":"tickets/x",
-            "time":"2026-11-21T08:00:00.123Z","data":{"title":"水压低\u001b[2J"}}"#;
-        let line = super::line(event, false).unwrap();
+        let [line] = &line(OPENED, usize::MAX)[..] else { panic!("one line") };
         assert!(line.starts_with("    42  "), "{line}");
-        assert!(line.contains("ticket.opened") && line.contains("水压低·[2J"), "{line}");
+        assert!(line.contains("ticket.opened") && line.contains("CP-017-000123 水压低·[2J"), "{line}");
+    }
 
+    #[test]
+    fn an_order_says_whose_it_is_and_what_came_of_it() {
         let event = r#"{"sequence":"00000000000000000043","type":"gatehouse.command.executed","subject":"devices/bank-1",
             "time":"2026-11-21T08:00:00.123Z","data":{"outcome":"unsure","reason":"parcel","detail":"no answer"}}"#;
-        let line = super::line(event, false).unwrap();
-        assert!(
-            line.contains("devices/bank-1  unsure, parcel, no answer"),
-            "whose, and what came of it: {line}"
-        );
+        let line = line(event, usize::MAX).concat();
+        assert!(line.contains("devices/bank-1  unsure, parcel, no answer"), "{line}");
+    }
+
+    #[test]
+    fn on_a_narrow_page_it_goes_on_below_and_nothing_is_lost() {
+        for page in [40, 60, 80, 200] {
+            let lines = line(OPENED, page);
+            assert!(lines.iter().all(|line| width(line) <= page), "{page}: {lines:?}");
+            for word in ["42", "ticket.opened", "CP-017-000123", "水压低"] {
+                assert!(lines.iter().any(|line| line.contains(word)), "{page}: {word} in {lines:?}");
+            }
+        }
     }
 }

@@ -111,7 +111,7 @@ fn page(all: &[One]) -> String {
     if all.is_empty() {
         return "nothing is in maintenance\n".into();
     }
-    let mut table = Table::new(&["OF", "SINCE", "UNTIL", "BY", "NOTE"]);
+    let mut table = Table::new(&["OF", "SINCE", "UNTIL", "BY…", "NOTE↵"]);
     for one in all {
         table.row(vec![
             one.name().into(),

@@ -3,11 +3,18 @@
 mod backup;
 mod check;
 mod client;
+mod daemon;
 mod demo;
 mod doctor;
 mod events;
+mod examples;
+mod fit;
 mod history;
+mod init;
 mod maintenance;
+mod moment;
+mod papers;
+mod plot;
 mod profiles;
 mod read;
 mod reload;
@@ -17,6 +24,7 @@ mod scan;
 mod status;
 mod table;
 mod tickets;
+mod top;
 mod wire;
 
 use std::io::{self, Write};
@@ -29,10 +37,11 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::app;
+use daemon::Daemon;
 
 /// Gateway daemon for residential compounds: reads devices, raises repair tickets, keeps them, tells the centre.
 #[derive(Debug, Parser)]
-#[command(name = "gatehouse", version, max_term_width = 100)]
+#[command(name = "gatehouse", version, max_term_width = 100, after_help = examples::ALL)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -43,12 +52,14 @@ impl Cli {
     pub fn log_level(&self) -> LevelFilter {
         match self.command {
             Command::Demo(_)
+            | Command::Init(_)
             | Command::Read(_)
             | Command::Scan(_)
             | Command::Replay(_)
             | Command::Backup(_)
             | Command::Restore(_)
-            | Command::Doctor(_) => LevelFilter::ERROR,
+            | Command::Doctor(_)
+            | Command::Top(_) => LevelFilter::ERROR,
             _ => LevelFilter::INFO,
         }
     }
@@ -57,37 +68,65 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The daemon, in the foreground; logs to stderr
+    #[command(after_help = examples::RUN)]
     Run(Config),
     /// A whole compound on this machine, without hardware or set-up
+    #[command(after_help = examples::DEMO)]
     Demo(Demo),
+    /// Asks a few questions, looks who is on a wire, and writes a first configuration
+    #[command(after_help = init::EXAMPLES)]
+    Init(init::Init),
     /// Validates the configuration; prints what would run, or all mistakes
+    #[command(after_help = examples::CHECK)]
     Check(check::Check),
-    /// A running daemon reads its configuration anew: only what changed restarts, and a bad one changes nothing
+    /// A running daemon reads its configuration anew: only what changed begins again, and a bad one changes nothing
+    #[command(after_help = examples::RELOAD)]
     Reload(reload::Reload),
     /// Asks one device itself, now: raw bytes and decoded values, or what went wrong on the wire
+    #[command(after_help = examples::READ)]
     Read(read::Read),
     /// Finds who answers on a channel: Modbus units, serial boards, MQTT topics
+    #[command(after_help = examples::SCAN)]
     Scan(scan::Scan),
     /// How a running daemon is: devices, points, tickets, consumers
+    #[command(after_help = examples::STATUS)]
     Status(Daemon),
+    /// A running daemon as it is now, drawn anew in place: lines, devices, tickets, events
+    #[command(after_help = examples::TOP)]
+    Top(top::Top),
     /// Tickets of a running daemon; without --state or --all those not yet closed
+    #[command(after_help = examples::TICKETS)]
     Tickets(tickets::Tickets),
     /// The journal of a running daemon; without --after its last lines
+    #[command(after_help = examples::EVENTS)]
     Events(events::Events),
     /// What is in maintenance; sets it (--device pump-1 --for 2h) and ends it (--end)
+    #[command(after_help = examples::MAINTENANCE)]
     Maintenance(maintenance::Maintenance),
     /// What one point has said
+    #[command(after_help = examples::HISTORY)]
     History(history::History),
     /// Which tickets a rule would have raised, over the recorded history or a CSV
+    #[command(after_help = examples::REPLAY)]
     Replay(replay::Replay),
     /// A copy of the journal while the daemon runs, in one file; nothing waits for it
+    #[command(after_help = examples::BACKUP)]
     Backup(backup::Backup),
     /// A backup goes on here under an epoch of its own: onto a new box, or into an emptied data directory
+    #[command(after_help = examples::RESTORE)]
     Restore(restore::Restore),
     /// Looks at all that the gateway stands on (store, ports, channels, clock, centre, …) and says what to do
+    #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::Doctor),
     /// The built-in device profiles, or one of them
-    Profiles { name: Option<String> },
+    #[command(after_help = examples::PROFILES)]
+    Profiles(profiles::Profiles),
+    /// What a shell needs to complete these commands
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(papers::Completions),
+    /// The manual page; with --dir a page for each command
+    #[command(after_help = examples::MAN)]
+    Man(papers::Manual),
 }
 
 #[derive(Debug, Args)]
@@ -110,20 +149,6 @@ pub struct Demo {
     pub listen: SocketAddr,
 }
 
-/// How a running daemon is reached, and for whom the answer is printed.
-#[derive(Debug, Args)]
-pub struct Daemon {
-    /// Where its API is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub url: String,
-    /// A file with the token, where the API asks for one
-    #[arg(long, value_name = "FILE", env = "GATEHOUSE_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
-    /// For machines
-    #[arg(long)]
-    pub json: bool,
-}
-
 /// Does what was asked. A reader that has gone away (`| head`) is no failure.
 ///
 /// # Errors
@@ -131,12 +156,14 @@ pub struct Daemon {
 pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
         Command::Run(config) => wait_for(app::run(&config.config)),
+        Command::Init(asked) => wait_for(init::init(&asked)),
         Command::Check(asked) => check::check(&asked),
         Command::Reload(asked) => wait_for(reload::reload(&asked)),
         Command::Read(asked) => wait_for(read::read(&asked)),
         Command::Scan(asked) => wait_for(scan::scan(&asked)),
         Command::Demo(asked) => wait_for(demo::demo(asked.time, asked.listen)),
         Command::Status(daemon) => wait_for(status::status(&daemon)),
+        Command::Top(asked) => wait_for(top::top(&asked)),
         Command::Tickets(tickets) => wait_for(tickets::tickets(&tickets)),
         Command::Events(events) => wait_for(events::events(&events)),
         Command::Maintenance(asked) => wait_for(maintenance::maintenance(&asked)),
@@ -148,7 +175,9 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             doctor::with_credentials();
             wait_for(doctor::doctor(&asked))
         }
-        Command::Profiles { name } => profiles::profiles(name.as_deref()),
+        Command::Profiles(asked) => profiles::profiles(&asked),
+        Command::Completions(asked) => papers::completions(&asked),
+        Command::Man(asked) => papers::manual(&asked),
     };
     match done {
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),

@@ -146,7 +146,7 @@ fn write(text: &mut String, exchange: &Exchange) -> std::fmt::Result {
         writeln!(text, "  {}", harmless(trouble))?;
     }
     if !exchange.values.is_empty() {
-        let mut table = Table::new(&["  POINT", "WORDS", "VALUE"]);
+        let mut table = Table::new(&["  POINT", "WORDS…", "VALUE↵"]);
         for seen in &exchange.values {
             let bad = (seen.reason.is_some() || hint(seen).is_some()).then_some(Paint::Red);
             let point = format!("  {}", seen.point);

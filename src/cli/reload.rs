@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -11,16 +10,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::client::{Client, read};
-use super::{Daemon, print};
-use crate::{app, config};
+use super::daemon::Daemon;
+use super::print;
+use crate::app;
 
 #[derive(Debug, Args)]
 pub struct Reload {
     #[command(flatten)]
     pub daemon: Daemon,
-    /// Checked here first: what is wrong with it is not even asked for
-    #[arg(long, value_name = "PATH")]
-    pub config: Option<PathBuf>,
     /// Who asks, for the log
     #[arg(long, value_name = "NAME")]
     pub by: Option<String>,
@@ -38,10 +35,6 @@ struct Refused {
 }
 
 pub async fn reload(asked: &Reload) -> anyhow::Result<ExitCode> {
-    if let Some(Err(mistakes)) = asked.config.as_deref().map(config::load) {
-        writeln!(io::stderr(), "{mistakes}")?;
-        return Ok(ExitCode::from(app::BAD_CONFIGURATION));
-    }
     let client = Client::new(&asked.daemon)?;
     let answer = client.post("/api/v1/reload", &json!({ "by": asked.by })).await?;
     if asked.daemon.json && (answer.status.is_success() || answer.status == StatusCode::UNPROCESSABLE_ENTITY)

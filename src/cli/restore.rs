@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde_json::json;
 
 use super::table::Table;
 use super::{Config, print};
@@ -27,6 +28,9 @@ pub struct Restore {
     /// Writes the configuration that is in the backup to --config first, where there is none
     #[arg(long)]
     write_config: bool,
+    /// For machines
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn restore(asked: &Restore) -> anyhow::Result<ExitCode> {
@@ -58,7 +62,7 @@ pub fn restore(asked: &Restore) -> anyhow::Result<ExitCode> {
         synced: time::clock_is_synced(),
     };
     let restored = restore::restore(&order)?;
-    print(&page(&gateway, &restored))?;
+    print(&if asked.json { machines(&gateway, &restored) } else { page(&gateway, &restored) })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -89,8 +93,35 @@ fn write_config(from: &Path, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn machines(gateway: &Gateway, restored: &Restored) -> String {
+    let Restored { origin, epoch, events, tickets, unclosed, lost, aside, .. } = restored;
+    let told = json!({
+        "gateway": gateway.site.gateway, "data_dir": gateway.store.dir.display().to_string(), "epoch": epoch,
+        "before": { "epoch": origin.epoch, "head": origin.head, "committed": time::format(origin.committed) },
+        "events": events, "tickets": tickets, "unclosed": unclosed, "lost": lost,
+        "history": word(&restored.history), "aside": aside.as_ref().map(|aside| aside.display().to_string()),
+    });
+    format!("{told}\n")
+}
+
+fn word(readings: &Readings) -> &'static str {
+    match readings {
+        Readings::None => "none",
+        Readings::Here => "here",
+        Readings::Brought => "brought",
+    }
+}
+
+fn readings(restored: &Restored) -> &'static str {
+    match restored.history {
+        Readings::None => "none",
+        Readings::Here => "that which was here",
+        Readings::Brought => "came along",
+    }
+}
+
 fn page(gateway: &Gateway, restored: &Restored) -> String {
-    let mut table = Table::default();
+    let mut table = Table::list();
     let mut row = |what: &str, says: String| table.row(vec![what.into(), says.into()]);
     let Restored { origin, events, tickets, unclosed, .. } = restored;
     row("restored", format!("gateway {}, into {}", gateway.site.gateway, gateway.store.dir.display()));
@@ -102,12 +133,7 @@ fn page(gateway: &Gateway, restored: &Restored) -> String {
     if restored.lost > 0 {
         row("left behind", format!("{} rows that could not be read; the centre is told", restored.lost));
     }
-    let history = match restored.history {
-        Readings::None => "none",
-        Readings::Here => "that which was here",
-        Readings::Brought => "came along",
-    };
-    row("history", history.into());
+    row("history", readings(restored).into());
     if let Some(aside) = &restored.aside {
         row("set aside", aside.display().to_string());
     }

@@ -18,7 +18,7 @@ use crate::field::{self, Errand, Kind};
 use crate::web::look::seen;
 
 /// What devices leave the factory with, the most usual first.
-const USUAL: [&str; 10] = [
+pub(super) const USUAL: [&str; 10] = [
     "9600 8N1",
     "4800 8N1",
     "19200 8N1",

@@ -6,37 +6,37 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::client::{Client, read};
-use super::table::{Cell, Paint, Table, paint};
+use super::table::{Cell, Paint, Table, colours, page as columns};
 use super::{Daemon, local, print};
 use crate::ticket::Ticket;
 
-const UNCLOSED: &str = "/api/v1/tickets?state=open,acknowledged,in_progress,resolved&limit=1000";
+pub const UNCLOSED: &str = "/api/v1/tickets?state=open,acknowledged,in_progress,resolved&limit=1000";
 
 #[derive(Deserialize)]
-struct Ready {
-    degraded: Option<String>,
+pub struct Ready {
+    pub degraded: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Site {
-    gateway: String,
-    name: String,
-    devices: Vec<Device>,
+pub struct Site {
+    pub gateway: String,
+    pub name: String,
+    pub devices: Vec<Device>,
 }
 
 #[derive(Deserialize)]
-struct Device {
-    id: String,
-    place: String,
-    state: String,
-    since: Option<String>,
-    error: Option<String>,
-    maintenance: Option<Rest>,
+pub struct Device {
+    pub id: String,
+    pub place: String,
+    pub state: String,
+    pub since: Option<String>,
+    pub error: Option<String>,
+    pub maintenance: Option<Rest>,
 }
 
 #[derive(Deserialize)]
-struct Rest {
-    until: String,
+pub struct Rest {
+    pub until: String,
 }
 
 #[derive(Deserialize)]
@@ -63,22 +63,22 @@ impl Point {
 }
 
 #[derive(Deserialize)]
-struct Consumers {
-    consumers: Vec<Consumer>,
+pub struct Consumers {
+    pub consumers: Vec<Consumer>,
 }
 
 #[derive(Deserialize)]
-struct Consumer {
-    name: String,
-    kind: String,
-    acknowledged: String,
-    lag: u64,
-    error: Option<String>,
+pub struct Consumer {
+    pub name: String,
+    pub kind: String,
+    pub acknowledged: String,
+    pub lag: u64,
+    pub error: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Tickets {
-    tickets: Vec<Ticket>,
+pub struct Tickets {
+    pub tickets: Vec<Ticket>,
 }
 
 /// 0 where the daemon is ready, else 1.
@@ -123,10 +123,12 @@ fn page(
     consumers: &Consumers,
 ) -> String {
     let word = match state {
-        Ok(()) => paint("ready", Some(Paint::Green)),
-        Err(why) => paint(why, Some(Paint::Red)),
+        Ok(()) => Cell::painted("ready", Some(Paint::Green)),
+        Err(why) => Cell::painted(why, Some(Paint::Red)),
     };
-    let mut page = format!("{} {}  {word}  {url}\n", site.gateway, site.name);
+    let mut head = Table::list();
+    head.row(vec![format!("{} {}", site.gateway, site.name).into(), word, url.into()]);
+    let mut page = head.flow(columns(), colours()).join("\n") + "\n";
     let tables = [sums(site, points, tickets), behind(consumers), away(site)];
     for table in tables.into_iter().flatten() {
         page.push('\n');
@@ -140,7 +142,7 @@ fn sums(site: &Site, points: &Points, tickets: &Tickets) -> Option<Table> {
     let qualities = ["good", "uncertain", "bad", "without a word yet"];
     let levels = ["urgent", "important", "ordinary"];
     let level = |ticket: &Ticket| levels[usize::from(ticket.level.clamp(1, 3)) - 1];
-    let mut table = Table::default();
+    let mut table = Table::list();
     table.row(sum("devices", site.devices.iter().map(|d| d.state.as_str()), &states));
     table.row(sum("points", points.points.iter().map(Point::word), &qualities));
     table.row(sum("unclosed tickets", tickets.tickets.iter().map(level), &levels));
@@ -149,7 +151,7 @@ fn sums(site: &Site, points: &Points, tickets: &Tickets) -> Option<Table> {
 
 /// How far each consumer is, where there is one.
 fn behind(consumers: &Consumers) -> Option<Table> {
-    let mut table = Table::new(&["CONSUMER", "KIND", "BEHIND", "ACKNOWLEDGED", "TROUBLE"]);
+    let mut table = Table::new(&["CONSUMER", "KIND", "BEHIND", "ACKNOWLEDGED", "TROUBLE↵"]);
     for consumer in &consumers.consumers {
         let seq = consumer.acknowledged.rsplit('.').next().unwrap_or_default();
         let trouble = consumer.error.as_deref().unwrap_or_default();
@@ -168,7 +170,7 @@ fn behind(consumers: &Consumers) -> Option<Table> {
 fn away(site: &Site) -> Option<Table> {
     let mut away = site.devices.iter().filter(|d| d.state != "online").peekable();
     away.peek()?;
-    let mut table = Table::new(&["DEVICE", "STATE", "SINCE", "PLACE", "WHY"]);
+    let mut table = Table::new(&["DEVICE", "STATE", "SINCE", "PLACE…", "WHY↵"]);
     for device in away {
         let paint = match device.state.as_str() {
             "offline" => Some(Paint::Red),

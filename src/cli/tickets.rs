@@ -1,4 +1,4 @@
-//! `tickets`: one line a ticket.
+//! `tickets`: one line a ticket, with how long its next step may take.
 
 use std::process::ExitCode;
 
@@ -7,10 +7,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::client::{Client, escaped, read};
+use super::fit::lasting;
 use super::table::{Cell, Paint, Table};
 use super::{Daemon, local, print};
-use crate::ticket::Ticket;
+use crate::reading::Millis;
+use crate::ticket::{State, Ticket};
 use crate::time;
+
+/// A deadline so near is worth a colour.
+const SOON: Millis = 15 * 60_000;
 
 /// Pages taken from the API; each has up to a thousand tickets.
 const PAGES_MAX: usize = 10;
@@ -60,34 +65,66 @@ pub async fn tickets(asked: &Tickets) -> anyhow::Result<ExitCode> {
         print(&format!("{{\"tickets\":[{}],\"next\":{next}}}\n", rows.join(",")))?;
     } else {
         let tickets = rows.iter().map(|row| read(row.get()));
-        print(&page(&tickets.collect::<anyhow::Result<Vec<Ticket>>>()?))?;
+        print(&page(&tickets.collect::<anyhow::Result<Vec<Ticket>>>()?, time::now()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn page(tickets: &[Ticket]) -> String {
+fn page(tickets: &[Ticket], now: Millis) -> String {
     if tickets.is_empty() {
         return "no tickets\n".into();
     }
-    let mut table = Table::new(&["NUMBER", "LEVEL", "STATE", "CONDITION", "OPENED", "TITLE"]);
+    let mut table = Table::new(&["NUMBER", "LEVEL", "STATE", "DEADLINE", "OPENED?", "TITLE…"]);
     for ticket in tickets {
-        let urgency = match ticket.level {
-            1 => Some(Paint::Red),
-            2 => Some(Paint::Yellow),
-            _ => None,
+        let state = ticket.state.word().replace('_', " ");
+        let (state, paint) = match ticket.cleared_at {
+            None => (state, None),
+            // The fault itself is over; the work on it may not be.
+            Some(_) => (format!("{state}, gone"), Some(Paint::Green)),
         };
-        let (condition, paint) = match ticket.cleared_at {
-            None => ("holds", Some(Paint::Red)),
-            Some(_) => ("gone", Some(Paint::Green)),
-        };
+        let (words, hurry) = deadline(ticket, now);
         table.row(vec![
             (&ticket.number).into(),
-            Cell::painted(ticket.level.to_string(), urgency),
-            ticket.state.word().into(),
-            Cell::painted(condition, paint),
+            Cell::painted(ticket.level.to_string(), urgency(ticket.level)),
+            Cell::painted(state, paint),
+            Cell::painted(words, hurry),
             local(&time::format(ticket.opened_at)).into(),
             (&ticket.title).into(),
         ]);
     }
     table.render()
+}
+
+pub fn urgency(level: u8) -> Option<Paint> {
+    match level {
+        1 => Some(Paint::Red),
+        2 => Some(Paint::Yellow),
+        _ => None,
+    }
+}
+
+/// The step that has to be taken next, and until when.
+pub fn next_step(ticket: &Ticket) -> Option<(&'static str, Millis)> {
+    let by = &ticket.deadlines;
+    let contacted = ticket.state != State::Open;
+    let on_site = !matches!(ticket.state, State::Open | State::Acknowledged);
+    let closed = ticket.state == State::Closed;
+    let steps = [
+        ("contact", by.contact_by.filter(|_| !contacted)),
+        ("on site", by.on_site_by.filter(|_| !on_site)),
+        ("follow-up", by.follow_up_by.filter(|_| !closed)),
+    ];
+    steps.into_iter().filter_map(|(step, at)| Some((step, at?))).min_by_key(|(_, at)| *at)
+}
+
+/// How long it may take: `contact in 12m`, `on site late 2h 5m`.
+pub fn deadline(ticket: &Ticket, now: Millis) -> (String, Option<Paint>) {
+    match next_step(ticket) {
+        None => (String::new(), None),
+        Some((step, at)) if at <= now => (format!("{step} late {}", lasting(now - at)), Some(Paint::Red)),
+        Some((step, at)) if at - now < SOON => {
+            (format!("{step} in {}", lasting(at - now)), Some(Paint::Yellow))
+        }
+        Some((step, at)) => (format!("{step} in {}", lasting(at - now)), None),
+    }
 }

@@ -11,8 +11,9 @@ use clap::Args;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::Config;
 use super::client::Client;
-use super::{Config, Daemon};
+use super::daemon::Address;
 use crate::config::{self, Gateway};
 use crate::field::{self, Channel, Errand, Kind};
 use crate::metrics::Metrics;
@@ -63,9 +64,9 @@ impl Reach {
     /// To `channel`, of which only `device` is of interest, or all.
     pub fn way(&self, gateway: &Gateway, channel: &str, device: Option<DeviceId>) -> anyhow::Result<Way> {
         if self.url.is_some() || store::in_use(&gateway.store.dir) {
-            let url = self.url.clone().unwrap_or_else(|| format!("http://{}", local(gateway.web.listen)));
-            let (token_file, json) = (self.token_file.clone(), self.json);
-            return Client::new(&Daemon { url, token_file, json }).map(Way::Daemon);
+            let configured = || Address::configured(gateway.web.listen, &self.config.config);
+            let address = self.url.as_deref().map_or_else(configured, Address::named);
+            return Client::at(address, self.token_file.as_deref()).map(Way::Daemon);
         }
         let Some(found) = gateway.channels.iter().find(|c| *c.id == *channel) else {
             bail!("there is no channel `{channel}`; {}", channels(gateway));
@@ -91,7 +92,8 @@ pub fn local(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-fn own(channel: Channel, gateway: &Gateway) -> Own {
+/// Takes the wire.
+pub fn own(channel: Channel, gateway: &Gateway) -> Own {
     let (lane, far) = mpsc::channel(field::ERRANDS_MAX);
     let (out, mut batches) = mpsc::channel(64);
     let stop = CancellationToken::new();
@@ -108,7 +110,7 @@ fn own(channel: Channel, gateway: &Gateway) -> Own {
 
 /// Leaves the one device, and lets nobody be polled or told anything. A poll would take cards and events that nobody here writes
 /// down. For a search of readers and controllers none is left: one that is configured is found like any other.
-fn quiet(channel: &mut Channel, device: Option<DeviceId>) {
+pub fn quiet(channel: &mut Channel, device: Option<DeviceId>) {
     let keep = |id: DeviceId| device.is_none_or(|device| device == id);
     match &mut channel.kind {
         Kind::Modbus(settings) => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::codes::Code;
 use super::kinds::wrong;
 use super::secrets;
 use super::section::{Read, Section, Told, Wrong};
@@ -33,10 +34,20 @@ fn tls(section: &mut Section<'_>, url: Option<&Told<Broker>>) -> Option<Tls> {
     let (report, keys) = (section.report, [told("ca"), told("cert"), told("key")]);
     match keys {
         [_, Some(spot), None] => {
-            report.mistake(spot, "`cert` without `key`", "add `key = { credential = \"…\" }`");
+            report.mistake(
+                Code::NeedsAnother,
+                spot,
+                "`cert` without `key`",
+                "add `key = { credential = \"…\" }`",
+            );
         }
         [_, None, Some(spot)] => {
-            report.mistake(spot, "`key` without `cert`", "add `cert = \"…\"`, the file of its certificate");
+            report.mistake(
+                Code::NeedsAnother,
+                spot,
+                "`key` without `cert`",
+                "add `cert = \"…\"`, the file of its certificate",
+            );
         }
         _ => {}
     }
@@ -46,7 +57,7 @@ fn tls(section: &mut Section<'_>, url: Option<&Told<Broker>>) -> Option<Tls> {
     }
     for spot in keys.into_iter().flatten() {
         let cure = format!("write `mqtts://`; the address is at {}", report.at(url.spot));
-        report.mistake(spot, "certificates are of no use over `mqtt://`", cure);
+        report.mistake(Code::OfNoUse, spot, "certificates are of no use over `mqtt://`", cure);
     }
     None
 }
@@ -62,13 +73,19 @@ fn login(section: &mut Section<'_>) -> Option<(String, Secret)> {
     match (spot(section, "username"), spot(section, "password")) {
         (Some(spot), None) => {
             section.report.mistake(
+                Code::NeedsAnother,
                 spot,
                 "`username` without `password`",
                 "add `password = { credential = \"…\" }`",
             );
         }
         (None, Some(spot)) => {
-            section.report.mistake(spot, "`password` without `username`", "add `username = \"…\"`");
+            section.report.mistake(
+                Code::NeedsAnother,
+                spot,
+                "`password` without `username`",
+                "add `username = \"…\"`",
+            );
         }
         _ => {}
     }
@@ -89,6 +106,7 @@ impl Read for Broker {
         let text = String::read(value)?;
         if text.contains('@') {
             return Err(wrong(
+                Code::SecretInTheOpen,
                 "name and password do not belong into the address",
                 "write `username = \"…\"` and `password = { credential = \"…\" }`",
             ));
@@ -101,6 +119,7 @@ impl Read for Broker {
         match rest.and_then(|rest| host_and_port(rest.trim_end_matches('/'))) {
             Some((host, port)) => Ok(Self { host: host.to_owned(), port: port.unwrap_or(default), tls }),
             None => Err(wrong(
+                Code::BadAddress,
                 format!("`{text}` is no broker's address"),
                 "write it like `\"mqtt://127.0.0.1:1883\"` or `\"mqtts://broker.example.com\"`",
             )),
@@ -121,7 +140,11 @@ impl Read for Version {
         match told.as_str() {
             "5" | "5.0" => Ok(Version::V5),
             "3.1.1" => Ok(Version::V311),
-            _ => Err(wrong(format!("there is no version {told} here"), "write `5` or `\"3.1.1\"`")),
+            _ => Err(wrong(
+                Code::NotOneOf,
+                format!("there is no version {told} here"),
+                "write `5` or `\"3.1.1\"`",
+            )),
         }
     }
 }

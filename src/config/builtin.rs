@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::codes::Code;
 use super::installed::Installed;
 use super::kinds::{human, millis};
 use super::mistakes::Report;
@@ -144,7 +145,7 @@ fn switch(section: &mut Section<'_>, key: &'static str, cure: &str) -> bool {
     match section.peek(key) {
         Some(entry) if !matches!(entry.value.node, Node::Bool(_)) => {
             let what = format!("`{key}` cannot be read");
-            section.report.mistake(entry.value.spot, what, cure);
+            section.report.mistake(Code::WrongType, entry.value.spot, what, cure);
             section.entry(key);
             false
         }

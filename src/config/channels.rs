@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::broker::broker;
+use super::codes::Code;
 use super::mistakes::Report;
 use super::names::Names;
 use super::section::{Section, Told};
@@ -66,7 +67,7 @@ impl Type {
 /// `timezone`: that of the gateway, and of the clocks in door controllers.
 pub(super) fn channels(tables: &[&Table], timezone: &str, report: &Report<'_>) -> Vec<Channel> {
     let mut names = Names::new("channel", "give one of them another id", CHANNELS_MAX);
-    let mut wires = Names::new("channel on", "hang all its devices on one channel", CHANNELS_MAX);
+    let mut wires = Names::of_wires("hang all its devices on one channel", CHANNELS_MAX);
     let one = |table: &&Table| {
         let mut section = Section::new(table, super::names::title("channel", table, "id"), report);
         let id = names.claim(&mut section);
@@ -94,7 +95,7 @@ fn kind(section: &mut Section<'_>, wires: &mut Names, timezone: &str) -> Option<
     };
     let Some(kind) = told.value else {
         let cure = "run mosquitto beside gatehouse and name it: `type = \"mqtt\"` and `url = \"mqtt://127.0.0.1:1883\"`";
-        section.report.mistake(told.spot, "gatehouse is no broker itself", cure);
+        section.report.mistake(Code::NotInThisVersion, told.spot, "gatehouse is no broker itself", cure);
         section.leave();
         return None;
     };
@@ -200,6 +201,12 @@ pub(super) fn find<'c>(
     }
     let there_is: Vec<&str> =
         channels.iter().map(|channel| &*channel.id).filter(|id| !id.is_empty()).collect();
-    report.unknown(told.spot, &told.value, format!("{who} names channel `{}`", told.value), &there_is);
+    report.unknown(
+        Code::NoSuchChannel,
+        told.spot,
+        &told.value,
+        format!("{who} names channel `{}`", told.value),
+        &there_is,
+    );
     None
 }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::codes::Code;
 use super::kinds::millis;
 use super::section::Section;
 use super::tree::Node;
@@ -21,7 +22,7 @@ pub(super) fn chatter(section: &mut Section<'_>) -> Option<Chatter> {
         Some(_) => {
             let spot = section.entry("chatter")?.value.spot;
             let cure = "write it like `chatter = { times = 5, within = \"2m\" }`, or `false`";
-            section.report.mistake(spot, "`chatter` says how often within which span", cure);
+            section.report.mistake(Code::WrongType, spot, "`chatter` says how often within which span", cure);
             return None;
         }
     };

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::codes::Code;
 use super::kinds::millis;
 use super::profiles::Known;
 use super::section::Section;
@@ -26,20 +27,20 @@ pub(super) fn clean(section: &mut Section<'_>, shape: &Shape) -> Clean {
     };
     let Node::Table(table) = &entry.value.node else {
         let what = format!("`clean` of a point is {}, it has to be a table", entry.value.kind());
-        section.report.mistake(entry.value.spot, what, format!("write it like {EXAMPLE}"));
+        section.report.mistake(Code::WrongType, entry.value.spot, what, format!("write it like {EXAMPLE}"));
         return Clean::default();
     };
     let mut keys = Section::new(table, "`clean`", section.report);
     for key in ["rate", "spike", "stuck", "fill"] {
         if let (Some(entry), Shape::Bool | Shape::Text | Shape::Words(_)) = (keys.peek(key), shape) {
             let what = format!("`{key}` is for numbers, {} is not one", section.name);
-            section.report.mistake(entry.key_spot, what, "leave it out");
+            section.report.mistake(Code::OfNoUse, entry.key_spot, what, "leave it out");
         }
     }
     let rate = keys.take::<f64>("rate");
     if let Some(rate) = rate.as_ref().filter(|rate| rate.value <= 0.0) {
         let cure = "write how much it can change in a second, in its unit: `rate = 0.5`";
-        section.report.mistake(rate.spot, format!("`rate` is {}", rate.value), cure);
+        section.report.mistake(Code::OutOfRange, rate.spot, format!("`rate` is {}", rate.value), cure);
     }
     let clean = Clean {
         rate: rate.map(|rate| rate.value),
@@ -71,7 +72,7 @@ pub(super) fn as_suggested(section: &mut Section<'_>, known: Option<&Known<'_>>)
             ("`clean` turns on what a profile suggests, and there is none", cure)
         }
     };
-    section.report.mistake(clean.spot, what, cure);
+    section.report.mistake(Code::NothingSuggested, clean.spot, what, cure);
     true
 }
 

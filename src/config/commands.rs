@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use glob::Pattern;
 
+use super::codes::Code;
 use super::kinds::Id;
 use super::messages::Topic;
 use super::mistakes::{Report, Spot, did_you_mean};
@@ -84,7 +85,12 @@ impl Does for mqtt::Command {
         section.entry("topic")?;
         let topic = section.take::<Topic>("topic");
         if let Some(told) = topic.as_ref().filter(|told| told.value.0.contains(['+', '#'])) {
-            section.report.mistake(told.spot, "a message goes to one topic", "write it without `+` and `#`");
+            section.report.mistake(
+                Code::BadTopic,
+                told.spot,
+                "a message goes to one topic",
+                "write it without `+` and `#`",
+            );
         }
         let payload = section.require::<String>("payload");
         Some(Self {
@@ -117,11 +123,16 @@ fn ability<C: Does>(table: &Table, owner: &str, report: &Report<'_>) -> Vec<Abil
     let does = C::own(&mut section);
     if does.is_none() {
         let what = format!("{} does not say what to do", section.name);
-        report.missing(section.spot(), what, C::HOW.unwrap_or("take it out"));
+        report.missing(Code::MissingKey, section.spot(), what, C::HOW.unwrap_or("take it out"));
     }
     let several = target.as_ref().is_some_and(|told| told.value.contains(NTH));
     if let Some(spot) = count.as_ref().map(|told| told.spot).filter(|_| !several) {
-        report.mistake(spot, "`count` without `{n}` in `target`", "write `target = \"relay-{n}\"`");
+        report.mistake(
+            Code::NeedsAnother,
+            spot,
+            "`count` without `{n}` in `target`",
+            "write `target = \"relay-{n}\"`",
+        );
     }
     let spot = target.as_ref().map_or(section.spot(), |told| told.spot);
     section.finish();
@@ -135,7 +146,12 @@ fn ability<C: Does>(table: &Table, owner: &str, report: &Report<'_>) -> Vec<Abil
                 point: None,
                 does,
             }),
-            Some(None) => report.mistake(spot, "`count` reaches beyond the last register", "write fewer"),
+            Some(None) => report.mistake(
+                Code::BeyondTheLast,
+                spot,
+                "`count` reaches beyond the last register",
+                "write fewer",
+            ),
             None => {}
         }
     }
@@ -160,7 +176,7 @@ pub(super) fn permits<C: Does>(
         for ability in chosen {
             if !taken.insert((ability.action.clone(), ability.target.clone())) {
                 let what = format!("`{}` of `{}` may be ordered already", ability.action, ability.target);
-                section.report.mistake(spot, what, "keep one of them");
+                section.report.mistake(Code::SecondName, spot, what, "keep one of them");
                 continue;
             }
             permits.push(Permit {
@@ -206,7 +222,7 @@ fn command_of<C: Does>(
                     let what = format!("`{}` cannot last for so long", ability.action);
                     let cure =
                         "leave `for` out, or order a `pulse`, in whole steps of what the device can do";
-                    command.report.mistake(span.spot, what, cure);
+                    command.report.mistake(Code::CannotLast, span.spot, what, cure);
                     break;
                 }
             }
@@ -234,7 +250,12 @@ fn choose<C: Does>(
             }
             (actions, None) => did_you_mean(&action.value.0, actions.iter().copied()),
         };
-        report.mistake(action.spot, format!("{}: the device knows no such action", command.name), cure);
+        report.mistake(
+            Code::NoSuchAction,
+            action.spot,
+            format!("{}: the device knows no such action", command.name),
+            cure,
+        );
         return Vec::new();
     }
     let targets = || alike.iter().map(|a| &*a.target);
@@ -242,7 +263,12 @@ fn choose<C: Does>(
         if alike.len() > 1 {
             let example = targets().next().unwrap_or_default();
             let cure = format!("write `target = \"{example}\"`; a pattern will do as well: `\"*\"`");
-            report.missing(command.spot(), format!("{} has no `target`", command.name), cure);
+            report.missing(
+                Code::MissingKey,
+                command.spot(),
+                format!("{} has no `target`", command.name),
+                cure,
+            );
             return Vec::new();
         }
         return alike.into_iter().cloned().collect();
@@ -251,7 +277,7 @@ fn choose<C: Does>(
         Ok(pattern) => pattern,
         Err(error) => {
             let what = format!("`{}` is no pattern: {}", target.value, error.msg);
-            report.mistake(target.spot, what, "write it like `\"cell-*\"`");
+            report.mistake(Code::BadPattern, target.spot, what, "write it like `\"cell-*\"`");
             return Vec::new();
         }
     };
@@ -259,7 +285,7 @@ fn choose<C: Does>(
         alike.iter().filter(|a| pattern.matches(&a.target)).map(|a| (*a).clone()).collect();
     if chosen.is_empty() {
         let what = format!("{}: there is no target `{}`", command.name, target.value);
-        report.unknown(target.spot, &target.value, what, &targets().collect::<Vec<_>>());
+        report.unknown(Code::NoSuchAction, target.spot, &target.value, what, &targets().collect::<Vec<_>>());
     }
     chosen
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use super::codes::Code;
 use super::installed::Installed;
 use super::kinds::{Pair, millis, wrong};
 use super::mistakes::{Spot, did_you_mean, listed};
@@ -46,11 +47,21 @@ pub(super) fn condition(section: &mut Section<'_>, terms: &Terms<'_>) -> (Condit
         && let Some((second, spot)) = rest.first()
     {
         let what = format!("{} has two conditions, `{first}` and `{second}`", section.name);
-        section.report.mistake(*spot, what, "keep one, and make a rule of its own of the other");
+        section.report.mistake(
+            Code::TwoConditions,
+            *spot,
+            what,
+            "keep one, and make a rule of its own of the other",
+        );
     }
     let Some((key, _)) = written.first() else {
         let cure = format!("add one of {}", listed(CONDITIONS));
-        section.report.missing(section.spot(), format!("{} has no condition", section.name), cure);
+        section.report.missing(
+            Code::NoCondition,
+            section.spot(),
+            format!("{} has no condition", section.name),
+            cure,
+        );
         return harmless;
     };
     let limit = section.entry(key).map_or(Json::Null, |entry| json!({ *key: as_written(&entry.value) }));
@@ -104,7 +115,13 @@ impl Read for Value {
             Node::Whole(number) => i64::try_from(*number)
                 .map(Value::Signed)
                 .or_else(|_| u64::try_from(*number).map(Value::Unsigned))
-                .map_err(|_| wrong(format!("{number} cannot be used"), "no register holds such a number")),
+                .map_err(|_| {
+                    wrong(
+                        Code::OutOfRange,
+                        format!("{number} cannot be used"),
+                        "no register holds such a number",
+                    )
+                }),
             _ => f64::read(value).map(Value::Number),
         }
     }
@@ -114,18 +131,19 @@ pub(super) fn deadband(section: &mut Section<'_>, condition: &Condition) -> f64 
     let Some(told) = section.take::<f64>("deadband") else {
         return 0.0;
     };
-    let complain = |what: &str, cure: &str| section.report.mistake(told.spot, what, cure);
+    let complain = |code, what: &str, cure: &str| section.report.mistake(code, told.spot, what, cure);
     match condition {
-        _ if told.value < 0.0 => complain("`deadband` is below 0", "write 0 or more"),
+        _ if told.value < 0.0 => complain(Code::OutOfRange, "`deadband` is below 0", "write 0 or more"),
         Condition::Equals(_) | Condition::NotEquals(_) => {
             complain(
+                Code::OfNoUse,
                 "`deadband` needs a limit to come back from",
                 "leave it out; `off_delay` keeps a value from flickering",
             );
         }
         // A condition that could not be read stands here as `Silent` too; that has been said already.
         Condition::Silent(span) if *span != Millis::MAX => {
-            complain("`deadband` says nothing of silence", "leave it out");
+            complain(Code::OfNoUse, "`deadband` says nothing of silence", "leave it out");
         }
         Condition::Stuck(_)
         | Condition::Count { .. }
@@ -134,13 +152,18 @@ pub(super) fn deadband(section: &mut Section<'_>, condition: &Condition) -> f64 
         | Condition::Runtime { .. }
         | Condition::Cycles { .. }
         | Condition::Schedule(_) => {
-            complain("`deadband` means nothing to this condition", "leave it out");
+            complain(Code::OfNoUse, "`deadband` means nothing to this condition", "leave it out");
         }
         Condition::Rises { by, .. } | Condition::Falls { by, .. } if told.value >= *by => {
-            complain("with this `deadband` the condition would never be gone", "write less than `by`");
+            complain(
+                Code::NeverGone,
+                "with this `deadband` the condition would never be gone",
+                "write less than `by`",
+            );
         }
         Condition::Outside(low, high) if told.value * 2.0 > high - low => {
             complain(
+                Code::NeverGone,
                 "with this `deadband` the condition would never be gone",
                 "write at most half of the distance of the bounds",
             );
@@ -177,7 +200,7 @@ pub(super) fn suits(section: &mut Section<'_>, rule: &Rule, installed: &Installe
         let id = &installed.points[point.0 as usize].id;
         if let Some((what, cure)) = unsuited(&rule.condition, &installed.shapes[point.0 as usize], id) {
             // The first one says it for all.
-            return section.report.mistake(spot, format!("{}: {what}", section.name), cure);
+            return section.report.mistake(Code::NeverSo, spot, format!("{}: {what}", section.name), cure);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::channels::{self, Channel, Type};
 use super::cleaning;
+use super::codes::Code;
 use super::hang::{self, Numbers, fits};
 use super::installed::{Installed, Words};
 use super::mistakes::{Report, Spot};
@@ -142,7 +143,7 @@ impl<'a> Installer<'a> {
             let there_is: BTreeSet<&str> = self.profiles.keys().map(String::as_str).chain(built_in).collect();
             let there_is: Vec<&str> = there_is.into_iter().collect();
             let what = format!("{} has the unknown profile `{}`", section.name, told.value);
-            self.report.unknown(told.spot, &told.value, what, &there_is);
+            self.report.unknown(Code::NoSuchProfile, told.spot, &told.value, what, &there_is);
             self.installed.unsure.push(id.clone());
         }
         known
@@ -161,6 +162,7 @@ impl<'a> Installer<'a> {
             None if section.entry("profile").is_none() => {
                 let cure = "name a `profile`, or write a `[[rule]]`";
                 self.report.mistake(
+                    Code::NothingSuggested,
                     rules.spot,
                     "`rules` turns on what a profile suggests, and there is none",
                     cure,
@@ -182,7 +184,12 @@ impl<'a> Installer<'a> {
         let points = points::lay_over(points, by_hand, &owner, self.report);
         if points.is_empty() && !self.installed.unsure.contains(&draft.id) {
             let what = format!("{owner} has no points");
-            self.report.missing(section.spot(), what, "name a `profile`, or add `[[device.point]]`");
+            self.report.missing(
+                Code::NoPoints,
+                section.spot(),
+                what,
+                "name a `profile`, or add `[[device.point]]`",
+            );
         }
         points
     }
@@ -204,7 +211,7 @@ impl<'a> Installer<'a> {
             let also = also.map(|unit| format!(", or {unit} for the endpoint itself")).unwrap_or_default();
             let what = format!("{} has the unit {}", section.name, told.value);
             let cure = format!("write a number from {} to {}{also}", bounds.start(), bounds.end());
-            self.report.mistake(told.spot, what, cure);
+            self.report.mistake(Code::OutOfRange, told.spot, what, cure);
             return *bounds.start();
         };
         self.once(format!("unit {unit}"), told.spot, id, format!("channel `{channel}`"));
@@ -221,7 +228,7 @@ impl<'a> Installer<'a> {
         if let Some((other, first)) = self.addresses.get(&(whose.clone(), address.clone())) {
             let what = format!("{address} of {whose} is device `{other}` already");
             let cure = format!("look at the device's setting; the first is at {}", self.report.at(*first));
-            self.report.mistake(spot, what, cure);
+            self.report.mistake(Code::AddressTaken, spot, what, cure);
         } else {
             self.addresses.insert((whose, address), (id.clone(), spot));
         }
@@ -261,7 +268,7 @@ impl<'a> Installer<'a> {
         }
         if first_point as usize <= POINTS_MAX && self.installed.points.len() > POINTS_MAX {
             let cure = format!("there may be {POINTS_MAX} on one gateway");
-            self.report.mistake(spot, "one point too many", cure);
+            self.report.mistake(Code::OneTooMany, spot, "one point too many", cure);
         }
     }
 }

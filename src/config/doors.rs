@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::codes::Code;
 use super::commands::Permit;
 use super::installed::{Installed, Words};
 use super::kinds::{Texts, millis};
@@ -47,7 +48,12 @@ fn not_a_device(section: &mut Section<'_>, id: &str, installed: &Installed<'_>) 
         section.entry("id").filter(|_| installed.devices.iter().any(|there| *there.id == *id))
     {
         let what = format!("there is a device `{id}` as well");
-        section.report.mistake(entry.value.spot, what, "name the door otherwise: `\"b3-entrance\"`");
+        section.report.mistake(
+            Code::NameOfAnother,
+            entry.value.spot,
+            what,
+            "name the door otherwise: `\"b3-entrance\"`",
+        );
     }
 }
 
@@ -103,7 +109,7 @@ fn contact(section: &mut Section<'_>, installed: &Installed<'_>, contacts: &mut 
         _ => "name a point that says so, like `\"b3-door.door\"`",
     };
     let what = format!("`{}` never says `open` or `closed`", told.value);
-    section.report.mistake(told.spot, what, cure);
+    section.report.mistake(Code::NotForADoor, told.spot, what, cure);
     None
 }
 
@@ -120,7 +126,7 @@ fn exit(section: &mut Section<'_>, installed: &Installed<'_>) -> Option<PointId>
         return Some(point);
     }
     let cure = "name the input that the exit button is wired to; pressed it has to read `on`";
-    section.report.mistake(told.spot, format!("`{}` is never `on`", told.value), cure);
+    section.report.mistake(Code::NotForADoor, told.spot, format!("`{}` is never `on`", told.value), cure);
     None
 }
 
@@ -138,7 +144,7 @@ fn point(section: &Section<'_>, told: &Told<String>, installed: &Installed<'_>) 
             known = installed.points.iter().map(|point| &*point.id).collect();
         }
         let what = format!("{}: there is no point `{}`", section.name, told.value);
-        section.report.unknown(told.spot, &told.value, what, &known);
+        section.report.unknown(Code::NoSuchPoint, told.spot, &told.value, what, &known);
     }
     found.map(|at| PointId(at as u32))
 }
@@ -152,7 +158,12 @@ fn grants(section: &mut Section<'_>, installed: &Installed<'_>) -> Vec<Grant> {
     };
     if told.value.0.len() > GRANTS_MAX {
         let cure = format!("name {GRANTS_MAX} or fewer");
-        section.report.mistake(told.spot, format!("`grants` names {} devices", told.value.0.len()), cure);
+        section.report.mistake(
+            Code::ListLength,
+            told.spot,
+            format!("`grants` names {} devices", told.value.0.len()),
+            cure,
+        );
     }
     told.value.0.iter().filter_map(|(text, spot)| grant(section, text, *spot, installed)).collect()
 }
@@ -161,7 +172,13 @@ fn grant(section: &Section<'_>, text: &str, spot: Spot, installed: &Installed<'_
     let (name, of_point) = text.split_once('.').map_or((text, false), |(device, _)| (device, true));
     let Some(at) = installed.devices.iter().position(|device| *device.id == *name) else {
         let known: Vec<&str> = installed.devices.iter().map(|device| &*device.id).collect();
-        section.report.unknown(spot, name, format!("{}: there is no device `{name}`", section.name), &known);
+        section.report.unknown(
+            Code::NoSuchDevice,
+            spot,
+            name,
+            format!("{}: there is no device `{name}`", section.name),
+            &known,
+        );
         return None;
     };
     if !matches!(installed.words[at], Some(Words::Access | Words::Reader)) {
@@ -171,7 +188,12 @@ fn grant(section: &Section<'_>, text: &str, spot: Spot, installed: &Installed<'_
                 .filter(|(_, words)| matches!(words, Some(Words::Access | Words::Reader)))
                 .map(|(there, _)| &*there.id);
             let cure = format!("name a reader, controller or terminal; {}", did_you_mean(name, tellers));
-            section.report.mistake(spot, format!("device `{name}` tells of no entries"), cure);
+            section.report.mistake(
+                Code::NotForADoor,
+                spot,
+                format!("device `{name}` tells of no entries"),
+                cure,
+            );
         }
         return None;
     }
@@ -210,7 +232,7 @@ fn nobody_decides(
         let cure = format!(
             "name who decides, or write `door = \"{id}\"` into the `[[device.command]]` that opens it"
         );
-        section.report.warning(entry.value.spot, what, cure);
+        section.report.warning(Code::NobodyDecides, entry.value.spot, what, cure);
     }
 }
 
@@ -228,7 +250,13 @@ pub(super) fn allowed(
         let found = doors.iter().position(|door| *door.id == *told.value);
         if found.is_none() {
             let known: Vec<&str> = doors.iter().map(|door| &*door.id).collect();
-            report.unknown(told.spot, &told.value, format!("there is no door `{}`", told.value), &known);
+            report.unknown(
+                Code::NoSuchDoor,
+                told.spot,
+                &told.value,
+                format!("there is no door `{}`", told.value),
+                &known,
+            );
         }
         found.map(|at| Moves::Door(DoorId(at as u32)))
     };

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::codes::Code;
 use super::kinds::Texts;
 use super::mistakes::{Mistake, Mistakes, Report, Spot};
 use super::section::Read as _;
@@ -22,7 +23,7 @@ pub(super) fn read(path: &Path) -> (Vec<(PathBuf, String)>, Vec<Mistake>) {
     let mut sources = Vec::new();
     match read_file(&first) {
         Ok(text) => sources.push((first.clone(), text)),
-        Err(mistake) => return (sources, vec![mistake]),
+        Err(mistake) => return (sources, vec![*mistake]),
     }
     let dir = first.parent().unwrap_or(Path::new("")).to_owned();
     let (files, complaints) = included(&first, &sources[0].1, &dir);
@@ -30,7 +31,7 @@ pub(super) fn read(path: &Path) -> (Vec<(PathBuf, String)>, Vec<Mistake>) {
     for file in files {
         match read_file(&file) {
             Ok(text) => sources.push((file, text)),
-            Err(mistake) => mistakes.push(mistake),
+            Err(mistake) => mistakes.push(*mistake),
         }
     }
     (sources, mistakes)
@@ -49,7 +50,12 @@ fn included(first: &Path, text: &str, dir: &Path) -> (Vec<PathBuf>, Mistakes) {
             }
         }
         if files.len() > FILES_MAX {
-            report.mistake(spot, format!("more than {FILES_MAX} files"), "name fewer, or put more into each");
+            report.mistake(
+                Code::TooLarge,
+                spot,
+                format!("more than {FILES_MAX} files"),
+                "name fewer, or put more into each",
+            );
             files.clear();
             break;
         }
@@ -75,6 +81,7 @@ fn matching(pattern: &str, spot: Spot, dir: &Path, report: &Report<'_>) -> Vec<P
         Ok(paths) => paths,
         Err(error) => {
             report.mistake(
+                Code::BadPattern,
                 spot,
                 format!("`{pattern}` is no pattern: {}", error.msg),
                 "write it like `\"devices/*.toml\"`",
@@ -85,17 +92,14 @@ fn matching(pattern: &str, spot: Spot, dir: &Path, report: &Report<'_>) -> Vec<P
     let files: Vec<PathBuf> = paths.flatten().filter(|path| path.is_file()).take(FILES_MAX + 1).collect();
     if files.is_empty() && !pattern.contains(['*', '?', '[']) {
         let cure = format!("create it in {}, or take it out of `include`", shown(dir));
-        report.mistake(spot, format!("there is no file `{pattern}`"), cure);
+        report.mistake(Code::NoSuchFile, spot, format!("there is no file `{pattern}`"), cure);
     }
     files
 }
 
-fn read_file(path: &Path) -> Result<String, Mistake> {
-    let mistake = |what: String, cure: &str| Mistake {
-        path: path.to_owned(),
-        place: None,
-        what,
-        cure: cure.to_owned(),
+fn read_file(path: &Path) -> Result<String, Box<Mistake>> {
+    let mistake = |code: Code, what: String, cure: &str| {
+        Box::new(Mistake { code, path: path.to_owned(), place: None, what, cure: cure.to_owned() })
     };
     let mut bytes = Vec::new();
     std::fs::File::open(path).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut bytes)).map_err(
@@ -105,16 +109,18 @@ fn read_file(path: &Path) -> Result<String, Mistake> {
                 std::io::ErrorKind::PermissionDenied => "let the user that gatehouse runs as read it",
                 _ => "look at the disk and at the path",
             };
-            mistake(format!("cannot be read: {error}"), cure)
+            mistake(Code::Unreadable, format!("cannot be read: {error}"), cure)
         },
     )?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(mistake(
+            Code::TooLarge,
             format!("larger than {FILE_MAX} bytes"),
             "spread it over several files with `include`",
         ));
     }
-    String::from_utf8(bytes).map_err(|_| mistake("not UTF-8".into(), "save it as UTF-8 in the editor"))
+    String::from_utf8(bytes)
+        .map_err(|_| mistake(Code::NotUtf8, "not UTF-8".into(), "save it as UTF-8 in the editor"))
 }
 
 fn shown(dir: &Path) -> String {

@@ -1,5 +1,6 @@
 //! Points of meters with protocols of their own: which of the meter's values a point is.
 
+use super::codes::Code;
 use super::kinds::wrong;
 use super::section::{Read, Section, Wrong};
 use super::tree::Value;
@@ -42,7 +43,7 @@ fn dlt645(section: &mut Section<'_>) -> Item {
     let digits = section.whole::<u8>("digits", 2..=DIGITS_MAX);
     if let Some(digits) = digits.as_ref().filter(|digits| digits.value % 2 == 1) {
         let cure = format!("write {}: two digits are one byte", digits.value + 1);
-        section.report.mistake(digits.spot, format!("`digits` is {}", digits.value), cure);
+        section.report.mistake(Code::OutOfRange, digits.spot, format!("`digits` is {}", digits.value), cure);
     }
     Item::Dlt645 { di, digits: digits.map_or(2, |told| told.value), signed: section.take_or("signed", false) }
 }
@@ -60,6 +61,7 @@ impl Read for Identifier {
         match u32::from_str_radix(&text, 16) {
             Ok(di) if plain => Ok(Self(di)),
             _ => Err(wrong(
+                Code::BadMeterNumber,
                 format!("`{text}` is no data identifier"),
                 "write its eight hexadecimal digits as the standard prints them: `\"02010100\"` is the voltage of phase A",
             )),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 
+use super::codes::Code;
 use super::section::{Read, Wrong};
 use super::tree::{Node, Value};
 use crate::reading::Millis;
@@ -41,13 +42,21 @@ impl Read for String {
             return Err(Wrong::Type);
         };
         if text.trim().is_empty() {
-            return Err(wrong("empty", "write something between the quotes, or leave the key out"));
+            return Err(wrong(
+                Code::BadText,
+                "empty",
+                "write something between the quotes, or leave the key out",
+            ));
         }
         if text.chars().count() > TEXT_MAX {
-            return Err(wrong("too long", format!("write {TEXT_MAX} characters or fewer")));
+            return Err(wrong(Code::BadText, "too long", format!("write {TEXT_MAX} characters or fewer")));
         }
         if text.chars().any(char::is_control) {
-            return Err(wrong("a control character inside", "write it in one line, without tabs or escapes"));
+            return Err(wrong(
+                Code::BadText,
+                "a control character inside",
+                "write it in one line, without tabs or escapes",
+            ));
         }
         Ok(text.clone())
     }
@@ -69,7 +78,7 @@ impl Read for Id {
         let cure = format!(
             "write 1 to {ID_MAX} of a-z, 0-9 and `-`; a name for people belongs into `name` or `place`"
         );
-        Err(wrong(format!("`{shown}` is not a name that can be used"), cure))
+        Err(wrong(Code::BadName, format!("`{shown}` is not a name that can be used"), cure))
     }
 }
 
@@ -93,11 +102,13 @@ impl Read for i128 {
         match value.node {
             Node::Whole(number) => Ok(number),
             Node::Number(number) if !number.is_finite() => {
-                Err(wrong("beyond every bound", "write a smaller number"))
+                Err(wrong(Code::OutOfRange, "beyond every bound", "write a smaller number"))
             }
-            Node::Number(number) => {
-                Err(wrong(format!("{number} is not a whole number"), "write it without a fraction"))
-            }
+            Node::Number(number) => Err(wrong(
+                Code::WrongType,
+                format!("{number} is not a whole number"),
+                "write it without a fraction",
+            )),
             _ => Err(Wrong::Type),
         }
     }
@@ -118,6 +129,7 @@ impl Read for f64 {
             return Ok(number);
         }
         Err(wrong(
+            Code::OutOfRange,
             format!("{number} cannot be used"),
             format!("write a number between -{NUMBER_MAX:e} and {NUMBER_MAX:e}"),
         ))
@@ -144,7 +156,7 @@ impl Read for Pair {
         } else {
             format!("write `[{high}, {low}]`")
         };
-        Err(wrong(format!("{low} is not below {high}"), cure))
+        Err(wrong(Code::Backwards, format!("{low} is not below {high}"), cure))
     }
 }
 
@@ -159,7 +171,7 @@ impl Read for Duration {
                 let cure = format!(
                     "write its unit and quotes: `\"{number}ms\"`, `\"{number}s\"`, `\"{number}m\"`, `\"{number}h\"` or `\"{number}d\"`"
                 );
-                return Err(wrong(format!("{number} is a number without a unit"), cure));
+                return Err(wrong(Code::BadSpan, format!("{number} is a number without a unit"), cure));
             }
             _ => return Err(Wrong::Type),
         };
@@ -168,15 +180,18 @@ impl Read for Duration {
             .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
             .map_err(|_| {
                 wrong(
+                    Code::BadSpan,
                     format!("`{text}` is not a span of time"),
                     "write it like `\"500ms\"`, `\"10s\"`, `\"1h 30m\"` or `\"7d\"`",
                 )
             })?;
         match Duration::try_from(span) {
             Ok(span) if span <= SPAN_MAX => Ok(span),
-            _ => {
-                Err(wrong(format!("`{text}` is out of bounds"), "write a span from `\"0s\"` to `\"3660d\"`"))
-            }
+            _ => Err(wrong(
+                Code::OutOfRange,
+                format!("`{text}` is out of bounds"),
+                "write a span from `\"0s\"` to `\"3660d\"`",
+            )),
         }
     }
 }
@@ -189,7 +204,9 @@ impl Read for Size {
         let Node::Text(text) = &value.node else {
             return Err(Wrong::Type);
         };
-        size(text).map(Self).ok_or_else(|| wrong("not a size", "write it like `\"2GiB\"` or `\"500MB\"`"))
+        size(text)
+            .map(Self)
+            .ok_or_else(|| wrong(Code::BadSpan, "not a size", "write it like `\"2GiB\"` or `\"500MB\"`"))
     }
 }
 
@@ -207,8 +224,8 @@ impl Read for Texts {
     }
 }
 
-pub(super) fn wrong(what: impl Into<String>, cure: impl Into<String>) -> Wrong {
-    Wrong::Value(what.into(), cure.into())
+pub(super) fn wrong(code: Code, what: impl Into<String>, cure: impl Into<String>) -> Wrong {
+    Wrong::Value(code, what.into(), cure.into())
 }
 
 pub(super) fn millis(span: Duration) -> Millis {

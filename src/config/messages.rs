@@ -1,5 +1,6 @@
 //! Points that come in messages: topics of MQTT, and where in a payload a value stands.
 
+use super::codes::Code;
 use super::kinds::wrong;
 use super::section::{Read, Section, Wrong};
 use super::tree::Value;
@@ -29,7 +30,7 @@ impl Read for Topic {
         if levels.iter().enumerate().any(stray) {
             let cure =
                 "`+` stands for one whole level, `#` for all that follow and only at the end: `a/+/b`, `a/#`";
-            return Err(wrong(format!("`{text}` is no topic filter"), cure));
+            return Err(wrong(Code::BadTopic, format!("`{text}` is no topic filter"), cure));
         }
         Ok(Self(text))
     }
@@ -47,13 +48,18 @@ impl Read for Pointer {
         let text = String::read(value)?;
         if !text.starts_with('/') {
             return Err(wrong(
+                Code::BadPointer,
                 format!("`{text}` is no JSON Pointer"),
                 format!("write `\"/{}\"`", text.replace('.', "/")),
             ));
         }
         let mut rest = text.split('~').skip(1);
         if rest.any(|after| !after.starts_with(['0', '1'])) {
-            return Err(wrong("a `~` alone", "write `~0` for `~` and `~1` for `/` inside a name"));
+            return Err(wrong(
+                Code::BadPointer,
+                "a `~` alone",
+                "write `~0` for `~` and `~1` for `/` inside a name",
+            ));
         }
         Ok(Self(text))
     }

@@ -1,25 +1,20 @@
 //! What is wrong, where, and what to write instead; gathered from all files, shown at once.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use unicode_width::UnicodeWidthChar;
-
+use super::codes::Code;
 use super::{hush, quoted, secrets};
 pub(super) use crate::near::nearest;
 use crate::secret::Secret;
 
 /// More are counted, not kept.
 pub const MISTAKES_MAX: usize = 500;
-/// Characters of the brief rendering.
-const BRIEF_MAX: usize = 2000;
-/// Columns of a source line that are shown around a mark.
-const LINE_MAX: usize = 160;
 
 /// One mistake, or one warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
+    pub code: Code,
     pub path: PathBuf,
     /// `None`: the file as a whole.
     pub place: Option<Place>,
@@ -99,34 +94,34 @@ impl<'a> Report<'a> {
         self.beside.take()
     }
 
-    pub fn mistake(&self, spot: Spot, what: impl Into<String>, cure: impl Into<String>) {
+    pub fn mistake(&self, code: Code, spot: Spot, what: impl Into<String>, cure: impl Into<String>) {
         let mut mistakes = self.mistakes.borrow_mut();
         if mistakes.len() == MISTAKES_MAX {
             *self.more.borrow_mut() += 1;
             return;
         }
-        mistakes.push((spot, self.locate(spot, what.into(), cure.into())));
+        mistakes.push((spot, self.locate(code, spot, what.into(), cure.into())));
     }
 
     pub fn syntax(&self, spot: Spot, what: String, cure: String) {
         self.broken.borrow_mut().push(spot.file);
-        let place = self.locate(spot, String::new(), String::new()).place;
-        if place.is_some_and(|place| place.is_secret()) {
+        let place = self.place(spot).1;
+        if place.is_secret() {
             // The cure of a syntax error may repeat the word; and a well-written secret would be no better there.
-            return self.mistake(spot, what, secrets::HOW);
+            return self.mistake(Code::Syntax, spot, what, secrets::HOW);
         }
-        self.mistake(spot, what, cure);
+        self.mistake(Code::Syntax, spot, what, cure);
     }
 
     /// A table lacks something; not said where the file has syntax errors.
-    pub fn missing(&self, spot: Spot, what: impl Into<String>, cure: impl Into<String>) {
+    pub fn missing(&self, code: Code, spot: Spot, what: impl Into<String>, cure: impl Into<String>) {
         if !self.broken.borrow().contains(&spot.file) {
-            self.mistake(spot, what, cure);
+            self.mistake(code, spot, what, cure);
         }
     }
 
     /// A name names nothing; not said where it may stand in a line with a syntax error.
-    pub fn unknown(&self, spot: Spot, word: &str, what: impl Into<String>, there_is: &[&str]) {
+    pub fn unknown(&self, code: Code, spot: Spot, word: &str, what: impl Into<String>, there_is: &[&str]) {
         let near = nearest(word, there_is.iter().copied());
         let cure = match near {
             Some(near) => format!("there is `{near}`"),
@@ -134,14 +129,14 @@ impl<'a> Report<'a> {
             None => did_you_mean(word, there_is.iter().copied()),
         };
         if self.broken.borrow().is_empty() || near.is_some() {
-            self.mistake(spot, what, cure);
+            self.mistake(code, spot, what, cure);
         }
     }
 
-    pub fn warning(&self, spot: Spot, what: impl Into<String>, cure: impl Into<String>) {
+    pub fn warning(&self, code: Code, spot: Spot, what: impl Into<String>, cure: impl Into<String>) {
         let mut warnings = self.warnings.borrow_mut();
         if warnings.len() < MISTAKES_MAX {
-            warnings.push((spot, self.locate(spot, what.into(), cure.into())));
+            warnings.push((spot, self.locate(code, spot, what.into(), cure.into())));
         }
     }
 
@@ -155,14 +150,18 @@ impl<'a> Report<'a> {
 
     /// `file:line` of a spot, for words about another place.
     pub fn at(&self, spot: Spot) -> String {
-        let mistake = self.locate(spot, String::new(), String::new());
-        let line = mistake.place.map_or(1, |place| place.line);
-        format!("{}:{line}", mistake.path.display())
+        let (path, place) = self.place(spot);
+        format!("{}:{}", path.display(), place.line)
     }
 
-    fn locate(&self, spot: Spot, what: String, cure: String) -> Mistake {
+    fn locate(&self, code: Code, spot: Spot, what: String, cure: String) -> Mistake {
+        let (path, place) = self.place(spot);
+        Mistake { code, path: path.to_owned(), place: Some(place), what, cure }
+    }
+
+    fn place(&self, spot: Spot) -> (&'a Path, Place) {
         let (path, text) = self.sources.get(spot.file).copied().unwrap_or((Path::new(""), ""));
-        Mistake { path: path.to_owned(), place: Some(place(text, spot.start, spot.end)), what, cure }
+        (path, place(text, spot.start, spot.end))
     }
 
     /// Mistakes and warnings, each in the order of the files.
@@ -179,7 +178,7 @@ impl<'a> Report<'a> {
 }
 
 /// Line, column and marked length of a range of bytes; a range beyond the text means its end.
-fn place(text: &str, start: usize, end: usize) -> Place {
+pub(super) fn place(text: &str, start: usize, end: usize) -> Place {
     let start = floor(text, start);
     let end = floor(text, end).max(start);
     let before = &text[..start];
@@ -204,61 +203,10 @@ fn floor(text: &str, at: usize) -> usize {
     at
 }
 
-// ---------------------------------------------------------------------------------------------- Display
-
 impl Mistakes {
     /// Whether nothing is wrong but that this program was not started by systemd, which has the credentials.
     pub fn are_only_of_the_place(&self) -> bool {
         self.more == 0 && self.list.iter().all(|mistake| mistake.what.ends_with(secrets::NONE_GIVEN))
-    }
-
-    /// `file:line:column: what`, one a line, at most 2,000 characters, for those who do not read the files: nothing of
-    /// their text is in it.
-    pub fn brief(&self) -> String {
-        let mut brief = String::new();
-        for (n, mistake) in self.list.iter().enumerate() {
-            let path = mistake.path.display();
-            let what: String = mistake.what.chars().map(printable).collect();
-            let line = match &mistake.place {
-                Some(place) => format!("{path}:{}:{}: {what}\n", place.line, place.column),
-                None => format!("{path}: {what}\n"),
-            };
-            let more = format!("… and {} more\n", self.list.len() - n + self.more);
-            if brief.chars().count() + line.chars().count() + more.chars().count() > BRIEF_MAX {
-                return brief + &more;
-            }
-            brief += &line;
-        }
-        if self.more > 0 {
-            brief += &format!("… and {} more\n", self.more);
-        }
-        brief
-    }
-}
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for mistake in &self.list {
-            mistake.fmt(f)?;
-        }
-        if self.more > 0 {
-            writeln!(f, "… and {} more", self.more)?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        let Some(place) = &self.place else {
-            return writeln!(f, "{path}: {}\n      | {}", self.what, self.cure);
-        };
-        let Place { line, column, .. } = *place;
-        let (shown, pad, mark) = place.window();
-        writeln!(f, "{path}:{line}:{column}: {}", self.what)?;
-        writeln!(f, "{line:>5} | {shown}")?;
-        writeln!(f, "      | {pad}{mark} {}", self.cure)
     }
 }
 
@@ -270,38 +218,6 @@ impl Place {
             .iter()
             .any(|secret| secret.start < marked.end && marked.start < secret.end)
     }
-
-    /// The part of the line around the mark, what stands under it before the mark, and the mark.
-    fn window(&self) -> (String, String, String) {
-        let chars: Vec<char> = hush::hushed(&self.text).into_iter().map(printable).collect();
-        let at = (self.column - 1).min(chars.len());
-        let first = if chars.len() > LINE_MAX { at.saturating_sub(LINE_MAX / 2) } else { 0 };
-        let last = (first + LINE_MAX).min(chars.len());
-        let cut = if first > 0 { "…" } else { "" };
-        let shown: String = chars[first..last].iter().collect();
-        let pad: String =
-            cut.chars().map(|_| ' ').chain(chars[first..at].iter().flat_map(|c| blank(*c))).collect();
-        let marked = &chars[at..(at + self.length).clamp(at, last)];
-        let columns: usize = marked.iter().map(|c| width(*c)).sum();
-        let tail = if last < chars.len() { "…" } else { "" };
-        (format!("{cut}{shown}{tail}"), pad, "^".repeat(columns.max(1)))
-    }
-}
-
-/// A terminal must not be steered by what stands in a file.
-fn printable(c: char) -> char {
-    if c.is_control() && c != '\t' { '�' } else { c }
-}
-
-/// As wide as `c`, and empty.
-fn blank(c: char) -> impl Iterator<Item = char> {
-    let (blank, times) = if c == '\t' { ('\t', 1) } else { (' ', width(c)) };
-    std::iter::repeat_n(blank, times)
-}
-
-/// Columns of a terminal.
-fn width(c: char) -> usize {
-    c.width().unwrap_or(0)
 }
 
 /// "did you mean `x`?", or what there is, or what to do where there is nothing.
@@ -329,37 +245,11 @@ pub(super) fn listed<'n>(words: impl IntoIterator<Item = &'n str>) -> String {
 mod tests {
     use super::*;
 
-    fn shown(text: &str, what: &str) -> String {
-        let start = text.find(what).unwrap();
-        let place = place(text, start, start + what.len());
-        let (_, pad, mark) = place.window();
-        format!("{}:{} {pad}{mark}", place.line, place.column)
-    }
-
-    #[test]
-    fn the_mark_stands_under_its_word() {
-        assert_eq!(shown("a = 1\nkey = 2\n", "key"), "2:1 ^^^");
-        assert_eq!(shown("\tkey = 2", "key"), "1:2 \t^^^");
-        // Two characters, four columns.
-        assert_eq!(shown("水泵 = 2", "2"), "1:6        ^");
-        assert_eq!(shown("a = '水泵'", "'水泵'"), "1:5     ^^^^^^");
-        assert_eq!(shown("a = 1\r\nb = 2\r\n", "2"), "2:5     ^");
-    }
-
     #[test]
     fn a_spot_beyond_the_text_is_its_end_and_a_split_character_its_start() {
         assert_eq!(place("", 7, 9).column, 1);
         assert_eq!(place("水", 1, 2).column, 1);
         assert_eq!(place("ab\n", 9, 3).line, 2);
-    }
-
-    #[test]
-    fn a_long_line_is_cut_around_the_mark() {
-        let text = format!("{}key{}", "x".repeat(1000), "y".repeat(1000));
-        let (line, pad, mark) = place(&text, 1000, 1003).window();
-        assert_eq!(line.chars().count(), LINE_MAX + 2);
-        assert_eq!(line.chars().skip(pad.chars().count()).take(3).collect::<String>(), "key");
-        assert_eq!(mark, "^^^");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod changes;
 mod channels;
 mod chatter;
 mod cleaning;
+mod codes;
 mod commands;
 mod conditions;
 mod describe;
@@ -34,10 +35,12 @@ mod privacy;
 mod profiles;
 mod quoted;
 mod registers;
+mod rendered;
 mod rules;
 mod secrets;
 mod section;
 mod services;
+mod shown;
 mod tree;
 pub mod trial;
 mod windows;
@@ -50,6 +53,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use codes::Code;
 pub use describe::describe;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use profiles::{BUILT_IN as PROFILES, built_in as profiles};
@@ -173,7 +177,9 @@ pub fn outline_sources(sources: Vec<(PathBuf, String)>) -> Result<Gateway, Mista
 fn load_texts(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> Result<Loaded, Mistakes> {
     if sources.is_empty() {
         let cure = "begin with `[gateway]` and `id = \"cp-017\"`".into();
-        let nothing = Mistake { path: PathBuf::new(), place: None, what: "no configuration".into(), cure };
+        let code = Code::Unreadable;
+        let nothing =
+            Mistake { code, path: PathBuf::new(), place: None, what: "no configuration".into(), cure };
         return Err(Mistakes { list: vec![nothing], more: 0 });
     }
     let (loaded, mistakes) = walk(sources, bench);
@@ -278,7 +284,12 @@ fn tables(own: usize, report: &Report<'_>) -> (Table, BTreeMap<String, Table>) {
             Some(name) => {
                 if profiles.contains_key(name) {
                     let spot = Spot { file, start: 0, end: 0 };
-                    report.mistake(spot, format!("a second profile `{name}`"), "rename one of the files");
+                    report.mistake(
+                        Code::SecondName,
+                        spot,
+                        format!("a second profile `{name}`"),
+                        "rename one of the files",
+                    );
                 }
                 profiles.insert(name.to_owned(), table);
             }

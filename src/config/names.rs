@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::codes::Code;
 use super::kinds::Id;
 use super::mistakes::{Report, Spot};
 use super::section::Section;
@@ -11,6 +12,7 @@ use super::tree::Table;
 pub(super) struct Names {
     /// "channel", "device"
     what: &'static str,
+    code: Code,
     /// What to do where one stands twice.
     cure: &'static str,
     /// How many there may be.
@@ -20,7 +22,12 @@ pub(super) struct Names {
 
 impl Names {
     pub fn new(what: &'static str, cure: &'static str, max: usize) -> Self {
-        Self { what, cure, max, taken: HashMap::new() }
+        Self { what, code: Code::SecondName, cure, max, taken: HashMap::new() }
+    }
+
+    /// For wires: not the name of a channel, but what it goes over.
+    pub fn of_wires(cure: &'static str, max: usize) -> Self {
+        Self { code: Code::WireTwice, ..Self::new("channel on", cure, max) }
     }
 
     /// The `id` of a table; empty where there is none that can be used.
@@ -41,13 +48,13 @@ impl Names {
         let what = self.what;
         if let Some(first) = self.taken.get(name) {
             let cure = format!("{}; the first is at {}", self.cure, report.at(*first));
-            report.mistake(spot, format!("a second {what} `{name}`"), cure);
+            report.mistake(self.code, spot, format!("a second {what} `{name}`"), cure);
             return;
         }
         self.taken.insert(name.to_owned(), spot);
         if self.taken.len() == self.max + 1 {
             let cure = format!("there may be {} of them on one gateway", self.max);
-            report.mistake(spot, format!("one {what} too many"), cure);
+            report.mistake(Code::OneTooMany, spot, format!("one {what} too many"), cure);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cleaning;
+use super::codes::Code;
 use super::items::item;
 use super::kinds::{Id, Pair};
 use super::messages::message;
@@ -91,6 +92,7 @@ fn map(section: &mut Section<'_>) -> Vec<(String, String)> {
     let example = "write it like `map = { true = \"closed\", false = \"open\" }`";
     let Node::Table(table) = &entry.value.node else {
         section.report.mistake(
+            Code::WrongType,
             entry.value.spot,
             format!("`map` is {}, it has to be a table", entry.value.kind()),
             example,
@@ -99,13 +101,19 @@ fn map(section: &mut Section<'_>) -> Vec<(String, String)> {
     };
     if table.entries.is_empty() || table.entries.len() > MAP_MAX {
         let cure = format!("write 1 to {MAP_MAX} words, or leave `map` out");
-        section.report.mistake(entry.value.spot, format!("`map` has {} words", table.entries.len()), cure);
+        section.report.mistake(
+            Code::ListLength,
+            entry.value.spot,
+            format!("`map` has {} words", table.entries.len()),
+            cure,
+        );
     }
     let mut words = Vec::new();
     for entry in &table.entries {
         match String::read(&entry.value) {
             Ok(word) => words.push((entry.key.clone(), word)),
             Err(_) => section.report.mistake(
+                Code::WrongType,
                 entry.value.spot,
                 format!("`map`: `{}` becomes {}, it has to become a word", entry.key, entry.value.kind()),
                 example,
@@ -126,7 +134,7 @@ fn flags(section: &mut Section<'_>, point: &Point) {
         None => section.missing("map", example),
         Some(entry) if !point.transform.map.iter().all(|(raw, _)| flag(raw)) => {
             let what = "the `map` of a `state` names flags, 0 to 15, and `else`";
-            section.report.mistake(entry.value.spot, what, example);
+            section.report.mistake(Code::BadMap, entry.value.spot, what, example);
         }
         Some(_) => {}
     }
@@ -148,6 +156,7 @@ fn numeric(section: &mut Section<'_>, point: &mut Point) {
         for (key, spot) in spots {
             let Some(spot) = spot else { continue };
             section.report.mistake(
+                Code::OfNoUse,
                 spot,
                 format!("`{key}` is for numbers, {} is not one", section.name),
                 "leave it out",
@@ -156,13 +165,14 @@ fn numeric(section: &mut Section<'_>, point: &mut Point) {
     }
     if let Some(scale) = scale.as_ref().filter(|scale| scale.value == 0.0) {
         section.report.mistake(
+            Code::OutOfRange,
             scale.spot,
             "`scale` is 0 and would make every value the same",
             "write what one step of the raw value means",
         );
     }
     if let Some(deadband) = deadband.as_ref().filter(|deadband| deadband.value < 0.0) {
-        section.report.mistake(deadband.spot, "`deadband` is below 0", "write 0 or more");
+        section.report.mistake(Code::OutOfRange, deadband.spot, "`deadband` is below 0", "write 0 or more");
     }
     point.transform.scale = scale.map(|told| told.value);
     point.transform.offset = offset.map_or(0.0, |told| told.value);
@@ -181,7 +191,12 @@ pub(super) fn lay_over(
     let mut by_hand: Vec<Arc<str>> = Vec::new();
     for Told { value: point, spot } in more {
         if by_hand.contains(&point.id) {
-            report.mistake(spot, format!("{owner} has a second point `{}`", point.id), "give it another id");
+            report.mistake(
+                Code::SecondName,
+                spot,
+                format!("{owner} has a second point `{}`", point.id),
+                "give it another id",
+            );
             continue;
         }
         by_hand.push(point.id.clone());

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::codes::Code;
 use super::mistakes::{Report, Spot};
 use super::secrets;
 use super::section::Section;
@@ -21,7 +22,7 @@ pub(super) fn privacy(
         if let Some((id, spot)) = people {
             let what = format!("device `{id}` tells who came and went, and there is no `[privacy]`");
             let cure = "write `[privacy]` and below it `key = { credential = \"privacy-key\" }`; the journal then has pseudonyms in place of cards and people";
-            report.missing(spot, what, cure);
+            report.missing(Code::NoPrivacy, spot, what, cure);
         }
         return None;
     };
@@ -32,7 +33,7 @@ pub(super) fn privacy(
     let pseudonyms = Pseudonyms::new(&key?);
     if pseudonyms.is_none() {
         let cure = format!("write at least {KEY_MIN} characters there, as `openssl rand -hex 32` makes them");
-        report.mistake(spot, "`key`: what stands there could be guessed", cure);
+        report.mistake(Code::SecretUnusable, spot, "`key`: what stands there could be guessed", cure);
     }
     pseudonyms
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::codes::Code;
 use super::commands::{self, Ability};
 use super::hang;
 use super::kinds::ID_MAX;
@@ -129,6 +130,7 @@ pub(super) fn profile<'a>(name: &str, table: &'a Table, report: &'a Report<'a>) 
     let start = Spot { end: table.spot.start, ..table.spot };
     if name.is_empty() || name.len() > ID_MAX || name.chars().any(char::is_whitespace) {
         report.mistake(
+            Code::BadName,
             start,
             format!("a profile cannot be named `{name}`"),
             "rename its file, without spaces",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::codes::Code;
 use super::hang::{POLL_MAX, POLL_MIN};
 use super::kinds::wrong;
 use super::mistakes::did_you_mean;
@@ -67,6 +68,7 @@ fn bit_type(section: &mut Section<'_>) -> Type {
         && kind.value != Type::Bool
     {
         section.report.mistake(
+            Code::RegisterMisfit,
             kind.spot,
             "a coil or discrete input is one bit",
             "write `type = \"bool\"`, or leave it out",
@@ -85,7 +87,7 @@ fn field_type(section: &mut Section<'_>, bit: Option<&Told<u8>>) -> Type {
     let width = section.whole::<u8>("width", 1..=16);
     if let Some(kind) = section.take::<Type>("type").filter(|kind| kind.value != Type::U16) {
         let cure = "write `type = \"u16\"` beside `width`, or leave it out";
-        section.report.mistake(kind.spot, "some bits of a register are a number", cure);
+        section.report.mistake(Code::RegisterMisfit, kind.spot, "some bits of a register are a number", cure);
     }
     let from = bit.map_or(0, |bit| bit.value);
     let Some(width) = width else { return Type::Field { from, width: 1 } };
@@ -94,7 +96,7 @@ fn field_type(section: &mut Section<'_>, bit: Option<&Told<u8>>) -> Type {
     }
     if from + width.value > 16 {
         let what = format!("{} bits from bit {from} reach beyond the register", width.value);
-        section.report.mistake(width.spot, what, format!("write at most {}", 16 - from));
+        section.report.mistake(Code::BeyondTheLast, width.spot, what, format!("write at most {}", 16 - from));
     }
     Type::Field { from, width: width.value }
 }
@@ -104,6 +106,7 @@ fn reaches(section: &Section<'_>, register: &Told<u16>, kind: Type) {
     let last = u32::from(register.value) + u32::from(kind.registers()) - 1;
     if last > 65535 {
         section.report.mistake(
+            Code::BeyondTheLast,
             register.spot,
             format!("the value would reach to register {last}"),
             format!("it takes {} registers and the last one is 65535", kind.registers()),
@@ -116,10 +119,20 @@ fn order(section: &mut Section<'_>, kind: Type, bits: bool) -> Order {
         return Order::Abcd;
     };
     if bits {
-        section.report.mistake(order.spot, "a coil or discrete input has no `order`", "leave it out");
+        section.report.mistake(
+            Code::RegisterMisfit,
+            order.spot,
+            "a coil or discrete input has no `order`",
+            "leave it out",
+        );
     } else if order.value == Order::Cdab && kind.registers() == 1 {
         let cure = "leave `order` out, or write `BADC` where the bytes are swapped";
-        section.report.mistake(order.spot, "`CDAB` reverses words, and this value has only one", cure);
+        section.report.mistake(
+            Code::RegisterMisfit,
+            order.spot,
+            "`CDAB` reverses words, and this value has only one",
+            cure,
+        );
     }
     order.value
 }
@@ -130,9 +143,15 @@ fn one_bit(section: &Section<'_>, bit: Option<Told<u8>>, kind: Type, bits: bool)
         return None;
     }
     if bits {
-        section.report.mistake(bit.spot, "a coil or discrete input is one bit already", "leave `bit` out");
+        section.report.mistake(
+            Code::RegisterMisfit,
+            bit.spot,
+            "a coil or discrete input is one bit already",
+            "leave `bit` out",
+        );
     } else if kind != Type::Bool {
         section.report.mistake(
+            Code::RegisterMisfit,
             bit.spot,
             "`bit` takes one bit of a register",
             "write `type = \"bool\"` beside it, or `width` for more bits",
@@ -148,16 +167,23 @@ fn by(section: &mut Section<'_>, table: modbus::Table, bits: bool) -> modbus::By
     let units = units(section);
     let told = |told: &Option<Told<u16>>| told.as_ref().map(|told| told.spot);
     for spot in [told(&decimals), told(&unit)].into_iter().flatten().filter(|_| bits) {
-        section.report.mistake(spot, "a coil or discrete input is no number", "leave it out");
+        section.report.mistake(
+            Code::RegisterMisfit,
+            spot,
+            "a coil or discrete input is no number",
+            "leave it out",
+        );
     }
     match (&unit, section.peek("units").map(|entry| entry.key_spot)) {
         (Some(unit), None) => section.report.mistake(
+            Code::NeedsAnother,
             unit.spot,
             "`unit_register` without `units`",
             "add what its codes mean: `units = { 16 = \"m\" }`",
         ),
         (None, Some(spot)) if section.peek("unit_register").is_none() => {
             section.report.mistake(
+                Code::NeedsAnother,
                 spot,
                 "`units` without `unit_register`",
                 "add the register with the code: `unit_register = 2`",
@@ -181,6 +207,7 @@ fn units(section: &mut Section<'_>) -> Vec<(u16, Arc<str>)> {
         match (entry.key.parse(), String::read(&entry.value)) {
             (Ok(code), Ok(unit)) => units.push((code, unit.into())),
             _ => section.report.mistake(
+                Code::BadMap,
                 entry.key_spot,
                 "`units` says what the codes of a register mean",
                 "write it like `units = { 16 = \"m\", 17 = \"cm\" }`",
@@ -196,7 +223,7 @@ fn faults(section: &mut Section<'_>, kind: Type, bits: bool) -> Vec<u64> {
         return Vec::new();
     };
     if bits || matches!(kind, Type::Bool | Type::Bits | Type::State | Type::Text(_)) {
-        section.report.mistake(told.spot, "`fault` is for numbers", "leave it out");
+        section.report.mistake(Code::OfNoUse, told.spot, "`fault` is for numbers", "leave it out");
     }
     let most = match kind.registers() {
         1 => u64::from(u16::MAX),
@@ -205,7 +232,12 @@ fn faults(section: &mut Section<'_>, kind: Type, bits: bool) -> Vec<u64> {
     };
     if let Some(fault) = told.value.0.iter().find(|fault| **fault > most) {
         let cure = format!("write the raw registers as one number, at most {most:#X}");
-        section.report.mistake(told.spot, format!("no such value is ever {fault:#X}"), cure);
+        section.report.mistake(
+            Code::OutOfRange,
+            told.spot,
+            format!("no such value is ever {fault:#X}"),
+            cure,
+        );
     }
     told.value.0
 }
@@ -220,16 +252,22 @@ impl Read for Faults {
     fn read(value: &Value) -> Result<Self, Wrong> {
         let one = |value: &Value| {
             u64::try_from(i128::read(value)?).map_err(|_| {
-                wrong("below 0", "write it as it stands in the registers: `0x8000` in place of -32768")
+                wrong(
+                    Code::OutOfRange,
+                    "below 0",
+                    "write it as it stands in the registers: `0x8000` in place of -32768",
+                )
             })
         };
         match &value.node {
             Node::List(list) if (1..=FAULTS_MAX).contains(&list.len()) => {
                 list.iter().map(one).collect::<Result<_, _>>().map(Self)
             }
-            Node::List(list) => {
-                Err(wrong(format!("{} values", list.len()), format!("write 1 to {FAULTS_MAX}")))
-            }
+            Node::List(list) => Err(wrong(
+                Code::ListLength,
+                format!("{} values", list.len()),
+                format!("write 1 to {FAULTS_MAX}"),
+            )),
             _ => Ok(Self(vec![one(value)?])),
         }
     }
@@ -263,6 +301,7 @@ impl Read for Type {
             return match count.parse() {
                 Ok(count @ 1..=TEXT_REGISTERS_MAX) => Ok(Type::Text(count)),
                 _ => Err(wrong(
+                    Code::OutOfRange,
                     format!("`{text}` has no usable length"),
                     format!("write `string:N` with N registers, 1 to {TEXT_REGISTERS_MAX}"),
                 )),
@@ -271,9 +310,13 @@ impl Read for Type {
         // As other tools call them.
         let ours = text.to_lowercase().replace("uint", "u").replace("int", "i").replace("float", "f");
         if WORDS.iter().any(|(word, _)| *word == ours) {
-            return Err(wrong(format!("there is no type `{text}`"), format!("did you mean `{ours}`?")));
+            return Err(wrong(
+                Code::NotOneOf,
+                format!("there is no type `{text}`"),
+                format!("did you mean `{ours}`?"),
+            ));
         }
         let there_is = WORDS.iter().map(|(word, _)| *word).chain(["string:N"]);
-        Err(wrong(format!("there is no type `{text}`"), did_you_mean(&text, there_is)))
+        Err(wrong(Code::NotOneOf, format!("there is no type `{text}`"), did_you_mean(&text, there_is)))
     }
 }

@@ -7,6 +7,7 @@ use glob::Pattern;
 
 use super::builtin::BUILT_IN;
 use super::chatter::chatter;
+use super::codes::Code;
 use super::conditions::{condition, deadband, suits};
 use super::installed::Installed;
 use super::kinds::{ID_MAX, Texts, millis, wrong};
@@ -46,7 +47,7 @@ pub(super) fn rules(
         if let Some(entry) = section.entry("id").filter(|_| BUILT_IN.contains(&id.as_str())) {
             let cure =
                 format!("name yours otherwise; `builtin = {{ {id} = false }}` switches the built-in one off");
-            report.mistake(entry.value.spot, format!("rule `{id}` is built in"), cure);
+            report.mistake(Code::NameOfAnother, entry.value.spot, format!("rule `{id}` is built in"), cure);
         }
         rules.push(rule(section, id, None, installed, zone));
     }
@@ -57,6 +58,7 @@ pub(super) fn rules(
         let spot = table.get("id").map_or(section.spot(), |entry| entry.value.spot);
         if id.len() > ID_MAX {
             report.mistake(
+                Code::BadName,
                 spot,
                 format!("rule `{id}` has more than {ID_MAX} letters"),
                 format!("shorten the id of device `{owner}`"),
@@ -174,20 +176,30 @@ fn named(
     };
     if table.entries.is_empty() || table.entries.len() > PATTERNS_MAX {
         let what = format!("`points` names {} points", table.entries.len());
-        section.report.mistake(table.spot, what, format!("name 1 to {PATTERNS_MAX}"));
+        section.report.mistake(Code::ListLength, table.spot, what, format!("name 1 to {PATTERNS_MAX}"));
     }
     let mut names = Vec::new();
     for entry in &table.entries {
         let spot = entry.value.spot;
         let Ok(text) = String::read(&entry.value) else {
             let cure = format!("write it like `{} = \"pump-1.pressure\"`", entry.key);
-            section.report.mistake(spot, format!("`{}` has to be text in quotes", entry.key), cure);
+            section.report.mistake(
+                Code::WrongType,
+                spot,
+                format!("`{}` has to be text in quotes", entry.key),
+                cure,
+            );
             continue;
         };
         let text = owner.map_or_else(|| text.clone(), |owner| format!("{owner}.{text}"));
         if !is_name(&entry.key) {
             let what = format!("`{}` cannot be a name in an expression", entry.key);
-            section.report.mistake(entry.key_spot, what, "write letters, digits and `_`, and a letter first");
+            section.report.mistake(
+                Code::BadName,
+                entry.key_spot,
+                what,
+                "write letters, digits and `_`, and a letter first",
+            );
             continue;
         }
         match installed.points.iter().position(|point| *point.id == *text) {
@@ -239,7 +251,12 @@ fn points(section: &mut Section<'_>, owner: Option<&Arc<str>>, installed: &Insta
     };
     if told.value.0.is_empty() || told.value.0.len() > PATTERNS_MAX {
         let cure = format!("name 1 to {PATTERNS_MAX}; globs are allowed: `\"*.humidity\"`");
-        section.report.mistake(told.spot, format!("`point` names {} points", told.value.0.len()), cure);
+        section.report.mistake(
+            Code::ListLength,
+            told.spot,
+            format!("`point` names {} points", told.value.0.len()),
+            cure,
+        );
     }
     let mut chosen = vec![false; installed.points.len()];
     for (text, spot) in &told.value.0 {
@@ -255,7 +272,12 @@ fn read(section: &Section<'_>, points: Vec<PointId>, installed: &Installed<'_>) 
     if let Some(entry) = section.peek("silent").filter(|_| !points.is_empty() && !points.iter().any(is_read))
     {
         let what = format!("{}: silence says nothing of a point where things happen", section.name);
-        section.report.mistake(entry.key_spot, what, "watch a point of the device that is read");
+        section.report.mistake(
+            Code::NeverSo,
+            entry.key_spot,
+            what,
+            "watch a point of the device that is read",
+        );
     }
     points.into_iter().filter(is_read).collect()
 }
@@ -265,6 +287,7 @@ fn choose(text: &str, spot: Spot, section: &Section<'_>, installed: &Installed<'
         Ok(pattern) => pattern,
         Err(error) => {
             section.report.mistake(
+                Code::BadPattern,
                 spot,
                 format!("`{text}` is no pattern: {}", error.msg),
                 "write it like `\"*.humidity\"`",
@@ -291,7 +314,7 @@ fn nothing(text: &str, spot: Spot, section: &Section<'_>, installed: &Installed<
         if installed.unsure.is_empty() {
             let what = format!("{}: no point matches `{text}`", section.name);
             let points = installed.points.iter().map(|point| &*point.id);
-            section.report.missing(spot, what, did_you_mean(text, points));
+            section.report.missing(Code::NoSuchPoint, spot, what, did_you_mean(text, points));
         }
         return;
     }
@@ -306,7 +329,7 @@ fn nothing(text: &str, spot: Spot, section: &Section<'_>, installed: &Installed<
         }
         None => installed.points.iter().map(|point| &*point.id).collect(),
     };
-    section.report.unknown(spot, text, what, &known);
+    section.report.unknown(Code::NoSuchPoint, spot, text, what, &known);
 }
 
 // ---------------------------------------------------------------------------------------------- title
@@ -325,10 +348,15 @@ impl Read for Title {
             let end = rest[at..].find('}').map_or(at, |length| at + length);
             let name = &rest[at..=end];
             if name.len() < 2 {
-                return Err(wrong("a brace without its partner", "write placeholders like `{value}`"));
+                return Err(wrong(
+                    Code::BadTitle,
+                    "a brace without its partner",
+                    "write placeholders like `{value}`",
+                ));
             }
             if !PLACEHOLDERS.contains(&name) {
                 return Err(wrong(
+                    Code::BadTitle,
                     format!("there is no placeholder `{name}`"),
                     did_you_mean(name, PLACEHOLDERS),
                 ));

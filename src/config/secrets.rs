@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::codes::Code;
 use super::kinds::wrong;
 use super::mistakes::Report;
 use super::section::{Read as _, Section, Wrong};
@@ -58,7 +59,9 @@ pub(super) fn pem_file(section: &mut Section<'_>, key: &'static str, holds: &str
             section.report.read_beside(Secret::new(&text));
             return Some(text.into());
         }
-        Err(Wrong::Value(what, cure)) => section.report.mistake(told.spot, format!("`{key}`: {what}"), cure),
+        Err(Wrong::Value(code, what, cure)) => {
+            section.report.mistake(code, told.spot, format!("`{key}`: {what}"), cure);
+        }
         Err(Wrong::Type) => {}
     }
     None
@@ -103,6 +106,7 @@ fn is_pem(name: &str, text: &str, holds: &str) -> Result<(), Wrong> {
         return Ok(());
     }
     Err(wrong(
+        Code::SecretUnusable,
         format!("`{name}` holds no {}", holds.to_lowercase()),
         format!("it has to be PEM: text with a line `-----BEGIN {holds}-----`"),
     ))
@@ -125,10 +129,20 @@ fn found(
                 report.read_beside(secret.clone());
                 return Some(secret);
             }
-            Err(Wrong::Value(what, cure)) => report.mistake(spot, format!("`{}`: {what}", entry.key), cure),
-            Err(Wrong::Type) => report.mistake(spot, format!("`{}` names no one place", entry.key), HOW),
+            Err(Wrong::Value(code, what, cure)) => {
+                report.mistake(code, spot, format!("`{}`: {what}", entry.key), cure);
+            }
+            Err(Wrong::Type) => {
+                report.mistake(
+                    Code::SecretNotNamed,
+                    spot,
+                    format!("`{}` names no one place", entry.key),
+                    HOW,
+                );
+            }
         },
         _ => report.mistake(
+            Code::SecretInTheOpen,
             spot,
             format!("`{}`: a secret must not stand in the configuration", entry.key),
             HOW,
@@ -154,6 +168,7 @@ fn text(table: &Table, base: &Path) -> Result<(String, String), Wrong> {
         "file" => file(&base.join(&name), "create it, readable for gatehouse alone")?,
         "env" => std::env::var(&name).map_err(|_| {
             wrong(
+                Code::SecretNotThere,
                 format!("the environment has no `{name}`"),
                 format!("set `{name}` where gatehouse is started"),
             )
@@ -168,10 +183,15 @@ fn read(table: &Table, base: &Path) -> Result<Secret, Wrong> {
     let (name, text) = text(table, base)?;
     let text = text.trim();
     if text.is_empty() {
-        return Err(wrong(format!("`{name}` is empty"), "write the secret into it, in one line"));
+        return Err(wrong(
+            Code::SecretUnusable,
+            format!("`{name}` is empty"),
+            "write the secret into it, in one line",
+        ));
     }
     if text.len() as u64 > SECRET_MAX || text.chars().any(char::is_control) {
         return Err(wrong(
+            Code::SecretUnusable,
             format!("`{name}` is not one line of {SECRET_MAX} bytes or fewer"),
             "keep the secret alone in it",
         ));
@@ -184,6 +204,7 @@ fn credential(name: &str) -> Result<String, Wrong> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if !name.chars().all(plain) || name.starts_with('.') {
         return Err(wrong(
+            Code::BadName,
             format!("`{name}` is no name of a credential"),
             "write letters, digits, `-`, `_` and `.` only",
         ));
@@ -193,7 +214,7 @@ fn credential(name: &str) -> Result<String, Wrong> {
     );
     match std::env::var_os("CREDENTIALS_DIRECTORY") {
         Some(dir) => file(&Path::new(&dir).join(name), &cure),
-        None => Err(wrong(format!("no credential `{name}`, {NONE_GIVEN}"), cure)),
+        None => Err(wrong(Code::SecretNotThere, format!("no credential `{name}`, {NONE_GIVEN}"), cure)),
     }
 }
 
@@ -202,7 +223,9 @@ fn file(path: &Path, cure: &str) -> Result<String, Wrong> {
     std::fs::File::open(path)
         .and_then(|file| file.take(PEM_MAX + 2).read_to_string(&mut text))
         .map(|_| text)
-        .map_err(|error| wrong(format!("cannot read `{}`: {error}", path.display()), cure))
+        .map_err(|error| {
+            wrong(Code::SecretNotThere, format!("cannot read `{}`: {error}", path.display()), cure)
+        })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::codes::Code;
 use super::kinds::human;
 use super::mistakes::{Report, Spot, did_you_mean, listed, nearest};
 use super::tree::{Entry, Node, Table, Value};
@@ -46,7 +47,7 @@ pub(super) enum Wrong {
     /// Another type; the trait's words say which is needed.
     Type,
     /// The right type and not acceptable: what is wrong, and the cure.
-    Value(String, String),
+    Value(Code, String, String),
 }
 
 impl<'a> Section<'a> {
@@ -99,8 +100,11 @@ impl<'a> Section<'a> {
         let spot = entry.value.spot;
         match T::read(&entry.value) {
             Ok(value) => return Some(Told { value, spot }),
-            Err(Wrong::Value(what, cure)) => self.report.mistake(spot, format!("`{key}`: {what}"), cure),
+            Err(Wrong::Value(code, what, cure)) => {
+                self.report.mistake(code, spot, format!("`{key}`: {what}"), cure);
+            }
             Err(Wrong::Type) => self.report.mistake(
+                Code::WrongType,
                 spot,
                 format!("`{key}` is {}, it has to be {}", entry.value.kind(), T::IS),
                 match &entry.value.node {
@@ -135,7 +139,7 @@ impl<'a> Section<'a> {
         if self.table.entries.iter().any(misspelt) {
             return;
         }
-        self.report.missing(self.table.spot, format!("{} has no `{key}`", self.name), cure);
+        self.report.missing(Code::MissingKey, self.table.spot, format!("{} has no `{key}`", self.name), cure);
     }
 
     /// A whole number within bounds, which the error states.
@@ -151,6 +155,7 @@ impl<'a> Section<'a> {
             return Some(Told { value, spot: told.spot });
         }
         self.report.mistake(
+            Code::OutOfRange,
             told.spot,
             format!("`{key}` is {}", told.value),
             format!("write a number from {} to {}", bounds.start(), bounds.end()),
@@ -165,6 +170,7 @@ impl<'a> Section<'a> {
             return Some(told);
         }
         self.report.mistake(
+            Code::OutOfRange,
             told.spot,
             format!("`{key}` is {}", human(told.value)),
             format!("write a span from `\"{}\"` to `\"{}\"`", human(*bounds.start()), human(*bounds.end())),
@@ -179,6 +185,7 @@ impl<'a> Section<'a> {
             return Some(Told { value: *value, spot: told.spot });
         }
         self.report.mistake(
+            Code::NotOneOf,
             told.spot,
             format!("`{key}` cannot be `{}`", told.value),
             one_of(&told.value, words.iter().map(|(word, _)| *word)),
@@ -194,6 +201,7 @@ impl<'a> Section<'a> {
         let mut tables = Vec::new();
         let wrong = |spot: Spot| {
             self.report.mistake(
+                Code::Brackets,
                 spot,
                 format!("`{key}` is a list of tables"),
                 format!("write `[[{key}]]` above each one, with two brackets"),
@@ -224,14 +232,19 @@ impl<'a> Section<'a> {
         if let Node::Table(table) = &entry.value.node {
             return Some(table);
         }
-        self.report.mistake(entry.key_spot, format!("`{key}` is one table"), cure());
+        self.report.mistake(Code::Brackets, entry.key_spot, format!("`{key}` is one table"), cure());
         None
     }
 
     /// A key that this version knows of and cannot do: a mistake, since what it asks for would not happen.
     pub fn later(&mut self, key: &'static str, instead: &str) {
         if let Some(entry) = self.entry_to_come(key) {
-            self.report.mistake(entry.key_spot, format!("`{key}` is not in this version"), instead);
+            self.report.mistake(
+                Code::NotInThisVersion,
+                entry.key_spot,
+                format!("`{key}` is not in this version"),
+                instead,
+            );
         }
     }
 
@@ -245,9 +258,15 @@ impl<'a> Section<'a> {
             }
             let what = format!("unknown key `{key}`");
             match nearest(key, self.known.iter().copied()) {
-                Some(near) => self.report.mistake(entry.key_spot, what, format!("did you mean `{near}`?")),
+                Some(near) => self.report.mistake(
+                    Code::UnknownKey,
+                    entry.key_spot,
+                    what,
+                    format!("did you mean `{near}`?"),
+                ),
                 // Where a table's head was not understood, its keys have come to the table before it.
                 None => self.report.missing(
+                    Code::UnknownKey,
                     entry.key_spot,
                     what,
                     format!("{} knows {}", self.name, listed(self.known.iter().copied())),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::codes::Code;
 use super::kinds::{Id, Size, Texts, millis, wrong};
 use super::mistakes::{Report, did_you_mean, listed};
 use super::names::{Names, title};
@@ -78,6 +79,7 @@ pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> Stored 
         section.take::<Size>(key).map_or(default, |told| {
             if !(DISK_MIN..=DISK_MAX).contains(&told.value.0) {
                 report.mistake(
+                    Code::OutOfRange,
                     told.spot,
                     format!("`{key}` is out of bounds"),
                     "write a size from `\"16MiB\"` to `\"16TiB\"`",
@@ -107,13 +109,17 @@ impl Read for Zone {
         }
         const USUAL: [&str; 5] = ["Asia/Shanghai", "Asia/Hong_Kong", "Asia/Urumqi", "Europe/Berlin", "UTC"];
         if USUAL.contains(&text.as_str()) {
-            return Err(wrong("this machine knows no time zones", "install the package `tzdata`"));
+            return Err(wrong(
+                Code::NoTimezone,
+                "this machine knows no time zones",
+                "install the package `tzdata`",
+            ));
         }
         let cure = match super::mistakes::nearest(&text, USUAL) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "write a name of the IANA list, like `\"Asia/Shanghai\"`".into(),
         };
-        Err(wrong(format!("there is no timezone `{text}`"), cure))
+        Err(wrong(Code::NoTimezone, format!("there is no timezone `{text}`"), cure))
     }
 }
 
@@ -129,6 +135,7 @@ impl Read for Dir {
             return Ok(Self(text.into()));
         }
         Err(wrong(
+            Code::BadPath,
             format!("`{text}` depends on where gatehouse is started"),
             "write the whole path, from `/`",
         ))
@@ -147,7 +154,7 @@ pub(super) fn api(table: &Table, report: &Report<'_>) -> web::Settings {
         );
         let cure =
             format!("write `listen = \"127.0.0.1:{}\"` and put a TLS proxy before it", listen.value.port());
-        report.mistake(listen.spot, what, cure);
+        report.mistake(Code::OpenToOthers, listen.spot, what, cure);
     }
     section.later("tls", "take it out, listen on 127.0.0.1 and put a TLS proxy before it");
     let mut names = Names::new("token", "give one of them another name", TOKENS_MAX);
@@ -179,7 +186,11 @@ impl Read for SocketAddr {
         let text = String::read(value)?;
         let local = text.replacen("localhost", "127.0.0.1", 1);
         local.parse().map_err(|_| {
-            wrong(format!("`{text}` is no address and port"), "write numbers, like `\"127.0.0.1:8080\"`")
+            wrong(
+                Code::BadAddress,
+                format!("`{text}` is no address and port"),
+                "write numbers, like `\"127.0.0.1:8080\"`",
+            )
         })
     }
 }
@@ -201,9 +212,15 @@ pub(super) fn consumers(
         if let Some(spot) = section.entry("name").map(|entry| entry.value.spot).filter(|_| !name.is_empty()) {
             if sync.iter().any(|target| *target.name == *name) {
                 let cure = "a `[[sync]]` is a consumer already, and always required; take this table out, or name it otherwise";
-                report.mistake(spot, format!("consumer `{name}` has the name of a `[[sync]]`"), cure);
+                report.mistake(
+                    Code::NameOfAnother,
+                    spot,
+                    format!("consumer `{name}` has the name of a `[[sync]]`"),
+                    cure,
+                );
             } else if !tokens.is_empty() && !tokens.contains(&name.as_str()) {
                 report.mistake(
+                    Code::NoSuchToken,
                     spot,
                     format!("no `[[api.token]]` is named `{name}`"),
                     did_you_mean(&name, tokens.iter().copied()),
@@ -247,7 +264,12 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
         types.as_ref().filter(|told| told.value.0.is_empty() || told.value.0.len() > TYPES_MAX)
     {
         let cure = format!("write 1 to {TYPES_MAX}, or leave `types` out to send all");
-        report.mistake(told.spot, format!("`types` names {} types", told.value.0.len()), cure);
+        report.mistake(
+            Code::ListLength,
+            told.spot,
+            format!("`types` names {} types", told.value.0.len()),
+            cure,
+        );
     }
     let types = types.map(|told| told.value.0).unwrap_or_default();
     for (kind, spot) in &types {
@@ -258,7 +280,7 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("there is {}", listed(families)),
             };
-            report.mistake(*spot, format!("there is no event `{kind}`"), cure);
+            report.mistake(Code::NoSuchEvent, *spot, format!("there is no event `{kind}`"), cure);
         }
     }
     section.finish();
@@ -277,15 +299,24 @@ impl Read for Url {
         // First of all, so that no word below repeats one.
         if text.contains('@') {
             return Err(wrong(
+                Code::SecretInTheOpen,
                 "a secret must not stand in the configuration",
                 "take it out of the address and write `token = { credential = \"…\" }`",
             ));
         }
         let url = reqwest::Url::parse(&text).map_err(|_| {
-            wrong(format!("`{text}` is no address"), "write it like `\"https://crm.example.com/events\"`")
+            wrong(
+                Code::BadAddress,
+                format!("`{text}` is no address"),
+                "write it like `\"https://crm.example.com/events\"`",
+            )
         })?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(wrong(format!("`{text}` is no address of the web"), "begin it with `https://`"));
+            return Err(wrong(
+                Code::BadAddress,
+                format!("`{text}` is no address of the web"),
+                "begin it with `https://`",
+            ));
         }
         Ok(Self(text))
     }

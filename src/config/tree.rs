@@ -8,6 +8,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use super::codes::Code;
 use super::mistakes::{Report, Spot};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -128,6 +129,7 @@ pub(super) fn merge(into: &mut Table, more: Table, report: &Report<'_>) {
             (Node::Table(there), Node::Table(more)) => merge(there, more, report),
             (Node::List(there), Node::List(more)) if tables(there) && tables(&more) => there.extend(more),
             _ => report.mistake(
+                Code::InTwoFiles,
                 entry.key_spot,
                 format!("`{}` stands in two files", entry.key),
                 format!("keep one; the other is at {}", report.at(there.key_spot)),

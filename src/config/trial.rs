@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use super::codes::Code;
 use super::conditions::CONDITIONS;
 use super::installed::Installed;
 use super::mistakes::{Mistakes, Report, did_you_mean};
@@ -162,7 +163,12 @@ fn alone<'a>(root: &'a Table, report: &'a Report<'a>) -> Option<&'a Table> {
         [] => section.missing("rule", "write `[[rule]]` and below it its keys, `id` first"),
         [_] => {}
         [_, second, ..] => {
-            report.mistake(second.spot, "a second rule in a file with a rule to try", "keep one of them");
+            report.mistake(
+                Code::OneTooMany,
+                second.spot,
+                "a second rule in a file with a rule to try",
+                "keep one of them",
+            );
         }
     }
     section.finish();

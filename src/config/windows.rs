@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::codes::Code;
 use super::installed::Installed;
 use super::kinds::{millis, wrong};
 use super::mistakes::did_you_mean;
@@ -65,7 +66,12 @@ fn change(section: &mut Section<'_>, key: &'static str) -> Option<(f64, Millis)>
     let mut inner = inner(section, key)?;
     let (by, within) = (inner.require::<f64>("by"), within(&mut inner, WINDOW));
     if let Some(by) = by.as_ref().filter(|by| by.value <= 0.0) {
-        inner.report.mistake(by.spot, format!("`by` is {}", by.value), "write how much, above 0");
+        inner.report.mistake(
+            Code::OutOfRange,
+            by.spot,
+            format!("`by` is {}", by.value),
+            "write how much, above 0",
+        );
     }
     inner.finish();
     Some((by?.value, within?))
@@ -101,6 +107,7 @@ fn forecast(section: &mut Section<'_>, terms: &Terms<'_>) -> Option<Condition> {
         (None, Some(below)) => Some(Limit::Below(below.value)),
         (Some(_), Some(below)) => {
             inner.report.mistake(
+                Code::Excludes,
                 below.spot,
                 "`forecast` has two limits",
                 "keep one; make a rule of its own of the other",
@@ -126,7 +133,12 @@ fn runtime(section: &mut Section<'_>) -> Option<Condition> {
     let hours = inner.require::<f64>("hours");
     if let Some(hours) = hours.as_ref().filter(|hours| !(0.001..=HOURS_MAX).contains(&hours.value)) {
         let what = format!("`hours` is {}", hours.value);
-        inner.report.mistake(hours.spot, what, format!("write a number from 0.001 to {HOURS_MAX}"));
+        inner.report.mistake(
+            Code::OutOfRange,
+            hours.spot,
+            what,
+            format!("write a number from 0.001 to {HOURS_MAX}"),
+        );
     }
     inner.finish();
     Some(Condition::Runtime { equals, lasts: (hours?.value * HOUR) as Millis })
@@ -153,7 +165,7 @@ impl Read for Formula {
     fn read(value: &Written) -> Result<Self, Wrong> {
         match &value.node {
             Node::Text(text) if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => {
-                Err(wrong("a control character inside", "remove it"))
+                Err(wrong(Code::BadText, "a control character inside", "remove it"))
             }
             Node::Text(text) => Ok(Self(text.clone())),
             _ => String::read(value).map(Self),
@@ -176,7 +188,7 @@ fn when(section: &mut Section<'_>, terms: &Terms<'_>) -> Option<Condition> {
                 Cure::Meant { word, there_is } => did_you_mean(&word, there_is.iter().map(String::as_str)),
             };
             let spot = section.report.inside(told.spot, fault.at, fault.at + fault.length);
-            section.report.mistake(spot, format!("`when`: {}", fault.what), cure);
+            section.report.mistake(Code::BadExpression, spot, format!("`when`: {}", fault.what), cure);
             None
         }
     }
@@ -201,6 +213,7 @@ fn schedule(section: &mut Section<'_>, terms: &Terms<'_>) -> Option<Condition> {
         if found.is_none() {
             let there_is: Vec<&str> = devices.iter().map(|device| &*device.id).collect();
             section.report.unknown(
+                Code::NoSuchDevice,
                 told.spot,
                 &told.value,
                 format!("there is no device `{}`", told.value),
@@ -215,7 +228,7 @@ fn schedule(section: &mut Section<'_>, terms: &Terms<'_>) -> Option<Condition> {
         Ok(occasions) => Some(Condition::Schedule(Box::new(occasions.at(device, place)))),
         Err(what) => {
             let cure = "write minute, hour, day, month, weekday: `\"0 9 1 * *\"` is nine o'clock on the first of each month";
-            section.report.mistake(told.spot, what, cure);
+            section.report.mistake(Code::BadSchedule, told.spot, what, cure);
             None
         }
     }
@@ -233,7 +246,12 @@ pub(super) fn idle(section: &mut Section<'_>) {
     ];
     for (key, cure) in IDLE {
         if let Some(entry) = section.entry(key) {
-            section.report.mistake(entry.key_spot, format!("`{key}` means nothing to a schedule"), cure);
+            section.report.mistake(
+                Code::OfNoUse,
+                entry.key_spot,
+                format!("`{key}` means nothing to a schedule"),
+                cure,
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a channel goes over: a serial port with its speed, or an address.
 
+use super::codes::Code;
 use super::kinds::wrong;
 use super::names::Names;
 use super::section::{Read, Section, Wrong};
@@ -64,6 +65,7 @@ pub(super) fn port_or_server(section: &mut Section<'_>, wires: &mut Names) -> Wi
         let Some(port) = section.entry(key) else { continue };
         let what = format!("`{key}` beside `address`: it goes over TCP or over a port");
         section.report.mistake(
+            Code::Excludes,
             port.key_spot,
             what,
             format!("keep one; `address` is at {}", section.report.at(entry.key_spot)),
@@ -89,6 +91,7 @@ impl Read for Device {
             return Ok(Self(text));
         }
         Err(wrong(
+            Code::BadPath,
             format!("`{text}` is no path of a port"),
             "write the whole path: `\"/dev/serial/by-id/usb-…\"` or `\"/dev/ttyS3\"`",
         ))
@@ -107,10 +110,12 @@ impl Read for Address {
         match host_and_port(&text) {
             Some((_, Some(_))) => Ok(Self(text)),
             Some((_, None)) => Err(wrong(
+                Code::BadAddress,
                 format!("`{text}` has no port"),
                 format!("write `\"{text}:502\"`, or the port it listens on"),
             )),
             None => Err(wrong(
+                Code::BadAddress,
                 format!("`{text}` is no host and port"),
                 "write it like `\"192.0.2.10:502\"`, the port from 1 to 65535",
             )),

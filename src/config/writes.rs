@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::codes::Code;
 use super::commands::Does;
 use super::kinds::wrong;
 use super::registers::TABLES;
@@ -37,6 +38,7 @@ impl Does for Writing {
         }
         if let Some((_, spot)) = coil.zip(register) {
             section.report.mistake(
+                Code::Excludes,
                 spot,
                 "`register` beside `coil`",
                 "keep one: a command writes one of them",
@@ -99,7 +101,7 @@ fn coils(section: &mut Section<'_>, given: Option<Told<Given>>) -> Write {
         Some(Told { value: Given::Flags(on), .. }) => Write::Coils { at, on },
         Some(Told { value: Given::Words(_), spot }) => {
             let cure = "write `[true, false]`; one raw number may stand alone";
-            section.report.mistake(spot, "coils are on or off", cure);
+            section.report.mistake(Code::WriteMisfit, spot, "coils are on or off", cure);
             Write::Coil { at, word: OFF }
         }
         None => Write::Coil { at, word: OFF },
@@ -114,18 +116,33 @@ fn registers(section: &mut Section<'_>, given: Option<Told<Given>>) -> Write {
         (Some(Given::Word(word)), Some(mask)) => {
             if word & !mask.value != 0 {
                 let what = format!("`value` {word:#X} has bits outside of `mask` {:#X}", mask.value);
-                section.report.mistake(spot, what, "write only bits that the mask lets through");
+                section.report.mistake(
+                    Code::WriteMisfit,
+                    spot,
+                    what,
+                    "write only bits that the mask lets through",
+                );
             }
             Write::Mask { at, and: !mask.value, or: word }
         }
         (Some(Given::Word(word)), None) => Write::Register { at, word },
         (Some(Given::Words(words)), None) => many(section, at, words),
         (Some(Given::Words(_)), Some(mask)) => {
-            section.report.mistake(mask.spot, "`mask` is for one register", "write one `value`");
+            section.report.mistake(
+                Code::WriteMisfit,
+                mask.spot,
+                "`mask` is for one register",
+                "write one `value`",
+            );
             Write::Register { at, word: 0 }
         }
         (Some(Given::Flag(_) | Given::Flags(_)), _) => {
-            section.report.mistake(spot, "a register holds numbers", "write `value = 1` or `value = 0`");
+            section.report.mistake(
+                Code::WriteMisfit,
+                spot,
+                "a register holds numbers",
+                "write `value = 1` or `value = 0`",
+            );
             Write::Register { at, word: 0 }
         }
         (None, _) => Write::Register { at, word: 0 },
@@ -153,7 +170,12 @@ fn end(section: &Section<'_>, pulse: &Told<Duration>, write: &Write) -> Option<W
         Write::Mask { at, and, or: 1.. } => Some(Write::Mask { at, and, or: 0 }),
         _ => {
             let cure = "pulse a coil with `value = true`, or a register with a number other than 0";
-            section.report.mistake(pulse.spot, "a pulse ends with the opposite, and this has none", cure);
+            section.report.mistake(
+                Code::WriteMisfit,
+                pulse.spot,
+                "a pulse ends with the opposite, and this has none",
+                cure,
+            );
             None
         }
     }
@@ -178,7 +200,12 @@ fn read_back(section: &mut Section<'_>, write: &Write) -> Option<ReadBack> {
         Write::Registers { at, words } => Some(same(Table::Holding, *at, words.clone())),
         Write::Coil { .. } | Write::Mask { .. } | Write::ReadWrite { .. } => {
             let cure = "say what shows it: `read_back = { table = \"coil\", register = 0, value = 1 }`";
-            section.report.mistake(entry.value.spot, "what was written does not read like this", cure);
+            section.report.mistake(
+                Code::WriteMisfit,
+                entry.value.spot,
+                "what was written does not read like this",
+                cure,
+            );
             None
         }
     }
@@ -224,9 +251,11 @@ impl Read for Given {
         match &value.node {
             Node::Bool(flag) => Ok(Given::Flag(*flag)),
             Node::Whole(_) => word(value).map(Given::Word),
-            Node::List(list) if !(1..=VALUES_MAX).contains(&list.len()) => {
-                Err(wrong(format!("{} values", list.len()), format!("write 1 to {VALUES_MAX}")))
-            }
+            Node::List(list) if !(1..=VALUES_MAX).contains(&list.len()) => Err(wrong(
+                Code::ListLength,
+                format!("{} values", list.len()),
+                format!("write 1 to {VALUES_MAX}"),
+            )),
             Node::List(list) if matches!(list[0].node, Node::Bool(_)) => {
                 list.iter().map(bool::read).collect::<Result<_, _>>().map(Given::Flags)
             }
@@ -240,6 +269,10 @@ impl Read for Given {
 fn word(value: &Value) -> Result<u16, Wrong> {
     let number = i128::read(value)?;
     u16::try_from(number).or_else(|_| i16::try_from(number).map(|number| number as u16)).map_err(|_| {
-        wrong(format!("{number} does not fit into a register"), "write a number from -32768 to 65535")
+        wrong(
+            Code::OutOfRange,
+            format!("{number} does not fit into a register"),
+            "write a number from -32768 to 65535",
+        )
     })
 }

@@ -28,6 +28,7 @@ impl Corridor {
 
     /// For the page and the API, once it is on the disk.
     pub(super) fn show_maintenance(&self) {
-        self.intake.live.lock().maintenance = self.intake.engine.maintenances().cloned().collect();
+        let now = self.intake.engine.maintenances().cloned().collect();
+        self.intake.live.lock().set_maintenance(now);
     }
 }

@@ -51,6 +51,9 @@ impl Corridor {
                 now.last_good = Some((reading.at, value.clone()));
             }
         }
+        if let Some(is_there) = batch.wire {
+            live.set_wire(&self.intake.site.device(batch.device).channel, is_there);
+        }
     }
 
     /// A device is there, or it is not: an event where that is news.
@@ -61,17 +64,19 @@ impl Corridor {
             Life::Offline { why } => (DeviceState::Offline, Some(why)),
         };
         let mut live = self.intake.live.lock();
-        let now = live.device_mut(id);
+        let now = live.device(id);
         if now.state == state {
             // Still so, but for what it says now.
-            now.error = why;
+            if now.error != why {
+                live.device_mut(id).error = why;
+            }
             return;
         }
         if let Some(before) = self.remembered[id.0 as usize].take().filter(|before| before.state == state) {
-            *now = before;
+            *live.device_mut(id) = before;
             return;
         }
-        *now = DeviceNow { state, since: Some(at), error: why.clone() };
+        *live.device_mut(id) = DeviceNow { state, since: Some(at), error: why.clone() };
         drop(live);
         let device = self.intake.site.device(id);
         let data = json!({ "device": device.id, "since": time::format(at), "why": why });

@@ -38,6 +38,7 @@ pub use engine::{Engine, Plan};
 pub use expression::{Cure, Expression, Fault, Kind, Name};
 pub use occasions::Occasions;
 pub use saved::{Memory, Outcome, SavedEpisode, SavedTicket};
+pub use title::said;
 
 use std::sync::Arc;
 

@@ -233,6 +233,11 @@ fn point_zh(short: &str) -> String {
     }
 }
 
+/// What a point says, for who reads it.
+pub fn said(value: &Value, locale: Locale) -> String {
+    word(value, locale == Locale::ZhCn)
+}
+
 /// The words of our profiles in Chinese; numbers and other words stand as they are.
 fn word(value: &Value, zh: bool) -> String {
     let text = value.to_string();

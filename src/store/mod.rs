@@ -51,6 +51,7 @@ mod scrub;
 mod segment;
 mod series;
 mod shelf;
+mod story;
 mod sum;
 mod tables;
 mod view;
@@ -73,6 +74,7 @@ pub use outbox::{Outbox, Pending, Settled};
 pub use past::{Piece, Readings};
 pub use rollup::{Summary, Values};
 pub use series::Sample;
+pub use story::Coming;
 pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, TICKETS_MAX, View};
 
 #[derive(Debug, Clone, PartialEq)]

@@ -159,7 +159,12 @@ impl View {
         Readings::open(&self.dir, Some(self.gathered.clone()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    /// Damage that a look met is told to who keeps the journal.
+    pub(super) fn heed<T>(&self, looked: Result<T, Error>) -> Result<T, Error> {
+        self.alarm.heed(looked)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,7 @@
 //! Who reads the journal by cursor, and how far each is.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -8,6 +9,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use super::gate::Caller;
 use super::problem::Problem;
@@ -19,12 +21,48 @@ use crate::{metrics, time};
 /// Consumers the journal keeps a cursor for; each can hold up retention, so there is an end to them.
 const CONSUMERS_MAX: usize = 64;
 const NAME_MAX: usize = 64;
+/// What was looked up is as good as new for so long.
+const FRESH: Duration = Duration::from_millis(1500);
 
 /// `GET /api/v1/consumers`
 pub async fn list(State(desk): State<Arc<Desk>>) -> Result<Json<Value>, Problem> {
     let rows =
         desk.look(|desk| Ok(consumers(desk)?.iter().map(|c| shown(desk, c)).collect::<Vec<_>>())).await?;
     Ok(Json(json!({ "consumers": rows })))
+}
+
+/// Those who read the journal, looked up once for all who listen.
+#[derive(Debug, Default)]
+pub struct Shared(Mutex<Option<(Instant, Arc<Now>)>>);
+
+#[derive(Debug)]
+pub struct Now {
+    /// As `GET` answers it.
+    pub body: String,
+    /// What is news when it changes: when somebody was last seen is none.
+    pub essence: String,
+}
+
+impl Shared {
+    /// `None`: the store does not say; who keeps it tells why.
+    pub async fn now(&self, desk: &Arc<Desk>) -> Option<Arc<Now>> {
+        let mut held = self.0.lock().await;
+        if let Some((at, now)) = &*held
+            && at.elapsed() < FRESH
+        {
+            return Some(now.clone());
+        }
+        let now = Arc::new(desk.look(now).await.ok()?);
+        *held = Some((Instant::now(), now.clone()));
+        Some(now)
+    }
+}
+
+fn now(desk: &Desk) -> Result<Now, Problem> {
+    let consumers = consumers(desk)?;
+    let rows: Vec<Value> = consumers.iter().map(|consumer| shown(desk, consumer)).collect();
+    let essence = consumers.iter().map(|c| (&c.name, c.lag, &c.error, &c.set_aside)).collect::<Vec<_>>();
+    Ok(Now { body: json!({ "consumers": rows }).to_string(), essence: format!("{essence:?}") })
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep_until};
 use super::Desk;
 use super::problem::Problem;
 use crate::event::Kinds;
-use crate::gzip;
 
 const LIMIT_DEFAULT: usize = 100;
 pub const LIMIT_MAX: usize = 1000;
@@ -24,8 +23,6 @@ const LOOK_MAX: Duration = Duration::from_millis(100);
 const SEARCH_MAX: Duration = Duration::from_secs(2);
 /// Rows taken from the store in one go, so that a full answer is in memory once only.
 pub const CHUNK: usize = 20;
-/// Bytes below which the saving is not worth a header.
-const GZIP_MIN: usize = 1 << 10;
 /// Bytes after which an answer ends early; its `next` says where to go on.
 pub const BODY_SOFT_MAX: usize = 512 << 10;
 
@@ -39,16 +36,8 @@ pub struct Asked {
 }
 
 /// `GET /api/v1/events`
-pub async fn events(
-    State(desk): State<Arc<Desk>>,
-    headers: HeaderMap,
-    Query(asked): Query<Asked>,
-) -> Result<Response, Problem> {
+pub async fn events(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked>) -> Result<Response, Problem> {
     let pulled = search(&desk, asked).await?;
-    let accepts = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
-    if accepts.is_some_and(gzip::is_welcome) && pulled.body.len() >= GZIP_MIN {
-        return desk.look(move |desk| pulled.packed(desk)).await;
-    }
     Ok(pulled.answer(&desk))
 }
 
@@ -78,7 +67,7 @@ async fn search(desk: &Arc<Desk>, asked: Asked) -> Result<Pulled, Problem> {
             continue;
         }
         if seat.is_none() {
-            seat = Some(desk.polls.clone().try_acquire_owned().map_err(|_| {
+            seat = Some(desk.bounds.polls.clone().try_acquire_owned().map_err(|_| {
                 Problem::busy(format!(
                     "{} requests wait for news already; ask without wait, or later",
                     super::POLLS_MAX
@@ -122,17 +111,6 @@ struct Pulled {
 impl Pulled {
     fn answer(self, desk: &Desk) -> Response {
         ([(header::CONTENT_TYPE, "application/json")], self.whole(desk)).into_response()
-    }
-
-    fn packed(self, desk: &Desk) -> Result<Response, Problem> {
-        let body = gzip::packed(self.whole(desk).as_bytes())
-            .map_err(|error| Problem::internal(format!("the answer could not be gzipped: {error}")))?;
-        let headers = [
-            (header::CONTENT_TYPE, "application/json"),
-            (header::CONTENT_ENCODING, "gzip"),
-            (header::VARY, "accept-encoding"),
-        ];
-        Ok((headers, body).into_response())
     }
 
     fn whole(self, desk: &Desk) -> String {

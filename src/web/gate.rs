@@ -1,15 +1,18 @@
-//! Who may do what: tokens with roles, or, without tokens, this machine only.
+//! Who may do what: tokens with roles, in the request or by a session; or, without tokens, this machine only.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::problem::Problem;
 use super::{Desk, Role, Token};
+
+/// Where a token is exchanged for a cookie.
+pub const SESSION: &str = "/api/v1/session";
 
 /// Who asks; every handler can have it as an extension.
 #[derive(Debug, Clone)]
@@ -30,7 +33,7 @@ pub async fn gate(
         of_this_machine(&request)?;
         Caller { name: None, role: Role::Technician }
     } else if is_guarded(request.uri().path()) {
-        let caller = known(tokens, request.headers())?;
+        let caller = known(&desk, &request)?;
         may(&caller, request.method())?;
         caller
     } else {
@@ -39,14 +42,15 @@ pub async fn gate(
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The files of the page say otherwise.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }
 
-/// The page itself says nothing, and health is for machines that have no token.
+/// The page itself says nothing, health is for machines that have no token, and a session is for who shows one.
 fn is_guarded(path: &str) -> bool {
-    path.starts_with("/api/") || path == "/metrics"
+    (path.starts_with("/api/") && path != SESSION) || path == "/metrics"
 }
 
 /// A page of the web must not reach an open API through a browser on this machine: neither under a name of its own
@@ -85,22 +89,31 @@ fn is_local(authority: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host == "127.0.0.1" || host == "[::1]"
 }
 
-fn known(tokens: &[Token], headers: &HeaderMap) -> Result<Caller, Problem> {
+fn known(desk: &Desk, request: &Request) -> Result<Caller, Problem> {
+    let (tokens, headers) = (&desk.settings.tokens, request.headers());
     let unauthorized = |detail| Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
     let Some(shown) = headers.get(header::AUTHORIZATION).and_then(bearer) else {
-        return unauthorized("this call needs a token: send `Authorization: Bearer …`");
+        let caller = desk.rooms.sessions.caller(tokens, headers, request.method().is_safe())?;
+        return caller.map_or_else(
+            || unauthorized("this call needs a token: send `Authorization: Bearer …`, or log in on the page"),
+            Ok,
+        );
     };
-    // All are compared, so that the time says nothing of which was nearly right.
+    match named(tokens, shown) {
+        Some(token) => Ok(Caller { name: Some(token.name.clone()), role: token.role }),
+        None => unauthorized("the token is none of this gateway's; compare it with its [[api.token]]"),
+    }
+}
+
+/// All are compared, so that the time says nothing of which was nearly right.
+pub fn named<'a>(tokens: &'a [Token], shown: &[u8]) -> Option<&'a Token> {
     let mut found = None;
     for token in tokens {
         if same(token.token.reveal().as_bytes(), shown) {
-            found = Some(Caller { name: Some(token.name.clone()), role: token.role });
+            found = Some(token);
         }
     }
-    match found {
-        Some(caller) => Ok(caller),
-        None => unauthorized("the token is none of this gateway's; compare it with its [[api.token]]"),
-    }
+    found
 }
 
 fn bearer(value: &HeaderValue) -> Option<&[u8]> {
@@ -119,7 +132,7 @@ fn may(caller: &Caller, method: &Method) -> Result<(), Problem> {
 }
 
 /// Equal, in a time that depends on the lengths only. An empty text equals nothing.
-fn same(a: &[u8], b: &[u8]) -> bool {
+pub fn same(a: &[u8], b: &[u8]) -> bool {
     let differences = a.iter().zip(b).fold(0, |sum, (a, b)| sum | black_box(a ^ b));
     !a.is_empty() && a.len() == b.len() && differences == 0
 }

@@ -20,7 +20,22 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub struct Readiness {
     pub ready: bool,
     /// For people: why it works, but not as configured.
-    pub degraded: Option<String>,
+    pub troubles: Vec<String>,
+}
+
+impl Readiness {
+    /// All troubles in one line.
+    pub fn degraded(&self) -> Option<String> {
+        (!self.troubles.is_empty()).then(|| self.troubles.join("; "))
+    }
+
+    pub(super) fn word(&self) -> &'static str {
+        match (self.ready, self.troubles.is_empty()) {
+            (false, _) => "unready",
+            (true, false) => "degraded",
+            (true, true) => "ready",
+        }
+    }
 }
 
 /// `GET /healthz`: this answer is the proof.
@@ -30,8 +45,9 @@ pub async fn healthz() -> Response {
 
 /// `GET /readyz`
 pub async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
-    let Readiness { ready, degraded } = desk.rooms.ready.borrow().clone();
-    if ready {
+    let readiness = desk.rooms.ready.borrow().clone();
+    let degraded = readiness.degraded();
+    if readiness.ready {
         let mut says = json!({ "ready": true, "degraded": degraded });
         if desk.rooms.metrics.journal_in_memory.get() > 0 {
             says["journal"] = "memory".into();
@@ -53,7 +69,7 @@ pub async fn metrics(State(desk): State<Arc<Desk>>) -> Result<Response, Problem>
                 let consumer = now.name;
                 lag.get_or_create(&Consumer { consumer }).set(now.lag as i64);
             }
-            let degraded = desk.rooms.ready.borrow().degraded.is_some();
+            let degraded = !desk.rooms.ready.borrow().troubles.is_empty();
             desk.rooms.metrics.degraded.set(degraded.into());
             Ok(desk.rooms.metrics.render())
         })

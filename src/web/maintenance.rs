@@ -40,7 +40,7 @@ struct Said {
 
 /// `GET /api/v1/maintenance`
 pub async fn list(State(desk): State<Arc<Desk>>) -> Json<JsonValue> {
-    let now = desk.rooms.live.lock().maintenance.clone();
+    let now = desk.rooms.live.lock().maintenance().to_vec();
     Json(json!({ "maintenance": now.iter().map(Maintenance::told).collect::<Vec<_>>() }))
 }
 

@@ -1,22 +1,32 @@
 //! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
-//! `site` (devices and points), `maintenance`, `reload` (the configuration), `history`, `health`, `page`. Before them all stand `listener` (how many may come in), `gate` (who may do what)
-//! and behind them `problem` (what every refusal looks like).
+//! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
+//! `session` (who logged in on the page), `plan` (what of the configuration is shown). Before them all stand `listener` (how many may come in), `gate` (who may do what)
+//! and behind them `packed` (gzip) and `problem` (what every refusal looks like).
 
+mod chart;
 mod commands;
 mod consumers;
+mod doors;
 mod events;
 mod gate;
 mod health;
+mod heat;
 mod history;
+mod lines;
 mod listener;
 pub mod look;
 mod maintenance;
+mod packed;
 mod page;
+pub mod plan;
 mod problem;
 mod reload;
+mod rules;
+mod session;
 mod site;
+mod stream;
 mod tickets;
 
 use std::collections::HashMap;
@@ -46,8 +56,10 @@ use crate::store::{Outbox, View};
 use crate::ticket::Ask;
 
 pub use health::Readiness;
+pub use plan::Plan;
 use problem::Problem;
 pub use reload::{Files, RELOADS_MAX};
+pub use session::Sessions;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -96,6 +108,9 @@ pub struct Rooms {
     pub outbox: Outbox,
     pub live: Arc<Live>,
     pub site: Arc<Site>,
+    pub plan: Arc<Plan>,
+    /// Of those who logged in on the page, also in the room before this one.
+    pub sessions: Sessions,
     pub metrics: Metrics,
     /// The last number of the journal; wakes those who wait for news.
     pub head: watch::Receiver<u64>,
@@ -177,18 +192,25 @@ pub async fn serve_offers(
     mut offers: watch::Receiver<Offer>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let first = Desk::new(offers.borrow_and_update().clone(), stop.clone());
+    let first = Desk::new(offers.borrow_and_update().clone(), stop.clone(), Bounds::default());
     let (present_in, present) = watch::channel(Arc::new(first));
-    let serving = axum::serve(listener::Bounded::new(listener), router(&Present(present)))
+    let service = router(&Present(present)).into_make_service_with_connect_info::<listener::Peer>();
+    let serving = axum::serve(listener::Bounded::new(listener), service)
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     let turning = async {
-        while offers.changed().await.is_ok() {
+        loop {
+            let desk = present_in.borrow().clone();
+            tokio::select! {
+                () = lines::count(&desk) => {}
+                next = offers.changed() => if next.is_err() {
+                    // Nothing else will be offered.
+                    lines::count(&desk).await;
+                },
+            }
             let offer = offers.borrow_and_update().clone();
-            let before = present_in.borrow().clone();
-            present_in.send_replace(Arc::new(before.turned(offer)));
-            before.outdated.cancel();
+            present_in.send_replace(Arc::new(Desk::new(offer, stop.clone(), desk.bounds.clone())));
+            desk.outdated.cancel();
         }
-        std::future::pending::<()>().await;
     };
     let patience = async {
         stop.cancelled().await;
@@ -207,6 +229,7 @@ pub async fn serve_offers(
 fn router(present: &Present) -> Router {
     let mut router = Router::new()
         .route("/", get(page::page))
+        .route("/page/{*file}", get(page::file))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
@@ -223,8 +246,17 @@ fn router(present: &Present) -> Router {
         .route("/api/v1/maintenance", get(maintenance::list).post(maintenance::of_any))
         .route("/api/v1/points", get(site::points))
         .route("/api/v1/points/{point}/history", get(history::history))
+        .route("/api/v1/doors", get(doors::doors))
+        .route("/api/v1/heat", get(heat::heat))
+        .route("/api/v1/lines", get(lines::lines))
+        .route("/api/v1/live", get(stream::live))
+        .route(gate::SESSION, post(session::open).delete(session::end))
+        .route("/api/v1/rules", get(rules::rules))
+        .route("/api/v1/site", get(site::site))
         .route("/api/v1/tickets", get(tickets::list))
-        .route("/api/v1/tickets/{id}", get(tickets::one));
+        .route("/api/v1/tickets/{id}", get(tickets::one))
+        .route("/api/v1/tickets/{id}/chart.svg", get(chart::chart))
+        .route("/api/v1/tickets/{id}/events", get(tickets::events));
     for (word, verb) in tickets::VERBS {
         let path = format!("/api/v1/tickets/{{id}}/{word}");
         router = router
@@ -232,6 +264,7 @@ fn router(present: &Present) -> Router {
     }
     let rooms = router
         .fallback(problem::nothing_here)
+        .layer(middleware::from_fn(packed::pack))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(present.clone(), gate::gate))
         .with_state(present.clone());
@@ -249,6 +282,24 @@ impl FromRef<Present> for Arc<Desk> {
     }
 }
 
+/// How many there may be at one time, whichever desk they came to.
+#[derive(Clone)]
+struct Bounds {
+    polls: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            polls: Arc::new(Semaphore::new(POLLS_MAX)),
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+            streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
+        }
+    }
+}
+
 /// What every request finds here.
 struct Desk {
     settings: Settings,
@@ -256,31 +307,27 @@ struct Desk {
     stop: CancellationToken,
     /// Another desk has taken its place: who looks on for long begins again there.
     outdated: CancellationToken,
-    polls: Arc<Semaphore>,
-    looks: Arc<Semaphore>,
+    bounds: Bounds,
+    news: stream::News,
+    consumers: consumers::Shared,
+    rates: lines::Rates,
+    heat: heat::Counted,
+    words: doors::Words,
 }
 
 impl Desk {
-    fn new((settings, rooms): Offer, stop: CancellationToken) -> Self {
+    fn new((settings, rooms): Offer, stop: CancellationToken, bounds: Bounds) -> Self {
         Self {
             settings,
             rooms,
             outdated: stop.child_token(),
             stop,
-            polls: Arc::new(Semaphore::new(POLLS_MAX)),
-            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
-        }
-    }
-
-    /// Under another offer; the bounds are those of all together.
-    fn turned(&self, (settings, rooms): Offer) -> Self {
-        Self {
-            settings,
-            rooms,
-            outdated: self.stop.child_token(),
-            stop: self.stop.clone(),
-            polls: self.polls.clone(),
-            looks: self.looks.clone(),
+            bounds,
+            news: stream::News::default(),
+            consumers: consumers::Shared::default(),
+            rates: lines::Rates::default(),
+            heat: heat::Counted::default(),
+            words: doors::Words::default(),
         }
     }
 
@@ -291,7 +338,7 @@ impl Desk {
         F: FnOnce(&Desk) -> Result<T, Problem> + Send + 'static,
     {
         let gone = |_| Problem::internal("a look into the store broke off; try again, and read the log");
-        let turn = self.looks.clone().acquire_owned().await.map_err(|_| Problem::closing())?;
+        let turn = self.bounds.looks.clone().acquire_owned().await.map_err(|_| Problem::closing())?;
         let desk = self.clone();
         tokio::task::spawn_blocking(move || {
             // Held by the thread, not by the request, which its client may give up.

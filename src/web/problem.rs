@@ -57,6 +57,14 @@ impl Problem {
         Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
     }
 
+    /// The client should come again after so many seconds.
+    pub fn too_soon(detail: impl Into<Cow<'static, str>>, seconds: u16) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", detail)
+        }
+    }
+
     pub fn closing() -> Self {
         Self::busy("the gateway is closing; try again when it is back")
     }

@@ -98,7 +98,7 @@ fn refusal(refused: Refused) -> Problem {
     let told = |mistake: Mistake| {
         let (line, column) = mistake.place.unzip();
         json!({
-            "file": mistake.file, "line": line, "column": column, "what": mistake.what, "cure": mistake.cure,
+            "code": mistake.code, "file": mistake.file, "line": line, "column": column, "what": mistake.what, "cure": mistake.cure,
         })
     };
     let mistakes: Vec<JsonValue> = refused.mistakes.into_iter().map(told).collect();

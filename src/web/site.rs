@@ -1,4 +1,4 @@
-//! What is installed here and what it says now.
+//! Whose gateway this is and how it is, what is installed here and what it says now.
 
 use std::sync::Arc;
 
@@ -11,8 +11,47 @@ use super::Desk;
 use super::gate::Caller;
 use crate::live::{DeviceNow, PointNow};
 use crate::maintenance::Maintenance;
-use crate::reading::{Device, DeviceId, PointId, Value};
+use crate::reading::{DeviceId, PointId, Value};
 use crate::time;
+
+#[derive(Debug, Serialize)]
+pub struct Site {
+    gateway: Arc<str>,
+    name: Arc<str>,
+    timezone: Arc<str>,
+    locale: &'static str,
+    /// Whose token asks, so that the page offers nothing that would be refused.
+    role: &'static str,
+    by: Option<Arc<str>>,
+    version: &'static str,
+    epoch: Arc<str>,
+    head: String,
+    ready: &'static str,
+    troubles: Vec<String>,
+}
+
+/// `GET /api/v1/site`
+pub async fn site(State(desk): State<Arc<Desk>>, Extension(caller): Extension<Caller>) -> Json<Site> {
+    Json(site_now(&desk, &caller))
+}
+
+pub fn site_now(desk: &Desk, caller: &Caller) -> Site {
+    let rooms = &desk.rooms;
+    let ready = rooms.ready.borrow().clone();
+    Site {
+        gateway: rooms.site.gateway.clone(),
+        name: rooms.site.name.clone(),
+        timezone: rooms.plan.timezone.clone(),
+        locale: rooms.plan.locale,
+        role: caller.role.word(),
+        by: caller.name.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        epoch: rooms.view.epoch().clone(),
+        head: desk.cursor(*rooms.head.borrow()),
+        ready: ready.word(),
+        troubles: ready.troubles,
+    }
+}
 
 #[derive(Debug, Serialize)]
 pub struct Devices {
@@ -24,7 +63,7 @@ pub struct Devices {
 }
 
 #[derive(Debug, Serialize)]
-struct DeviceRow {
+pub struct DeviceRow {
     id: Arc<str>,
     profile: Option<Arc<str>>,
     place: Arc<str>,
@@ -32,9 +71,18 @@ struct DeviceRow {
     state: &'static str,
     since: Option<String>,
     error: Option<String>,
+    /// What may be ordered of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    commands: Vec<CommandRow>,
     /// Of those it stands under, the one that ends last; `state` is how the device is meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     maintenance: Option<Map<String, JsonValue>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CommandRow {
+    action: Arc<str>,
+    targets: Vec<Arc<str>>,
 }
 
 /// `GET /api/v1/devices`
@@ -43,18 +91,35 @@ pub async fn devices(State(desk): State<Arc<Desk>>, Extension(caller): Extension
     let ids = (0..site.devices.len() as u32).map(DeviceId);
     let (now, maintenance): (Vec<DeviceNow>, Vec<Maintenance>) = {
         let live = desk.rooms.live.lock();
-        (ids.map(|id| live.device(id).clone()).collect(), live.maintenance.clone())
+        (ids.map(|id| live.device(id).clone()).collect(), live.maintenance().to_vec())
     };
     let rows = site.devices.iter().zip(now);
     Json(Devices {
         gateway: site.gateway.clone(),
         name: site.name.clone(),
         role: caller.role.word(),
-        devices: rows.map(|(device, now)| device_row(device, now, &maintenance)).collect(),
+        devices: rows
+            .enumerate()
+            .map(|(n, (_, now))| device_row(&desk, DeviceId(n as u32), now, &maintenance))
+            .collect(),
     })
 }
 
-fn device_row(device: &Device, now: DeviceNow, maintenance: &[Maintenance]) -> DeviceRow {
+/// Rows of those that changed after that change, or of all.
+pub fn devices_after(desk: &Desk, change: Option<u64>) -> Vec<DeviceRow> {
+    let site = &desk.rooms.site;
+    let (now, maintenance): (Vec<(DeviceId, DeviceNow)>, Vec<Maintenance>) = {
+        let live = desk.rooms.live.lock();
+        let ids = (0..site.devices.len() as u32).map(DeviceId);
+        let changed = ids.filter(|id| change.is_none_or(|change| live.device_changed(*id) > change));
+        (changed.map(|id| (id, live.device(id).clone())).collect(), live.maintenance().to_vec())
+    };
+    now.into_iter().map(|(id, now)| device_row(desk, id, now, &maintenance)).collect()
+}
+
+fn device_row(desk: &Desk, id: DeviceId, now: DeviceNow, maintenance: &[Maintenance]) -> DeviceRow {
+    let device = desk.rooms.site.device(id);
+    let commands = desk.rooms.plan.commands.iter().filter(|command| command.device == id);
     let over = maintenance.iter().filter(|one| one.scope.has(&device.id, &device.place));
     let last = over.max_by_key(|one| one.until);
     DeviceRow {
@@ -65,6 +130,9 @@ fn device_row(device: &Device, now: DeviceNow, maintenance: &[Maintenance]) -> D
         state: last.map_or(now.state.word(), |_| "maintenance"),
         since: last.map(|one| one.since).or(now.since).map(time::format),
         error: now.error,
+        commands: commands
+            .map(|command| CommandRow { action: command.action.clone(), targets: command.targets.clone() })
+            .collect(),
         maintenance: last.map(|one| {
             let mut told = one.told();
             told.insert("state".into(), now.state.word().into());
@@ -104,8 +172,12 @@ pub async fn points(State(desk): State<Arc<Desk>>) -> Json<Points> {
         let live = desk.rooms.live.lock();
         ids.map(|id| (id, live.point(id).clone())).collect()
     };
-    let points = now.into_iter().map(|(id, now)| point_row(&desk, id, now)).collect();
-    Json(Points { points })
+    Json(points_now(&desk, now))
+}
+
+/// Rows of some points.
+pub fn points_now(desk: &Desk, now: Vec<(PointId, PointNow)>) -> Points {
+    Points { points: now.into_iter().map(|(id, now)| point_row(desk, id, now)).collect() }
 }
 
 fn point_row(desk: &Desk, id: PointId, now: PointNow) -> PointRow {

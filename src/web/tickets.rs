@@ -30,6 +30,8 @@ const LIMIT_DEFAULT: usize = 100;
 /// Characters; they become part of an event.
 const BY_MAX: usize = 100;
 const NOTE_MAX: usize = 4000;
+/// Bytes after which a story ends early, and says that there is more.
+const STORY_SOFT_MAX: usize = 4 * BODY_SOFT_MAX;
 /// How long intake may take to write an action.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
@@ -89,6 +91,36 @@ pub async fn one(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Resul
         })
         .await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// `GET /api/v1/tickets/{id}/events`: its whole story, as far as the journal keeps it.
+pub async fn events(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let body = desk.look(move |desk| story(desk, &id)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+fn story(desk: &Desk, id: &str) -> Result<String, Problem> {
+    let view = &desk.rooms.view;
+    let problem = |error| Problem::of_store(&error, |seq| desk.cursor(seq));
+    let mut body = r#"{"events":["#.to_owned();
+    let (mut after, mut count) = (0, 0);
+    loop {
+        let events = view.events_of(id, after, CHUNK).map_err(problem)?;
+        for event in &events {
+            if count > 0 {
+                body.push(',');
+            }
+            body.push_str(&event.json);
+            (after, count) = (event.seq, count + 1);
+        }
+        let all = events.len() < CHUNK;
+        if all && count == 0 && view.ticket(id).map_err(problem)?.is_none() {
+            return Err(unknown(id));
+        }
+        if all || body.len() >= STORY_SOFT_MAX {
+            return Ok(body + &format!(r#"],"more":{}}}"#, !all));
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -179,6 +211,6 @@ fn refused(refusal: &Refusal) -> Problem {
     }
 }
 
-fn unknown(id: &str) -> Problem {
+pub(super) fn unknown(id: &str) -> Problem {
     Problem::not_found(format!("there is no ticket `{id}`; GET /api/v1/tickets lists them"))
 }

@@ -15,7 +15,7 @@ use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
 use gatehouse::secret::Secret;
 use gatehouse::store::{self, Journal, Page, TicketRow};
 use gatehouse::ticket::{Ask, Class, Deadlines, Refusal, Standard, State, Ticket, Verb};
-use gatehouse::web::{self, Readiness, Role, Rooms, Settings, Token};
+use gatehouse::web::{self, Readiness, Role, Rooms, Sessions, Settings, Token, plan};
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -30,6 +30,7 @@ pub struct House {
     pub head: watch::Sender<u64>,
     pub ready: watch::Sender<Readiness>,
     pub live: Arc<Live>,
+    pub metrics: Metrics,
     pub stop: CancellationToken,
     pub serving: JoinHandle<std::io::Result<()>>,
     pub view: store::View,
@@ -72,25 +73,32 @@ impl House {
     }
 
     pub async fn with_tokens(tokens: &[(&str, Role)]) -> Self {
+        Self::built(site(), plan(), tokens).await
+    }
+
+    pub async fn built(site: Site, plan: web::Plan, tokens: &[(&str, Role)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let ends = store::open(&store_settings(&dir), "cp-017").unwrap();
-        let site = Arc::new(site());
+        let site = Arc::new(site);
         let live = Arc::new(Live::new(&site));
         let (head, head_seen) = watch::channel(0);
-        let (ready, ready_seen) = watch::channel(Readiness { ready: true, degraded: None });
+        let (ready, ready_seen) = watch::channel(Readiness { ready: true, troubles: vec![] });
         let (asks, asked) = mpsc::channel(8);
         tokio::spawn(intake(asked));
         let (wishes, wished) = mpsc::channel(8);
         tokio::spawn(orders(wished));
         let (calls, called) = mpsc::channel(8);
         tokio::spawn(maintenance(called, live.clone()));
+        let metrics = Metrics::new();
         let rooms = Rooms {
             view: ends.view.clone(),
             outbox: ends.outbox,
             live: live.clone(),
+            plan: Arc::new(plan),
+            sessions: Sessions::default(),
             site,
-            metrics: Metrics::new(),
+            metrics: metrics.clone(),
             head: head_seen,
             asks,
             wishes,
@@ -119,6 +127,7 @@ impl House {
             head,
             ready,
             live,
+            metrics,
             stop,
             serving,
             view: ends.view,
@@ -208,6 +217,76 @@ pub async fn ask(
     }
 }
 
+/// Server-sent events as they come.
+pub struct Stream {
+    response: reqwest::Response,
+    bytes: Vec<u8>,
+}
+
+/// One of them.
+#[derive(Debug, PartialEq)]
+pub struct Message {
+    pub event: String,
+    pub id: Option<String>,
+    pub data: Json,
+}
+
+impl Stream {
+    pub async fn open(house: &House, query: &str, headers: &[(&str, &str)]) -> Self {
+        let mut request = house.http.get(format!("{}/api/v1/live{query}", house.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, bytes: Vec::new() }
+    }
+
+    /// `None`: it has ended.
+    pub async fn next(&mut self) -> Option<Message> {
+        loop {
+            if let Some(end) = self.bytes.windows(2).position(|two| two == b"\n\n") {
+                let message: Vec<u8> = self.bytes.drain(..end + 2).collect();
+                // A comment is none.
+                if message != b":\n\n" {
+                    return Some(Message::read(std::str::from_utf8(&message).unwrap()));
+                }
+                continue;
+            }
+            let more = tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await;
+            match more.expect("nothing for 30 s") {
+                Ok(Some(more)) => self.bytes.extend_from_slice(&more),
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next of a kind; others are passed over, but not for ever.
+    pub async fn next_of(&mut self, event: &str) -> Message {
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < Duration::from_secs(30), "no `{event}` for 30 s");
+            let message = self.next().await.unwrap_or_else(|| panic!("it ended before a `{event}`"));
+            if message.event == event {
+                return message;
+            }
+        }
+    }
+}
+
+impl Message {
+    fn read(text: &str) -> Self {
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        let data = field("data: ").unwrap_or_else(|| panic!("no data: {text}"));
+        Self {
+            event: field("event: ").unwrap_or_default(),
+            id: field("id: "),
+            data: serde_json::from_str(&data).unwrap(),
+        }
+    }
+}
+
 /// `curl` with these arguments before the URL: status, head and body as it printed them.
 pub async fn curl(arguments: &[&str], url: String) -> (u16, String) {
     let mut command = std::process::Command::new("curl");
@@ -255,6 +334,12 @@ pub fn site() -> Site {
         points: vec![point("pump-1.pressure", Some("kPa")), point("pump-1.state", None)],
         doors: vec![],
     }
+}
+
+/// What of the configuration is shown.
+pub fn plan() -> web::Plan {
+    let line = plan::Line { id: "plant".into(), kind: "modbus-tcp", at: "192.0.2.10:502".into() };
+    web::Plan { timezone: "Asia/Shanghai".into(), locale: "zh-CN", lines: vec![line], ..web::Plan::default() }
 }
 
 pub fn draft(kind: &'static str) -> Draft {
@@ -357,7 +442,7 @@ pub async fn maintenance(mut called: mpsc::Receiver<Call>, live: Arc<Live>) {
         }
         let asked = Maintenance { scope, since: gatehouse::time::now(), until, by, note };
         let answered = engine.maintain(asked);
-        live.lock().maintenance = engine.maintenances().cloned().collect();
+        live.lock().set_maintenance(engine.maintenances().cloned().collect());
         let _ = answer.send(answered);
     }
 }

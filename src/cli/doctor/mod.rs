@@ -18,7 +18,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::client::{self, Ready};
-use super::table::{Paint, harmless, paint, width};
+use super::fit::wrapped;
+use super::table::{Paint, harmless, page as columns, paint, width};
 use super::wire::local;
 use super::{Config, print};
 use crate::config::Gateway;
@@ -130,17 +131,24 @@ fn page(findings: &[Finding]) -> String {
         let what = harmless(&finding.what);
         let mut lines = finding.found.lines().map(harmless);
         let first = lines.next().unwrap_or_default();
-        page += &format!("{}  {what}{fill}  {first}\n", paint(word, Some(colour)));
+        page += &on_lines(&format!("{}  {what}{fill}  ", paint(word, Some(colour))), column + 8, &first);
         for line in lines {
-            page += &format!("        {line}\n");
+            page += &on_lines("        ", 8, &line);
         }
         for line in finding.cure.lines().map(harmless) {
-            page += &format!("      → {line}\n");
+            page += &on_lines("      → ", 8, &line);
         }
     }
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let (bad, warn, ok) = (count(Verdict::Bad), count(Verdict::Warn), count(Verdict::Ok));
     page + &format!("\n{bad} bad, {warn} to look at, {ok} well\n")
+}
+
+/// After `lead`, which takes `indent` columns; what does not fit goes on below itself.
+fn on_lines(lead: &str, indent: usize, text: &str) -> String {
+    // On a very narrow page a terminal breaks it as well as we do.
+    let room = columns().saturating_sub(indent).max(16);
+    lead.to_owned() + &wrapped(text, room).join(&format!("\n{:indent$}", "")) + "\n"
 }
 
 fn machines(findings: &[Finding]) -> String {

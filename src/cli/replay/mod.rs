@@ -11,7 +11,6 @@ mod course;
 mod lines;
 mod page;
 mod past;
-mod plot;
 mod tally;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,8 +21,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use jiff::{Span, SpanRelativeTo};
 
+use super::moment::{Moment, moment};
+use super::plot::{self, Axis, Curve};
 use super::table::harmless;
 use super::{Config, print};
 use crate::app;
@@ -37,7 +37,6 @@ use crate::time;
 use course::{Course, Told};
 use lines::{Lines, Row};
 use past::Past;
-use plot::{Axis, Curve};
 use tally::Tally;
 
 #[derive(Debug, Args)]
@@ -61,34 +60,6 @@ pub struct Replay {
     compare: Option<String>,
     #[command(flatten)]
     config: Config,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
-    Ago(Millis),
-    At(Millis),
-}
-
-impl Moment {
-    fn before(self, now: Millis) -> Millis {
-        match self {
-            Moment::Ago(span) => now.saturating_sub(span),
-            Moment::At(at) => at,
-        }
-    }
-}
-
-fn moment(text: &str) -> Result<Moment, String> {
-    if let Ok(at) = time::parse(text) {
-        return Ok(Moment::At(at));
-    }
-    let span = text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
-    match span {
-        Ok(span) if !span.is_negative() => {
-            Ok(Moment::Ago(span.as_millis().try_into().unwrap_or(Millis::MAX)))
-        }
-        _ => Err(format!("`{text}` is no time; say 7d, 12h or 2026-11-21T08:00:00Z")),
-    }
 }
 
 const SINCE_DEFAULT: Moment = Moment::Ago(7 * 24 * 3600 * 1000);
@@ -290,7 +261,7 @@ impl Run<'_> {
         feed: impl FnOnce(&mut dyn FnMut(&[Row]) -> anyhow::Result<()>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let mut course = Course::new(self.gateway, &self.rules, from, gaps);
-        let axis = Axis { from, to, width: page::width(), letters: page::letters() };
+        let axis = Axis { from, to, width: plot::width(), letters: plot::letters() };
         let tallies = self.rules.iter().map(|_| Tally::default()).collect();
         let mut seen = Seen { axis, curves: HashMap::new(), tallies, readings: 0 };
         let mut out = BufWriter::new(io::stdout().lock());
@@ -354,20 +325,5 @@ impl Seen {
             None => None,
         };
         self.curves.entry(row.point).or_default().add(&self.axis, row.at, value);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_a_span_back_or_an_instant() {
-        assert_eq!(moment("7d"), Ok(Moment::Ago(7 * 86_400_000)));
-        assert_eq!(moment("1h 30m"), Ok(Moment::Ago(5_400_000)));
-        assert_eq!(moment("1970-01-01T08:00:01+08:00"), Ok(Moment::At(1000)));
-        for wrong in ["7", "-1h", "yesterday", ""] {
-            assert!(moment(wrong).is_err(), "{wrong}");
-        }
     }
 }

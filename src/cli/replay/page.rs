@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 
-use super::plot::{Axis, Curve, Lane, Letters, MARGIN, Picture, draw, short};
 use super::tally::{Subject, Tally};
 use super::{Run, Seen};
-use crate::cli::table::{Table, harmless, page as columns};
+use crate::cli::fit::lasting;
+use crate::cli::plot::{Axis, Curve, Lane, Picture, draw, short};
+use crate::cli::table::{Table, harmless};
 use crate::config::Gateway;
 use crate::config::trial::Trial;
 use crate::reading::{Millis, PointId, Value};
@@ -18,10 +19,6 @@ use crate::rules::{Condition, Limit, Rule};
 
 /// Plots on one page.
 const PLOTS_MAX: usize = 3;
-/// Columns of a page without an edge.
-const WIDTH_USUAL: usize = 80;
-/// A line longer than this is no easier to read.
-const WIDTH_MAX: usize = 240;
 /// A steady value is written once a minute: a shorter silence looks the same.
 const SILENCE_SEEN: Millis = 120_000;
 /// A longer time has the year with each change.
@@ -35,23 +32,6 @@ pub(super) struct About<'a> {
     pub run: &'a Run<'a>,
     pub trial: &'a Trial,
     pub notes: &'a [String],
-}
-
-/// Characters of a plot.
-pub fn width() -> usize {
-    let page = match columns() {
-        // A file has no edge, but a plot needs one.
-        usize::MAX => WIDTH_USUAL,
-        columns => columns.min(WIDTH_MAX),
-    };
-    page.saturating_sub(MARGIN + 1).max(10)
-}
-
-/// Whether the terminal, or whatever reads, takes more than ASCII: the first of these that says anything decides.
-pub fn letters() -> Letters {
-    let said = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(|name| std::env::var(name).ok());
-    let locale = said.into_iter().find(|value| !value.is_empty()).unwrap_or_default().to_ascii_lowercase();
-    if locale.contains("utf-8") || locale.contains("utf8") { Letters::Unicode } else { Letters::Ascii }
 }
 
 /// What a history cannot show. `oldest`: where it begins, if that is later than asked for.
@@ -162,9 +142,9 @@ fn changes(tallies: &[Tally], labels: &[String], when: &dyn Fn(Millis) -> String
     }
     rows.sort_by_key(|(told, ..)| told.at);
     let compared = labels.len() > 1;
-    let mut head = vec!["TIME", "CHANGE", "POINT", "VALUE", "OPEN FOR"];
+    let mut head = vec!["TIME", "CHANGE", "POINT", "VALUE…", "OPEN FOR"];
     if compared {
-        head.insert(1, "RULE");
+        head.insert(1, "RULE…");
     }
     let mut table = Table::new(&head);
     for (told, lasted, label) in &rows {
@@ -344,26 +324,6 @@ fn written(zone: &TimeZone, at: Millis, how: &str) -> String {
     at.to_zoned(zone.clone()).strftime(how).to_string()
 }
 
-/// `3d 4h`, `2m 5s`, `0s`: the two widest units.
-fn lasting(span: Millis) -> String {
-    const UNITS: [(&str, Millis); 4] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    let mut rest = span.max(0);
-    let mut words = Vec::new();
-    for (name, unit) in UNITS {
-        let n = rest / unit;
-        rest %= unit;
-        if n > 0 {
-            words.push(format!("{n}{name}"));
-        } else if !words.is_empty() {
-            break;
-        }
-        if words.len() == 2 {
-            break;
-        }
-    }
-    if words.is_empty() { format!("{rest}ms") } else { words.join(" ") }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -371,11 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_and_limits_are_said_as_people_do() {
-        assert_eq!(lasting(0), "0ms");
-        assert_eq!(lasting(90_000), "1m 30s");
-        assert_eq!(lasting(86_400_000 + 5000), "1d");
-        assert_eq!(lasting(7 * 86_400_000 + 7_300_000), "7d 2h");
+    fn limits_are_said_as_people_do() {
         assert_eq!(words(&json!({"below": 200.0})), "below 200");
         assert_eq!(words(&json!({"outside": [10.0, 20.5]})), "outside 10 to 20.5");
         assert_eq!(words(&json!({"rises": {"by": 5.0, "within": "10m"}})), "rises by 5 within 10m");

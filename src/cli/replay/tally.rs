@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::course::Told;
-use super::plot::{Axis, Lane};
+use crate::cli::plot::{Axis, Lane};
 use crate::reading::Millis;
 
 /// Changes that are kept for the table; the others are counted.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{POLL_DEFAULT, poll};
+use crate::config::codes::Code;
 use crate::config::commands::{Ability, permits};
 use crate::config::devices::{Draft, Installer};
 use crate::config::installed::Words;
@@ -140,6 +141,11 @@ fn base_key(section: &mut Section<'_>) -> Option<Secret> {
     }
     let spot = section.peek("key").map_or(section.spot(), |entry| entry.value.spot);
     let cure = format!("write {KEY_DIGITS} of 0-9 and a-f there, the key that the reader was given");
-    section.report.mistake(spot, "`key`: what stands there is no key of a secure channel", cure);
+    section.report.mistake(
+        Code::SecretUnusable,
+        spot,
+        "`key`: what stands there is no key of a secure channel",
+        cure,
+    );
     None
 }

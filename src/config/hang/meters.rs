@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{POLL_DEFAULT, poll};
+use crate::config::codes::Code;
 use crate::config::commands::permits;
 use crate::config::devices::{Draft, Installer};
 use crate::config::kinds::wrong;
@@ -94,7 +95,7 @@ impl<'a> Installer<'a> {
             let what = format!("`address` has {} digits", told.value.0.len());
             let cure =
                 format!("write the {length} digits that are printed on the meter, zeros in front as well");
-            self.report.mistake(told.spot, what, cure);
+            self.report.mistake(Code::BadMeterNumber, told.spot, what, cure);
             return wrong;
         }
         self.address_once(&told.value.0, told.spot, &draft.id, channel);
@@ -112,6 +113,7 @@ impl Read for Digits {
     fn read(value: &Value) -> Result<Self, Wrong> {
         if let Node::Whole(number) = value.node {
             return Err(wrong(
+                Code::BadMeterNumber,
                 format!("{number} as a number loses its zeros in front"),
                 format!("write it in quotes: `\"{number}\"`"),
             ));
@@ -121,7 +123,11 @@ impl Read for Digits {
         if digits.chars().all(|c| c.is_ascii_digit()) {
             return Ok(Self(digits));
         }
-        Err(wrong(format!("`{text}` is no meter's number"), "write its digits, nothing else"))
+        Err(wrong(
+            Code::BadMeterNumber,
+            format!("`{text}` is no meter's number"),
+            "write its digits, nothing else",
+        ))
     }
 }
 
@@ -136,6 +142,7 @@ impl Read for MeterKind {
         match &value.node {
             Node::Whole(code @ 0x10..=0x49) => Ok(Self(*code as u8)),
             Node::Whole(code) => Err(wrong(
+                Code::NotOneOf,
                 format!("there is no kind {code}"),
                 format!("write the standard's code, 0x10 to 0x49, or {}", listed(words())),
             )),
@@ -143,7 +150,11 @@ impl Read for MeterKind {
                 let text = String::read(value)?;
                 match METERS.iter().find(|(word, _)| *word == text) {
                     Some((_, code)) => Ok(Self(*code)),
-                    None => Err(wrong(format!("there is no kind `{text}`"), did_you_mean(&text, words()))),
+                    None => Err(wrong(
+                        Code::NotOneOf,
+                        format!("there is no kind `{text}`"),
+                        did_you_mean(&text, words()),
+                    )),
                 }
             }
         }

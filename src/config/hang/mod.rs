@@ -16,6 +16,7 @@ use super::channels::Type;
 use super::devices::{Draft, Installer};
 use super::mistakes::Spot;
 use super::section::Section;
+use crate::config::codes::Code;
 use crate::field::profile::{Line, Point, Profile, Transport};
 use crate::field::wire::{Parity, Wire};
 use crate::field::{self, Kind, osdp, serial};
@@ -80,7 +81,12 @@ pub(super) fn fits(section: &mut Section<'_>, profile: Option<&Profile>, kind: T
         (Transport::Mqtt { .. }, _) => "`mqtt`",
     };
     let what = format!("profile `{}` does not go over a channel of type `{}`", profile.name, kind.word());
-    section.report.mistake(spot, what, format!("name a channel of type {needs}, or another profile"));
+    section.report.mistake(
+        Code::WrongChannel,
+        spot,
+        what,
+        format!("name a channel of type {needs}, or another profile"),
+    );
     false
 }
 
@@ -101,6 +107,7 @@ fn factory(section: &Section<'_>, spot: Spot, profile: &Profile, hung: &Kind) {
             words(line)
         );
         section.report.warning(
+            Code::FactoryLine,
             spot,
             what,
             "fine where the device has been set to it; else it will be silent",
@@ -129,7 +136,7 @@ impl<'a> Installer<'a> {
     ) -> Duration {
         if let Some(entry) = section.entry("channel").filter(|_| meters::answers_all(settings)) {
             let what = format!("a meter of channel `{channel}` has no `address` and answers to every one");
-            self.report.mistake(entry.value.spot, what, "give that meter its `address`");
+            self.report.mistake(Code::AddressTaken, entry.value.spot, what, "give that meter its `address`");
         }
         match draft.profile.map(|known| &known.profile.transport) {
             Some(Transport::Meter { meter, .. }) => self.meter(section, draft, channel, settings, *meter),
@@ -152,7 +159,7 @@ impl<'a> Installer<'a> {
     /// For devices whose points nobody writes.
     fn no_points(&self, section: &mut Section<'a>, why: &str) {
         if let Some(entry) = section.entry("point") {
-            self.report.mistake(entry.key_spot, why, "take the points out");
+            self.report.mistake(Code::OfNoUse, entry.key_spot, why, "take the points out");
         }
     }
 }

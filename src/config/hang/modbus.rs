@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{POLL_DEFAULT, poll};
+use crate::config::codes::Code;
 use crate::config::commands::{Ability, permits};
 use crate::config::devices::{Draft, Installer};
 use crate::config::kinds::wrong;
@@ -102,12 +103,20 @@ impl Read for Avoid {
             return Err(Wrong::Type);
         };
         if list.len() > AVOID_MAX {
-            return Err(wrong(format!("{} spans", list.len()), format!("write {AVOID_MAX} or fewer")));
+            return Err(wrong(
+                Code::ListLength,
+                format!("{} spans", list.len()),
+                format!("write {AVOID_MAX} or fewer"),
+            ));
         }
         let register = |value: &Value| {
             let number = i128::read(value)?;
             u16::try_from(number).map_err(|_| {
-                wrong(format!("there is no register {number}"), "write registers from 0 to 65535")
+                wrong(
+                    Code::OutOfRange,
+                    format!("there is no register {number}"),
+                    "write registers from 0 to 65535",
+                )
             })
         };
         let span = |value: &Value| match &value.node {
@@ -117,7 +126,11 @@ impl Read for Avoid {
                     if first <= last {
                         return Ok((first, last));
                     }
-                    Err(wrong(format!("{first} is behind {last}"), format!("write `[{last}, {first}]`")))
+                    Err(wrong(
+                        Code::Backwards,
+                        format!("{first} is behind {last}"),
+                        format!("write `[{last}, {first}]`"),
+                    ))
                 }
                 _ => Err(Wrong::Type),
             },

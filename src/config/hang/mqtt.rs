@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::codes::Code;
 use crate::config::commands::{Ability, permits};
 use crate::config::devices::{Draft, Installer};
 use crate::config::installed::Words;
@@ -66,7 +67,12 @@ impl<'a> Installer<'a> {
         let commands: Vec<Command> = commands.into_iter().map(whole).collect();
         if topic.contains(['+', '#']) && commands.iter().any(|command| command.topic.contains(['+', '#'])) {
             let cure = "name the device's own topic, or the command's";
-            self.report.mistake(section.spot(), "a command cannot go to a topic with `+` or `#`", cure);
+            self.report.mistake(
+                Code::BadTopic,
+                section.spot(),
+                "a command cannot go to a topic with `+` or `#`",
+                cure,
+            );
         }
         settings.devices.push(Device { id: numbers.device, topic, availability, dialect, points, commands });
     }
@@ -89,7 +95,7 @@ impl<'a> Installer<'a> {
             let what = format!("`{topic}` is not the topic of one face terminal");
             let cure =
                 format!("write `mqtt/face/` and the id that the terminal shows, like `\"{TERMINAL}\"`");
-            section.report.mistake(spot, what, cure);
+            section.report.mistake(Code::BadTopic, spot, what, cure);
         }
         topic
     }
@@ -123,6 +129,7 @@ fn topics(section: &mut Section<'_>, profile: Option<&Profile>) -> (String, Opti
     {
         let cure = "name the device's own topic, like `\"zigbee2mqtt/b3-door\"`";
         section.report.mistake(
+            Code::BadTopic,
             told.spot,
             "a device with a profile has one topic, and `#` stands for many",
             cure,

@@ -20,6 +20,7 @@ pub(super) struct Counters {
     cycle: Gauge<f64, AtomicU64>,
     lag: Gauge<f64, AtomicU64>,
     degraded: Gauge,
+    behind: Gauge,
 }
 
 impl Counters {
@@ -39,6 +40,7 @@ impl Counters {
             cycle: metrics.line_cycle.get_or_create(&line).clone(),
             lag: metrics.line_lag.get_or_create(&line).clone(),
             degraded: metrics.line_degraded.get_or_create(&line).clone(),
+            behind: metrics.line_behind.get_or_create(&line).clone(),
         }
     }
 
@@ -69,5 +71,10 @@ impl Counters {
         self.cycle.set(cycle.as_secs_f64());
         self.lag.set(lag.as_secs_f64());
         self.degraded.set(degraded as i64);
+    }
+
+    /// Whether the wire can no longer do all that is due on it.
+    pub fn behind(&self, behind: bool) {
+        self.behind.set(behind.into());
     }
 }

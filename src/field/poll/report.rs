@@ -86,9 +86,11 @@ impl<P: Ask> Poll<P> {
         match seen.news {
             None => {}
             Some(News::KeepsUp) => {
+                self.counters.behind(false);
                 info!(channel = %self.id, "The line keeps up again with what is due on it.");
             }
             Some(News::Behind { within, takes, late }) => {
+                self.counters.behind(true);
                 let turns: Vec<&Turn> = late.iter().map(|(turn, _)| &self.turns[*turn]).collect();
                 let who = sufferers(&turns, |point| self.point(point));
                 let apart = late.first().map(|late| late.1).unwrap_or_default();

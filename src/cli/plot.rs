@@ -7,8 +7,13 @@ use std::fmt::Write;
 
 use unicode_width::UnicodeWidthChar;
 
+use super::table::page as columns;
 use crate::reading::Millis;
 
+/// Columns of a page without an edge.
+const WIDTH_USUAL: usize = 80;
+/// A line longer than this is no easier to read.
+const WIDTH_MAX: usize = 240;
 /// Lines of characters.
 const HEIGHT: usize = 8;
 /// Characters left of the plot: a number and a space.
@@ -19,6 +24,23 @@ pub const MARGIN: usize = 11;
 pub enum Letters {
     Unicode,
     Ascii,
+}
+
+/// Characters of a plot.
+pub fn width() -> usize {
+    let page = match columns() {
+        // A file has no edge, but a plot needs one.
+        usize::MAX => WIDTH_USUAL,
+        columns => columns.min(WIDTH_MAX),
+    };
+    page.saturating_sub(MARGIN + 1).max(10)
+}
+
+/// Whether the terminal, or whatever reads, takes more than ASCII: the first of these that says anything decides.
+pub fn letters() -> Letters {
+    let said = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let locale = said.into_iter().find(|value| !value.is_empty()).unwrap_or_default().to_ascii_lowercase();
+    if locale.contains("utf-8") || locale.contains("utf8") { Letters::Unicode } else { Letters::Ascii }
 }
 
 /// How time falls into columns.
@@ -201,8 +223,15 @@ pub fn draw(axis: &Axis, picture: &Picture<'_>) -> String {
         let _ = writeln!(text, "{name} {}", lane.line(axis).trim_end());
     }
     let (from, to) = &picture.ends;
-    let gap = axis.width.saturating_sub(from.len() + to.len()).max(1);
-    let _ = writeln!(text, "{:>10} {from}{}{to}", "", " ".repeat(gap));
+    match axis.width.checked_sub(from.len() + to.len() + 1) {
+        Some(gap) => {
+            let _ = writeln!(text, "{:>10} {from}{}{to}", "", " ".repeat(gap + 1));
+        }
+        // Each on a line of its own, where they do not fit beside each other.
+        None => {
+            let _ = writeln!(text, "{:>10} {from}\n{:>10} {to:>width$}", "", "", width = axis.width);
+        }
+    }
     text
 }
 
@@ -217,6 +246,16 @@ fn label(scale: &Scale, limits: &[Vec<f64>], line: usize, tall: usize) -> String
     }
 }
 
+/// Of what the lines of the limits of a rule are made, by its place among the rules.
+pub fn limit_sign(letters: Letters, number: usize) -> char {
+    match (number, letters) {
+        (0, Letters::Unicode) => '─',
+        (_, Letters::Unicode) => '┄',
+        (0, Letters::Ascii) => '-',
+        (_, Letters::Ascii) => '.',
+    }
+}
+
 fn drawn(
     axis: &Axis,
     ranges: &[Option<(f64, f64)>],
@@ -226,13 +265,7 @@ fn drawn(
 ) -> String {
     let tall = scale.rows / HEIGHT;
     let limit = |line: usize| limits.iter().position(|own| own.iter().any(|v| scale.row(*v) / tall == line));
-    let empty = match (limit(line), axis.letters) {
-        (None, _) => ' ',
-        (Some(0), Letters::Unicode) => '─',
-        (Some(_), Letters::Unicode) => '┄',
-        (Some(0), Letters::Ascii) => '-',
-        (Some(_), Letters::Ascii) => '.',
-    };
+    let empty = limit(line).map_or(' ', |number| limit_sign(axis.letters, number));
     let cell = |ranges: &[Option<(f64, f64)>]| {
         let mut dots = 0;
         for (column, range) in ranges.iter().enumerate() {

@@ -1,0 +1,121 @@
+//! Which daemon is meant, and where its API is: as `--url` says, else as its configuration says, else where it usually is.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::Args;
+
+use super::API_PORT;
+use super::wire::local;
+use crate::config;
+
+pub const CONFIG_USUAL: &str = "/etc/gatehouse";
+
+/// How a running daemon is reached, and for whom the answer is printed.
+#[derive(Debug, Args)]
+pub struct Daemon {
+    /// Where its API is; without it, where the configuration says (`[api] listen`), else http://127.0.0.1:8080
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The daemon's configuration, to see where its API is; without it /etc/gatehouse, where that can be read
+    #[arg(long, value_name = "PATH", env = "GATEHOUSE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// A file with the token, where the API asks for one
+    #[arg(long, value_name = "FILE", env = "GATEHOUSE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// For machines: one JSON object, or one a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the daemon is asked, and why there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    pub url: String,
+    /// For people: `as --url says`.
+    pub why: String,
+}
+
+impl Daemon {
+    /// # Errors
+    /// The configuration that was named cannot be read, or does not say where the API is.
+    pub fn address(&self) -> anyhow::Result<Address> {
+        match (&self.url, &self.config) {
+            (Some(url), _) => Ok(Address::named(url)),
+            (None, Some(path)) => match configured(path)? {
+                Some(address) => Ok(address),
+                None => bail!(
+                    "there is no configuration at {} that can be read here; name another with --config or \
+                     $GATEHOUSE_CONFIG, or the daemon itself with --url http://127.0.0.1:{API_PORT}",
+                    path.display()
+                ),
+            },
+            (None, None) => Ok(configured(Path::new(CONFIG_USUAL))?.unwrap_or_else(Address::usual)),
+        }
+    }
+}
+
+impl Address {
+    pub fn named(url: &str) -> Self {
+        Self { url: url.to_owned(), why: "as --url says".to_owned() }
+    }
+
+    pub fn configured(listen: SocketAddr, path: &Path) -> Self {
+        let why = format!("as [api] listen of {} says", path.display());
+        Self { url: format!("http://{}", local(listen)), why }
+    }
+
+    fn usual() -> Self {
+        let why =
+            format!("where it usually is, since {CONFIG_USUAL} holds no configuration that can be read here");
+        Self { url: format!("http://127.0.0.1:{API_PORT}"), why }
+    }
+}
+
+/// As the configuration says, whatever else is wrong in it; `None` where there is none.
+fn configured(path: &Path) -> anyhow::Result<Option<Address>> {
+    let (Some(loaded), _) = config::glean(path) else { return Ok(None) };
+    let listen = loaded.gateway.web.listen;
+    if listen.port() == 0 {
+        bail!(
+            "[api] listen = \"{listen}\" of {} leaves the port to the system; the daemon's log says which one it is \
+             (\"the API listens\"): name it with --url, or write a port",
+            path.display()
+        );
+    }
+    Ok(Some(Address::configured(listen, path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(url: Option<&str>, config: Option<&Path>) -> anyhow::Result<Address> {
+        let url = url.map(str::to_owned);
+        Daemon { url, config: config.map(Path::to_owned), token_file: None, json: false }.address()
+    }
+
+    #[test]
+    fn a_url_goes_before_the_configuration_and_that_before_the_usual_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("gatehouse.toml");
+        let write = |listen: &str| {
+            let text = format!("[gateway]\nid = \"gw\"\n[api]\nlisten = \"{listen}\"\n[[nonsense]]\n");
+            std::fs::write(&file, text).unwrap();
+        };
+        write("127.0.0.1:8169");
+        let from_file = asked(None, Some(&file)).unwrap();
+        assert_eq!(from_file.url, "http://127.0.0.1:8169", "also where it is not right elsewhere");
+        assert!(from_file.why.contains("gatehouse.toml"), "{}", from_file.why);
+        assert_eq!(asked(None, Some(dir.path())).unwrap().url, from_file.url, "a directory, too");
+        assert_eq!(asked(Some("http://x:1"), Some(&file)).unwrap(), Address::named("http://x:1"));
+
+        write("127.0.0.1:0");
+        let open = asked(None, Some(&file)).unwrap_err().to_string();
+        assert!(open.contains("--url"), "{open}");
+        let gone = asked(None, Some(&dir.path().join("nowhere"))).unwrap_err().to_string();
+        assert!(gone.contains("nowhere") && gone.contains("--config"), "{gone}");
+        assert!(Address::usual().url.ends_with(":8080"));
+    }
+}

@@ -1,0 +1,331 @@
+"""The technician's page in a real Chromium, case by case, before the real daemon.
+
+    page.py BINARY DIRECTORY MODBUS_PORT ARTEFACTS SLACK EVERY
+
+DIRECTORY has a month of history, a reading each EVERY seconds, and its configuration in `past.toml`; pictures and what
+is said here go to ARTEFACTS; limits of time are SLACK times what was promised. One browser and one daemon for all; a case that fails does not keep the others.
+"""
+
+import os
+import re
+import sys
+import time
+import traceback
+import xml.etree.ElementTree as xml
+
+from playwright.sync_api import sync_playwright
+
+import chrome
+from chrome import DESK, PHONE, Window, first_paint, since
+from plant import Crm, Daemon, Demo, Modbus
+
+# What each view has once it is there.
+VIEWS = {
+    "home": ("/", "[data-hook=places] a"),
+    "tickets": ("/tickets", "[data-view=tickets] [data-ticket]"),
+    "device": ("/device/pump-1?point=pump-1.pressure", "[data-plot][data-drawn-ms]"),
+    "doors": ("/doors", "[data-view=doors] h1"),
+    "heat": ("/heat", "[data-view=heat] [data-count]"),
+    "events": ("/events", "[data-view=events] li"),
+}
+LIVE = "html[data-link=live]"
+
+
+class Run:
+    def __init__(self, binary, directory, modbus_port, artefacts, slack, every):
+        self.binary, self.artefacts, self.slack, self.every = binary, artefacts, float(slack), every
+        self.report = open(os.path.join(artefacts, "report.txt"), "w", buffering=1)
+        self.figures, self.failed = [], []
+        self.modbus = Modbus(int(modbus_port))
+        self.crm = Crm()
+        self.daemon = Daemon(binary, directory, self.crm)
+
+    # ---- what is told ----
+
+    def say(self, words):
+        print(words, flush=True)
+        self.report.write(words + "\n")
+
+    def figure(self, what, measured, limit, unit, stretches=True):
+        """Limits of time are stretched in a debug build; sizes are not."""
+        allowed = limit * (self.slack if stretches else 1)
+        self.figures.append((what, f"{measured:.0f} {unit}", f"{limit} {unit}", measured <= allowed))
+        assert measured <= allowed, f"{what}: {measured:.0f} {unit}, at most {allowed:.0f} were promised"
+
+    def case(self, name, body, window=None):
+        begun = time.monotonic()
+        try:
+            body()
+            if window:
+                window.clean()
+        except Exception:
+            self.failed.append(name)
+            self.say(f"FAILED {name}\n{traceback.format_exc()}")
+            if window:
+                self.last_look(name, window)
+        else:
+            self.say(f"ok     {name} ({time.monotonic() - begun:.1f} s)")
+
+    def last_look(self, name, window):
+        try:
+            window.shot("failed-" + re.sub(r"\W+", "-", name))
+        except Exception as error:
+            self.say(f"       no picture of it: {error}")
+        window.faults.clear()
+
+    def tell(self):
+        width = max((len(row[0]) for row in self.figures), default=0)
+        for what, measured, limit, kept in self.figures:
+            self.say(f"{what:<{width}}  {measured:>10}  (at most {limit}{'' if kept else ', MISSED'})")
+
+    # ---- the compound that is shown to who tries it ----
+
+    def demo(self, browser):
+        demo = Demo(self.binary)
+        window = Window(browser, demo.url, self.artefacts)
+        page = window.page
+        try:
+            self.case("the demo's page opens in under a second", lambda: self.opens(window), window)
+            self.case("the demo's faults become tickets", lambda: page.wait_for_selector("[data-hook=tickets] [data-ticket]"), window)
+            self.case("doors and lockers are shown", lambda: self.doors(window), window)
+            self.case("the page is small", lambda: self.weight(window), window)
+            self.case("the picture for the README", lambda: self.portrait(window), window)
+        finally:
+            window.close()
+            demo.stop()
+
+    def opens(self, window):
+        begun = time.monotonic()
+        window.page.goto(window.url, wait_until="commit")
+        window.page.wait_for_selector(VIEWS["home"][1])
+        self.figure("the demo's page, until its devices are shown", since(begun), 1000, "ms")
+        self.figure("first content", first_paint(window.page), 300, "ms")
+
+    def doors(self, window):
+        window.go("/doors", "[data-view=doors] [data-cell]")
+        assert window.page.locator("[data-cell]").count() >= 16, "two banks of eight cells"
+        window.fits()
+        window.axe()
+
+    def weight(self, window):
+        for name in ("tickets", "heat", "events"):
+            window.page.goto(f"{window.url}/#{VIEWS[name][0]}")
+            window.page.wait_for_selector(f"[data-view={name}]")
+        window.go("/device/pump-1?point=pump-1.pressure", "[data-plot][data-drawn-ms]")
+        window.page.goto(f"{window.url}/#/")
+        window.page.locator("[data-hook=tickets] [data-ticket]").first.click()
+        window.page.wait_for_selector("[data-view=ticket] h1")
+        self.figure("all files of the page, as received", window.page_bytes() / 1000, 150, "kB", stretches=False)
+
+    def portrait(self, window):
+        window.go("/", "[data-hook=tickets] [data-ticket] >> nth=2")
+        window.shot("demo")
+
+    # ---- a technician before the daemon with a month of history ----
+
+    def technician(self, browser):
+        window = Window(browser, self.daemon.url, self.artefacts)
+        # The browser itself says that there was no session yet.
+        window.expected = ["401 (Unauthorized)", "429 (Too Many Requests)"]
+        cases = [
+            ("one logs in with a token, once", self.login),
+            ("a fault is on the page within two seconds", self.fault),
+            ("a ticket is acknowledged by a click, and the CRM learns it", self.acknowledge),
+            ("the keyboard alone acknowledges a ticket", self.keyboard),
+            ("the chart of a ticket stands in its page and alone", self.chart),
+            ("a month of one reading a second is drawn and zoomed", self.month),
+            ("the heat map fills", self.heat),
+            ("the page speaks both languages", self.languages),
+        ]
+        for name, body in cases:
+            self.case(name, lambda body=body: body(window), window)
+        self.looks(window)
+        self.case("a gateway that is gone is said to be, and found again", lambda: self.lost(window), window)
+        self.case("one logs out", lambda: self.logout(window), window)
+        window.close()
+
+    def login(self, window):
+        page = window.page
+        page.goto(window.url)
+        page.wait_for_selector("#token")
+        window.axe()
+        page.fill("#token", "no-such-token")
+        page.click("[data-action=login]")
+        window.until("() => document.getElementById('token-wrong').textContent !== ''")
+        window.enter("technician-secret", VIEWS["home"][1])
+        page.reload()
+        page.wait_for_selector(VIEWS["home"][1])
+        assert "technician-1" in page.locator("#who").inner_text()
+
+    def fault(self, window):
+        window.go("/", LIVE)
+        self.modbus.set(8, 0, 655)
+        begun = time.monotonic()
+        window.page.wait_for_selector("[data-hook=tickets] [data-ticket]:has-text('65.5')")
+        self.figure("a fault, until the page has its ticket", since(begun), 2000, "ms")
+
+    def acknowledge(self, window):
+        page = window.page
+        ticket = self.daemon.ticket_of("fan-hot")["id"]
+        self.crm.learnt("ticket.opened", ticket)
+        page.click(f"[data-ticket='{ticket}']")
+        page.fill("#by", "王师傅")
+        page.fill("#note", "在路上")
+        page.click("[data-action=acknowledge]")
+        page.wait_for_selector("[data-view=ticket] header[data-state=acknowledged]")
+        event = self.crm.learnt("ticket.acknowledged", ticket)
+        assert (event["data"]["by"], event["data"]["note"]) == ("王师傅", "在路上"), event["data"]
+        page.wait_for_selector("[data-hook=story] [data-type='gatehouse.ticket.acknowledged']")
+
+    def keyboard(self, window):
+        window.go("/", LIVE)
+        self.modbus.set(8, 1, 93)
+        ticket = self.daemon.ticket_of("fan-shakes")["id"]
+        window.page.wait_for_selector(f"[data-ticket='{ticket}']")
+        window.tab_to(f"a[data-ticket='{ticket}']")
+        window.page.keyboard.press("Enter")
+        window.page.wait_for_selector(f"header[data-ticket='{ticket}'][data-state=open]")
+        # The name is known from the click before.
+        window.tab_to("[data-action=acknowledge]")
+        window.page.keyboard.press("Enter")
+        window.page.wait_for_selector(f"header[data-ticket='{ticket}'][data-state=acknowledged]")
+        self.crm.learnt("ticket.acknowledged", ticket)
+
+    def chart(self, window):
+        ticket = self.daemon.ticket_of("fan-hot")["id"]
+        window.go(f"/ticket/{ticket}", "img[data-hook=chart]")
+        window.until("() => document.querySelector('img[data-hook=chart]').naturalWidth >= 600")
+        drawn = self.daemon.get(f"/api/v1/tickets/{ticket}/chart.svg")
+        assert len(drawn) <= 30_000, f"{len(drawn)} bytes"
+        root = xml.fromstring(drawn)
+        svg = "{http://www.w3.org/2000/svg}"
+        assert root.tag == svg + "svg" and root.get("viewBox"), root.attrib
+        words = [text.text for text in root.iter(svg + "text")]
+        assert "fan-1.temperature (°C)" in words and "60" in words, words
+        assert root.find(svg + "path") is not None, "there is no line of readings"
+        alone = window.context.new_page()
+        alone.on("console", lambda message: window.faults.append(f"of the picture: {message.text}"))
+        alone.goto(f"{window.url}/api/v1/tickets/{ticket}/chart.svg")
+        alone.screenshot(path=os.path.join(self.artefacts, "chart.png"))
+        alone.close()
+
+    def month(self, window):
+        page = window.page
+        window.go(*VIEWS["device"])
+        page.click("[data-span=month]")
+        figure = "[data-plot='pump-1.pressure']"
+        month = 29 * 86_400_000
+        wide = f"""() => {{ const plot = document.querySelector("{figure}");
+            return plot && plot.dataset.drawnMs && plot.dataset.to - plot.dataset.from >= {month}; }}"""
+        window.until(wide)
+        drawn = float(page.get_attribute(figure, "data-drawn-ms"))
+        self.figure(f"30 days of one point at {self.every} s, asked for and drawn", drawn, 500, "ms")
+        assert page.locator(f"{figure} canvas").count() == 1
+        window.shot("device-30-days")
+        over = page.locator(f"{figure} .u-over").bounding_box()
+        middle = over["y"] + over["height"] / 2
+        page.mouse.move(over["x"] + over["width"] * 0.4, middle)
+        page.mouse.down()
+        page.mouse.move(over["x"] + over["width"] * 0.6, middle, steps=5)
+        page.mouse.up()
+        window.until(wide.replace(f">= {month}", f"< {month // 3}"))
+        window.shot("device-zoomed")
+
+    def heat(self, window):
+        window.go("/heat", VIEWS["heat"][1])
+        window.until("() => [...document.querySelectorAll('[data-count]')].some(cell => Number(cell.dataset.count) > 1)")
+        cells = window.page.locator("[data-count]").count()
+        assert cells >= 7 * 24, f"{cells} cells of a week's hours"
+
+    def languages(self, window):
+        page = window.page
+        window.go("/", "#lang")
+        page.wait_for_selector("h2:has-text('未关闭工单')")
+        page.click("#lang")
+        page.wait_for_selector("h2:has-text('Open tickets')")
+        assert page.get_attribute("html", "lang").startswith("en")
+        page.reload()
+        page.wait_for_selector("h2:has-text('Open tickets')")
+        page.click("#lang")
+        page.wait_for_selector("h2:has-text('未关闭工单')")
+
+    def looks(self, window):
+        """Each view, as wide as a phone and as a desk, in both languages, light and dark: it fits, and axe finds nothing."""
+        ticket = self.daemon.ticket_of("fan-hot")["id"]
+        views = VIEWS | {"ticket": (f"/ticket/{ticket}", "[data-hook=story] li")}
+        for language in ("zh", "en"):
+            for size, width in ((PHONE, "phone"), (DESK, "desk")):
+                # Each way of looking has both languages or both widths; not each with each.
+                window.page.emulate_media(color_scheme="dark" if (language == "en") == (width == "desk") else "light")
+                window.page.set_viewport_size(size)
+                window.go("/", "#lang")
+                window.speak(language)
+                for name, (place, selector) in views.items():
+                    self.case(
+                        f"{name} fits a {width} in {language}",
+                        lambda: self.look(window, place, selector, f"{name}-{width}-{language}"),
+                        window,
+                    )
+        window.page.emulate_media(color_scheme="light")
+        window.speak("zh")
+
+    def look(self, window, place, selector, picture):
+        window.go(place, selector)
+        window.fits()
+        window.shot(picture, whole=True)
+        window.axe()
+
+    def lost(self, window):
+        window.go("/", LIVE)
+        window.expected += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE"]
+        self.daemon.kill()
+        window.page.wait_for_selector("#lost:visible")
+        window.shot("lost")
+        window.axe()
+        self.daemon.start()
+        # Sessions are in memory only: who was in shows the token again.
+        window.enter("technician-secret", VIEWS["home"][1])
+        window.page.wait_for_selector(LIVE)
+        assert not window.page.is_visible("#lost")
+
+    def logout(self, window):
+        window.page.click("#logout")
+        window.page.wait_for_selector("#token")
+
+    # ---- one who may only look ----
+
+    def viewer(self, browser):
+        window = Window(browser, self.daemon.url, self.artefacts, size=PHONE, locale="en-GB")
+        window.expected = ["401 (Unauthorized)"]
+        self.case("a viewer sees everything and is offered nothing", lambda: self.only_looks(window), window)
+        window.close()
+
+    def only_looks(self, window):
+        page = window.page
+        page.goto(window.url)
+        window.enter("viewer-secret", VIEWS["home"][1])
+        ticket = self.daemon.ticket_of("fan-hot")["id"]
+        window.go(f"/ticket/{ticket}", "[data-hook=story] li")
+        offered = [verb for verb in ("acknowledge", "start", "resolve", "close") if page.is_visible(f"[data-action={verb}]")]
+        assert not offered, offered
+
+    def all(self):
+        with sync_playwright() as playwright:
+            browser = chrome.start(playwright)
+            try:
+                self.daemon.start()
+                self.technician(browser)
+                self.viewer(browser)
+                self.demo(browser)
+            finally:
+                self.daemon.stop()
+                browser.close()
+        self.tell()
+
+
+if __name__ == "__main__":
+    run = Run(*sys.argv[1:7])
+    run.all()
+    if run.failed:
+        run.say(f"{len(run.failed)} failed: {', '.join(run.failed)}")
+    sys.exit(1 if run.failed else 0)
