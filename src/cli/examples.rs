@@ -18,8 +18,16 @@ pub const CHECK: &str = "\
 Examples:
   gatehouse check
   gatehouse check --config ./compound.toml
+  gatehouse check --against-running
 
 Ends with 78 where anything is wrong.";
+
+pub const RELOAD: &str = "\
+Examples:
+  gatehouse check --against-running   what it would change
+  gatehouse reload
+
+Ends with 78 where the configuration is refused; then nothing has changed.";
 
 pub const READ: &str = "\
 Examples:

@@ -85,7 +85,7 @@ impl Teller {
     }
 
     pub fn stop(&self) -> CancellationToken {
-        self.desk.stop.clone()
+        self.desk.outdated.clone()
     }
 
     /// Until the listener is gone or too slow, or nobody writes the journal any more.
