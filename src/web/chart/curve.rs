@@ -61,6 +61,7 @@ impl Curve {
         match piece {
             Piece::Reading(Sample { at, value, .. }) => self.add(*at, value.as_ref()),
             Piece::Rollup(row, stretch) => self.rollup(row, *stretch),
+            Piece::Minute(row) => self.rollup(row, 60_000),
         }
     }
 
