@@ -48,7 +48,7 @@ async fn every_file_of_the_folder_is_served_as_it_is_written_and_may_load_nothin
     for file in files() {
         let answer = get(&house, &format!("/page/{file}"), &[]).await;
         assert_eq!(answer.status, 200, "{file} is missing in FILES of src/web/page/mod.rs");
-        assert_eq!(answer.text, text_of(&file), "{file}");
+        assert!(answer.text == text_of(&file), "{file} is not as it is written");
         assert_eq!(answer.header("content-security-policy"), POLICY, "{file}");
         assert_eq!(answer.header("cache-control"), "no-cache", "{file}");
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{file}");
@@ -136,7 +136,7 @@ async fn the_whole_page_weighs_little_and_is_packed_for_who_asks() {
         let packed = answer.bytes().await.unwrap();
         let mut plain = String::new();
         std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut plain).unwrap();
-        assert_eq!(plain, text_of(&file), "{file}");
+        assert!(plain == text_of(&file), "{file} is not as it is written");
         println!("{file:<28} {:>7} B  packed {:>6} B", plain.len(), packed.len());
         weight += packed.len();
     }
@@ -155,7 +155,9 @@ fn what_the_files_import_is_there() {
             let name = from.trim_end_matches("';");
             let path = match name.strip_prefix("../") {
                 Some(above) => above.to_owned(),
-                None => format!("{folder}/{}", name.trim_start_matches("./")).trim_start_matches('/').to_owned(),
+                None => {
+                    format!("{folder}/{}", name.trim_start_matches("./")).trim_start_matches('/').to_owned()
+                }
             };
             assert!(files.contains(&path), "{file} imports {name}, and there is no {path}");
         }
@@ -164,11 +166,14 @@ fn what_the_files_import_is_there() {
 
 /// The keys of each `zh: {…}` or `en: {…}` in one call of `add` or `addSaid`.
 fn words(call: &str, lang: &str) -> BTreeSet<String> {
-    let block = call.split_once(&format!("  {lang}: {{")).expect(lang).1.split_once("\n  }").unwrap_or((call, "")).0;
+    let block =
+        call.split_once(&format!("  {lang}: {{")).expect(lang).1.split_once("\n  }").unwrap_or((call, "")).0;
     let block = block.split_once("},\n  en: {").map_or(block, |(own, _)| own);
     // Every other piece between the quotes of values is what stands before a value.
     let keys = block.split(": '").filter_map(|piece| piece.rsplit([' ', ',', '{']).next());
-    keys.map(|key| key.trim_matches('\'').to_owned()).filter(|key| !key.is_empty() && !key.contains('}')).collect()
+    keys.map(|key| key.trim_matches('\'').to_owned())
+        .filter(|key| !key.is_empty() && !key.contains('}'))
+        .collect()
 }
 
 #[test]
@@ -222,7 +227,10 @@ fn every_type_of_event_has_a_sentence() {
         ("locker", "opened closed deposited collected unexpected jammed held overdue"),
         ("device", "online offline degraded"),
         ("readings", "summary"),
-        ("gateway", "started stopped config-changed config-rejected clock-stepped storage-low events-dropped data-quality maintenance"),
+        (
+            "gateway",
+            "started stopped config-changed config-rejected clock-stepped storage-low events-dropped data-quality maintenance",
+        ),
         ("command", "executed refused"),
     ];
     for (kind, verbs) in contract {

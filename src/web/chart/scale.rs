@@ -37,7 +37,8 @@ const STEPS: [Millis; 22] = [
     10 * DAY,
     30 * DAY,
 ];
-const TIMES_MAX: i64 = 7;
+/// Pixels that a mark of the time axis needs.
+const TIME_WIDE: f64 = 100.0;
 const VALUES_MAX: f64 = 5.0;
 
 /// Where on the frame a time lies.
@@ -59,8 +60,8 @@ pub struct Tick {
 impl Times {
     pub fn x(&self, at: Millis) -> f64 {
         let whole = (self.span.end as f64 - self.span.start as f64).max(1.0);
-        let passed = at.clamp(self.span.start, self.span.end.max(self.span.start)) as f64
-            - self.span.start as f64;
+        let passed =
+            at.clamp(self.span.start, self.span.end.max(self.span.start)) as f64 - self.span.start as f64;
         self.left + self.width * (passed / whole).clamp(0.0, 1.0)
     }
 
@@ -74,7 +75,7 @@ impl Times {
         let first = self.span.start.saturating_add(offset(zone, self.span.start)).div_euclid(step);
         let mut ticks: Vec<Tick> = Vec::new();
         let mut day_before = None;
-        for number in 0..=TIMES_MAX + 1 {
+        for number in 0..=self.ticks_max() + 1 {
             let local = first.saturating_add(number).saturating_mul(step);
             // Twice, since the clocks may be put forward in between.
             let guess = local.saturating_sub(offset(zone, local));
@@ -92,10 +93,15 @@ impl Times {
         ticks
     }
 
+    fn ticks_max(&self) -> i64 {
+        ((self.width / TIME_WIDE) as i64).max(2)
+    }
+
     fn step(&self) -> Millis {
         let whole = self.span.end.saturating_sub(self.span.start);
-        let fits = |step: &&Millis| whole / **step <= TIMES_MAX;
-        let years = (whole / TIMES_MAX / DAY).saturating_add(1).saturating_mul(DAY);
+        let most = self.ticks_max();
+        let fits = |step: &&Millis| whole / **step <= most;
+        let years = (whole / most / DAY).saturating_add(1).saturating_mul(DAY);
         STEPS.iter().find(fits).copied().unwrap_or(years)
     }
 }
@@ -155,7 +161,10 @@ impl Heights {
     /// Round numbers and how they are written.
     pub fn ticks(&self) -> Vec<(f64, String)> {
         let Some(step) = round_step((self.most / 2.0 - self.least / 2.0) / VALUES_MAX * 2.0) else {
-            return vec![(self.y(self.least), number(self.least, 0)), (self.y(self.most), number(self.most, 0))];
+            return vec![
+                (self.y(self.least), number(self.least, 0)),
+                (self.y(self.most), number(self.most, 0)),
+            ];
         };
         let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
         let first = (self.least / step).ceil();

@@ -54,7 +54,7 @@ fn drawn(ticket: &Ticket, readings: &[(Millis, Option<Value>)], now: Millis, loc
     let span = story.span(&ticket.limit, now);
     let mut curve = Curve::new(span.clone());
     readings.iter().for_each(|(at, value)| curve.add(*at, value.as_ref()));
-    of(ticket, &story, span, &curve.drawn(), now, locale)
+    of(ticket, &story, span, &curve.drawn(), now, locale, 800.0)
 }
 
 fn of(
@@ -64,6 +64,7 @@ fn of(
     drawn: &Drawn,
     now: Millis,
     locale: Locale,
+    width: f64,
 ) -> String {
     draw(&Picture {
         ticket,
@@ -75,11 +76,16 @@ fn of(
         zone: &TimeZone::get("Asia/Shanghai").unwrap(),
         zone_name: "Asia/Shanghai",
         locale,
+        width,
     })
 }
 
 fn texts(svg: &str) -> Vec<&str> {
-    svg.split("<text").skip(1).filter_map(|part| part.split_once('>')?.1.split_once('<')).map(|p| p.0).collect()
+    svg.split("<text")
+        .skip(1)
+        .filter_map(|part| part.split_once('>')?.1.split_once('<'))
+        .map(|p| p.0)
+        .collect()
 }
 
 /// Whether it is well-formed, as far as can be seen without a parser of XML; `tests/chart_svg.rs` asks one.
@@ -142,7 +148,8 @@ fn a_door_that_stood_open_is_a_line_of_two_words() {
         ..ticket()
     };
     let word = |s: i64, word: &str| (AT + s * 1000, Some(Value::Text(word.into())));
-    let svg = drawn(&door, &[word(-90, "closed"), word(0, "open"), word(40, "closed")], AT + 60_000, Locale::En);
+    let svg =
+        drawn(&door, &[word(-90, "closed"), word(0, "open"), word(40, "closed")], AT + 60_000, Locale::En);
     assert_whole(&svg);
     let texts = texts(&svg);
     assert!(texts.contains(&"open") && texts.contains(&"closed"), "{texts:?}");
@@ -201,7 +208,7 @@ fn a_month_of_one_reading_a_second_is_a_small_picture() {
         let value = 200.0 + 80.0 * ((second as f64) / 9000.0).sin() + f64::from((second % 97) as i32);
         curve.add(AT + second * 1000, Some(&Value::Number(value)));
     }
-    let svg = of(&ticket(), &story, span, &curve.drawn(), now, Locale::ZhCn);
+    let svg = of(&ticket(), &story, span, &curve.drawn(), now, Locale::ZhCn, 1600.0);
     assert_whole(&svg);
 }
 
@@ -276,7 +283,13 @@ fn samples() -> Vec<(&'static str, String)> {
         title: "3号楼/入口: 门未关".into(),
         ..ticket()
     };
-    let upkeep = Ticket { point: None, device: None, unit: None, limit: json!({ "schedule": "0 8 1 * *" }), ..ticket() };
+    let upkeep = Ticket {
+        point: None,
+        device: None,
+        unit: None,
+        limit: json!({ "schedule": "0 8 1 * *" }),
+        ..ticket()
+    };
     let hostile = Ticket {
         title: nasty.repeat(20),
         place: nasty.into(),
