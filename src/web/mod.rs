@@ -192,25 +192,20 @@ pub async fn serve_offers(
     mut offers: watch::Receiver<Offer>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let first = Desk::new(offers.borrow_and_update().clone(), stop.clone(), Bounds::default());
+    let first = Desk::new(offers.borrow_and_update().clone(), stop.clone(), Bounds::default(), Arc::default());
     let (present_in, present) = watch::channel(Arc::new(first));
-    let service = router(&Present(present)).into_make_service_with_connect_info::<listener::Peer>();
+    let service = router(&Present(present.clone())).into_make_service_with_connect_info::<listener::Peer>();
     let serving = axum::serve(listener::Bounded::new(listener), service)
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     let turning = async {
-        loop {
-            let desk = present_in.borrow().clone();
-            tokio::select! {
-                () = lines::count(&desk) => {}
-                next = offers.changed() => if next.is_err() {
-                    // Nothing else will be offered.
-                    lines::count(&desk).await;
-                },
-            }
-            let offer = offers.borrow_and_update().clone();
-            present_in.send_replace(Arc::new(Desk::new(offer, stop.clone(), desk.bounds.clone())));
+        // Once nothing else will be offered, it stays as it is.
+        while offers.changed().await.is_ok() {
+            let (offer, desk) = (offers.borrow_and_update().clone(), present_in.borrow().clone());
+            let next = Desk::new(offer, stop.clone(), desk.bounds.clone(), desk.rates.clone());
+            present_in.send_replace(Arc::new(next));
             desk.outdated.cancel();
         }
+        std::future::pending::<()>().await;
     };
     let patience = async {
         stop.cancelled().await;
@@ -219,6 +214,7 @@ pub async fn serve_offers(
     tokio::select! {
         done = async { serving.await } => done,
         () = turning => Ok(()),
+        () = lines::count(&present) => Ok(()),
         () = patience => {
             tracing::warn!(after = ?DRAIN, "connections were still open when the API closed");
             Ok(())
@@ -310,13 +306,18 @@ struct Desk {
     bounds: Bounds,
     news: stream::News,
     consumers: consumers::Shared,
-    rates: lines::Rates,
+    rates: Arc<lines::Rates>,
     heat: heat::Counted,
     words: doors::Words,
 }
 
 impl Desk {
-    fn new((settings, rooms): Offer, stop: CancellationToken, bounds: Bounds) -> Self {
+    fn new(
+        (settings, rooms): Offer,
+        stop: CancellationToken,
+        bounds: Bounds,
+        rates: Arc<lines::Rates>,
+    ) -> Self {
         Self {
             settings,
             rooms,
@@ -325,7 +326,7 @@ impl Desk {
             bounds,
             news: stream::News::default(),
             consumers: consumers::Shared::default(),
-            rates: lines::Rates::default(),
+            rates,
             heat: heat::Counted::default(),
             words: doors::Words::default(),
         }

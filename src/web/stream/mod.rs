@@ -59,10 +59,10 @@ pub async fn live(
     let teller = Teller::new(desk, caller, points, place, near);
     tokio::spawn(async move {
         let _seat = seat;
-        let stop = teller.stop();
+        let end = teller.end();
         tokio::select! {
             () = teller.tell() => {}
-            () = stop.cancelled() => {}
+            () = end.cancelled() => {}
             () = gone.cancelled() => {}
         }
     });

@@ -84,7 +84,8 @@ impl Teller {
         Self { desk, caller, points, place, to, head, ready, change: None, consumers: String::new() }
     }
 
-    pub fn stop(&self) -> CancellationToken {
+    /// The house closes, or another configuration is shown: the listener comes again.
+    pub fn end(&self) -> CancellationToken {
         self.desk.outdated.clone()
     }
 
