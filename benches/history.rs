@@ -171,7 +171,7 @@ fn main() {
         let past = ends.view.readings().unwrap();
         let mut count = |piece| match piece {
             store::Piece::Reading(_) => readings += 1,
-            store::Piece::Rollup(..) => rollups += 1,
+            store::Piece::Rollup(..) | store::Piece::Minute(_) => rollups += 1,
         };
         past.all("unit-3.pressure_2", to - span, to, &mut count).unwrap();
         println!(

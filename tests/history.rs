@@ -443,7 +443,7 @@ fn all(view: &View, point: &str) -> (usize, usize, u32) {
     let past = view.readings().unwrap();
     past.all(point, 0, Millis::MAX, |piece| match piece {
         Piece::Reading(_) => readings += 1,
-        Piece::Rollup(row, _) => {
+        Piece::Rollup(row, _) | Piece::Minute(row) => {
             rollups += 1;
             counted += row.count;
         }

@@ -2,8 +2,9 @@
 //!
 //! A reader takes no lock and waits for nobody: memory says up to where the files go, and a file never changes before that.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -32,7 +33,14 @@ pub enum Piece {
     Reading(Sample),
     /// What is left of readings that have given way, and how long a time it speaks of.
     Rollup(Summary, Millis),
+    /// A minute of readings that are still there.
+    Minute(Summary),
 }
+
+const MINUTE: Millis = Level::Minutes.stretch();
+
+/// Segments of readings whose minutes are all there beside them, and the span of each.
+type Summed = HashMap<u32, (Millis, Millis)>;
 
 /// One look at it all.
 #[derive(Debug)]
@@ -124,7 +132,7 @@ impl Readings {
         to: Millis,
         mut take: impl FnMut(Sample) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        self.look(Some(point))?.readings(point, from, to, &mut take)
+        self.look(Some(point))?.readings(point, from, to, &|_| true, &mut take)
     }
 
     /// The same with what is left of readings that have given way: first the rollups that begin between the two times,
@@ -140,10 +148,39 @@ impl Readings {
         for level in [Level::Hours, Level::Minutes] {
             look.rollups(level, point, from, to, &mut take);
         }
-        look.readings(point, from, to, &mut |sample| {
+        look.readings(point, from, to, &|_| true, &mut |sample| {
             take(Piece::Reading(sample));
             ControlFlow::Continue(())
         })
+    }
+
+    /// The same in no order, with whole minutes in the place of readings wherever there are minutes beside them: a month
+    /// of readings is told in a fraction of the time. Counts, least and greatest are those of the readings; a sum may be
+    /// off by half a step of the last decimal.
+    pub fn in_minutes(
+        &self,
+        point: &str,
+        from: Millis,
+        to: Millis,
+        mut take: impl FnMut(Piece),
+    ) -> Result<(), Error> {
+        let whole = whole_minutes(from, to);
+        let look = self.look(Some(point))?;
+        let summed = if whole.is_empty() { Summed::new() } else { look.minutes(point, &whole, &mut take) };
+        for level in [Level::Hours, Level::Minutes] {
+            look.rollups(level, point, from, to, &mut take);
+        }
+        let mut reading = |sample| {
+            take(Piece::Reading(sample));
+            ControlFlow::Continue(())
+        };
+        for (from, to) in [(from, whole.start - 1), (whole.end, to)] {
+            let is_there = |number| summed.get(&number).is_some_and(|span| span.1 >= from && span.0 <= to);
+            if !whole.is_empty() && from <= to {
+                let _ = look.samples(point, from, to, &is_there, &mut reading);
+            }
+        }
+        look.readings(point, from, to, &|number| !summed.contains_key(&number), &mut reading)
     }
 
     fn look(&self, point: Option<&str>) -> Result<Look<'_>, Error> {
@@ -161,11 +198,13 @@ impl Readings {
 }
 
 impl Look<'_> {
+    /// Those of the segments that are `wanted`, and what is in none.
     fn readings(
         &self,
         point: &str,
         from: Millis,
         to: Millis,
+        wanted: &dyn Fn(u32) -> bool,
         take: &mut impl FnMut(Sample) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         if let Some(db) = &self.readings.legacy
@@ -173,14 +212,73 @@ impl Look<'_> {
         {
             return Ok(());
         }
-        let asked = |sample: &Sample| (from..=to).contains(&sample.at);
-        let mut each =
-            |chunk: &[u8], number| chunk::samples(chunk, number).filter(asked).try_for_each(&mut *take);
-        if self.chunks(Level::Readings, point, from, to, &mut each).is_continue() {
+        if self.samples(point, from, to, wanted, take).is_continue() {
             // Broken off or not, this is the end of it.
+            let asked = |sample: &Sample| (from..=to).contains(&sample.at);
             let _ = self.recent.samples(point).filter(asked).try_for_each(take);
         }
         Ok(())
+    }
+
+    /// Out of segments.
+    fn samples(
+        &self,
+        point: &str,
+        from: Millis,
+        to: Millis,
+        wanted: &dyn Fn(u32) -> bool,
+        take: &mut impl FnMut(Sample) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let asked = |sample: &Sample| (from..=to).contains(&sample.at);
+        let mut each =
+            |chunk: &[u8], number| chunk::samples(chunk, number).filter(asked).try_for_each(&mut *take);
+        self.chunks(Level::Readings, point, from, to, wanted, &mut each)
+    }
+
+    /// Gives `take` the whole minutes of readings that are there as well; answers with the segments that need not be read
+    /// for them.
+    fn minutes(&self, point: &str, whole: &Range<Millis>, take: &mut impl FnMut(Piece)) -> Summed {
+        let (from, to) = (whole.start, whole.end - 1);
+        // What memory has as well is asked there.
+        let in_files = |source: u32| self.recent.end.is_none_or(|end| source < end.segment);
+        let present = &self.present[Level::Readings as usize];
+        let is_there = |head: &Head| in_files(head.source) && present.binary_search(&head.source).is_ok();
+        // A rollup in the making is none: its last frame says that it is whole.
+        let mut summed = Summed::new();
+        let mut broken = HashSet::new();
+        for number in &self.present[Level::Minutes as usize] {
+            let mut each = |_: &Segment, _: u64, head: &Head| {
+                if !head.more && is_there(head) && head.touches(from, to) {
+                    summed.insert(head.source, head.span);
+                }
+                Ok(ControlFlow::Continue(()))
+            };
+            if self.segment(Level::Minutes, *number, &mut each).is_err() {
+                broken.insert(*number);
+            }
+        }
+        let (device, short) = split(point);
+        let mut rows: HashMap<u32, Vec<Summary>> = HashMap::new();
+        for number in self.present[Level::Minutes as usize].iter().filter(|number| !broken.contains(*number))
+        {
+            let mut each = |segment: &Segment, at: u64, head: &Head| {
+                if !summed.contains_key(&head.source) {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                match minutes_in(segment, at, head, device, short)? {
+                    Some(some) => rows.entry(head.source).or_default().extend(some),
+                    None => drop(summed.remove(&head.source)),
+                }
+                Ok(ControlFlow::Continue(()))
+            };
+            if self.segment(Level::Minutes, *number, &mut each).is_err() {
+                return Summed::new();
+            }
+        }
+        let rows = rows.into_iter().filter(|(source, _)| summed.contains_key(source));
+        let rows = rows.flat_map(|(_, rows)| rows).filter(|row| whole.contains(&row.at));
+        rows.for_each(|row| take(Piece::Minute(row)));
+        summed
     }
 
     fn rollups(&self, level: Level, point: &str, from: Millis, to: Millis, take: &mut impl FnMut(Piece)) {
@@ -193,7 +291,7 @@ impl Look<'_> {
             ControlFlow::Continue(())
         };
         // A row begins before the first reading of it.
-        let _ = self.chunks(level, point, from.saturating_sub(stretch), to, &mut each);
+        let _ = self.chunks(level, point, from.saturating_sub(stretch), to, &|_| true, &mut each);
     }
 
     /// Gives `take` what the point's device said in each frame, and the number of the point in it.
@@ -203,6 +301,7 @@ impl Look<'_> {
         point: &str,
         from: Millis,
         to: Millis,
+        wanted: &dyn Fn(u32) -> bool,
         take: &mut impl FnMut(&[u8], u32) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let (device, short) = split(point);
@@ -215,7 +314,7 @@ impl Look<'_> {
             }
             Ok(ControlFlow::Continue(()))
         };
-        self.frames(level, from, to, &mut each)
+        self.frames_of(level, from, to, wanted, &mut each)
     }
 
     /// Those that touch the time asked for and of which the finer ones are gone. What a tired disk does not give is
@@ -227,7 +326,19 @@ impl Look<'_> {
         to: Millis,
         take: &mut impl FnMut(&Segment, u64, &Head) -> io::Result<ControlFlow<()>>,
     ) -> ControlFlow<()> {
-        for number in &self.present[level as usize] {
+        self.frames_of(level, from, to, &|_| true, take)
+    }
+
+    /// The same out of the segments that are `wanted`.
+    fn frames_of(
+        &self,
+        level: Level,
+        from: Millis,
+        to: Millis,
+        wanted: &dyn Fn(u32) -> bool,
+        take: &mut impl FnMut(&Segment, u64, &Head) -> io::Result<ControlFlow<()>>,
+    ) -> ControlFlow<()> {
+        for number in self.present[level as usize].iter().filter(|number| wanted(**number)) {
             let mut each = |segment: &Segment, at: u64, head: &Head| {
                 let asked = head.touches(from, to) && self.counts(level, head);
                 if asked { take(segment, at, head) } else { Ok(ControlFlow::Continue(())) }
@@ -290,6 +401,30 @@ impl Look<'_> {
         }
         first
     }
+}
+
+/// The minutes that lie within a time as a whole, both its ends included.
+fn whole_minutes(from: Millis, to: Millis) -> Range<Millis> {
+    let begin = from.saturating_add(MINUTE - 1).div_euclid(MINUTE) * MINUTE;
+    begin..to.saturating_add(1).div_euclid(MINUTE) * MINUTE
+}
+
+/// What a frame of minutes has of a point, which may be nothing. `None`: it is damaged, and the readings have to be asked.
+fn minutes_in(
+    segment: &Segment,
+    at: u64,
+    head: &Head,
+    device: &str,
+    short: &str,
+) -> io::Result<Option<Vec<Summary>>> {
+    let Some(index) = segment.index(at, head)? else { return Ok(None) };
+    let (Some(number), Some(_)) = (index.number(short), index.place(device)) else {
+        return Ok(Some(Vec::new()));
+    };
+    let Some(chunk) = segment.chunk(at, &index, device)? else { return Ok(None) };
+    let Some((count, data)) = chunk::part(&chunk, number) else { return Ok(Some(Vec::new())) };
+    let rows: Vec<Summary> = rollup::unpack(data, count, MINUTE).collect();
+    Ok((rows.len() == count as usize).then_some(rows))
 }
 
 /// Time of the last reading in any file.

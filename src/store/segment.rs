@@ -34,7 +34,7 @@ impl Level {
     }
 
     /// What one row of it covers; nothing for readings.
-    pub fn stretch(self) -> Millis {
+    pub const fn stretch(self) -> Millis {
         match self {
             Level::Readings => 0,
             Level::Minutes => 60_000,

@@ -12,13 +12,14 @@ mod tests;
 mod words;
 
 use std::collections::VecDeque;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::tz::TimeZone;
+use serde::Deserialize;
 
 use super::Desk;
 use super::events::CHUNK;
@@ -31,6 +32,8 @@ use curve::Curve;
 use draw::Picture;
 use story::{Story, Told};
 
+const WIDTH_DEFAULT: u32 = 800;
+const WIDTHS: RangeInclusive<u32> = 320..=1600;
 /// The history has a steady value once a minute.
 const HOLD_LEAST: Millis = 150_000;
 /// Slots without a reading after which a value is no longer believed.
@@ -40,17 +43,53 @@ const TOLD_MAX: usize = 1000;
 /// A picture may ask for nothing and run nothing, wherever it is shown.
 const POLICY: &str = "default-src 'none'";
 
+/// Other parameters mean nothing: one that changes with the ticket keeps a browser from showing an old picture.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    width: Option<u32>,
+    locale: Option<String>,
+}
+
+/// How wide it is, and in whose words.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    width: u32,
+    locale: Locale,
+}
+
+impl Asked {
+    fn look(&self, desk: &Desk) -> Result<Look, Problem> {
+        let width = self.width.unwrap_or(WIDTH_DEFAULT);
+        if !WIDTHS.contains(&width) {
+            let (least, most) = WIDTHS.into_inner();
+            return Err(Problem::bad_request(format!(
+                "width={width} is out of bounds; say {least} to {most}, in pixels"
+            )));
+        }
+        match self.locale.as_deref().unwrap_or(desk.rooms.plan.locale) {
+            "zh-CN" => Ok(Look { width, locale: Locale::ZhCn }),
+            "en" => Ok(Look { width, locale: Locale::En }),
+            other => {
+                Err(Problem::bad_request(format!("locale=`{other}` is not spoken here; say zh-CN or en")))
+            }
+        }
+    }
+}
+
 /// `GET /api/v1/tickets/{id}/chart.svg`
 pub async fn chart(
     State(desk): State<Arc<Desk>>,
     Path(id): Path<String>,
+    Query(asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let look = asked.look(&desk)?;
     let held = headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-    desk.look(move |desk| answer(desk, &id, held.as_deref(), time::now())).await
+    desk.look(move |desk| answer(desk, &id, look, held.as_deref())).await
 }
 
-fn answer(desk: &Desk, id: &str, held: Option<&str>, now: Millis) -> Result<Response, Problem> {
+fn answer(desk: &Desk, id: &str, look: Look, held: Option<&str>) -> Result<Response, Problem> {
+    let now = time::now();
     let row = desk.rooms.view.filed(id).map_err(|error| Problem::of_store(&error, |seq| desk.cursor(seq)))?;
     let Some(row) = row else { return Err(super::tickets::unknown(id)) };
     let ticket = row.ticket;
@@ -58,7 +97,7 @@ fn answer(desk: &Desk, id: &str, held: Option<&str>, now: Millis) -> Result<Resp
     let policy = (header::CONTENT_SECURITY_POLICY, POLICY.to_owned());
     if ticket.state != TicketState::Closed {
         let kept = (header::CACHE_CONTROL, "no-store".to_owned());
-        return Ok(([kind, policy, kept], picture(desk, &ticket, now)?).into_response());
+        return Ok(([kind, policy, kept], picture(desk, &ticket, look, now)?).into_response());
     }
     // It may be reopened, and then is another revision: kept, and asked about each time.
     let tag = format!("W/\"{}-{}-{}\"", ticket.id, ticket.revision, env!("CARGO_PKG_VERSION"));
@@ -66,11 +105,11 @@ fn answer(desk: &Desk, id: &str, held: Option<&str>, now: Millis) -> Result<Resp
     if held.is_some_and(|held| held.split(',').any(|one| one.trim() == tag)) {
         return Ok((StatusCode::NOT_MODIFIED, [kept, (header::ETAG, tag)]).into_response());
     }
-    let drawn = picture(desk, &ticket, now)?;
+    let drawn = picture(desk, &ticket, look, now)?;
     Ok(([kind, policy, kept, (header::ETAG, tag)], drawn).into_response())
 }
 
-fn picture(desk: &Desk, ticket: &Ticket, now: Millis) -> Result<String, Problem> {
+fn picture(desk: &Desk, ticket: &Ticket, look: Look, now: Millis) -> Result<String, Problem> {
     let plan = &desk.rooms.plan;
     let story = Story::of(ticket, &told(desk, ticket)?);
     let span = story.span(&ticket.limit, now);
@@ -94,7 +133,8 @@ fn picture(desk: &Desk, ticket: &Ticket, now: Millis) -> Result<String, Problem>
         now,
         zone: &TimeZone::get(&plan.timezone).unwrap_or(TimeZone::UTC),
         zone_name: &plan.timezone,
-        locale: if plan.locale == "zh-CN" { Locale::ZhCn } else { Locale::En },
+        locale: look.locale,
+        width: f64::from(look.width),
     }))
 }
 

@@ -17,6 +17,9 @@ use crate::time;
 const SPAN_DEFAULT: Millis = 24 * 3_600_000;
 const BUCKETS_DEFAULT: usize = 240;
 const BUCKETS_MAX: usize = 2000;
+const MINUTE: Millis = 60_000;
+/// Buckets as wide as this are made of whole minutes.
+const WIDE: Millis = 5 * MINUTE;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,22 +93,33 @@ fn gather(
     if from >= to {
         return Ok((Vec::new(), None));
     }
-    let mut buckets = Buckets::new(from, to, count);
+    let wide = Buckets::of_minutes(from, to, count).filter(|buckets| fill <= buckets.width);
+    let in_minutes = wide.is_some();
+    let mut buckets = wide.unwrap_or_else(|| Buckets::new(from, to, count));
     let mut rolled_up_to = None;
     let add = |piece| match piece {
+        // What is filled is narrower than these.
+        Piece::Reading(sample) if in_minutes => buckets.add(sample.at, sample.value.as_ref()),
         Piece::Reading(sample) => buckets.reading(&sample, fill),
+        Piece::Minute(row) => buckets.rollup(&row),
         Piece::Rollup(row, stretch) => {
             buckets.rollup(&row);
             rolled_up_to = rolled_up_to.max(Some(row.at + stretch));
         }
     };
-    readings.all(point, from, to - 1, add).map_err(problem)?;
+    match in_minutes {
+        true => readings.in_minutes(point, from, to - 1, add),
+        false => readings.all(point, from, to - 1, add),
+    }
+    .map_err(problem)?;
     Ok((buckets.rows(), rolled_up_to))
 }
 
 /// Equal spans of time, each with what was read in it.
 struct Buckets {
+    /// Where the first one begins, and from when on there is something in it.
     from: Millis,
+    asked: Millis,
     width: Millis,
     held: Vec<Option<Bucket>>,
     /// The last good number.
@@ -129,7 +143,20 @@ impl Buckets {
         // What does not divide evenly goes to the last one.
         let count = count.min(((to - from) / width) as usize).max(1);
         let held = std::iter::repeat_with(|| None).take(count).collect();
-        Self { from, width, held, good: None }
+        Self { from, asked: from, width, held, good: None }
+    }
+
+    /// Of whole minutes, so that a minute is in one of them: of so many at the most, where they are wide.
+    fn of_minutes(asked: Millis, to: Millis, count: usize) -> Option<Self> {
+        let from = asked.div_euclid(MINUTE) * MINUTE;
+        let narrowest = (to - from).div_euclid(count as Millis);
+        if narrowest < WIDE {
+            return None;
+        }
+        let width = (narrowest + MINUTE).div_euclid(MINUTE) * MINUTE;
+        let count = ((to - from) / width + 1) as usize;
+        let held = std::iter::repeat_with(|| None).take(count).collect();
+        Some(Self { from, asked, width, held, good: None })
     }
 
     fn reading(&mut self, sample: &Sample, fill: Millis) {
@@ -188,7 +215,7 @@ impl Buckets {
     }
 
     fn index(&self, at: Millis) -> usize {
-        (((at - self.from) / self.width) as usize).min(self.held.len() - 1)
+        (((at - self.from).max(0) / self.width) as usize).min(self.held.len() - 1)
     }
 
     /// `[time, min, mean, max, count]` for every bucket in which something was read; where all of it was bad, the
@@ -196,7 +223,7 @@ impl Buckets {
     fn rows(&self) -> Vec<JsonValue> {
         let row = |(index, bucket): (usize, &Option<Bucket>)| {
             let bucket = bucket.as_ref()?;
-            let at = time::format(self.from + index as Millis * self.width);
+            let at = time::format((self.from + index as Millis * self.width).max(self.asked));
             Some(match (&bucket.numbers, &bucket.words) {
                 (Some((min, max)), _) => {
                     json!([at, min, bucket.sum / bucket.count as f64, max, bucket.count])

@@ -47,14 +47,21 @@ def parts(page):
     limits = call("chart/rows", "limitsOf", rules, "p")
     assert [(limit["kind"], limit["at"]) for limit in limits] == [("below", 1), ("above", 5), ("equals", "wet")]
 
-    assert call("chart/hand", "carried", {"span": [0, 100], "at": [0.4, 0.6]}, [0.3, 0.7]) == [25, 75], "a pinch"
-    assert call("chart/hand", "carried", {"span": [0, 100], "at": [0.5]}, [0.7]) == [-20, 80], "one finger"
-    assert call("chart/hand", "bounded", [90, 130], 10, 1000, 100) == [60, 100], "nothing is later than now"
-    assert call("chart/hand", "bounded", [50, 51], 10, 1000, 100) == [45.5, 55.5], "no nearer than ten seconds"
+    about = lambda span: [round(end, 6) for end in span]
+    assert about(call("chart/hand", "carried", {"span": [0, 100], "at": [0.4, 0.6]}, [0.3, 0.7])) == [25, 75], "a pinch"
+    assert about(call("chart/hand", "carried", {"span": [0, 100], "at": [0.5]}, [0.7])) == [-20, 80], "one finger"
+    assert about(call("chart/hand", "bounded", [90, 130], 10, 1000, 100)) == [60, 100], "nothing is later than now"
+    assert about(call("chart/hand", "bounded", [50, 51], 10, 1000, 100)) == [45.5, 55.5], "no nearer than ten seconds"
     near, far = call("chart/axis", "reach", 300, 320, [200]), call("chart/axis", "reach", 300, 320, [900])
     assert near[0] < 200 and far[1] < 400, "a limit far away does not press the line flat"
     assert call("views/heat", "boundsOf", 20) == [4, 8, 12, 16, 20] and call("views/heat", "boundsOf", 2) == [1, 2]
     assert call("views/heat", "boundsOf", 0) == []
+    counted = {"to": "2026-11-22T10:00:00.000Z", "timezone": "Asia/Shanghai", "cells": [], "places": [{"place": "a", "count": 2}]}
+    come = lambda time, word: {"type": f"gatehouse.ticket.{word}", "time": time, "data": {"place": "a"}}
+    late = [come("2026-11-22T16:30:00.000Z", "opened"), come("2026-11-22T16:31:00.000Z", "cleared"), come("2026-11-22T09:00:00.000Z", "opened")]
+    grown = call("views/heat", "grown", counted, late)
+    assert grown["cells"] == [{"place": "a", "weekday": 1, "hour": 0, "count": 1}], "it is Monday there already"
+    assert grown["places"] == [{"place": "a", "count": 3}]
     assert call("views/heat", "moved", [1, 0], "ArrowDown", False) == [2, 0]
     assert call("views/heat", "moved", [7, 23], "ArrowDown", True) == [7, 23], "the end of the week is an end"
 

@@ -61,7 +61,7 @@ impl Past<'_> {
 fn row(point: PointId, piece: Piece) -> Row {
     let rollup = match piece {
         Piece::Reading(Sample { at, quality, value }) => return Row { at, point, quality, value },
-        Piece::Rollup(rollup, _) => rollup,
+        Piece::Rollup(rollup, _) | Piece::Minute(rollup) => rollup,
     };
     let value = match rollup.values {
         Values::Numbers { last, .. } => Some(Value::Number(last)),

@@ -15,18 +15,17 @@ use crate::reading::Millis;
 use crate::rules::Locale;
 use crate::ticket::{State, Ticket};
 
-const WIDTH: f64 = 800.0;
 const LEFT: f64 = 84.0;
-const INNER: f64 = 692.0;
+const RIGHT: f64 = 24.0;
 /// Rows of marks above the frame, and how high one is.
 const MARK_ROWS: usize = 3;
 const MARK: f64 = 17.0;
 const LANE: f64 = 16.0;
-const LEGEND_COLUMNS: usize = 3;
-const LEGEND: f64 = 20.0;
-/// Columns of letters that fit.
-const TITLE: usize = 84;
-const SUBTITLE: usize = 112;
+/// A mark and what it means.
+const LEGEND: (f64, f64) = (250.0, 20.0);
+/// Pixels of a letter of the title, and of what is below it.
+const TITLE: f64 = 9.1;
+const SUBTITLE: f64 = 6.9;
 /// Columns of letters that are read aloud.
 const ALOUD: usize = 300;
 
@@ -46,12 +45,14 @@ pub struct Picture<'a> {
     /// As people call it: `Asia/Shanghai`.
     pub zone_name: &'a str,
     pub locale: Locale,
+    /// Pixels.
+    pub width: f64,
 }
 
 /// An SVG of its own: nothing in it needs anything outside of it.
 pub fn draw(picture: &Picture<'_>) -> String {
     let ticket = picture.ticket;
-    let times = Times { span: picture.span.clone(), left: LEFT, width: INNER };
+    let times = Times { span: picture.span.clone(), left: LEFT, width: picture.width - LEFT - RIGHT };
     let plot = Plot {
         drawn: picture.drawn,
         limit: &ticket.limit,
@@ -80,7 +81,7 @@ pub fn draw(picture: &Picture<'_>) -> String {
     }
     picture.time_axis(&mut sheet, &times, bottom);
     let height = picture.legend(&mut sheet, bottom + 56.0, &discs);
-    sheet.svg(WIDTH, height, &fitted(&picture.title(), ALOUD), &fitted(&picture.told(), 4 * ALOUD))
+    sheet.svg(picture.width, height, &fitted(&picture.title(), ALOUD), &fitted(&picture.told(), 4 * ALOUD))
 }
 
 /// The number of a mark, and where its line stands; marks outside of the picture have none.
@@ -104,9 +105,13 @@ impl Picture<'_> {
         if self.ticket.title.is_empty() { self.ticket.rule.to_string() } else { self.ticket.title.clone() }
     }
 
+    fn letters(&self, wide: f64) -> usize {
+        ((self.width - 24.0) / wide) as usize
+    }
+
     fn head(&self, sheet: &mut Sheet) {
         let t = self.ticket;
-        sheet.text((16.0, 28.0), 17, Anchor::Start, INK, &fitted(&self.title(), TITLE));
+        sheet.text((16.0, 28.0), 17, Anchor::Start, INK, &fitted(&self.title(), self.letters(TITLE)));
         let unit = t.unit.as_deref().unwrap_or_default();
         let parts = [
             t.number.clone(),
@@ -116,10 +121,16 @@ impl Picture<'_> {
             words::state(t.state, self.locale).to_owned(),
         ];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        sheet.text((16.0, 48.0), 12, Anchor::Start, FAINT, &fitted(&parts.join(" · "), SUBTITLE));
+        sheet.text(
+            (16.0, 48.0),
+            12,
+            Anchor::Start,
+            FAINT,
+            &fitted(&parts.join(" · "), self.letters(SUBTITLE)),
+        );
         let subject = t.point.as_ref().or(t.device.as_ref()).map_or("", |subject| subject);
         let subject = if unit.is_empty() { subject.to_owned() } else { format!("{subject} ({unit})") };
-        sheet.text((16.0, 66.0), 12, Anchor::Start, FAINT, &fitted(&subject, SUBTITLE));
+        sheet.text((16.0, 66.0), 12, Anchor::Start, FAINT, &fitted(&subject, self.letters(SUBTITLE)));
     }
 
     /// Marks that are close to each other stand in rows.
@@ -142,13 +153,13 @@ impl Picture<'_> {
     fn no_plot(&self, sheet: &mut Sheet, times: &Times, top: f64) -> f64 {
         let (name, top) = (words::condition(self.locale), top + 2.0);
         sheet.text((LEFT - 8.0, top + LANE / 2.0 + 4.0), 11, Anchor::End, FAINT, name);
-        sheet.rect((LEFT, top), (INNER, LANE), "#f1f4f7");
+        sheet.rect((LEFT, top), (times.width, LANE), "#f1f4f7");
         for (from, to) in &self.story.held {
             let (from, to) = (times.x(*from), times.x(to.unwrap_or(self.now)));
             sheet.rect((from, top), ((to - from).max(2.0), LANE), colour(Kind::Since));
         }
         if self.ticket.point.is_some() {
-            let x = LEFT + INNER - 6.0;
+            let x = LEFT + times.width - 6.0;
             sheet.text((x, top - 6.0), 11, Anchor::End, FAINT, words::no_reading(self.locale));
         }
         top + LANE + 8.0
@@ -158,7 +169,7 @@ impl Picture<'_> {
     fn states(&self, sheet: &mut Sheet, times: &Times, top: f64) {
         let y = top + LANE / 2.0 + 4.0;
         sheet.text((LEFT - 8.0, y), 11, Anchor::End, FAINT, words::ticket(self.locale));
-        sheet.rect((LEFT, top), (INNER, LANE), "#f1f4f7");
+        sheet.rect((LEFT, top), (times.width, LANE), "#f1f4f7");
         let states = &self.story.states;
         for (index, (at, state)) in states.iter().enumerate() {
             let next = states.get(index + 1).map_or(self.now, |(next, _)| *next);
@@ -182,18 +193,19 @@ impl Picture<'_> {
                 sheet.text((tick.x, bottom + 32.0), 11, Anchor::Middle, FAINT, &day);
             }
         }
-        sheet.line((LEFT, bottom), (LEFT + INNER, bottom), GRID, "");
-        let right = (LEFT + INNER, bottom + 32.0);
+        sheet.line((LEFT, bottom), (LEFT + times.width, bottom), GRID, "");
+        let right = (LEFT + times.width, bottom + 32.0);
         sheet.text(right, 11, Anchor::End, FAINT, &fitted(self.zone_name, 30));
     }
 
     /// What the numbers mean; the height of the whole.
     fn legend(&self, sheet: &mut Sheet, top: f64, discs: &[Disc]) -> f64 {
         let marks = &self.story.marks;
-        let column = (WIDTH - 32.0) / LEGEND_COLUMNS as f64;
+        let columns = ((self.width / LEGEND.0) as usize).max(1);
+        let column = (self.width - 24.0) / columns as f64;
         let place = |index: usize| {
-            let (row, across) = (index / LEGEND_COLUMNS, index % LEGEND_COLUMNS);
-            (24.0 + across as f64 * column, top + row as f64 * LEGEND)
+            let (row, across) = (index / columns, index % columns);
+            (24.0 + across as f64 * column, top + row as f64 * LEGEND.1)
         };
         for (index, (at, kind)) in marks.iter().enumerate() {
             let (x, y) = place(index);
@@ -211,7 +223,7 @@ impl Picture<'_> {
             sheet.text((x + 14.0, y + 4.0), 12, Anchor::Start, FAINT, &more);
             entries += 1;
         }
-        top + entries.div_ceil(LEGEND_COLUMNS) as f64 * LEGEND
+        top + entries.div_ceil(columns) as f64 * LEGEND.1
     }
 
     /// The same for who cannot see it.

@@ -37,7 +37,8 @@ const STEPS: [Millis; 22] = [
     10 * DAY,
     30 * DAY,
 ];
-const TIMES_MAX: i64 = 7;
+/// Pixels that a mark of the time axis needs.
+const TIME_WIDE: f64 = 100.0;
 const VALUES_MAX: f64 = 5.0;
 
 /// Where on the frame a time lies.
@@ -74,7 +75,7 @@ impl Times {
         let first = self.span.start.saturating_add(offset(zone, self.span.start)).div_euclid(step);
         let mut ticks: Vec<Tick> = Vec::new();
         let mut day_before = None;
-        for number in 0..=TIMES_MAX + 1 {
+        for number in 0..=self.ticks_max() + 1 {
             let local = first.saturating_add(number).saturating_mul(step);
             // Twice, since the clocks may be put forward in between.
             let guess = local.saturating_sub(offset(zone, local));
@@ -92,10 +93,15 @@ impl Times {
         ticks
     }
 
+    fn ticks_max(&self) -> i64 {
+        ((self.width / TIME_WIDE) as i64).max(2)
+    }
+
     fn step(&self) -> Millis {
         let whole = self.span.end.saturating_sub(self.span.start);
-        let fits = |step: &&Millis| whole / **step <= TIMES_MAX;
-        let years = (whole / TIMES_MAX / DAY).saturating_add(1).saturating_mul(DAY);
+        let most = self.ticks_max();
+        let fits = |step: &&Millis| whole / **step <= most;
+        let years = (whole / most / DAY).saturating_add(1).saturating_mul(DAY);
         STEPS.iter().find(fits).copied().unwrap_or(years)
     }
 }

@@ -54,7 +54,7 @@ fn drawn(ticket: &Ticket, readings: &[(Millis, Option<Value>)], now: Millis, loc
     let span = story.span(&ticket.limit, now);
     let mut curve = Curve::new(span.clone());
     readings.iter().for_each(|(at, value)| curve.add(*at, value.as_ref()));
-    of(ticket, &story, span, &curve.drawn(), now, locale)
+    of(ticket, &story, span, &curve.drawn(), now, locale, 800.0)
 }
 
 fn of(
@@ -64,6 +64,7 @@ fn of(
     drawn: &Drawn,
     now: Millis,
     locale: Locale,
+    width: f64,
 ) -> String {
     draw(&Picture {
         ticket,
@@ -75,6 +76,7 @@ fn of(
         zone: &TimeZone::get("Asia/Shanghai").unwrap(),
         zone_name: "Asia/Shanghai",
         locale,
+        width,
     })
 }
 
@@ -206,7 +208,7 @@ fn a_month_of_one_reading_a_second_is_a_small_picture() {
         let value = 200.0 + 80.0 * ((second as f64) / 9000.0).sin() + f64::from((second % 97) as i32);
         curve.add(AT + second * 1000, Some(&Value::Number(value)));
     }
-    let svg = of(&ticket(), &story, span, &curve.drawn(), now, Locale::ZhCn);
+    let svg = of(&ticket(), &story, span, &curve.drawn(), now, Locale::ZhCn, 1600.0);
     assert_whole(&svg);
 }
 

@@ -101,8 +101,10 @@ function header() {
   if (info) {
     setZone(info.timezone);
     text($('name'), info.name || info.gateway);
-    text($('ready'), t(info.ready));
-    mark($('ready'), 'data-state', info.ready);
+    // Of a gateway that cannot be heard nobody knows how it is.
+    const ready = link.state === 'live' ? info.ready : 'unknown';
+    text($('ready'), t(ready === 'unknown' ? 'state-unknown' : ready));
+    mark($('ready'), 'data-state', ready);
     mark($('ready'), 'title', (info.troubles || []).join('\n') || null);
     text($('who'), [info.by, t('role-' + info.role)].filter(Boolean).join(' · '));
     text($('foot'), ['gatehouse ' + info.version, info.timezone, info.by, t('role-' + info.role)].filter(Boolean).join(' · '));

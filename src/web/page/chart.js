@@ -31,6 +31,9 @@ function uPlotLoaded() {
   return library;
 }
 
+// Under way as soon as a view may need it; who draws hears whether it came.
+uPlotLoaded().catch(() => {});
+
 const isNumber = value => typeof value === 'number';
 
 /** The gateway's timezone; this device's own where it is not known (yet, or to this browser). */
@@ -62,14 +65,22 @@ export function plot(root, given) {
   self.go = (wished, quietly = false) => {
     self.view = bounded(wished, LEAST, MOST, Math.max(self.home[1], Date.now() / 1e3));
     if (u) u.setScale('x', { min: self.view[0], max: self.view[1] });
-    tell();
     clearTimeout(pause);
-    if (!quietly && self.onZoom) pause = setTimeout(() => self.onZoom(...spanOf(self)), ZOOM_PAUSE_MS);
+    if (!quietly && self.onZoom) {
+      wait();
+      pause = setTimeout(() => self.onZoom(...spanOf(self)), ZOOM_PAUSE_MS);
+    }
+    tell();
   };
   function act(word) {
     const next = word === 'reset' || word === '0' || word === 'Home' ? self.home : wish(word, self.view);
     if (next) self.go(next);
     return next !== null;
+  }
+  function wait() {
+    self.waiting = true;
+    self.began = performance.now();
+    delete figure.dataset.drawnMs;
   }
   function tell() {
     // Its room stays while one looks at a time without any.
@@ -112,14 +123,10 @@ export function plot(root, given) {
     span: () => spanOf(self),
     say(text) { self.parts.read.textContent = text; },
     /** Other rows are on their way: what stands there is not what was asked for. */
-    wait() {
-      self.waiting = true;
-      delete figure.dataset.drawnMs;
-      tell();
-    },
+    wait,
     /** A new `from` or `to` is a new home; `rows` alone leave what is looked at. */
     set(changes) {
-      Object.assign(self, changes);
+      Object.assign(self, changes.rows ? { waiting: false } : {}, changes);
       if (changes.rows) self.columns = columns(self.rows);
       if (changes.from !== undefined || changes.to !== undefined) self.home = self.view = [seconds(self.from), seconds(self.to)];
       draw();

@@ -7,6 +7,8 @@ import { heard } from './api.js';
 
 // A comment comes every 15 s: after twice that nobody is there, whatever TCP thinks.
 const SILENCE = 32e3;
+// Characters; a message of 500 points has a tenth of it.
+const LINE_MAX = 2 ** 21;
 const PAUSE_MIN = 500, PAUSE_MAX = 15e3;
 
 /** `told(event, data, id)` for each message; `state(word, why)`: live, lost, unknown (no session). */
@@ -48,6 +50,8 @@ export function listen(told, state) {
     if (id) cursor = id;
     let body;
     try { body = JSON.parse(data); } catch { return; }
+    // The place that was asked for is not there; it goes on from this one.
+    if (event === 'reset') cursor = body.head;
     told(event, body, id);
   }
 
@@ -81,10 +85,11 @@ export function listen(told, state) {
   };
 }
 
-/** Pieces of text as they come → messages. A line and a message have bounds of the server's making. */
+/** Pieces of text as they come → messages. */
 export function splitter(tell) {
   let rest = '', event = 'message', data = [], id = null;
   return piece => {
+    if (rest.length > LINE_MAX) throw new Error('a line of the stream has no end');
     const lines = (rest + piece).split(/\r\n|\n|\r(?!$)/);
     rest = lines.pop();
     for (const line of lines) {

@@ -22,7 +22,7 @@ export function maintain(site, row) {
   const node = el('div', { class: 'maintain', data: { maintain: row.id } });
   let shown = null, choosing = false, device = row;
 
-  const may = () => site.info && site.info.role === 'technician';
+  const may = () => site.info && site.info.role !== 'viewer';
   const button = (words, action, does) => el('button', { type: 'button', data: { action }, on: { click: does } }, words);
 
   async function rest(scope, until, by) {

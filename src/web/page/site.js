@@ -5,13 +5,14 @@ import { listen } from './live.js';
 
 const UNCLOSED = 'open,acknowledged,in_progress,resolved';
 const EVENTS_MAX = 500;
+const SUMMARIES_MAX = 100;
 const TICKETS_MAX = 2000;
 // Messages that may wait while all is read anew; beyond, it is read once more.
 const WAITING_MAX = 5000;
 
 export const site = {
   info: null, devices: new Map(), points: new Map(), tickets: new Map(), lines: [], consumers: [],
-  /** The newest first, at most 500. */
+  /** The newest first, at most 500, and 100 summaries of readings. */
   events: [],
   /** waiting | live | lost | unknown; since when, and when anything was last heard (this device's clock). */
   link: { state: 'waiting', since: Date.now(), heard: null, why: null },
@@ -56,14 +57,13 @@ async function load() {
     // First, so that all the rest is at least as new as its head: from there the stream can go on.
     const info = await get('site');
     const [devices, points, tickets, lines, consumers] = await Promise.all([
-      get('devices'), get('points'), unclosed(), get('lines'), get('consumers')]);
+      get('devices'), get('points'), unclosed(), get('lines'), get('consumers'), recent(info.head)]);
     site.info = info;
     site.devices = new Map(devices.devices.map(row => [row.id, row]));
     site.points = new Map(points.points.map(row => [row.id, row]));
     site.tickets = new Map(tickets.map(row => [row.id, row]));
     site.lines = lines.lines;
     site.consumers = consumers.consumers;
-    await recent(info.head);
     stream.from(info.head);
     site.loaded = true;
     site.fault = null;
@@ -141,14 +141,22 @@ function siteNow(body) {
   if (other) load();
 }
 
+/** Summaries of readings come by the hundred, and must not crowd out what happened. */
+function keep(event) {
+  const isSummary = one => one.type === 'gatehouse.readings.summary';
+  const like = isSummary(event);
+  site.events.unshift(event);
+  const alike = site.events.filter(one => isSummary(one) === like);
+  if (alike.length > (like ? SUMMARIES_MAX : EVENTS_MAX)) site.events.splice(site.events.lastIndexOf(alike.at(-1)), 1);
+}
+
 function journal(event) {
   // Told again, it changes nothing: a ticket has its revision.
   if (event.type.startsWith('gatehouse.ticket.')) ticketNow(event.data, event);
   const epoch = epochOf(event), seq = seqOf(event);
   if (seen && seen.epoch === epoch && seq <= seen.seq) return;
   seen = { epoch, seq };
-  site.events.unshift(event);
-  if (site.events.length > EVENTS_MAX) site.events.length = EVENTS_MAX;
+  keep(event);
   // Devices may have come and gone with it.
   if (event.type === 'gatehouse.gateway.config-changed') load();
   tell({ kind: 'journal', event });

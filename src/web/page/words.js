@@ -88,7 +88,7 @@ export function value(what, unit) {
 
 add({
   zh: {
-    skip: '跳到正文', navigation: '导航', home: '总览', tickets: '工单', doors: '门禁柜', heat: '热力图', events: '事件',
+    skip: '跳到正文', navigation: '导航', home: '总览', tickets: '工单', doors: '门与柜', heat: '热力图', events: '事件',
     loading: '正在读取…', logout: '退出', other: 'English', none: '无', back: '返回', more: '更多', all: '全部', retry: '重试',
     ready: '正常', degraded: '降级', unready: '未就绪', waiting: '连接中', live: '实时', lost: '连接中断',
     'lost-long': '与网关的连接中断，以下是 {span}前的数据，正在重新连接…', 'lost-never': '连接不上网关，正在重试…', full: '网关上打开的页面太多，稍后重试…',

@@ -4,7 +4,6 @@ import { get, now } from '../api.js';
 import { plot } from '../chart.js';
 import { el } from '../dom.js';
 import { t } from '../words.js';
-import { limitsOf } from './rows.js';
 
 const SPANS = { hour: 3600e3, day: 86400e3, week: 7 * 86400e3, month: 30 * 86400e3 };
 const FOLLOW_LEAST_MS = 5000;
@@ -12,15 +11,15 @@ const FOLLOW_PARTS = 300;
 
 /**
  * The plot of a point with its choice of spans: fetches, fetches finer as one zooms (the newest wish wins), and follows
- * the time while its end is now. `rules` are the API's, `tickets` those of the point; `span` is hour, day, week or month;
+ * the time while its end is now. `limits` come from `limitsOf`, `tickets` are those of the point; `span` is hour, day, week or month;
  * without one it is a day, or an hour where there is no more yet.
  */
-export function pointPlot(root, { point, unit, rules = [], tickets = [], span }) {
+export function pointPlot(root, { point, unit, limits = [], tickets = [], span }) {
   const first = Object.hasOwn(SPANS, span) ? span : 'day';
   const spans = el('div', { class: 'plot-spans', role: 'group', 'aria-label': t('plot.span') });
   root.append(spans);
   let asked = 0, timer = null, abort = null;
-  const drawn = plot(root, { point, unit, waiting: true, limits: limitsOf(rules, point), marks: tickets, from: now() - SPANS[first], to: now(), onZoom: load });
+  const drawn = plot(root, { point, unit, waiting: true, limits, marks: tickets, from: now() - SPANS[first], to: now(), onZoom: load });
 
   /** Quietly: the same a little later, not something else. */
   async function load(from, to, quietly = false) {
@@ -34,7 +33,7 @@ export function pointPlot(root, { point, unit, rules = [], tickets = [], span })
       const answer = await get(`points/${encodeURIComponent(point)}/history?${query}`, abort.signal);
       if (turn !== asked) return;
       if (turn === 1 && !span && isYoung(answer.buckets)) { choose('hour'); return; }
-      drawn.set({ rows: answer.buckets, rolledUpTo: answer.rolled_up_to ?? null, waiting: false, began });
+      drawn.set({ rows: answer.buckets, rolledUpTo: answer.rolled_up_to ?? null, began });
     } catch (error) {
       if (turn === asked) drawn.say(error.message);
     }
@@ -56,7 +55,7 @@ export function pointPlot(root, { point, unit, rules = [], tickets = [], span })
   function choose(word) {
     for (const button of spans.children) button.setAttribute('aria-pressed', String(button.dataset.span === word));
     const [from, to] = [now() - SPANS[word], now()];
-    drawn.set({ from, to });
+    drawn.set({ from, to, waiting: true });
     load(from, to);
   }
   spans.append(...Object.keys(SPANS).map(word => el('button', { type: 'button', 'aria-pressed': 'false', data: { span: word }, on: { click: () => choose(word) } }, t(`plot.${word}`))));

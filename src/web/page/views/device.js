@@ -2,6 +2,7 @@
 
 import { get, now } from '../api.js';
 import { pointPlot } from '../chart/point.js';
+import { limitsOf } from '../chart/rows.js';
 import { calmly, el, mark, rows, text } from '../dom.js';
 import { maintain } from '../maintain.js';
 import { actionWord, mayOrder, order } from '../order.js';
@@ -11,25 +12,26 @@ import { lookNow } from './look.js';
 import { makeTicket, tellDue, tellTicket } from './ticket_row.js';
 
 add({
-  zh: { 'dev.none': '没有设备 {id}，可能已从配置中删除', 'dev.since': '已持续 {span}', 'dev.error': '错误', 'dev.profile': '型号', 'dev.line': '线路', 'dev.by-hand': '按点配置', 'dev.points': '测点', 'dev.no-points': '没有测点',
-    'dev.tickets': '工单', 'dev.no-tickets': '这台设备没有工单', 'dev.older': '已关闭的工单 {n} 张', 'dev.orders': '命令', 'dev.maintenance': '维护', 'dev.find': '查找测点', 'dev.more': '再显示 {n} 个测点', 'dev.plot': '曲线', 'dev.open-plot': '{point} 的曲线', 'dev.line-down': '线路中断' },
-  en: { 'dev.none': 'There is no device {id}; it may have left the configuration', 'dev.since': 'for {span}', 'dev.error': 'Error', 'dev.profile': 'Profile', 'dev.line': 'Line', 'dev.by-hand': 'points by hand', 'dev.points': 'Points', 'dev.no-points': 'It has no points',
-    'dev.tickets': 'Tickets', 'dev.no-tickets': 'No tickets of this device', 'dev.older': '{n} closed tickets', 'dev.orders': 'Orders', 'dev.maintenance': 'Maintenance', 'dev.find': 'Find a point', 'dev.more': '{n} more points', 'dev.plot': 'Plot', 'dev.open-plot': 'Plot of {point}', 'dev.line-down': 'line down' },
+  zh: { 'dev.none': '没有设备 {id}，可能已从配置中删除', 'dev.since': '已持续 {span}', 'dev.error': '错误', 'dev.profile': '型号', 'dev.line': '线路', 'dev.by-hand': '按点配置', 'dev.points': '测点',
+    'dev.tickets': '工单', 'dev.no-tickets': '这台设备没有工单', 'dev.older': '近 31 天已关闭的工单 {n} 张', 'dev.orders': '命令', 'dev.maintenance': '维护', 'dev.find': '查找测点', 'dev.more': '再显示 {n} 个测点', 'dev.line-down': '线路中断' },
+  en: { 'dev.none': 'There is no device {id}; it may have left the configuration', 'dev.since': 'for {span}', 'dev.error': 'Error', 'dev.profile': 'Profile', 'dev.line': 'Line', 'dev.by-hand': 'points by hand', 'dev.points': 'Points',
+    'dev.tickets': 'Tickets', 'dev.no-tickets': 'No tickets of this device', 'dev.older': '{n} closed tickets of the last 31 days', 'dev.orders': 'Orders', 'dev.maintenance': 'Maintenance', 'dev.find': 'Find a point', 'dev.more': '{n} more points', 'dev.line-down': 'line down' },
 });
 
 // More rows than this are shown on demand, and can be searched.
 const POINTS_SHOWN = 60;
 const FIND_FROM = 16;
 const PLOTS_MAX = 4;
-const TICKETS_ASKED = 200;
+const CLOSED_SINCE_MS = 31 * 86400e3;
+const CLOSED_MAX = 3000;
+const OLD_SHOWN = 50;
 
 export async function show(root, args, site) {
   const view = new Device(root, args, site);
   view.head();
   view.points();
   view.tickets();
-  if (!view.row) return view;
-  await view.more();
+  if (view.row) { view.openFirst(); view.more(); }
   return view;
 }
 
@@ -54,7 +56,7 @@ class Device {
     if (!this.row) { node.append(el('p', { class: 'empty', role: 'alert' }, t('dev.none', { id }))); return; }
     this.tend = maintain(site, this.row);
     node.append(el('div', { class: 'columns' },
-      el('div', { class: 'main' }, section('device-points', t('dev.points'), this.finder(), this.list, this.moreButton), this.look()),
+      el('div', { class: 'main' }, section('device-points', t('dev.points'), this.finder(), this.list, this.own.length ? null : el('p', { class: 'empty' }, t('none')), this.moreButton), this.look()),
       el('div', { class: 'side' },
         el('section', { class: 'card', 'aria-label': id }, this.facts),
         section('device-tickets', t('dev.tickets'), this.open, this.noTickets, this.older),
@@ -69,13 +71,31 @@ class Device {
 
   /** What is not in memory yet: limits for the plots, and the tickets that are closed. */
   async more() {
-    const [rules, closed] = await Promise.allSettled([get('rules'), get(`tickets?device=${encodeURIComponent(this.id)}&state=closed&limit=${TICKETS_ASKED}`)]);
+    const [rules, closed] = await Promise.allSettled([get('rules'), this.recentlyClosed()]);
     if (rules.status === 'fulfilled') this.rules = rules.value.rules;
-    if (closed.status === 'fulfilled') this.closed = closed.value.tickets.filter(ticket => ticket.state === 'closed');
+    if (closed.status === 'fulfilled') this.closed = closed.value;
+    if (this.ended) return;
     this.tickets();
+    for (const [point, drawn] of this.plots) drawn.set({ limits: limitsOf(this.rules, point) });
+  }
+
+  /** As far back as plots go: ids begin with the time of their opening, and the oldest come first. */
+  async recentlyClosed() {
+    const all = [];
+    const since = (now() - CLOSED_SINCE_MS).toString(16).padStart(12, '0');
+    let after = `${since.slice(0, 8)}-${since.slice(8)}`;
+    do {
+      const part = await get(`tickets?device=${encodeURIComponent(this.id)}&state=closed&limit=1000&after=${encodeURIComponent(after)}`);
+      all.push(...part.tickets.filter(ticket => ticket.state === 'closed'));
+      after = part.next;
+    } while (after && all.length < CLOSED_MAX && !this.ended);
+    return all;
+  }
+
+  openFirst() {
     const first = this.own.find(point => point.id === this.first) || this.own.find(point => !point.momentary && typeof (point.value ?? point.last_good) === 'number') || this.own.find(point => !point.momentary);
     const node = first && [...this.list.children].find(row => row.point.id === first.id);
-    if (node && !this.plots.size && !this.ended) this.toggle(node);
+    if (node) this.toggle(node);
   }
 
   head() {
@@ -136,7 +156,7 @@ class Device {
       // Each asks again and again: the one that was opened first goes.
       if (this.plots.size >= PLOTS_MAX) this.toggle([...this.list.children].find(row => row.point.id === this.plots.keys().next().value));
       node.fold.hidden = false;
-      this.plots.set(id, pointPlot(node.fold, { point: id, unit, rules: this.rules, tickets: this.ticketsOf(id), span: this.span }));
+      this.plots.set(id, pointPlot(node.fold, { point: id, unit, limits: limitsOf(this.rules, id), tickets: this.ticketsOf(id), span: this.span }));
     }
     node.fold.hidden = Boolean(drawn);
     node.button.setAttribute('aria-expanded', String(!drawn));
@@ -150,7 +170,7 @@ class Device {
     const open = this.unclosed.sort(urgency);
     const closed = this.closed.filter(ticket => !this.site.tickets.has(ticket.id)).sort((a, b) => (a.opened_at < b.opened_at ? 1 : -1));
     rows(this.open, open, ticket => ticket.id, makeTicket, tellTicket);
-    rows(this.old, closed, ticket => ticket.id, makeTicket, tellTicket);
+    rows(this.old, closed.slice(0, OLD_SHOWN), ticket => ticket.id, makeTicket, tellTicket);
     text(this.oldTitle, t('dev.older', { n: closed.length }));
     this.older.hidden = !closed.length;
     this.noTickets.hidden = open.length + closed.length > 0;

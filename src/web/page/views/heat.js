@@ -8,10 +8,10 @@ import { add, locale, number, stamp, t } from '../words.js';
 add({
   zh: { 'heat.days': '{n} 天', 'heat.span': '时间范围', 'heat.of': '{place}，{from} 至 {to}：{n} 张工单（含再次发生）', 'heat.everywhere': '全部位置', 'heat.none': '这段时间没有工单',
     'heat.cell': '{day} {hour}–{next}：{n} 张工单', 'heat.caption': '按星期和小时统计的工单数', 'heat.places': '位置排行', 'heat.pick': '选一格看明细', 'heat.legend': '颜色：每小时工单数',
-    'heat.zero': '0', 'heat.hour': '小时', 'heat.day': '星期', 'heat.count': '工单', 'heat.profile': '一天中的分布', 'heat.share': '{n} 张，占 {share}', 'heat.to-tickets': '查看工单' },
+    'heat.hour': '小时', 'heat.day': '星期', 'heat.profile': '一天中的分布', 'heat.share': '{n} 张，占 {share}' },
   en: { 'heat.days': '{n} days', 'heat.span': 'Span of time', 'heat.of': '{place}, {from} to {to}: {n} tickets (with those that came again)', 'heat.everywhere': 'all places', 'heat.none': 'No tickets in this time',
     'heat.cell': '{day} {hour}–{next}: {n} tickets', 'heat.caption': 'Tickets by day of the week and hour', 'heat.places': 'Places', 'heat.pick': 'Choose a cell to see more', 'heat.legend': 'Colour: tickets in an hour of the week',
-    'heat.zero': '0', 'heat.hour': 'Hour', 'heat.day': 'Day', 'heat.count': 'Tickets', 'heat.profile': 'Over the day', 'heat.share': '{n}, {share} of all', 'heat.to-tickets': 'Its tickets' },
+    'heat.hour': 'Hour', 'heat.day': 'Day', 'heat.profile': 'Over the day', 'heat.share': '{n}, {share} of all' },
 });
 
 const SPANS = [7, 30, 90];
@@ -19,15 +19,16 @@ const STEPS = 5;
 const HOURS = [...Array(24).keys()];
 const DAYS = [1, 2, 3, 4, 5, 6, 7];
 const PLACES_SHOWN = 12;
-// What was opened just now is in the next answer; so often at the most it is asked for.
-const AGAIN_MS = 5000;
+const DRAWN_EVERY_MS = 500;
+const COMINGS = ['gatehouse.ticket.opened', 'gatehouse.ticket.reopened'];
 const NARROW = '(max-width: 44rem)';
 
 export async function show(root, args, site) {
   const asked = Number(args.query.get('days'));
   const chosen = { days: SPANS.includes(asked) ? asked : 30, place: args.query.get('place') };
   const narrow = matchMedia(NARROW);
-  let answer = null, turn = 0, at = [1, 0];
+  // As the gateway counted, and with what has come since.
+  let counted = null, answer = null, turn = 0, at = [1, 0];
 
   const spans = el('div', { class: 'spans', role: 'group', 'aria-label': t('heat.span') }, SPANS.map(n =>
     el('button', { type: 'button', data: { days: n }, on: { click: () => { chosen.days = n; read(); } } }, t('heat.days', { n }))));
@@ -45,7 +46,7 @@ export async function show(root, args, site) {
     try {
       const heard = await get(`heat?days=${chosen.days}&by=place`);
       if (mine !== turn) return;
-      answer = heard;
+      counted = heard;
       draw();
     } catch (error) {
       if (mine === turn) text(told, error.message);
@@ -59,7 +60,8 @@ export async function show(root, args, site) {
   }
 
   function draw() {
-    if (!answer) return;
+    if (!counted) return;
+    answer = grown(counted, site.events);
     const cells = answer.cells.filter(cell => chosen.place === null || cell.place === chosen.place);
     const sums = weekOf(cells);
     const total = cells.reduce((sum, cell) => sum + cell.count, 0);
@@ -82,6 +84,7 @@ export async function show(root, args, site) {
   function tell(day, hour) {
     at = [day, hour];
     for (const cell of field.querySelectorAll('[data-cell]')) cell.setAttribute('tabindex', cell.dataset.cell === `${day}-${hour}` ? '0' : '-1');
+    if (!answer) return;
     const here = answer.cells.filter(cell => cell.weekday === day && cell.hour === hour && (chosen.place === null || cell.place === chosen.place));
     here.sort((a, b) => b.count - a.count);
     const n = here.reduce((sum, cell) => sum + cell.count, 0);
@@ -100,16 +103,31 @@ export async function show(root, args, site) {
   });
 
   narrow.addEventListener('change', draw);
-  const soon = calmly(read, AGAIN_MS);
+  const soon = calmly(draw, DRAWN_EVERY_MS);
   read();
   return {
     live(change) {
-      const type = change.kind === 'journal' ? change.event.type : '';
-      if (['gatehouse.ticket.opened', 'gatehouse.ticket.reopened'].includes(type)) soon();
+      if (change.kind === 'all') read();
+      if (change.kind === 'journal' && COMINGS.includes(change.event.type)) soon();
     },
     end() { turn++; soon.stop(); narrow.removeEventListener('change', draw); },
   };
 }
+
+/** The gateway counts once a minute; what came after its count is added here. */
+export function grown(counted, events) {
+  const late = events.filter(event => COMINGS.includes(event.type) && event.time > counted.to);
+  if (!late.length) return counted;
+  const local = new Intl.DateTimeFormat('en', { timeZone: counted.timezone, weekday: 'short', hour: 'numeric', hourCycle: 'h23' });
+  const cells = late.map(({ time, data }) => {
+    const of = Object.fromEntries(local.formatToParts(new Date(time)).map(part => [part.type, part.value]));
+    return { place: data.place || '', weekday: WEEK.indexOf(of.weekday) + 1, hour: Number(of.hour), count: 1 };
+  });
+  const places = new Map(counted.places.map(({ place, count }) => [place, count]));
+  for (const { place } of cells) places.set(place, (places.get(place) || 0) + 1);
+  return { ...counted, to: late.map(event => event.time).sort().at(-1), cells: [...counted.cells, ...cells], places: [...places].map(([place, count]) => ({ place, count })) };
+}
+const WEEK = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'];
 
 /** `[day - 1][hour]` → how many. */
 function weekOf(cells) {
@@ -164,7 +182,7 @@ function legendOf(bounds) {
     const first = (bounds[n - 1] ?? 0) + 1;
     return item(stepOf(bound, bounds), first === bound ? String(bound) : `${first}–${bound}`);
   });
-  return [el('span', { class: 'small' }, t('heat.legend')), el('ul', {}, item(0, t('heat.zero')), ranges)];
+  return [el('span', { class: 'small' }, t('heat.legend')), el('ul', {}, item(0, '0'), ranges)];
 }
 
 function placesOf(answer, chosen, choose) {

@@ -11,11 +11,11 @@ import { makeConsumer, makeLine, tellConsumer, tellLine } from './wires.js';
 add({
   zh: {
     'open-tickets': '未关闭工单', devices: '设备', uplink: '上报中心', 'no-tickets': '没有未关闭的工单', 'all-tickets': '查看全部 {n} 张工单',
-    'devices-away': '台设备异常', 'lines-down': '条线路中断', 'no-uplink': '未配置上报', troubles: '网关的问题',
+    'devices-away': '台设备异常', 'lines-down': '条线路中断', 'no-uplink': '未配置上报', 'to-tell': '条待上报', troubles: '网关的问题',
   },
   en: {
     'open-tickets': 'Open tickets', devices: 'Devices', uplink: 'Uplink', 'no-tickets': 'No open tickets', 'all-tickets': 'All {n} tickets',
-    'devices-away': 'devices in trouble', 'lines-down': 'lines down', 'no-uplink': 'no uplink configured', troubles: 'Troubles of the gateway',
+    'devices-away': 'devices in trouble', 'lines-down': 'lines down', 'no-uplink': 'no uplink configured', 'to-tell': 'to be told', troubles: 'Troubles of the gateway',
   },
 });
 
@@ -115,7 +115,7 @@ class Home {
       ...levels.map((of, at) => ({ key: 'level' + (at + 1), href: `#/tickets?level=${at + 1}`, n: of.length, words: t('level' + (at + 1)), tone: of.some(holds) ? ['bad', 'warn', 'note'][at] : 'calm' })),
       { key: 'devices', href: '#home-devices', n: away || devices.length, words: away ? t('devices-away') : t('devices'), tone: away ? 'bad' : 'calm' },
       { key: 'lines', href: '#home-lines', n: down || this.site.lines.length, words: down ? t('lines-down') : t('lines'), tone: down ? 'bad' : 'calm' },
-      { key: 'uplink', href: '#home-uplink', n: this.site.consumers.length ? lag : '—', words: t('uplink'), tone: stuck ? 'bad' : lag > 100 ? 'warn' : 'calm' },
+      { key: 'uplink', href: '#home-uplink', n: this.site.consumers.length ? lag : '—', words: t(lag ? 'to-tell' : 'uplink'), tone: stuck ? 'bad' : lag > 100 ? 'warn' : 'calm' },
     ];
     rows(this.tiles, tiles, tile => tile.key, tile => makeTile(tile), tellTile);
   }

@@ -3,19 +3,19 @@
 import { get, post } from '../api.js';
 import { el, mark, rows, text } from '../dom.js';
 import * as person from '../person.js';
-import { deadlines, due, heading, level, limit, section, time } from '../show.js';
+import { beside, deadlines, due, heading, level, limit, qualityOf, section, time } from '../show.js';
 import { ticketNow } from '../site.js';
-import { add, brief, fully, said, t, value } from '../words.js';
+import { add, age, brief, fully, said, t, value } from '../words.js';
 import { chart } from './ticket_chart.js';
 import { Story } from './ticket_story.js';
 
 add({
   zh: {
-    facts: '情况', evidence: '越限前后的读数', actions: '处理', 'ticket-note': '备注（可不填）', 'value-limit': '读数 / 界限', since: '最近越限', 'opened-at': '开单', 'cleared-at': '恢复', 'resolved-at': '修复', 'closed-at': '关闭',
+    facts: '情况', evidence: '越限前后的读数', actions: '处理', 'ticket-note': '备注（可不填）', 'value-limit': '读数 / 界限', now: '现在', since: '最近越限', 'opened-at': '开单', 'cleared-at': '恢复', 'resolved-at': '修复', 'closed-at': '关闭',
     class: '类别', trade: '工种', rule: '规则', external: '中心编号', occurrences: '发生次数', 'close-later': '告警仍在，恢复后才能关闭', 'closed-now': '工单已关闭', time: '时间', reading: '读数', 'n-readings': '{n} 个读数',
   },
   en: {
-    facts: 'What is wrong', evidence: 'Readings around the breach', actions: 'What to do', 'ticket-note': 'Note (may be empty)', 'value-limit': 'Value / limit', since: 'Beyond since', 'opened-at': 'Opened', 'cleared-at': 'Back to normal', 'resolved-at': 'Resolved', 'closed-at': 'Closed',
+    facts: 'What is wrong', evidence: 'Readings around the breach', actions: 'What to do', 'ticket-note': 'Note (may be empty)', 'value-limit': 'Value / limit', now: 'Now', since: 'Beyond since', 'opened-at': 'Opened', 'cleared-at': 'Back to normal', 'resolved-at': 'Resolved', 'closed-at': 'Closed',
     class: 'Class', trade: 'Trade', rule: 'Rule', external: 'Number at the centre', occurrences: 'Occurrences', 'close-later': 'It is still wrong; it can be closed once it is back to normal', 'closed-now': 'The ticket is closed', time: 'Time', reading: 'Reading', 'n-readings': '{n} readings',
   },
 });
@@ -29,7 +29,8 @@ export async function show(root, args, site) {
   const path = 'tickets/' + encodeURIComponent(args.id);
   let ticket = site.tickets.get(args.id) || await get(path);
   const story = new Story();
-  const picture = chart(path), top = head(ticket), what = facts(story), pairs = evidence();
+  if (ticket.point) site.watch([ticket.point]);
+  const picture = chart(path), top = head(ticket), what = facts(story, site), pairs = evidence();
   const todo = actions(path, { ticket: () => ticket, take, read });
   const parts = [top, what, todo, picture, pairs];
   root.append(el('a', { class: 'back', href: '#/tickets' }, '‹ ' + t('tickets')), top.node,
@@ -55,12 +56,13 @@ export async function show(root, args, site) {
   return {
     live(change) {
       if (change.kind === 'all') read();
+      if (change.kind === 'points') what.tell(ticket);
       if (change.kind !== 'ticket' || change.ticket.id !== ticket.id) return;
       if (change.event) story.add(change.event);
       take(change.ticket);
     },
     tick() { what.tell(ticket); },
-    end() { picture.end(); },
+    end() { picture.end(); site.watch([]); },
   };
 }
 
@@ -83,7 +85,7 @@ function head(ticket) {
 
 // ---- the facts ----
 
-function facts(story) {
+function facts(story, site) {
   const list = el('dl', { class: 'facts' }), rest = el('dl', { class: 'facts' });
   const more = el('details', { open: WIDE.matches }, el('summary', {}, t('details')), rest);
   const node = section('ticket-facts', t('facts'), list, more);
@@ -92,7 +94,7 @@ function facts(story) {
   return {
     node,
     tell(now) {
-      const all = factsOf(now, story);
+      const all = factsOf(now, story, site);
       // A link that has the focus is not made anew each second.
       const words = JSON.stringify(all.map(([name, , tone, ...what]) => [name, tone, what.map(one => one.textContent ?? one)]));
       if (words === shown) return;
@@ -104,9 +106,11 @@ function facts(story) {
   };
 }
 
-function factsOf(now, story) {
+function factsOf(now, story, site) {
   const all = [['value-limit', 'value', null, el('b', { class: 'val' }, value(now.value, now.unit)), ' / ', limit(now.limit, now.unit)]];
   const fact = (name, what) => { if (what) all.push([name, name, null, what]); };
+  const point = site.points.get(now.point);
+  if (point) all.push(['now', 'now', null, el('b', { class: 'val', data: { point: point.id, quality: qualityOf(point) } }, value(point.value, point.unit)), ' ', el('span', { class: 'small' }, beside(point) || age(point.at))]);
   for (const one of deadlines(now)) {
     const [words, tone] = one.pending ? due(one) : story.taken(one);
     const left = one.pending ? words.slice(t(one.step).length).trim() : words;

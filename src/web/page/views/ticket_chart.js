@@ -3,7 +3,7 @@
 import { get, now } from '../api.js';
 import { el, text } from '../dom.js';
 import { section } from '../show.js';
-import { add, t } from '../words.js';
+import { add, lang, t } from '../words.js';
 
 add({
   zh: { chart: '曲线', 'chart-of': '越限前后 {point} 的曲线', 'no-chart': '暂无曲线', closer: '放大查看' },
@@ -12,17 +12,21 @@ add({
 
 const AROUND = 3600e3;
 const BUCKETS = 600;
+// As wide as there is room for it, so that its letters are as large as those around it.
+const WIDTHS = [320, 1600];
 
 /** `tell(ticket)` keeps it true; `end()` when the view is left. */
 export function chart(path) {
   const picture = el('img', { alt: '', width: 800, height: 320, data: { hook: 'chart' } });
   const none = el('p', { class: 'empty', role: 'status' });
-  const place = el('div', { class: 'chart' }, picture);
+  // By itself it is as large as one likes.
+  const alone = el('a', { target: '_blank', rel: 'noopener' }, picture);
+  const place = el('div', { class: 'chart' }, alone);
   const closer = el('button', { type: 'button', data: { action: 'closer' }, on: { click: look } }, t('closer'));
   const node = section('ticket-chart', t('chart'), place, none, el('div', { class: 'acts' }, closer));
   let ticket = null, drawn = null, plotted = null;
-  picture.addEventListener('error', () => { picture.hidden = true; text(none, plotted ? '' : t('no-chart')); });
-  picture.addEventListener('load', () => { picture.hidden = !!plotted; text(none, ''); });
+  picture.addEventListener('error', () => { alone.hidden = true; text(none, plotted ? '' : t('no-chart')); });
+  picture.addEventListener('load', () => { alone.hidden = !!plotted; text(none, ''); });
 
   async function look() {
     closer.disabled = true;
@@ -34,7 +38,7 @@ export function chart(path) {
       const limits = limitsOf([{ id: ticket.rule, points: [ticket.point], condition: ticket.limit, level: ticket.level }], ticket.point);
       plotted = plot(place, { point: ticket.point, unit: ticket.unit || '', rows: buckets, limits, marks: [ticket], from, to,
         onZoom: async (a, b) => plotted.set({ rows: (await readings(a, b)).buckets }) });
-      picture.hidden = closer.hidden = true;
+      alone.hidden = closer.hidden = true;
       text(none, '');
     } catch (error) { text(none, error.message); }
     closer.disabled = false;
@@ -51,7 +55,10 @@ export function chart(path) {
       if (!told.point || drawn === told.revision) return;
       drawn = told.revision;
       picture.alt = t('chart-of', { point: told.point });
-      picture.src = `/api/v1/${path}/chart.svg?revision=${told.revision}`;
+      requestAnimationFrame(() => {
+        const width = Math.min(Math.max(place.clientWidth, WIDTHS[0]), WIDTHS[1]);
+        picture.src = alone.href = `/api/v1/${path}/chart.svg?` + new URLSearchParams({ revision: told.revision, width, locale: lang() === 'zh' ? 'zh-CN' : 'en' });
+      });
     },
     end() { if (plotted) plotted.end(); },
   };
