@@ -54,6 +54,11 @@ Examples:
 
 Keys: q ends; arrows, PgUp, PgDn, Home and End scroll the part that is marked; Tab marks the next part.";
 
+pub const SCHEMA: &str = "\
+Examples:
+  gatehouse schema > gatehouse.schema.json
+  gatehouse schema profile > profile.schema.json";
+
 pub const TICKETS: &str = "\
 Examples:
   gatehouse tickets

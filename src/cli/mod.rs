@@ -129,6 +129,7 @@ pub enum Command {
     #[command(after_help = examples::MAN)]
     Man(papers::Manual),
     /// The grammar of the configuration (JSON Schema), by which an editor completes and checks it
+    #[command(after_help = examples::SCHEMA)]
     Schema(schema::Schema),
 }
 
