@@ -8,6 +8,7 @@ use crate::store::{Piece, Sample, Summary, Values};
 
 /// Two pixels each.
 pub const COLUMNS: usize = 360;
+const MINUTE: Millis = 60_000;
 /// Different words of one point that have a line each; what else it says is left out.
 pub const WORDS_MAX: usize = 8;
 /// Characters of a word.
@@ -61,7 +62,13 @@ impl Curve {
         match piece {
             Piece::Reading(Sample { at, value, .. }) => self.add(*at, value.as_ref()),
             Piece::Rollup(row, stretch) => self.rollup(row, *stretch),
+            Piece::Minute(row) => self.rollup(row, MINUTE),
         }
+    }
+
+    /// Whether a column is so wide that minutes say the same as readings.
+    pub fn is_wide(&self) -> bool {
+        self.span.end.saturating_sub(self.span.start) >= MINUTE * COLUMNS as Millis
     }
 
     /// `None`: a bad reading, which ends what held.

@@ -121,7 +121,13 @@ impl Picture<'_> {
             words::state(t.state, self.locale).to_owned(),
         ];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        sheet.text((16.0, 48.0), 12, Anchor::Start, FAINT, &fitted(&parts.join(" · "), self.letters(SUBTITLE)));
+        sheet.text(
+            (16.0, 48.0),
+            12,
+            Anchor::Start,
+            FAINT,
+            &fitted(&parts.join(" · "), self.letters(SUBTITLE)),
+        );
         let subject = t.point.as_ref().or(t.device.as_ref()).map_or("", |subject| subject);
         let subject = if unit.is_empty() { subject.to_owned() } else { format!("{subject} ({unit})") };
         sheet.text((16.0, 66.0), 12, Anchor::Start, FAINT, &fitted(&subject, self.letters(SUBTITLE)));
