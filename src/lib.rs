@@ -62,6 +62,8 @@
 //! | a new Modbus word order or type | `field/decode.rs` (what it means), `config/registers.rs` (its name) |
 //! | which registers are read together, and what is asked of a unit that refuses some | `field/modbus/coalesce.rs`, `field/modbus/split.rs` |
 //! | who is asked next, and when a silent device is asked again | `field/schedule.rs` |
+//! | a new key of the configuration | its reader in `config/`, which says what may stand there; its words: a comment in `config/gatehouse.toml`, or `config/schema/words.txt`; then `BLESS=1 cargo test --test schema` |
+//! | a new kind of mistake | `config/codes.rs`, and its section in `docs/errors.md` |
 //! | a new device of a known kind | `config/profiles/*.toml`: data, no code |
 //! | a board or meter with a protocol of its own | a file in `field/serial/`, and its name in `field/serial/mod.rs` |
 //! | another kind of wire | a room in `field/`, its name in `field/mod.rs`, `config/channels.rs` and `config/hang/` |

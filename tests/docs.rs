@@ -76,7 +76,9 @@ fn gatehouse(arguments: &[&str], dir: &Path) -> Output {
 
 #[test]
 fn every_configuration_passes_check() {
-    let blocks: Vec<Block> = pages().into_iter().filter(|block| block.language == "toml").collect();
+    // The examples of errors.md are mistakes, one each; tests/errors.rs holds them to that.
+    let right = |block: &Block| block.language == "toml" && block.file != "docs/errors.md";
+    let blocks: Vec<Block> = pages().into_iter().filter(right).collect();
     assert!(blocks.len() > 15, "the pages are not where they were: {}", blocks.len());
     let mut wrong = Vec::new();
     for block in &blocks {

@@ -20,6 +20,7 @@ mod read;
 mod replay;
 mod restore;
 mod scan;
+mod schema;
 mod status;
 mod table;
 mod tickets;
@@ -123,6 +124,8 @@ pub enum Command {
     /// The manual page; with --dir a page for each command
     #[command(after_help = examples::MAN)]
     Man(papers::Manual),
+    /// The grammar of the configuration (JSON Schema), by which an editor completes and checks it
+    Schema(schema::Schema),
 }
 
 #[derive(Debug, Args)]
@@ -173,6 +176,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Profiles(asked) => profiles::profiles(&asked),
         Command::Completions(asked) => papers::completions(&asked),
         Command::Man(asked) => papers::manual(&asked),
+        Command::Schema(asked) => schema::schema(&asked),
     };
     match done {
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),

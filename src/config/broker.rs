@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::codes::Code;
+use super::ear::{Tie, text};
 use super::kinds::wrong;
 use super::secrets;
 use super::section::{Read, Section, Told, Wrong};
@@ -26,6 +29,7 @@ pub(super) fn broker(section: &mut Section<'_>, timeout: Duration) -> mqtt::Sett
 
 /// `ca`, `cert` and `key`, of a broker that speaks TLS.
 fn tls(section: &mut Section<'_>, url: Option<&Told<Broker>>) -> Option<Tls> {
+    section.tie(|| Tie::Both("cert", "key"));
     let pem = |section: &mut Section<'_>, key| secrets::pem_file(section, key, "CERTIFICATE");
     let ca = pem(section, "ca");
     let cert = pem(section, "cert");
@@ -64,6 +68,7 @@ fn tls(section: &mut Section<'_>, url: Option<&Told<Broker>>) -> Option<Tls> {
 
 /// Both or none; the name may be plain text, the password never.
 fn login(section: &mut Section<'_>) -> Option<(String, Secret)> {
+    section.tie(|| Tie::Both("username", "password"));
     let username = match section.entry("username").map(|entry| &entry.value.node) {
         Some(Node::Table(_)) => secrets::take(section, "username").map(|secret| secret.reveal().to_owned()),
         _ => section.take::<String>("username").map(|told| told.value),
@@ -125,6 +130,10 @@ impl Read for Broker {
             )),
         }
     }
+
+    fn grammar() -> Json {
+        text(r"^mqtts?://([^:/@,\[\] ]+|\[[^\]/@, ]*:[^\]/@, ]*\])(:[0-9]{1,5})?/*$")
+    }
 }
 
 impl Read for Version {
@@ -146,5 +155,9 @@ impl Read for Version {
                 "write `5` or `\"3.1.1\"`",
             )),
         }
+    }
+
+    fn grammar() -> Json {
+        json!({ "enum": [5, "5", "5.0", "3.1.1"] })
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::broker::broker;
 use super::codes::Code;
+use super::ear::Variant;
 use super::mistakes::Report;
 use super::names::Names;
 use super::section::{Section, Told};
-use super::tree::Table;
+use super::tree::{Node, Table};
 use super::wires::{self, port, port_or_server, tcp};
 use crate::field::{Kind, TIMEOUT_DEFAULT, modbus, osdp, serial, uhppote};
 
@@ -27,17 +28,17 @@ const UHPPOTE_ADDRESS: &str = "255.255.255.255:60000";
 const UHPPOTE_LISTEN: &str = "0.0.0.0:60001";
 
 /// What a channel may be.
-const TYPES: [(&str, Option<Type>); 8] = [
-    ("modbus-tcp", Some(Type::ModbusTcp)),
-    ("modbus-rtu", Some(Type::ModbusRtu)),
-    ("modbus-rtu-over-tcp", Some(Type::ModbusRtuOverTcp)),
-    ("serial", Some(Type::Serial)),
-    ("osdp", Some(Type::Osdp)),
-    ("uhppote", Some(Type::Uhppote)),
-    ("mqtt", Some(Type::Mqtt)),
-    // Known, so that who asks for it is told what to do instead.
-    ("mqtt-broker", None),
+pub(super) const TYPES: [(&str, Type); 7] = [
+    ("modbus-tcp", Type::ModbusTcp),
+    ("modbus-rtu", Type::ModbusRtu),
+    ("modbus-rtu-over-tcp", Type::ModbusRtuOverTcp),
+    ("serial", Type::Serial),
+    ("osdp", Type::Osdp),
+    ("uhppote", Type::Uhppote),
+    ("mqtt", Type::Mqtt),
 ];
+/// Known, so that who asks for it is told what to do instead.
+const BROKER: &str = "mqtt-broker";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Type {
@@ -60,7 +61,7 @@ pub(super) struct Channel {
 
 impl Type {
     pub fn word(self) -> &'static str {
-        TYPES.iter().find(|(_, kind)| *kind == Some(self)).map_or("", |(word, _)| word)
+        TYPES.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
     }
 }
 
@@ -88,17 +89,25 @@ fn kind(section: &mut Section<'_>, wires: &mut Names, timezone: &str) -> Option<
         section.know(&wires::KEYS);
         return None;
     }
-    let Some(told) = section.word("type", &TYPES) else {
+    if let Some(entry) =
+        section.entry("type").filter(|entry| matches!(&entry.value.node, Node::Text(text) if text == BROKER))
+    {
+        let cure = "run mosquitto beside gatehouse and name it: `type = \"mqtt\"` and `url = \"mqtt://127.0.0.1:1883\"`";
+        section.report.mistake(
+            Code::NotInThisVersion,
+            entry.value.spot,
+            "gatehouse is no broker itself",
+            cure,
+        );
+        section.leave();
+        return None;
+    }
+    let Some(Told { value: kind, .. }) = section.word("type", &TYPES) else {
         // Which of them it may have is not known.
         section.know(&wires::KEYS);
         return None;
     };
-    let Some(kind) = told.value else {
-        let cure = "run mosquitto beside gatehouse and name it: `type = \"mqtt\"` and `url = \"mqtt://127.0.0.1:1883\"`";
-        section.report.mistake(Code::NotInThisVersion, told.spot, "gatehouse is no broker itself", cure);
-        section.leave();
-        return None;
-    };
+    section.variant(Variant::Says("type", kind.word()));
     section.name += &format!(" ({})", kind.word());
     Some((kind, settings(section, kind, wires, timezone)))
 }

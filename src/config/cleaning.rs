@@ -4,7 +4,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::codes::Code;
+use super::ear::{Below, address};
 use super::kinds::millis;
 use super::profiles::Known;
 use super::section::Section;
@@ -30,6 +33,7 @@ pub(super) fn clean(section: &mut Section<'_>, shape: &Shape) -> Clean {
         section.report.mistake(Code::WrongType, entry.value.spot, what, format!("write it like {EXAMPLE}"));
         return Clean::default();
     };
+    section.hear_below("clean", Below::One(address(table)));
     let mut keys = Section::new(table, "`clean`", section.report);
     for key in ["rate", "spike", "stuck", "fill"] {
         if let (Some(entry), Shape::Bool | Shape::Text | Shape::Words(_)) = (keys.peek(key), shape) {
@@ -38,6 +42,7 @@ pub(super) fn clean(section: &mut Section<'_>, shape: &Shape) -> Clean {
         }
     }
     let rate = keys.take::<f64>("rate");
+    keys.narrow("rate", || json!({ "exclusiveMinimum": 0 }));
     if let Some(rate) = rate.as_ref().filter(|rate| rate.value <= 0.0) {
         let cure = "write how much it can change in a second, in its unit: `rate = 0.5`";
         section.report.mistake(Code::OutOfRange, rate.spot, format!("`rate` is {}", rate.value), cure);

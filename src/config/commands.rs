@@ -8,6 +8,7 @@ use std::time::Duration;
 use glob::Pattern;
 
 use super::codes::Code;
+use super::ear::Variant;
 use super::kinds::Id;
 use super::messages::Topic;
 use super::mistakes::{Report, Spot, did_you_mean};
@@ -83,6 +84,7 @@ impl Does for mqtt::Command {
 
     fn own(section: &mut Section<'_>) -> Option<Self> {
         section.entry("topic")?;
+        section.variant(Variant::Has("topic"));
         let topic = section.take::<Topic>("topic");
         if let Some(told) = topic.as_ref().filter(|told| told.value.0.contains(['+', '#'])) {
             section.report.mistake(

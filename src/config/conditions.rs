@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::codes::Code;
+use super::ear::Tie;
 use super::installed::Installed;
 use super::kinds::{Pair, millis, wrong};
 use super::mistakes::{Spot, did_you_mean, listed};
@@ -38,6 +39,7 @@ pub(super) const CONDITIONS: [&str; 16] = [
 /// `terms`: the names of `when`, and the gateway's timezone.
 pub(super) fn condition(section: &mut Section<'_>, terms: &Terms<'_>) -> (Condition, Json) {
     let harmless = (Condition::Silent(Millis::MAX), Json::Null);
+    section.tie(|| Tie::OneOf(CONDITIONS.to_vec()));
     let mut written: Vec<(&'static str, Spot)> = Vec::new();
     for key in CONDITIONS {
         written.extend(section.entry(key).map(|entry| (key, entry.key_spot)));
@@ -125,10 +127,21 @@ impl Read for Value {
             _ => f64::read(value).map(Value::Number),
         }
     }
+
+    fn grammar() -> Json {
+        json!({ "type": ["boolean", "string", "number"], "minLength": 1 })
+    }
 }
 
 pub(super) fn deadband(section: &mut Section<'_>, condition: &Condition) -> f64 {
-    let Some(told) = section.take::<f64>("deadband") else {
+    let told = section.take::<f64>("deadband");
+    section.tie(|| {
+        let limits =
+            ["above", "below", "outside", "inside", "rises", "falls"].map(|key| json!({ "required": [key] }));
+        Tie::Holds(json!({ "if": { "required": ["deadband"] }, "then": { "anyOf": limits } }))
+    });
+    section.narrow("deadband", || json!({ "minimum": 0 }));
+    let Some(told) = told else {
         return 0.0;
     };
     let complain = |code, what: &str, cure: &str| section.report.mistake(code, told.spot, what, cure);

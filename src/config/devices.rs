@@ -5,9 +5,12 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::channels::{self, Channel, Type};
 use super::cleaning;
 use super::codes::Code;
+use super::ear::{Tie, Variant};
 use super::hang::{self, Numbers, fits};
 use super::installed::{Installed, Words};
 use super::mistakes::{Report, Spot};
@@ -83,6 +86,7 @@ impl<'a> Installer<'a> {
         let Some((channel, (kind, hung))) = at else {
             return self.without_channel(section, draft);
         };
+        section.variant(Variant::Own(family(hung)));
         let (keys, device) = (&mut section, &mut draft);
         let poll = match hung {
             Kind::Modbus(settings) => {
@@ -136,6 +140,7 @@ impl<'a> Installer<'a> {
 
     /// The profile by its name; an unknown one leaves the device's points untold.
     fn known(&mut self, section: &mut Section<'a>, id: &Arc<str>) -> Option<&'a Known<'a>> {
+        section.hear("profile", built_in);
         let told = section.take::<String>("profile")?;
         let known = self.profiles.get(&told.value);
         if known.is_none() {
@@ -151,6 +156,12 @@ impl<'a> Installer<'a> {
 
     /// `rules = true` turns on what the profile suggests.
     fn suggest(&mut self, section: &mut Section<'a>, known: Option<&'a Known<'a>>) {
+        section.tie(|| {
+            Tie::Holds(json!({
+                "if": { "properties": { "rules": { "const": true } }, "required": ["rules"] },
+                "then": { "required": ["profile"] },
+            }))
+        });
         let Some(rules) = section.take::<bool>("rules").filter(|rules| rules.value) else {
             return;
         };
@@ -203,7 +214,9 @@ impl<'a> Installer<'a> {
         bounds: RangeInclusive<u8>,
         also: Option<u8>,
     ) -> u8 {
-        let Some(told) = section.require::<i128>("unit") else {
+        let told = section.require::<i128>("unit");
+        section.narrow("unit", || json!({ "minimum": 0, "maximum": 255 }));
+        let Some(told) = told else {
             return *bounds.start();
         };
         let unit = u8::try_from(told.value).ok().filter(|unit| bounds.contains(unit) || also == Some(*unit));
@@ -271,6 +284,31 @@ impl<'a> Installer<'a> {
             self.report.mistake(Code::OneTooMany, spot, "one point too many", cure);
         }
     }
+}
+
+/// Devices of one kind of channel have keys in common.
+fn family(hung: &Kind) -> &'static str {
+    match hung {
+        Kind::Modbus(_) => "modbus",
+        Kind::Serial(_) => "serial",
+        Kind::Osdp(_) => "osdp",
+        Kind::Uhppote(_) => "uhppote",
+        Kind::Mqtt(_) => "mqtt",
+    }
+}
+
+/// The names of the built-in profiles, and what they are, for an editor to offer.
+fn built_in() -> Json {
+    let mut profiles = super::profiles::built_in();
+    profiles.sort_by(|a, b| a.name.cmp(&b.name));
+    let (names, about): (Vec<_>, Vec<_>) =
+        profiles.into_iter().map(|profile| (profile.name.to_string(), profile.about)).unzip();
+    json!({
+        "type": "string",
+        "enum": names,
+        "enumDescriptions": about,
+        "x-taplo": { "docs": { "enumValues": about } },
+    })
 }
 
 /// `builtin = { device-silent = false }`: for this device alone.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::codes::Code;
 use super::commands::Permit;
 use super::installed::{Installed, Words};
@@ -153,7 +155,9 @@ fn point(section: &Section<'_>, told: &Told<String>, installed: &Installed<'_>) 
 
 /// Devices that tell of granted entries, or points of theirs.
 fn grants(section: &mut Section<'_>, installed: &Installed<'_>) -> Vec<Grant> {
-    let Some(told) = section.take::<Texts>("grants") else {
+    let told = section.take::<Texts>("grants");
+    section.narrow("grants", || json!({ "maxItems": GRANTS_MAX }));
+    let Some(told) = told else {
         return Vec::new();
     };
     if told.value.0.len() > GRANTS_MAX {

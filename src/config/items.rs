@@ -1,6 +1,9 @@
 //! Points of meters with protocols of their own: which of the meter's values a point is.
 
+use serde_json::{Value as Json, json};
+
 use super::codes::Code;
+use super::ear::text;
 use super::kinds::wrong;
 use super::section::{Read, Section, Wrong};
 use super::tree::Value;
@@ -41,6 +44,7 @@ fn dlt645(section: &mut Section<'_>) -> Item {
         section.missing("digits", "write how many digits the value has: `digits = 4` for XXX.X");
     }
     let digits = section.whole::<u8>("digits", 2..=DIGITS_MAX);
+    section.narrow("digits", || json!({ "multipleOf": 2 }));
     if let Some(digits) = digits.as_ref().filter(|digits| digits.value % 2 == 1) {
         let cure = format!("write {}: two digits are one byte", digits.value + 1);
         section.report.mistake(Code::OutOfRange, digits.spot, format!("`digits` is {}", digits.value), cure);
@@ -66,5 +70,9 @@ impl Read for Identifier {
                 "write its eight hexadecimal digits as the standard prints them: `\"02010100\"` is the voltage of phase A",
             )),
         }
+    }
+
+    fn grammar() -> Json {
+        text("^[0-9A-Fa-f]{8}$")
     }
 }

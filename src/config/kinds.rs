@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 
+use serde_json::{Value as Json, json};
+
 use super::codes::Code;
+use super::ear::text;
 use super::section::{Read, Wrong};
 use super::tree::{Node, Value};
 use crate::reading::Millis;
@@ -15,6 +18,8 @@ pub const ID_MAX: usize = 64;
 pub const TEXT_MAX: usize = 256;
 /// Numbers in a configuration are those of sensors.
 pub const NUMBER_MAX: f64 = 1e15;
+/// A span of time as people write it; `PT10M` will do as well.
+const SPAN: &str = r"^ *([0-9]+(\.[0-9]+)? *(w|wks?|weeks?|d|days?|h|hrs?|hours?|m|mins?|minutes?|s|secs?|seconds?|ms|msecs?|millis|milliseconds?|us|µs|ns)[, ]*)+$|^P";
 const SPAN_MAX: Duration = Duration::from_secs(3660 * 24 * 3600);
 
 /// `[a-z0-9-]`, 1 to 64 long.
@@ -60,6 +65,10 @@ impl Read for String {
         }
         Ok(text.clone())
     }
+
+    fn grammar() -> Json {
+        json!({ "type": "string", "minLength": 1, "maxLength": TEXT_MAX })
+    }
 }
 
 impl Read for Id {
@@ -80,6 +89,10 @@ impl Read for Id {
         );
         Err(wrong(Code::BadName, format!("`{shown}` is not a name that can be used"), cure))
     }
+
+    fn grammar() -> Json {
+        text("^[a-z0-9-]{1,64}$")
+    }
 }
 
 impl Read for bool {
@@ -91,6 +104,14 @@ impl Read for bool {
             Node::Bool(flag) => Ok(flag),
             _ => Err(Wrong::Type),
         }
+    }
+
+    fn grammar() -> Json {
+        json!({ "type": "boolean" })
+    }
+
+    fn shown(&self) -> Option<Json> {
+        Some(json!(self))
     }
 }
 
@@ -111,6 +132,10 @@ impl Read for i128 {
             )),
             _ => Err(Wrong::Type),
         }
+    }
+
+    fn grammar() -> Json {
+        json!({ "type": "integer" })
     }
 }
 
@@ -133,6 +158,10 @@ impl Read for f64 {
             format!("{number} cannot be used"),
             format!("write a number between -{NUMBER_MAX:e} and {NUMBER_MAX:e}"),
         ))
+    }
+
+    fn grammar() -> Json {
+        json!({ "type": "number", "minimum": -NUMBER_MAX, "maximum": NUMBER_MAX })
     }
 }
 
@@ -157,6 +186,10 @@ impl Read for Pair {
             format!("write `[{high}, {low}]`")
         };
         Err(wrong(Code::Backwards, format!("{low} is not below {high}"), cure))
+    }
+
+    fn grammar() -> Json {
+        json!({ "type": "array", "items": f64::grammar(), "minItems": 2, "maxItems": 2 })
     }
 }
 
@@ -194,6 +227,10 @@ impl Read for Duration {
             )),
         }
     }
+
+    fn grammar() -> Json {
+        text(SPAN)
+    }
 }
 
 impl Read for Size {
@@ -208,6 +245,10 @@ impl Read for Size {
             .map(Self)
             .ok_or_else(|| wrong(Code::BadSpan, "not a size", "write it like `\"2GiB\"` or `\"500MB\"`"))
     }
+
+    fn grammar() -> Json {
+        text("^[0-9]+ *([KMGT]iB|[kMGT]?B)$")
+    }
 }
 
 impl Read for Texts {
@@ -221,6 +262,10 @@ impl Read for Texts {
             }
             _ => Ok(Self(vec![(String::read(value)?, value.spot)])),
         }
+    }
+
+    fn grammar() -> Json {
+        json!({ "type": ["string", "array"], "minLength": 1, "items": String::grammar() })
     }
 }
 

@@ -1,6 +1,9 @@
 //! Points that come in messages: topics of MQTT, and where in a payload a value stands.
 
+use serde_json::Value as Json;
+
 use super::codes::Code;
+use super::ear::text;
 use super::kinds::wrong;
 use super::section::{Read, Section, Wrong};
 use super::tree::Value;
@@ -34,6 +37,10 @@ impl Read for Topic {
         }
         Ok(Self(text))
     }
+
+    fn grammar() -> Json {
+        text(r"^([^#+/]*|\+)(/([^#+/]*|\+))*(/#)?$|^#$")
+    }
 }
 
 /// A JSON Pointer (RFC 6901).
@@ -62,5 +69,9 @@ impl Read for Pointer {
             ));
         }
         Ok(Self(text))
+    }
+
+    fn grammar() -> Json {
+        text("^/([^~]|~[01])*$")
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use super::codes::Code;
+use super::ear::Ear;
 use super::{hush, quoted, secrets};
 pub(super) use crate::near::nearest;
 use crate::secret::Secret;
@@ -55,6 +56,8 @@ pub(super) struct Spot {
 /// Takes every mistake while the configuration is walked; the walk goes on.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
+    /// Where the readers are listened to.
+    pub ear: Option<Ear>,
     sources: Vec<(&'a Path, &'a str)>,
     mistakes: RefCell<Vec<(Spot, Mistake)>>,
     warnings: RefCell<Vec<(Spot, Mistake)>>,
@@ -70,6 +73,7 @@ pub(super) struct Report<'a> {
 impl<'a> Report<'a> {
     pub fn new(sources: Vec<(&'a Path, &'a str)>) -> Self {
         Self {
+            ear: None,
             sources,
             mistakes: RefCell::default(),
             warnings: RefCell::default(),
@@ -77,6 +81,11 @@ impl<'a> Report<'a> {
             broken: RefCell::default(),
             beside: RefCell::default(),
         }
+    }
+
+    /// One with an ear on the readers.
+    pub fn listening(sources: Vec<(&'a Path, &'a str)>) -> Self {
+        Self { ear: Some(Ear::default()), ..Self::new(sources) }
     }
 
     pub fn sources(&self) -> &[(&'a Path, &'a str)] {

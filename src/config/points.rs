@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::cleaning;
+use serde_json::json;
+
 use super::codes::Code;
+use super::ear::Variant;
 use super::items::item;
 use super::kinds::{Id, Pair};
 use super::messages::message;
@@ -24,6 +27,18 @@ pub(super) enum Means {
     Registers,
     Messages,
     Items(Meter),
+}
+
+impl Means {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Registers => "registers",
+            Self::Messages => "messages",
+            Self::Items(Meter::Dlt645) => "dlt645",
+            Self::Items(Meter::Cjt188) => "cjt188",
+            Self::Items(Meter::Mbus) => "mbus",
+        }
+    }
 }
 
 /// How the points of such a device are written; `None`: what it is says which it has, and none are written.
@@ -47,6 +62,7 @@ pub(super) fn point(table: &Table, owner: &str, means: Means, report: &Report<'_
     };
     let mut section = Section::new(table, name, report);
     let id = section.require::<Id>("id");
+    section.variant(Variant::Own(means.word()));
     let (source, faults) = match means {
         Means::Registers => register(&mut section),
         Means::Messages => (message(&mut section), Vec::new()),
@@ -86,6 +102,8 @@ pub(super) fn state(id: impl Into<Arc<str>>, source: Source) -> Point {
 
 /// `map = { true = "closed", false = "open" }`
 fn map(section: &mut Section<'_>) -> Vec<(String, String)> {
+    let words = |most| json!({ "type": "object", "additionalProperties": String::grammar(), "minProperties": 1, "maxProperties": most });
+    section.hear("map", || words(MAP_MAX));
     let Some(entry) = section.entry("map") else {
         return Vec::new();
     };
@@ -146,6 +164,8 @@ fn numeric(section: &mut Section<'_>, point: &mut Point) {
     let offset = section.take::<f64>("offset");
     let range = section.take::<Pair>("range");
     let deadband = section.take::<f64>("deadband");
+    section.narrow("scale", || json!({ "not": { "const": 0 } }));
+    section.narrow("deadband", || json!({ "minimum": 0 }));
     let spots: [(&str, Option<Spot>); 4] = [
         ("scale", scale.as_ref().map(|told| told.spot)),
         ("offset", offset.as_ref().map(|told| told.spot)),

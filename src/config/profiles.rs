@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::codes::Code;
 use super::commands::{self, Ability};
+use super::ear::Variant;
 use super::hang;
 use super::kinds::ID_MAX;
 use super::messages::Topic;
@@ -70,7 +71,7 @@ const KINDS: [(&str, &str); 5] = [
 
 /// What devices of a profile speak.
 #[derive(Debug, Clone, Copy)]
-enum Speaks {
+pub(super) enum Speaks {
     Modbus,
     Board(Board),
     Meter(Meter),
@@ -79,7 +80,7 @@ enum Speaks {
     Mqtt,
 }
 
-const TRANSPORTS: [(&str, Speaks); 11] = [
+pub(super) const TRANSPORTS: [(&str, Speaks); 11] = [
     ("modbus", Speaks::Modbus),
     ("lock-board-8a", Speaks::Board(Board::LockBoard8a)),
     ("kr-cu16", Speaks::Board(Board::KrCu16)),
@@ -138,6 +139,7 @@ pub(super) fn profile<'a>(name: &str, table: &'a Table, report: &'a Report<'a>) 
     }
     let mut section = Section::new(table, owner.clone(), report);
     let head = section.table("profile");
+    section.hear_required("profile");
     if head.is_none() {
         section.missing("[profile]", "begin with `[profile]` and `transport = \"modbus\"`");
     }
@@ -173,6 +175,10 @@ fn about(table: &Table, name: &str, report: &Report<'_>) -> Profile {
     let verified = section.take_or("verified", false);
     let line = section.table("line").map(|table| line(table, report));
     let speaks = section.word("transport", &TRANSPORTS).map_or(Speaks::Modbus, |told| told.value);
+    if let Some((word, _)) = TRANSPORTS.iter().find(|(word, _)| table.text("transport") == Some(word)) {
+        section.variant(Variant::Says("transport", word));
+    }
+    section.hear_required("transport");
     let transport = match speaks {
         Speaks::Modbus => Transport::Modbus {
             line,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value as Json, json};
+
 use super::codes::Code;
+use super::ear::{self, Tie};
 use super::hang::{POLL_MAX, POLL_MIN};
 use super::kinds::wrong;
 use super::mistakes::did_you_mean;
@@ -21,6 +24,21 @@ pub(super) const TABLES: [(&str, modbus::Table); 4] = [
     ("input", modbus::Table::Input),
     ("coil", modbus::Table::Coil),
     ("discrete", modbus::Table::Discrete),
+];
+const TYPES: [(&str, Type); 13] = [
+    ("bool", Type::Bool),
+    ("u16", Type::U16),
+    ("i16", Type::I16),
+    ("u32", Type::U32),
+    ("i32", Type::I32),
+    ("u64", Type::U64),
+    ("i64", Type::I64),
+    ("f32", Type::F32),
+    ("f64", Type::F64),
+    ("bits", Type::Bits),
+    ("state", Type::State),
+    ("bcd16", Type::Bcd16),
+    ("bcd32", Type::Bcd32),
 ];
 const ORDERS: [(&str, Order); 4] =
     [("ABCD", Order::Abcd), ("CDAB", Order::Cdab), ("BADC", Order::Badc), ("DCBA", Order::Dcba)];
@@ -114,7 +132,24 @@ fn reaches(section: &Section<'_>, register: &Told<u16>, kind: Type) {
     }
 }
 
+/// What coils and single registers have not, as a schema.
+fn misfits() -> [Tie; 2] {
+    let coil = json!({ "properties": { "table": { "enum": ["coil", "discrete"] } }, "required": ["table"] });
+    let of_words = ["order", "bit", "decimals_register", "unit_register", "fault"];
+    let of_words = of_words.map(|key| json!({ "required": [key] }));
+    let bit = json!({ "not": { "anyOf": of_words }, "properties": { "type": { "const": "bool" } } });
+    let short = TYPES.iter().filter(|(_, kind)| kind.registers() == 1).map(|(word, _)| *word);
+    let swapped = json!({
+        "properties": { "order": { "const": "CDAB" }, "type": ear::words(short) },
+        "required": ["order", "type"],
+    });
+    [Tie::Holds(json!({ "if": coil, "then": bit })), Tie::Holds(json!({ "not": swapped }))]
+}
+
 fn order(section: &mut Section<'_>, kind: Type, bits: bool) -> Order {
+    if section.is_heard() {
+        misfits().into_iter().for_each(|tie| section.tie(|| tie));
+    }
     let Some(order) = section.word("order", &ORDERS) else {
         return Order::Abcd;
     };
@@ -199,6 +234,8 @@ fn by(section: &mut Section<'_>, table: modbus::Table, bits: bool) -> modbus::By
 
 /// `units = { 16 = "m", 17 = "cm" }`
 fn units(section: &mut Section<'_>) -> Vec<(u16, Arc<str>)> {
+    section.hear("units", || json!({ "type": "object", "propertyNames": { "pattern": "^[0-9]{1,5}$" }, "additionalProperties": String::grammar() }));
+    section.tie(|| Tie::Both("unit_register", "units"));
     let Some(table) = section.table("units") else {
         return Vec::new();
     };
@@ -271,6 +308,11 @@ impl Read for Faults {
             _ => Ok(Self(vec![one(value)?])),
         }
     }
+
+    fn grammar() -> Json {
+        let one = json!({ "type": "integer", "minimum": 0 });
+        json!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1, "maxItems": FAULTS_MAX }] })
+    }
 }
 
 impl Read for Type {
@@ -278,23 +320,8 @@ impl Read for Type {
     const EXAMPLE: &'static str = "\"u16\"";
 
     fn read(value: &Value) -> Result<Self, Wrong> {
-        const WORDS: [(&str, Type); 13] = [
-            ("bool", Type::Bool),
-            ("u16", Type::U16),
-            ("i16", Type::I16),
-            ("u32", Type::U32),
-            ("i32", Type::I32),
-            ("u64", Type::U64),
-            ("i64", Type::I64),
-            ("f32", Type::F32),
-            ("f64", Type::F64),
-            ("bits", Type::Bits),
-            ("state", Type::State),
-            ("bcd16", Type::Bcd16),
-            ("bcd32", Type::Bcd32),
-        ];
         let text = String::read(value)?;
-        if let Some((_, kind)) = WORDS.iter().find(|(word, _)| *word == text) {
+        if let Some((_, kind)) = TYPES.iter().find(|(word, _)| *word == text) {
             return Ok(*kind);
         }
         if let Some(count) = text.strip_prefix("string:") {
@@ -309,14 +336,18 @@ impl Read for Type {
         }
         // As other tools call them.
         let ours = text.to_lowercase().replace("uint", "u").replace("int", "i").replace("float", "f");
-        if WORDS.iter().any(|(word, _)| *word == ours) {
+        if TYPES.iter().any(|(word, _)| *word == ours) {
             return Err(wrong(
                 Code::NotOneOf,
                 format!("there is no type `{text}`"),
                 format!("did you mean `{ours}`?"),
             ));
         }
-        let there_is = WORDS.iter().map(|(word, _)| *word).chain(["string:N"]);
+        let there_is = TYPES.iter().map(|(word, _)| *word).chain(["string:N"]);
         Err(wrong(Code::NotOneOf, format!("there is no type `{text}`"), did_you_mean(&text, there_is)))
+    }
+
+    fn grammar() -> Json {
+        json!({ "anyOf": [ear::words(TYPES.iter().map(|(word, _)| *word)), ear::text("^string:[0-9]{1,3}$")] })
     }
 }

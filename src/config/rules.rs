@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use glob::Pattern;
 
+use serde_json::{Value as Json, json};
+
 use super::builtin::BUILT_IN;
 use super::chatter::chatter;
 use super::codes::Code;
 use super::conditions::{condition, deadband, suits};
+use super::ear::{Variant, text};
 use super::installed::Installed;
-use super::kinds::{ID_MAX, Texts, millis, wrong};
+use super::kinds::{ID_MAX, Id, Texts, millis, wrong};
 use super::mistakes::{Report, Spot, did_you_mean};
 use super::names::{Names, title};
 use super::section::{Read, Section, Wrong};
@@ -94,6 +97,7 @@ fn rule(
     installed: &Installed<'_>,
     zone: &str,
 ) -> Rule {
+    section.hear("id", Id::grammar);
     section.entry("id");
     let stands = stands(&mut section, owner, installed);
     let names = if let Stands::Together(names) = &stands { names.as_slice() } else { &[] };
@@ -151,12 +155,15 @@ enum Stands {
 
 fn stands(section: &mut Section<'_>, owner: Option<&Arc<str>>, installed: &Installed<'_>) -> Stands {
     if section.peek("when").is_some() {
+        section.variant(Variant::Has("when"));
         return Stands::Together(named(section, owner, installed));
     }
     if section.peek("schedule").is_some() {
+        section.variant(Variant::Has("schedule"));
         idle(section);
         return Stands::Nothing;
     }
+    section.variant(Variant::Plain);
     Stands::Points(points(section, owner, installed))
 }
 
@@ -166,6 +173,10 @@ fn named(
     owner: Option<&Arc<str>>,
     installed: &Installed<'_>,
 ) -> Vec<(String, PointId)> {
+    section.hear("points", || {
+        json!({ "type": "object", "additionalProperties": String::grammar(), "minProperties": 1, "maxProperties": PATTERNS_MAX })
+    });
+    section.hear_required("points");
     if section.entry("points").is_none() {
         section.missing("points", "write `points = { x = \"pump-1.pressure\" }`, a name for each point");
         return Vec::new();
@@ -246,7 +257,9 @@ fn points(section: &mut Section<'_>, owner: Option<&Arc<str>>, installed: &Insta
     if section.entry("point").is_none() {
         section.missing("point", "write `point = \"pump-1.pressure\"`; a glob or a list will do as well");
     }
-    let Some(told) = section.take::<Texts>("point") else {
+    let told = section.take::<Texts>("point");
+    section.narrow("point", || json!({ "minItems": 1, "maxItems": PATTERNS_MAX }));
+    let Some(told) = told else {
         return Vec::new();
     };
     if told.value.0.is_empty() || told.value.0.len() > PATTERNS_MAX {
@@ -364,5 +377,9 @@ impl Read for Title {
             rest = &rest[end + 1..];
         }
         Ok(Self(text))
+    }
+
+    fn grammar() -> Json {
+        text(r"^([^{}]|\{(device|point|place|value|unit|limit)\})+$")
     }
 }

@@ -4,6 +4,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::{Value as Json, json};
+
 use super::codes::Code;
 use super::kinds::wrong;
 use super::mistakes::Report;
@@ -22,13 +24,28 @@ pub(super) const HOW: &str =
 
 /// The secret behind `key`, read now.
 pub(super) fn take(section: &mut Section<'_>, key: &'static str) -> Option<Secret> {
+    section.hear(key, grammar);
     let entry = section.entry(key)?;
     secret(section, entry)
 }
 
+/// One of three places.
+fn grammar() -> Json {
+    let place = String::grammar();
+    json!({
+        "type": "object",
+        "properties": { "credential": place, "file": place, "env": place },
+        "additionalProperties": false,
+        "minProperties": 1,
+        "maxProperties": 1,
+    })
+}
+
 /// The same; without it the table is of no use.
 pub(super) fn require(section: &mut Section<'_>, key: &'static str) -> Option<Secret> {
+    section.hear(key, grammar);
     let entry = section.entry(key);
+    section.hear_required(key);
     if entry.is_none() {
         section.missing(key, HOW);
     }
@@ -37,6 +54,7 @@ pub(super) fn require(section: &mut Section<'_>, key: &'static str) -> Option<Se
 
 /// A private key, named like any secret; it has many lines.
 pub(super) fn pem(section: &mut Section<'_>, key: &'static str, holds: &str) -> Option<Secret> {
+    section.hear(key, grammar);
     let entry = section.entry(key)?;
     found(section, entry, |table, base| {
         let (name, text) = text(table, base)?;

@@ -6,14 +6,17 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::codes::Code;
+use super::ear::{self, Below, address};
 use super::kinds::human;
 use super::mistakes::{Report, Spot, did_you_mean, listed, nearest};
 use super::tree::{Entry, Node, Table, Value};
 
 #[derive(Debug)]
 pub(super) struct Section<'a> {
-    table: &'a Table,
+    pub(super) table: &'a Table,
     /// What people call it: "device `pump-1`", "`[store]`".
     pub name: String,
     /// Every key that was asked for.
@@ -39,6 +42,14 @@ pub(super) trait Read: Sized {
     const EXAMPLE: &'static str;
 
     fn read(value: &Value) -> Result<Self, Wrong>;
+
+    /// The same as JSON Schema, as far as that can say it.
+    fn grammar() -> Json;
+
+    /// How it would be shown as a default.
+    fn shown(&self) -> Option<Json> {
+        None
+    }
 }
 
 /// Why a value was not taken.
@@ -52,7 +63,11 @@ pub(super) enum Wrong {
 
 impl<'a> Section<'a> {
     pub fn new(table: &'a Table, name: impl Into<String>, report: &'a Report<'a>) -> Self {
-        Self { table, name: name.into(), known: Vec::new(), to_come: Vec::new(), left: false, report }
+        let name = name.into();
+        if let Some(ear) = &report.ear {
+            ear.opens(table, &name);
+        }
+        Self { table, name, known: Vec::new(), to_come: Vec::new(), left: false, report }
     }
 
     /// Where the table begins.
@@ -90,12 +105,18 @@ impl<'a> Section<'a> {
     }
 
     fn knows(&mut self, key: &'static str) {
+        self.hear_key(key);
         if !self.known.contains(&key) {
             self.known.push(key);
         }
     }
 
     pub fn take<T: Read>(&mut self, key: &'static str) -> Option<Told<T>> {
+        self.hear(key, T::grammar);
+        self.read(key)
+    }
+
+    fn read<T: Read>(&mut self, key: &'static str) -> Option<Told<T>> {
         let entry = self.entry(key)?;
         let spot = entry.value.spot;
         match T::read(&entry.value) {
@@ -119,13 +140,19 @@ impl<'a> Section<'a> {
     }
 
     pub fn take_or<T: Read>(&mut self, key: &'static str, default: T) -> T {
-        self.take(key).map_or(default, |told| told.value)
+        self.hear(key, T::grammar);
+        if let Some(default) = default.shown() {
+            self.narrow(key, || json!({ "default": default }));
+        }
+        self.read(key).map_or(default, |told| told.value)
     }
 
     /// Has to be there; without it the table's head is marked.
     pub fn require<T: Read>(&mut self, key: &'static str) -> Option<Told<T>> {
+        self.hear_required(key);
         if self.table.get(key).is_none() {
             self.missing(key, format!("write `{key} = {}`", T::EXAMPLE));
+            self.hear(key, T::grammar);
             self.knows(key);
             return None;
         }
@@ -133,7 +160,8 @@ impl<'a> Section<'a> {
     }
 
     /// Says that a key is missing, with a cure of the caller's own; not where it stands misspelt, which is said anyway.
-    pub fn missing(&self, key: &str, cure: impl Into<String>) {
+    pub fn missing(&self, key: &'static str, cure: impl Into<String>) {
+        self.hear_required(key);
         let misspelt =
             |entry: &Entry| !self.known.contains(&entry.key.as_str()) && nearest(&entry.key, [key]).is_some();
         if self.table.entries.iter().any(misspelt) {
@@ -148,7 +176,8 @@ impl<'a> Section<'a> {
         key: &'static str,
         bounds: RangeInclusive<i128>,
     ) -> Option<Told<T>> {
-        let told = self.take::<i128>(key)?;
+        self.hear(key, || json!({ "type": "integer", "minimum": bounds.start(), "maximum": bounds.end() }));
+        let told = self.read::<i128>(key)?;
         if bounds.contains(&told.value)
             && let Ok(value) = T::try_from(told.value)
         {
@@ -165,7 +194,8 @@ impl<'a> Section<'a> {
 
     /// A span of time within bounds, which the error states.
     pub fn span(&mut self, key: &'static str, bounds: RangeInclusive<Duration>) -> Option<Told<Duration>> {
-        let told = self.take::<Duration>(key)?;
+        self.hear(key, || bounded(&bounds));
+        let told = self.read::<Duration>(key)?;
         if bounds.contains(&told.value) {
             return Some(told);
         }
@@ -180,7 +210,8 @@ impl<'a> Section<'a> {
 
     /// One of a few words.
     pub fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<Told<T>> {
-        let told = self.take::<String>(key)?;
+        self.hear(key, || ear::words(words.iter().map(|(word, _)| *word)));
+        let told = self.read::<String>(key)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == told.value) {
             return Some(Told { value: *value, spot: told.spot });
         }
@@ -211,7 +242,10 @@ impl<'a> Section<'a> {
             Node::List(list) => {
                 for value in list {
                     match &value.node {
-                        Node::Table(table) => tables.push(table),
+                        Node::Table(table) => {
+                            self.hear_below(key, Below::OfSeveral(address(table)));
+                            tables.push(table);
+                        }
                         _ => wrong(value.spot),
                     }
                 }
@@ -230,6 +264,7 @@ impl<'a> Section<'a> {
     pub fn table_like(&mut self, key: &'static str, cure: impl FnOnce() -> String) -> Option<&'a Table> {
         let entry = self.entry(key)?;
         if let Node::Table(table) = &entry.value.node {
+            self.hear_below(key, Below::One(address(table)));
             return Some(table);
         }
         self.report.mistake(Code::Brackets, entry.key_spot, format!("`{key}` is one table"), cure());
@@ -274,6 +309,13 @@ impl<'a> Section<'a> {
             }
         }
     }
+}
+
+/// A span of time; its bounds are for people, a pattern cannot count.
+fn bounded(bounds: &RangeInclusive<Duration>) -> Json {
+    let mut span = Duration::grammar();
+    span["description"] = format!("{} to {}", human(*bounds.start()), human(*bounds.end())).into();
+    span
 }
 
 /// Whether a text would be right without its quotes, to judge by how the type is written.

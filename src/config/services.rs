@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::codes::Code;
+use super::ear::text;
 use super::kinds::{Id, Size, Texts, millis, wrong};
 use super::mistakes::{Report, did_you_mean, listed};
 use super::names::{Names, title};
@@ -121,6 +124,10 @@ impl Read for Zone {
         };
         Err(wrong(Code::NoTimezone, format!("there is no timezone `{text}`"), cure))
     }
+
+    fn grammar() -> Json {
+        text("^[A-Za-z]+([/_+-][A-Za-z0-9_+-]+)*$")
+    }
 }
 
 struct Dir(PathBuf);
@@ -140,6 +147,10 @@ impl Read for Dir {
             "write the whole path, from `/`",
         ))
     }
+
+    fn grammar() -> Json {
+        text("^/")
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- [api] [[consumer]]
@@ -147,6 +158,7 @@ impl Read for Dir {
 pub(super) fn api(table: &Table, report: &Report<'_>) -> web::Settings {
     let mut section = Section::new(table, "`[api]`", report);
     let listen = section.take::<SocketAddr>("listen");
+    section.narrow("listen", || text(r"^(127(\.[0-9]+){3}|localhost|\[::1\]):[0-9]{1,5}$"));
     if let Some(listen) = listen.as_ref().filter(|listen| !listen.value.ip().is_loopback()) {
         let what = format!(
             "`{}` is reachable from outside, and that needs TLS, which is not in this version",
@@ -192,6 +204,10 @@ impl Read for SocketAddr {
                 "write numbers, like `\"127.0.0.1:8080\"`",
             )
         })
+    }
+
+    fn grammar() -> Json {
+        text(r"^([0-9]+(\.[0-9]+){3}|localhost|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$")
     }
 }
 
@@ -260,6 +276,7 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     let rate = section.whole("rate", 1..=RATE_MAX).map_or(sync::RATE_DEFAULT, |told| told.value);
     let compress = section.take_or("compress", false);
     let types = section.take::<Texts>("types");
+    section.narrow("types", || json!({ "minItems": 1, "maxItems": TYPES_MAX }));
     if let Some(told) =
         types.as_ref().filter(|told| told.value.0.is_empty() || told.value.0.len() > TYPES_MAX)
     {
@@ -319,6 +336,10 @@ impl Read for Url {
             ));
         }
         Ok(Self(text))
+    }
+
+    fn grammar() -> Json {
+        text("^https?://[^@]+$")
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use serde_json::{Value as Json, json};
+
 use super::codes::Code;
+use super::ear::Tie;
 use super::installed::Installed;
 use super::kinds::{millis, wrong};
 use super::mistakes::did_you_mean;
@@ -65,6 +68,7 @@ fn inner<'a>(section: &mut Section<'a>, key: &'static str) -> Option<Section<'a>
 fn change(section: &mut Section<'_>, key: &'static str) -> Option<(f64, Millis)> {
     let mut inner = inner(section, key)?;
     let (by, within) = (inner.require::<f64>("by"), within(&mut inner, WINDOW));
+    inner.narrow("by", || json!({ "exclusiveMinimum": 0 }));
     if let Some(by) = by.as_ref().filter(|by| by.value <= 0.0) {
         inner.report.mistake(
             Code::OutOfRange,
@@ -80,8 +84,6 @@ fn change(section: &mut Section<'_>, key: &'static str) -> Option<(f64, Millis)>
 fn within(inner: &mut Section<'_>, bounds: RangeInclusive<Duration>) -> Option<Millis> {
     if inner.peek("within").is_none() {
         inner.missing("within", "write `within = \"10m\"`");
-        inner.entry("within");
-        return None;
     }
     inner.span("within", bounds).map(|told| millis(told.value))
 }
@@ -101,6 +103,7 @@ fn count(section: &mut Section<'_>) -> Option<Condition> {
 fn forecast(section: &mut Section<'_>, terms: &Terms<'_>) -> Option<Condition> {
     let mut inner = inner(section, "forecast")?;
     let (above, below) = (inner.take::<f64>("above"), inner.take::<f64>("below"));
+    inner.tie(|| Tie::OneOf(vec!["above", "below"]));
     let within = within(&mut inner, FORECAST);
     let limit = match (above, below) {
         (Some(above), None) => Some(Limit::Above(above.value)),
@@ -131,6 +134,7 @@ fn runtime(section: &mut Section<'_>) -> Option<Condition> {
     let mut inner = inner(section, "runtime")?;
     let equals = inner.take::<Value>("equals").map(|told| told.value);
     let hours = inner.require::<f64>("hours");
+    inner.narrow("hours", || json!({ "minimum": 0.001, "maximum": HOURS_MAX }));
     if let Some(hours) = hours.as_ref().filter(|hours| !(0.001..=HOURS_MAX).contains(&hours.value)) {
         let what = format!("`hours` is {}", hours.value);
         inner.report.mistake(
@@ -170,6 +174,10 @@ impl Read for Formula {
             Node::Text(text) => Ok(Self(text.clone())),
             _ => String::read(value).map(Self),
         }
+    }
+
+    fn grammar() -> Json {
+        json!({ "type": "string", "minLength": 1 })
     }
 }
 
@@ -245,7 +253,7 @@ pub(super) fn idle(section: &mut Section<'_>) {
         ("reopen", "leave it out; each occasion has a ticket of its own"),
     ];
     for (key, cure) in IDLE {
-        if let Some(entry) = section.entry(key) {
+        if let Some(entry) = section.entry_to_come(key) {
             section.report.mistake(
                 Code::OfNoUse,
                 entry.key_spot,

@@ -1,6 +1,9 @@
 //! What a channel goes over: a serial port with its speed, or an address.
 
+use serde_json::Value as Json;
+
 use super::codes::Code;
+use super::ear::{Tie, text};
 use super::kinds::wrong;
 use super::names::Names;
 use super::section::{Read, Section, Wrong};
@@ -58,6 +61,7 @@ pub(super) fn port(section: &mut Section<'_>, wires: &mut Names) -> Wire {
 
 /// `port`, or `address` of a serial device server.
 pub(super) fn port_or_server(section: &mut Section<'_>, wires: &mut Names) -> Wire {
+    section.tie(|| Tie::NotBoth("address", "port"));
     let Some(entry) = section.entry("address") else {
         return port(section, wires);
     };
@@ -96,6 +100,10 @@ impl Read for Device {
             "write the whole path: `\"/dev/serial/by-id/usb-…\"` or `\"/dev/ttyS3\"`",
         ))
     }
+
+    fn grammar() -> Json {
+        text("^/")
+    }
 }
 
 /// `host:port`
@@ -120,6 +128,10 @@ impl Read for Address {
                 "write it like `\"192.0.2.10:502\"`, the port from 1 to 65535",
             )),
         }
+    }
+
+    fn grammar() -> Json {
+        text(r"^([^:/@,\[\] ]+|\[[^\]/@, ]*:[^\]/@, ]*\]):[0-9]{1,5}$")
     }
 }
 

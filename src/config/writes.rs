@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::codes::Code;
 use super::commands::Does;
+use super::ear::{Tie, Variant};
 use super::kinds::wrong;
 use super::registers::TABLES;
 use super::section::{Read, Section, Told, Wrong};
@@ -36,6 +39,8 @@ impl Does for Writing {
         if coil.is_none() && register.is_none() {
             return None;
         }
+        section.tie(|| Tie::NotBoth("coil", "register"));
+        section.variant(Variant::Has(if coil.is_some() { "coil" } else { "register" }));
         if let Some((_, spot)) = coil.zip(register) {
             section.report.mistake(
                 Code::Excludes,
@@ -183,6 +188,7 @@ fn end(section: &Section<'_>, pulse: &Told<Duration>, write: &Write) -> Option<W
 
 /// `read_back = true`, or `{ table = "discrete", register = 3, value = 1 }`.
 fn read_back(section: &mut Section<'_>, write: &Write) -> Option<ReadBack> {
+    section.hear("read_back", bool::grammar);
     let entry = section.entry("read_back")?;
     if let Node::Table(_) = entry.value.node {
         return elsewhere(section);
@@ -262,6 +268,16 @@ impl Read for Given {
             Node::List(list) => list.iter().map(word).collect::<Result<_, _>>().map(Given::Words),
             _ => Err(Wrong::Type),
         }
+    }
+
+    fn grammar() -> Json {
+        let word = json!({ "type": ["boolean", "integer"], "minimum": i16::MIN, "maximum": u16::MAX });
+        let mut list = word.clone();
+        list["type"] = json!(["boolean", "integer", "array"]);
+        list["items"] = word;
+        list["minItems"] = json!(1);
+        list["maxItems"] = json!(VALUES_MAX);
+        list
     }
 }
 

@@ -1,8 +1,8 @@
 //! How it gets onto the disk: beside what is there, checked by the code of `check`, and only then under its name.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -153,6 +153,8 @@ fn named(mut mistakes: Mistakes, beside: &Path, file: &Path) -> Mistakes {
 
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    // Whatever the umask of the person is: the service has to read it.
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -201,8 +203,6 @@ pub fn timezone() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     const GOOD: &str = "[gateway]\nid = \"cp-017\"\n[privacy]\nkey = { file = \"privacy-key\" }\n";

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::{POLL_DEFAULT, poll};
 use crate::config::codes::Code;
 use crate::config::commands::permits;
 use crate::config::devices::{Draft, Installer};
+use crate::config::ear::{self, text};
 use crate::config::kinds::wrong;
 use crate::config::mistakes::{did_you_mean, listed};
 use crate::config::points::Means;
@@ -129,6 +132,10 @@ impl Read for Digits {
             "write its digits, nothing else",
         ))
     }
+
+    fn grammar() -> Json {
+        text("^[0-9 ]+$")
+    }
 }
 
 struct MeterKind(u8);
@@ -158,6 +165,11 @@ impl Read for MeterKind {
                 }
             }
         }
+    }
+
+    fn grammar() -> Json {
+        let words = ear::words(METERS.iter().map(|(word, _)| *word));
+        json!({ "anyOf": [words, { "type": "integer", "minimum": 0x10, "maximum": 0x49 }] })
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::{POLL_DEFAULT, poll};
 use crate::config::codes::Code;
 use crate::config::commands::{Ability, permits};
@@ -137,5 +139,11 @@ impl Read for Avoid {
             _ => register(value).map(|one| (one, one)),
         };
         list.iter().map(span).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn grammar() -> Json {
+        let one = json!({ "type": "integer", "minimum": 0, "maximum": 65535 });
+        let span = json!({ "type": "array", "items": one, "minItems": 2, "maxItems": 2 });
+        json!({ "type": "array", "items": { "anyOf": [one, span] }, "maxItems": AVOID_MAX })
     }
 }

@@ -6,11 +6,11 @@ import * as person from './person.js';
 import { add, said, t } from './words.js';
 
 add({
-  zh: { 'order.title': '{what}', 'order.ask': '{device} · {target}', 'order.reason': '原因（可不填）', 'order.go': '确认执行', 'order.cancel': '取消', 'order.close': '关闭', 'order.under-way': '命令已发出，等待设备应答…',
+  zh: { 'order.ask': '{device} · {target}', 'order.reason': '原因（可不填）', 'order.go': '确认执行', 'order.cancel': '取消', 'order.close': '关闭', 'order.under-way': '命令已发出，等待设备应答…',
     'order.expires': '命令 1 分钟内有效，过期不再执行', 'order.executed': '已执行', 'order.failed': '没有执行', 'order.unsure': '结果未知，可能已执行', 'order.late': '设备一直没有应答，请到现场确认，并查看事件',
     'order.refused': '被拒绝', 'order.403': '配置不允许这条命令', 'order.410': '命令已过期，没有执行', 'order.409': '命令编号重复', 'order.503': '网关忙，请稍后再试', 'order.gone': '连接中断，不知道是否执行',
     'act-open': '开锁', 'act-pulse': '脉冲', 'act-on': '打开', 'act-off': '关闭', 'act-close': '关闭', 'act-start': '启动', 'act-stop': '停止', 'act-reset': '复位', 'order.device': '整台设备' },
-  en: { 'order.title': '{what}', 'order.ask': '{device} · {target}', 'order.reason': 'Reason (may be empty)', 'order.go': 'Do it', 'order.cancel': 'Cancel', 'order.close': 'Close', 'order.under-way': 'Told; waiting for the device to answer…',
+  en: { 'order.ask': '{device} · {target}', 'order.reason': 'Reason (may be empty)', 'order.go': 'Do it', 'order.cancel': 'Cancel', 'order.close': 'Close', 'order.under-way': 'Told; waiting for the device to answer…',
     'order.expires': 'Good for one minute, then it will not be done any more', 'order.executed': 'Done', 'order.failed': 'Not done', 'order.unsure': 'Unknown, it may have been done', 'order.late': 'The device has not answered; look on the spot, and at the events',
     'order.refused': 'Refused', 'order.403': 'The configuration does not allow it', 'order.410': 'It expired and was not done', 'order.409': 'Its key was used before', 'order.503': 'The gateway is busy; try again', 'order.gone': 'The connection broke; nobody knows whether it was done',
     'act-open': 'Open', 'act-pulse': 'Pulse', 'act-on': 'Switch on', 'act-off': 'Switch off', 'act-close': 'Close', 'act-start': 'Start', 'act-stop': 'Stop', 'act-reset': 'Reset', 'order.device': 'the device' },
@@ -33,7 +33,7 @@ export function order({ device, action, target }) {
   const go = el('button', { type: 'submit', class: 'first', data: { action: 'order-go' } }, t('order.go'));
   const away = el('button', { type: 'button', data: { action: 'order-cancel' }, on: { click: () => dialog.close() } }, t('order.cancel'));
   const form = el('form', { on: { submit } },
-    el('h2', { id: 'order-title' }, t('order.title', { what: actionWord(action) })),
+    el('h2', { id: 'order-title' }, actionWord(action)),
     el('p', { class: 'order-what' }, t('order.ask', { device, target: target || t('order.device') })),
     who.node, el('div', { class: 'field' }, el('label', { for: why.id }, t('order.reason')), why),
     el('p', { class: 'small' }, t('order.expires')), told, el('div', { class: 'acts' }, go, away));

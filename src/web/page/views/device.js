@@ -12,10 +12,10 @@ import { lookNow } from './look.js';
 import { makeTicket, tellDue, tellTicket } from './ticket_row.js';
 
 add({
-  zh: { 'dev.none': '没有设备 {id}，可能已从配置中删除', 'dev.since': '已持续 {span}', 'dev.error': '错误', 'dev.profile': '型号', 'dev.line': '线路', 'dev.by-hand': '按点配置', 'dev.points': '测点', 'dev.no-points': '没有测点',
-    'dev.tickets': '工单', 'dev.no-tickets': '这台设备没有工单', 'dev.older': '近 31 天已关闭的工单 {n} 张', 'dev.orders': '命令', 'dev.maintenance': '维护', 'dev.find': '查找测点', 'dev.more': '再显示 {n} 个测点', 'dev.plot': '曲线', 'dev.open-plot': '{point} 的曲线', 'dev.line-down': '线路中断' },
-  en: { 'dev.none': 'There is no device {id}; it may have left the configuration', 'dev.since': 'for {span}', 'dev.error': 'Error', 'dev.profile': 'Profile', 'dev.line': 'Line', 'dev.by-hand': 'points by hand', 'dev.points': 'Points', 'dev.no-points': 'It has no points',
-    'dev.tickets': 'Tickets', 'dev.no-tickets': 'No tickets of this device', 'dev.older': '{n} closed tickets of the last 31 days', 'dev.orders': 'Orders', 'dev.maintenance': 'Maintenance', 'dev.find': 'Find a point', 'dev.more': '{n} more points', 'dev.plot': 'Plot', 'dev.open-plot': 'Plot of {point}', 'dev.line-down': 'line down' },
+  zh: { 'dev.none': '没有设备 {id}，可能已从配置中删除', 'dev.since': '已持续 {span}', 'dev.error': '错误', 'dev.profile': '型号', 'dev.line': '线路', 'dev.by-hand': '按点配置', 'dev.points': '测点',
+    'dev.tickets': '工单', 'dev.no-tickets': '这台设备没有工单', 'dev.older': '近 31 天已关闭的工单 {n} 张', 'dev.orders': '命令', 'dev.maintenance': '维护', 'dev.find': '查找测点', 'dev.more': '再显示 {n} 个测点', 'dev.line-down': '线路中断' },
+  en: { 'dev.none': 'There is no device {id}; it may have left the configuration', 'dev.since': 'for {span}', 'dev.error': 'Error', 'dev.profile': 'Profile', 'dev.line': 'Line', 'dev.by-hand': 'points by hand', 'dev.points': 'Points',
+    'dev.tickets': 'Tickets', 'dev.no-tickets': 'No tickets of this device', 'dev.older': '{n} closed tickets of the last 31 days', 'dev.orders': 'Orders', 'dev.maintenance': 'Maintenance', 'dev.find': 'Find a point', 'dev.more': '{n} more points', 'dev.line-down': 'line down' },
 });
 
 // More rows than this are shown on demand, and can be searched.
@@ -56,7 +56,7 @@ class Device {
     if (!this.row) { node.append(el('p', { class: 'empty', role: 'alert' }, t('dev.none', { id }))); return; }
     this.tend = maintain(site, this.row);
     node.append(el('div', { class: 'columns' },
-      el('div', { class: 'main' }, section('device-points', t('dev.points'), this.finder(), this.list, this.moreButton), this.look()),
+      el('div', { class: 'main' }, section('device-points', t('dev.points'), this.finder(), this.list, this.own.length ? null : el('p', { class: 'empty' }, t('none')), this.moreButton), this.look()),
       el('div', { class: 'side' },
         el('section', { class: 'card', 'aria-label': id }, this.facts),
         section('device-tickets', t('dev.tickets'), this.open, this.noTickets, this.older),
@@ -108,7 +108,7 @@ class Device {
     const at = line ? ` (${[line.type, line.at].filter(Boolean).join(' · ')})` : '';
     const down = line && line.state === 'down' ? ` · ${t('dev.line-down')}` : '';
     const facts = [['dev.profile', row.profile || t('dev.by-hand')], ['dev.line', row.channel + at + down]];
-    this.factChildren(...facts.filter(([, is]) => is).flatMap(([word, is]) => [el('dt', {}, t(word)), el('dd', { data: { fact: word.slice(4) } }, is)]));
+    this.facts.replaceChildren(...facts.filter(([, is]) => is).flatMap(([word, is]) => [el('dt', {}, t(word)), el('dd', { data: { fact: word.slice(4) } }, is)]));
     text(this.placeLine, row.place || t('no-place'));
     text(this.wrong, row.error ? `${t('dev.error')}: ${row.error}` : '');
     this.tend.tell(row);

@@ -9,9 +9,9 @@ import { add, age, fully, said, t, when } from '../words.js';
 
 add({
   zh: { 'door.doors': '门', 'door.banks': '快递柜', 'door.none': '没有配置门和快递柜', 'door.events': '最近的门禁和柜格事件', 'door.no-events': '还没有事件', 'door.all-events': '全部事件',
-    'door.unknown': '未知', 'door.nothing': '启动以来没有动作', 'door.cell': '{cell} 号格', 'door.items': '{n} 有物', 'door.counts': '{open} 开 · {closed} 关', 'door.unread': '{n} 未知', 'door.open-cell': '打开 {device} {cell} 号格' },
+    'door.unknown': '未知', 'door.nothing': '启动以来没有动作', 'door.items': '{n} 有物', 'door.counts': '{open} 开 · {closed} 关', 'door.unread': '{n} 未知', 'door.open-cell': '打开 {device} {cell} 号格' },
   en: { 'door.doors': 'Doors', 'door.banks': 'Lockers', 'door.none': 'There are no doors or lockers', 'door.events': 'Last at doors and lockers', 'door.no-events': 'Nothing yet', 'door.all-events': 'All events',
-    'door.unknown': 'unknown', 'door.nothing': 'nothing since the start', 'door.cell': 'Cell {cell}', 'door.items': '{n} with items', 'door.counts': '{open} open · {closed} closed', 'door.unread': '{n} unknown', 'door.open-cell': 'Open {device} cell {cell}' },
+    'door.unknown': 'unknown', 'door.nothing': 'nothing since the start', 'door.items': '{n} with items', 'door.counts': '{open} open · {closed} closed', 'door.unread': '{n} unknown', 'door.open-cell': 'Open {device} cell {cell}' },
 });
 
 const EVENTS_SHOWN = 30;

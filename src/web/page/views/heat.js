@@ -8,10 +8,10 @@ import { add, locale, number, stamp, t } from '../words.js';
 add({
   zh: { 'heat.days': '{n} 天', 'heat.span': '时间范围', 'heat.of': '{place}，{from} 至 {to}：{n} 张工单（含再次发生）', 'heat.everywhere': '全部位置', 'heat.none': '这段时间没有工单',
     'heat.cell': '{day} {hour}–{next}：{n} 张工单', 'heat.caption': '按星期和小时统计的工单数', 'heat.places': '位置排行', 'heat.pick': '选一格看明细', 'heat.legend': '颜色：每小时工单数',
-    'heat.zero': '0', 'heat.hour': '小时', 'heat.day': '星期', 'heat.count': '工单', 'heat.profile': '一天中的分布', 'heat.share': '{n} 张，占 {share}', 'heat.to-tickets': '查看工单' },
+    'heat.hour': '小时', 'heat.day': '星期', 'heat.profile': '一天中的分布', 'heat.share': '{n} 张，占 {share}' },
   en: { 'heat.days': '{n} days', 'heat.span': 'Span of time', 'heat.of': '{place}, {from} to {to}: {n} tickets (with those that came again)', 'heat.everywhere': 'all places', 'heat.none': 'No tickets in this time',
     'heat.cell': '{day} {hour}–{next}: {n} tickets', 'heat.caption': 'Tickets by day of the week and hour', 'heat.places': 'Places', 'heat.pick': 'Choose a cell to see more', 'heat.legend': 'Colour: tickets in an hour of the week',
-    'heat.zero': '0', 'heat.hour': 'Hour', 'heat.day': 'Day', 'heat.count': 'Tickets', 'heat.profile': 'Over the day', 'heat.share': '{n}, {share} of all', 'heat.to-tickets': 'Its tickets' },
+    'heat.hour': 'Hour', 'heat.day': 'Day', 'heat.profile': 'Over the day', 'heat.share': '{n}, {share} of all' },
 });
 
 const SPANS = [7, 30, 90];
@@ -182,7 +182,7 @@ function legendOf(bounds) {
     const first = (bounds[n - 1] ?? 0) + 1;
     return item(stepOf(bound, bounds), first === bound ? String(bound) : `${first}–${bound}`);
   });
-  return [el('span', { class: 'small' }, t('heat.legend')), el('ul', {}, item(0, t('heat.zero')), ranges)];
+  return [el('span', { class: 'small' }, t('heat.legend')), el('ul', {}, item(0, '0'), ranges)];
 }
 
 function placesOf(answer, chosen, choose) {

@@ -6,8 +6,8 @@ import { section } from '../show.js';
 import { add, said, t, value } from '../words.js';
 
 add({
-  zh: { 'look.title': '现场读取', 'look.now': '立即读取', 'look.about': '直接询问设备一次，显示收发的原始字节', 'look.reading': '正在询问设备…', 'look.sent': '发送', 'look.heard': '收到', 'look.nothing': '没有应答', 'look.words': '寄存器', 'look.otherwise': '若按 {as}：{value}', 'look.range': '量程 {from}–{to}', 'look.none': '没有可读取的内容', 'look.at': '读取于 {at}', 'look.point': '测点', 'look.value': '值' },
-  en: { 'look.title': 'Look now', 'look.now': 'Ask the device', 'look.about': 'Asks the device itself, once, and shows the raw bytes of both sides', 'look.reading': 'Asking the device…', 'look.sent': 'sent', 'look.heard': 'heard', 'look.nothing': 'no answer', 'look.words': 'Registers', 'look.otherwise': 'as {as}: {value}', 'look.range': 'range {from}–{to}', 'look.none': 'There is nothing to ask', 'look.at': 'asked at {at}', 'look.point': 'Point', 'look.value': 'Value' },
+  zh: { 'look.title': '现场读取', 'look.now': '立即读取', 'look.about': '直接询问设备一次，显示收发的原始字节', 'look.reading': '正在询问设备…', 'look.sent': '发送', 'look.heard': '收到', 'look.nothing': '没有应答', 'look.words': '寄存器', 'look.otherwise': '若按 {as}：{value}', 'look.range': '量程 {from}–{to}', 'look.none': '没有可读取的内容', 'look.point': '测点', 'look.value': '值' },
+  en: { 'look.title': 'Look now', 'look.now': 'Ask the device', 'look.about': 'Asks the device itself, once, and shows the raw bytes of both sides', 'look.reading': 'Asking the device…', 'look.sent': 'sent', 'look.heard': 'heard', 'look.nothing': 'no answer', 'look.words': 'Registers', 'look.otherwise': 'as {as}: {value}', 'look.range': 'range {from}–{to}', 'look.none': 'There is nothing to ask', 'look.point': 'Point', 'look.value': 'Value' },
 });
 
 /** A card with a button; what was heard has `data-look`. */

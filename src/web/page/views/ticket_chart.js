@@ -19,12 +19,14 @@ const WIDTHS = [320, 1600];
 export function chart(path) {
   const picture = el('img', { alt: '', width: 800, height: 320, data: { hook: 'chart' } });
   const none = el('p', { class: 'empty', role: 'status' });
-  const place = el('div', { class: 'chart' }, picture);
+  // By itself it is as large as one likes.
+  const alone = el('a', { target: '_blank', rel: 'noopener' }, picture);
+  const place = el('div', { class: 'chart' }, alone);
   const closer = el('button', { type: 'button', data: { action: 'closer' }, on: { click: look } }, t('closer'));
   const node = section('ticket-chart', t('chart'), place, none, el('div', { class: 'acts' }, closer));
   let ticket = null, drawn = null, plotted = null;
-  picture.addEventListener('error', () => { picture.hidden = true; text(none, plotted ? '' : t('no-chart')); });
-  picture.addEventListener('load', () => { picture.hidden = !!plotted; text(none, ''); });
+  picture.addEventListener('error', () => { alone.hidden = true; text(none, plotted ? '' : t('no-chart')); });
+  picture.addEventListener('load', () => { alone.hidden = !!plotted; text(none, ''); });
 
   async function look() {
     closer.disabled = true;
@@ -36,7 +38,7 @@ export function chart(path) {
       const limits = limitsOf([{ id: ticket.rule, points: [ticket.point], condition: ticket.limit, level: ticket.level }], ticket.point);
       plotted = plot(place, { point: ticket.point, unit: ticket.unit || '', rows: buckets, limits, marks: [ticket], from, to,
         onZoom: async (a, b) => plotted.set({ rows: (await readings(a, b)).buckets }) });
-      picture.hidden = closer.hidden = true;
+      alone.hidden = closer.hidden = true;
       text(none, '');
     } catch (error) { text(none, error.message); }
     closer.disabled = false;
@@ -55,7 +57,7 @@ export function chart(path) {
       picture.alt = t('chart-of', { point: told.point });
       requestAnimationFrame(() => {
         const width = Math.min(Math.max(place.clientWidth, WIDTHS[0]), WIDTHS[1]);
-        picture.src = `/api/v1/${path}/chart.svg?` + new URLSearchParams({ revision: told.revision, width, locale: lang() === 'zh' ? 'zh-CN' : 'en' });
+        picture.src = alone.href = `/api/v1/${path}/chart.svg?` + new URLSearchParams({ revision: told.revision, width, locale: lang() === 'zh' ? 'zh-CN' : 'en' });
       });
     },
     end() { if (plotted) plotted.end(); },
