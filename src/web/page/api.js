@@ -1,6 +1,6 @@
 // Calls of the API: JSON in and out, a refusal as an Error with the gateway's own words.
 
-export class Refusal extends Error {
+class Refusal extends Error {
   constructor(status, problem) {
     super(problem.detail || problem.title || `HTTP ${status}`);
     this.status = status;

@@ -86,7 +86,7 @@ export function listen(told, state) {
 }
 
 /** Pieces of text as they come → messages. */
-export function splitter(tell) {
+function splitter(tell) {
   let rest = '', event = 'message', data = [], id = null;
   return piece => {
     if (rest.length > LINE_MAX) throw new Error('a line of the stream has no end');

@@ -76,7 +76,7 @@ export function maintain(site, row) {
 }
 
 /** Eight o'clock of the gateway's tomorrow. */
-export function morning() {
+function morning() {
   const at = now() + 24 * HOUR;
   const parts = new Intl.DateTimeFormat('en', { timeZone: timezone(), hourCycle: 'h23', hour: 'numeric', minute: 'numeric', second: 'numeric' }).formatToParts(at);
   const of = name => Number(parts.find(part => part.type === name).value);

@@ -45,7 +45,7 @@ add({
 
 export const KINDS = ['ticket', 'access', 'locker', 'device', 'gateway', 'command', 'readings'];
 /** `gatehouse.ticket.opened` → `ticket.opened` */
-export const typeOf = event => event.type.replace(/^gatehouse\./, '');
+const typeOf = event => event.type.replace(/^gatehouse\./, '');
 export const kindOf = event => typeOf(event).split('.')[0];
 /** `doors/b3-entrance` → `b3-entrance` */
 const thing = event => (event.subject || '').split('/').slice(1).join('/');

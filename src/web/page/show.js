@@ -50,7 +50,7 @@ export function urgency(a, b) {
 }
 
 /** Nothing has happened there since the start, which is no trouble. */
-export const isQuiet = point => point.momentary && point.reason === 'not-yet';
+const isQuiet = point => point.momentary && point.reason === 'not-yet';
 export const qualityOf = point => (isQuiet(point) ? 'quiet' : point.quality);
 
 /** What stands beside a value: quality, why, what the device said, and of when it is. */

@@ -109,7 +109,7 @@ async function recent(head) {
 
 const split = cursor => { const at = String(cursor).lastIndexOf('.'); return [String(cursor).slice(0, Math.max(at, 0)), Number(String(cursor).slice(at + 1))]; };
 const seqOf = event => Number(event.sequence);
-export const epochOf = event => event.id.split('/').at(-2);
+const epochOf = event => event.id.split('/').at(-2);
 
 function told(event, body, id) {
   site.link.heard = Date.now();

@@ -21,7 +21,7 @@ export const timezone = () => zone;
 
 /** add({zh: {word: '…'}, en: {word: '…'}}); `{n}` in a text is filled by t(word, {n}). */
 export function add(words) { for (const one of ['zh', 'en']) Object.assign(table[one], words[one]); }
-export function addSaid(words) { for (const one of ['zh', 'en']) Object.assign(devices[one], words[one]); }
+function addSaid(words) { for (const one of ['zh', 'en']) Object.assign(devices[one], words[one]); }
 
 export function t(word, fill) {
   const text = table[language][word] ?? word;
@@ -89,10 +89,10 @@ export function value(what, unit) {
 add({
   zh: {
     skip: '跳到正文', navigation: '导航', home: '总览', tickets: '工单', doors: '门与柜', heat: '热力图', events: '事件',
-    loading: '正在读取…', logout: '退出', other: 'English', none: '无', back: '返回', more: '更多', all: '全部', retry: '重试',
+    loading: '正在读取…', logout: '退出', other: 'English', all: '全部',
     ready: '正常', degraded: '降级', unready: '未就绪', waiting: '连接中', live: '实时', lost: '连接中断',
     'lost-long': '与网关的连接中断，以下是 {span}前的数据，正在重新连接…', 'lost-never': '连接不上网关，正在重试…', full: '网关上打开的页面太多，稍后重试…',
-    'no-view': '此页面在这个版本中不存在：{why}', 'not-read': '读取失败：{why}', old: '旧',
+    'no-view': '此页面在这个版本中不存在：{why}', 'not-read': '读取失败：{why}',
     'role-technician': '技术员', 'role-viewer': '只读', 'role-central': '中心',
     'span-second': '{n} 秒', 'span-minute': '{n} 分钟', 'span-hour': '{n} 小时', 'span-day': '{n} 天', ago: '{span}前',
     'state-online': '在线', 'state-degraded': '不稳定', 'state-offline': '离线', 'state-unknown': '未知', 'state-maintenance': '维护中',
@@ -106,10 +106,10 @@ add({
   },
   en: {
     skip: 'Skip to content', navigation: 'Navigation', home: 'Overview', tickets: 'Tickets', doors: 'Doors', heat: 'Heat map', events: 'Events',
-    loading: 'Reading…', logout: 'Log out', other: '中文', none: 'none', back: 'Back', more: 'More', all: 'All', retry: 'Try again',
+    loading: 'Reading…', logout: 'Log out', other: '中文', all: 'All',
     ready: 'ready', degraded: 'degraded', unready: 'not ready', waiting: 'connecting', live: 'live', lost: 'connection lost',
     'lost-long': 'The connection to the gateway is lost; this is how it was {span} ago. Connecting again…', 'lost-never': 'The gateway cannot be reached. Trying again…', full: 'Too many pages are open at this gateway. Trying again…',
-    'no-view': 'This version has no such page: {why}', 'not-read': 'It could not be read: {why}', old: 'old',
+    'no-view': 'This version has no such page: {why}', 'not-read': 'It could not be read: {why}',
     'role-technician': 'technician', 'role-viewer': 'read only', 'role-central': 'centre',
     'span-second': '{n} s', 'span-minute': '{n} min', 'span-hour': '{n} h', 'span-day': '{n} d', ago: '{span} ago',
     'state-online': 'online', 'state-degraded': 'unsteady', 'state-offline': 'offline', 'state-unknown': 'unknown', 'state-maintenance': 'maintenance',
