@@ -180,7 +180,13 @@ fn gather(desk: &Desk, ticket: &Ticket, span: Range<Millis>, hold: Option<Millis
     let readings = desk.rooms.view.readings().map_err(problem)?;
     // What held when the picture begins was read before.
     let from = span.start.saturating_sub(hold.unwrap_or(HOLD_LEAST).max(HOLD_LEAST));
-    readings.all(point, from, span.end, |piece| curve.take(&piece)).map_err(problem)?;
+    let is_wide = curve.is_wide();
+    let take = |piece| curve.take(&piece);
+    match is_wide {
+        true => readings.in_minutes(point, from, span.end, take),
+        false => readings.all(point, from, span.end, take),
+    }
+    .map_err(problem)?;
     for Evidence(at, value) in &ticket.evidence {
         curve.add(*at, value.as_ref());
     }
