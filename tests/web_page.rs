@@ -155,7 +155,9 @@ fn what_the_files_import_is_there() {
             let name = from.trim_end_matches("';");
             let path = match name.strip_prefix("../") {
                 Some(above) => above.to_owned(),
-                None => format!("{folder}/{}", name.trim_start_matches("./")).trim_start_matches('/').to_owned(),
+                None => {
+                    format!("{folder}/{}", name.trim_start_matches("./")).trim_start_matches('/').to_owned()
+                }
             };
             assert!(files.contains(&path), "{file} imports {name}, and there is no {path}");
         }
@@ -164,11 +166,14 @@ fn what_the_files_import_is_there() {
 
 /// The keys of each `zh: {…}` or `en: {…}` in one call of `add` or `addSaid`.
 fn words(call: &str, lang: &str) -> BTreeSet<String> {
-    let block = call.split_once(&format!("  {lang}: {{")).expect(lang).1.split_once("\n  }").unwrap_or((call, "")).0;
+    let block =
+        call.split_once(&format!("  {lang}: {{")).expect(lang).1.split_once("\n  }").unwrap_or((call, "")).0;
     let block = block.split_once("},\n  en: {").map_or(block, |(own, _)| own);
     // Every other piece between the quotes of values is what stands before a value.
     let keys = block.split(": '").filter_map(|piece| piece.rsplit([' ', ',', '{']).next());
-    keys.map(|key| key.trim_matches('\'').to_owned()).filter(|key| !key.is_empty() && !key.contains('}')).collect()
+    keys.map(|key| key.trim_matches('\'').to_owned())
+        .filter(|key| !key.is_empty() && !key.contains('}'))
+        .collect()
 }
 
 #[test]
@@ -222,7 +227,10 @@ fn every_type_of_event_has_a_sentence() {
         ("locker", "opened closed deposited collected unexpected jammed held overdue"),
         ("device", "online offline degraded"),
         ("readings", "summary"),
-        ("gateway", "started stopped config-changed config-rejected clock-stepped storage-low events-dropped data-quality maintenance"),
+        (
+            "gateway",
+            "started stopped config-changed config-rejected clock-stepped storage-low events-dropped data-quality maintenance",
+        ),
         ("command", "executed refused"),
     ];
     for (kind, verbs) in contract {

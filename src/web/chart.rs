@@ -133,12 +133,7 @@ fn hold(site: &Site, ticket: &Ticket) -> Option<Millis> {
 }
 
 /// What the history still has of the point, and what the ticket has kept of it.
-fn gather(
-    desk: &Desk,
-    ticket: &Ticket,
-    span: Range<Millis>,
-    hold: Option<Millis>,
-) -> Result<Curve, Problem> {
+fn gather(desk: &Desk, ticket: &Ticket, span: Range<Millis>, hold: Option<Millis>) -> Result<Curve, Problem> {
     let mut curve = Curve::new(span.clone());
     let Some(point) = ticket.point.as_deref() else { return Ok(curve) };
     let problem = |error| Problem::of_store(&error, |seq| desk.cursor(seq));

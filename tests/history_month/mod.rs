@@ -92,7 +92,8 @@ pub fn readings(ends: &mut Ends, until: Millis, days: i64, every: Millis) -> u64
     while at < until {
         if !is_gap(at) {
             for (n, value) in [pressure(at), state(at)].into_iter().enumerate() {
-                let steady = last[n].as_ref().is_some_and(|(then, old)| *old == value && at - then < HEARTBEAT);
+                let steady =
+                    last[n].as_ref().is_some_and(|(then, old)| *old == value && at - then < HEARTBEAT);
                 if !steady {
                     ends.history.note(&names[n], &Reading::good(PointId(n as u32), at, value.clone()));
                     last[n] = Some((at, value));
@@ -144,7 +145,8 @@ pub fn tickets(ends: &mut Ends, until: Millis, days: i64) -> u64 {
 }
 
 fn opened(ticket: &Ticket) -> Draft {
-    let first = Ticket { state: State::Open, revision: 1, cleared_at: None, closed_at: None, ..ticket.clone() };
+    let first =
+        Ticket { state: State::Open, revision: 1, cleared_at: None, closed_at: None, ..ticket.clone() };
     Draft::new("ticket.opened", format!("tickets/{}", ticket.id), ticket.opened_at, &first)
 }
 

@@ -111,7 +111,6 @@ impl Curve {
         }
     }
 
-
     /// Time of the first thing known in the picture.
     pub fn begin(&self) -> Option<Millis> {
         let first = |strokes: &Strokes| strokes.columns.iter().flatten().map(|s| s.first.0).next();

@@ -219,7 +219,9 @@ impl Picture<'_> {
         let t = self.ticket;
         let unit = t.unit.as_deref().unwrap_or_default();
         let mut told = vec![t.number.clone(), t.place.to_string(), words::limit(&t.limit, unit, self.locale)];
-        told.extend(t.value.as_ref().map(|said| format!("{} {unit}", words::value(&said.to_string(), self.locale)).trim_end().to_owned()));
+        told.extend(t.value.as_ref().map(|said| {
+            format!("{} {unit}", words::value(&said.to_string(), self.locale)).trim_end().to_owned()
+        }));
         told.extend(self.story.marks.iter().map(|(at, kind)| {
             format!("{} {}", words::mark(*kind, self.locale), written(self.zone, *at, WHEN))
         }));

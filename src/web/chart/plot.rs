@@ -158,7 +158,8 @@ fn is_beyond(limit: &Json, word: &str) -> bool {
 /// A value holds until the next one, and no longer than it is believed.
 fn steps(strokes: &[Stroke], times: &Times, heights: &Heights, plot: &Plot<'_>) -> String {
     let mut pen = Pen { steps: String::new(), at: None };
-    let believed = |since: Millis| plot.hold.map_or(plot.now, |hold| since.saturating_add(hold).min(plot.now));
+    let believed =
+        |since: Millis| plot.hold.map_or(plot.now, |hold| since.saturating_add(hold).min(plot.now));
     let mut held: Option<(Millis, f64)> = None;
     for stroke in strokes {
         let (at, value) = stroke.first;

@@ -59,8 +59,8 @@ pub struct Tick {
 impl Times {
     pub fn x(&self, at: Millis) -> f64 {
         let whole = (self.span.end as f64 - self.span.start as f64).max(1.0);
-        let passed = at.clamp(self.span.start, self.span.end.max(self.span.start)) as f64
-            - self.span.start as f64;
+        let passed =
+            at.clamp(self.span.start, self.span.end.max(self.span.start)) as f64 - self.span.start as f64;
         self.left + self.width * (passed / whole).clamp(0.0, 1.0)
     }
 
@@ -155,7 +155,10 @@ impl Heights {
     /// Round numbers and how they are written.
     pub fn ticks(&self) -> Vec<(f64, String)> {
         let Some(step) = round_step((self.most / 2.0 - self.least / 2.0) / VALUES_MAX * 2.0) else {
-            return vec![(self.y(self.least), number(self.least, 0)), (self.y(self.most), number(self.most, 0))];
+            return vec![
+                (self.y(self.least), number(self.least, 0)),
+                (self.y(self.most), number(self.most, 0)),
+            ];
         };
         let decimals = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
         let first = (self.least / step).ceil();

@@ -231,8 +231,7 @@ mod tests {
 
     #[test]
     fn resolved_but_not_gone_is_one_time_in_which_it_held() {
-        let events =
-            [told("opened", 2000, 1000), told("resolved", 3000, 1000), told("reopened", 9000, 1000)];
+        let events = [told("opened", 2000, 1000), told("resolved", 3000, 1000), told("reopened", 9000, 1000)];
         let ticket = Ticket { since: 1000, opened_at: 2000, ..ticket() };
         assert_eq!(Story::of(&ticket, &events).held, [(1000, None)]);
     }

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthChar;
 
 /// What the letters are set in: of what the reader's machine has.
-const FONTS: &str = "system-ui, 'PingFang SC', 'Microsoft YaHei', 'Noto Sans CJK SC', 'Noto Sans SC', sans-serif";
+const FONTS: &str =
+    "system-ui, 'PingFang SC', 'Microsoft YaHei', 'Noto Sans CJK SC', 'Noto Sans SC', sans-serif";
 
 /// Where a text stands with respect to its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

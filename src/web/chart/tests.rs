@@ -79,7 +79,11 @@ fn of(
 }
 
 fn texts(svg: &str) -> Vec<&str> {
-    svg.split("<text").skip(1).filter_map(|part| part.split_once('>')?.1.split_once('<')).map(|p| p.0).collect()
+    svg.split("<text")
+        .skip(1)
+        .filter_map(|part| part.split_once('>')?.1.split_once('<'))
+        .map(|p| p.0)
+        .collect()
 }
 
 /// Whether it is well-formed, as far as can be seen without a parser of XML; `tests/chart_svg.rs` asks one.
@@ -142,7 +146,8 @@ fn a_door_that_stood_open_is_a_line_of_two_words() {
         ..ticket()
     };
     let word = |s: i64, word: &str| (AT + s * 1000, Some(Value::Text(word.into())));
-    let svg = drawn(&door, &[word(-90, "closed"), word(0, "open"), word(40, "closed")], AT + 60_000, Locale::En);
+    let svg =
+        drawn(&door, &[word(-90, "closed"), word(0, "open"), word(40, "closed")], AT + 60_000, Locale::En);
     assert_whole(&svg);
     let texts = texts(&svg);
     assert!(texts.contains(&"open") && texts.contains(&"closed"), "{texts:?}");
@@ -276,7 +281,13 @@ fn samples() -> Vec<(&'static str, String)> {
         title: "3号楼/入口: 门未关".into(),
         ..ticket()
     };
-    let upkeep = Ticket { point: None, device: None, unit: None, limit: json!({ "schedule": "0 8 1 * *" }), ..ticket() };
+    let upkeep = Ticket {
+        point: None,
+        device: None,
+        unit: None,
+        limit: json!({ "schedule": "0 8 1 * *" }),
+        ..ticket()
+    };
     let hostile = Ticket {
         title: nasty.repeat(20),
         place: nasty.into(),

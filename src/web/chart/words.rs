@@ -87,7 +87,9 @@ pub fn limit(limit: &Json, unit: &str, locale: Locale) -> String {
         "outside" => format!("{} {}", if zh { "超出" } else { "outside" }, with_unit(value, unit, locale)),
         "inside" => format!("{} {}", if zh { "处于" } else { "within" }, with_unit(value, unit, locale)),
         "equals" => format!("{} {}", if zh { "等于" } else { "is" }, with_unit(value, unit, locale)),
-        "not_equals" => format!("{} {}", if zh { "不等于" } else { "is not" }, with_unit(value, unit, locale)),
+        "not_equals" => {
+            format!("{} {}", if zh { "不等于" } else { "is not" }, with_unit(value, unit, locale))
+        }
         "silent" if zh => format!("无响应超过 {}", said(value, locale)),
         "silent" => format!("silent for {}", said(value, locale)),
         "stuck" if zh => format!("无变化超过 {}", said(value, locale)),

@@ -107,9 +107,12 @@ pub async fn file(Path(path): Path<String>, asked: HeaderMap) -> Result<Response
 fn served(path: &str, asked: &HeaderMap) -> Result<Response, Problem> {
     let found = ASSETS.iter().find(|(name, _)| *name == path);
     let (_, asset) = found.ok_or_else(|| {
-        Problem::not_found(format!("the page has no file `{path}`; load / anew, it may be of another version"))
+        Problem::not_found(format!(
+            "the page has no file `{path}`; load / anew, it may be of another version"
+        ))
     })?;
-    let packs = says(asked, header::ACCEPT_ENCODING).is_some_and(gzip::is_welcome) && !asset.packed.is_empty();
+    let packs =
+        says(asked, header::ACCEPT_ENCODING).is_some_and(gzip::is_welcome) && !asset.packed.is_empty();
     let known = says(asked, header::IF_NONE_MATCH).is_some_and(|tags| names(tags, &asset.tag));
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()
