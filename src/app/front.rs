@@ -61,7 +61,7 @@ impl Front {
             web::bind_allowed(settings)?;
             return Ok(None);
         }
-        let next = Self::new(settings);
+        let next = Self { settings: settings.clone(), kept: Arc::default(), ..self.clone() };
         next.open().await.map(|()| Some(next))
     }
 

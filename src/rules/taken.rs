@@ -167,7 +167,8 @@ mod tests {
     }
 
     fn plan(rules: Vec<Rule>) -> Plan {
-        let standard = Standard { contact: MINUTE, on_site: MINUTE, follow_up: MINUTE };
+        let standard =
+            Standard { contact: 9_000 * MINUTE, on_site: 9_000 * MINUTE, follow_up: 9_000 * MINUTE };
         Plan { rules, standards: [standard; 3], locale: Locale::En, epoch: "e".into() }
     }
 
@@ -213,13 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_another_span_begins_anew() {
+    fn a_window_under_another_limit_is_judged_by_it_from_the_next_reading() {
         let rises = |by| Condition::Rises { by, within: 10 * MINUTE };
         let mut engine = engine(&["a"], vec![rule("r", &[0], rises(10.0))]);
         read(&mut engine, 0, NOON, 5.0);
         let mut engine = over(engine, &["a"], vec![rule("r", &[0], rises(9.0))], NOON + MINUTE);
-        assert_eq!(read(&mut engine, 0, NOON + 2 * MINUTE, 15.0), []);
-        assert_eq!(read(&mut engine, 0, NOON + 3 * MINUTE, 24.0).len(), 1);
+        assert_eq!(told(&mut engine, NOON + MINUTE), []);
+        assert_eq!(read(&mut engine, 0, NOON + 2 * MINUTE, 14.5).len(), 1);
     }
 
     #[test]
