@@ -52,7 +52,7 @@ impl Watch {
     /// Under another plan: what is known of doors and banks that stand on the same points goes on, what is known of others
     /// of the same name is what a restart would know. With it, the subjects of which nothing is planned any more.
     #[must_use]
-    pub fn taken_over(mut self, plan: Plan, site: Arc<Site>, numbers: &Numbers) -> (Self, Vec<String>) {
+    pub fn taken_over(mut self, plan: Plan, site: &Arc<Site>, numbers: &Numbers) -> (Self, Vec<String>) {
         let subjects: Vec<String> = self.subjects().collect();
         let doors = self.doors.iter().map(door::Watched::saved);
         let saved: Vec<Saved> = doors.chain(self.banks.iter().map(bank::Watched::saved)).collect();

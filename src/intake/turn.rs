@@ -179,7 +179,7 @@ impl Corridor {
         self.tell_of_access();
         let none = access::Watch::new(access::Plan::default(), site.clone(), &[]);
         let before = std::mem::replace(&mut self.watch, none);
-        let (next, gone) = before.taken_over(plan, site.clone(), numbers);
+        let (next, gone) = before.taken_over(plan, site, numbers);
         self.watch = next;
         let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
         if let Err(error) = self.intake.journal.forget_access(&gone) {

@@ -62,7 +62,7 @@ impl Changes {
             wires,
             pushes,
             listen: old.web.listen != new.web.listen,
-            numbers: kept(old, new, named),
+            numbers: kept(old, new, &named),
         }
     }
 
@@ -76,7 +76,7 @@ impl Changes {
         if !self.whole.is_empty() {
             return vec!["gateway".to_owned()];
         }
-        let wires = self.wires.begun.iter().map(|channel| channel.to_string());
+        let wires = self.wires.begun.iter().map(ToString::to_string);
         wires.chain(self.pushes.begun.iter().map(|push| format!("push {push}"))).collect()
     }
 
@@ -146,7 +146,7 @@ fn pushes(old: &Gateway, new: &Gateway) -> Moves {
 
 /// Of those that are named alike, the ones that are the same: a value, a window or a last word is never taken for what
 /// another register said under the same name.
-fn kept(old: &Gateway, new: &Gateway, named: Numbers) -> Numbers {
+fn kept(old: &Gateway, new: &Gateway, named: &Numbers) -> Numbers {
     let before = installed::hung(old);
     let now = installed::hung(new);
     let mut kept = named.clone();
@@ -156,7 +156,7 @@ fn kept(old: &Gateway, new: &Gateway, named: Numbers) -> Numbers {
             (&was.unit, was.range, was.deadband, was.clean) == (&is.unit, is.range, is.deadband, is.clean);
         let wire = old.site.device(was.device).channel == new.site.device(is.device).channel;
         let source = match (before.get(&was.device), now.get(&is.device)) {
-            (Some(before), Some(now)) => before.source(from).in_other(&named) == now.source(to),
+            (Some(before), Some(now)) => before.source(from).in_other(named) == now.source(to),
             (before, now) => before.is_none() == now.is_none(),
         };
         facts && wire && source
