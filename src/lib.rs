@@ -115,6 +115,7 @@ pub mod order;
 pub mod pseudonym;
 pub mod reading;
 pub mod receipt;
+pub mod reload;
 pub mod secret;
 pub mod ticket;
 pub mod time;

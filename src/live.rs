@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::maintenance::Maintenance;
+use crate::numbers::Numbers;
 use crate::reading::{DeviceId, Millis, PointId, Quality, Reason, Site, Value};
 
 /// What one point is now. `value` is `None` where the last reading was bad; `last_good` stands beside it.
@@ -86,6 +87,28 @@ impl Live {
         let changes = Changes { last: 0, points: vec![0; points.len()], devices: vec![0; devices.len()] };
         let (maintenance, wires) = (Vec::new(), HashMap::new());
         Self { now: Mutex::new(Tables { points, devices, maintenance, wires, changes }) }
+    }
+
+    /// What is known of points and devices that are the same, in another site.
+    #[must_use]
+    pub fn taken_over(&self, site: &Site, numbers: &Numbers) -> Self {
+        let next = Self::new(site);
+        {
+            let (before, mut now) = (self.lock(), next.lock());
+            for (id, point) in (0..).map(PointId).zip(&before.points) {
+                if let Some(id) = numbers.point(id) {
+                    now.point_mut(id).clone_from(point);
+                }
+            }
+            for (id, device) in (0..).map(DeviceId).zip(&before.devices) {
+                if let Some(id) = numbers.device(id) {
+                    now.device_mut(id).clone_from(device);
+                }
+            }
+            now.maintenance.clone_from(&before.maintenance);
+            now.wires.clone_from(&before.wires);
+        }
+        next
     }
 
     /// Held for a copy or a write of a few lines, never across an await.

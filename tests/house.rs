@@ -23,6 +23,7 @@ const FLOORS: &[&[&str]] = &[
         "pseudonym",
         "reading",
         "receipt",
+        "reload",
         "secret",
         "supervise",
         "ticket",

@@ -192,6 +192,9 @@ fn a_person_has_two_devices_running_in_two_minutes() {
     let said = text(&checked.stdout);
     assert!(said.contains("b3-climate: unit 4") && said.contains("b3-meter: unit 7"), "{said}");
     let written = fs::read_to_string(gateway.file()).unwrap();
+    assert!(written.starts_with("#:schema ./gatehouse.schema.json\n"), "{written}");
+    let schema = fs::read_to_string(gateway.dir().join("gatehouse.schema.json")).unwrap();
+    assert_eq!(schema, fs::read_to_string("config/gatehouse.schema.json").unwrap(), "that of this version");
     assert!(
         written.contains("rules   = true") && written.contains("place   = \"3号楼/地下室\""),
         "{written}"

@@ -145,6 +145,7 @@ impl Bench {
             asks: mpsc::channel(1).1,
             wishes: mpsc::channel(1).1,
             calls: calls_out,
+            turns: mpsc::channel(1).1,
             tells,
             head: head_in,
             trouble: watch::channel(None).0,

@@ -147,6 +147,7 @@ async fn soak(dir: &Path, hours: f64) -> Vec<Sample> {
         asks: mpsc::channel(1).1,
         wishes: mpsc::channel(1).1,
         calls: mpsc::channel(1).1,
+        turns: mpsc::channel(1).1,
         tells: mpsc::channel(1).1,
         head: head_in,
         trouble: watch::channel(None).0,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::sense::{self, Sense, Turn};
 use super::{Bank, Ended, GRACE, Saved, Told};
+use crate::numbers::Numbers;
 use crate::reading::{Millis, PointId, Reading, Site};
 
 /// A cell that was jammed may be pulled open by whoever stands before it: that is its order's doing still.
@@ -88,6 +89,26 @@ impl Watched {
         let dirty = std::mem::take(&mut self.dirty);
         let state = dirty.then(|| serde_json::to_string(&self.cells).unwrap_or_default())?;
         Some(Saved { subject: self.subject(), state })
+    }
+
+    /// Whatever has changed.
+    pub fn saved(&self) -> Saved {
+        Saved { subject: self.subject(), state: serde_json::to_string(&self.cells).unwrap_or_default() }
+    }
+
+    /// Whether the other one is this bank under another plan: the same cells and items.
+    pub fn is(&self, other: &Self, numbers: &Numbers) -> bool {
+        let same = |own: &[PointId], other: &[PointId]| {
+            let mut pairs = own.iter().zip(other);
+            own.len() == other.len() && pairs.all(|(own, other)| numbers.point(*own) == Some(*other))
+        };
+        self.board == other.board
+            && same(&self.plan.cells, &other.plan.cells)
+            && same(&self.plan.items, &other.plan.items)
+    }
+
+    pub fn take_over(&mut self, before: Self) {
+        (self.cells, self.dirty) = (before.cells, before.dirty);
     }
 
     pub fn contact(&mut self, n: usize, reading: &Reading, out: &mut Vec<Told>) {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::sense::{self, Sense, Turn};
 use super::{Door, Ended, GRACE, Grant, Saved, Told};
 use crate::happening::{Happening, Kind};
+use crate::numbers::Numbers;
 use crate::reading::{Millis, PointId, Reading, Site};
 
 /// Grants that are remembered; the next may wait while an opening is late.
@@ -78,6 +79,24 @@ impl Watched {
         let dirty = std::mem::take(&mut self.dirty);
         let state = dirty.then(|| serde_json::to_string(&self.state).unwrap_or_default())?;
         Some(Saved { subject: self.subject(), state })
+    }
+
+    /// Whatever has changed.
+    pub fn saved(&self) -> Saved {
+        Saved { subject: self.subject(), state: serde_json::to_string(&self.state).unwrap_or_default() }
+    }
+
+    /// Whether the other one is this door under another plan: the same contact, the same button.
+    pub fn is(&self, other: &Self, numbers: &Numbers) -> bool {
+        let exit = match (self.plan.exit, other.plan.exit) {
+            (Some(exit), Some(other)) => numbers.point(exit) == Some(other),
+            (exit, other) => exit.is_none() && other.is_none(),
+        };
+        self.id == other.id && numbers.point(self.plan.contact) == Some(other.plan.contact) && exit
+    }
+
+    pub fn take_over(&mut self, before: Self) {
+        (self.state, self.exit_told, self.dirty) = (before.state, before.exit_told, before.dirty);
     }
 
     pub fn id(&self) -> &Arc<str> {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{Ended, Ordered, Plan, Saved, Told, bank, door, kind};
 use crate::happening::Happening;
+use crate::numbers::Numbers;
 use crate::reading::{Millis, PointId, Reading, Site};
 
 #[derive(Debug)]
@@ -48,10 +49,37 @@ impl Watch {
         Self { site, doors, banks, by_point, told: Vec::new(), next: Millis::MIN }
     }
 
+    /// Under another plan: what is known of doors and banks that stand on the same points goes on, what is known of others
+    /// of the same name is what a restart would know. With it, the subjects of which nothing is planned any more.
+    #[must_use]
+    pub fn taken_over(mut self, plan: Plan, site: Arc<Site>, numbers: &Numbers) -> (Self, Vec<String>) {
+        let subjects: Vec<String> = self.subjects().collect();
+        let doors = self.doors.iter().map(door::Watched::saved);
+        let saved: Vec<Saved> = doors.chain(self.banks.iter().map(bank::Watched::saved)).collect();
+        let mut next = Self::new(plan, site.clone(), &saved);
+        for door in &mut next.doors {
+            if let Some(at) = self.doors.iter().position(|before| before.is(door, numbers)) {
+                door.take_over(self.doors.swap_remove(at));
+            }
+        }
+        for bank in &mut next.banks {
+            if let Some(at) = self.banks.iter().position(|before| before.is(bank, numbers)) {
+                bank.take_over(self.banks.swap_remove(at));
+            }
+        }
+        next.told = self.told;
+        let gone = subjects.into_iter().filter(|subject| !next.has(subject)).collect();
+        (next, gone)
+    }
+
+    fn subjects(&self) -> impl Iterator<Item = String> {
+        let doors = self.doors.iter().map(door::Watched::subject);
+        doors.chain(self.banks.iter().map(bank::Watched::subject))
+    }
+
     /// Whether there is a door or a bank under this subject.
     pub fn has(&self, subject: &str) -> bool {
-        let doors = self.doors.iter().map(door::Watched::subject);
-        doors.chain(self.banks.iter().map(bank::Watched::subject)).any(|own| own == subject)
+        self.subjects().any(|own| own == subject)
     }
 
     /// After it has been refined.

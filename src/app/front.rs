@@ -52,6 +52,27 @@ impl Front {
         next.open().await.map(|()| next)
     }
 
+    /// Where the API is to listen from now on, opened while this one still is; `None`: it stays.
+    ///
+    /// # Errors
+    /// It cannot be listened at.
+    pub(super) async fn beside(&self, settings: &web::Settings) -> std::io::Result<Option<Self>> {
+        if settings.listen == self.settings.listen || self.address() == Some(settings.listen) {
+            web::bind_allowed(settings)?;
+            return Ok(None);
+        }
+        let next = Self { settings: settings.clone(), kept: Arc::default(), ..self.clone() };
+        next.open().await.map(|()| Some(next))
+    }
+
+    /// It stays where it is, under what may be other words for that.
+    pub(super) fn stay(&mut self, settings: &web::Settings) {
+        self.settings = settings.clone();
+        if let Some(open) = self.lock().as_mut() {
+            open.at = settings.listen;
+        }
+    }
+
     /// # Errors
     /// The port is taken, or the address not ours.
     pub(super) async fn open(&self) -> std::io::Result<()> {

@@ -1,17 +1,19 @@
 //! Wiring, and the order of draining. Read [`House::build`] to see who holds what.
 //!
-//! `start`: what a house is built from; `storage`: where its journal is; `front`: where the API listens; `supervise`: what
-//! runs is kept running; `concerns`: what is not as it should be; `watchdog`: what systemd is told.
+//! `start`: what a house is built from; `storage`: where its journal is; `front`: where the API listens; `gear`: wires and
+//! pushes; `turn`: another configuration while it stays; `supervise`: what runs is kept running; `concerns`: what is not as it should be; `watchdog`: what systemd is told.
 
 mod concerns;
 mod front;
+mod gear;
 mod start;
 mod storage;
 mod supervise;
+mod turn;
 mod watchdog;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -21,25 +23,26 @@ use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use sd_notify::NotifyState;
 use serde_json::json;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{self, Gateway, Mistakes};
+use crate::config::{self, Gateway};
 use crate::event::Draft;
-use crate::field::{Errand, Lane};
-use crate::intake::{self, Doors, Intake, Left};
+use crate::intake::{self, Doors, Intake, Left, Turn};
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::reading::{Batch, DeviceId, Site};
+use crate::reading::{DeviceId, Edition, Site};
+use crate::reload::Reload;
 use crate::rules::{Engine, Memory, Plan, SavedEpisode, SavedTicket};
-use crate::store::Journal;
-use crate::{field, store, sync, web};
+use crate::{store, sync, web};
 
 use concerns::{CARD, CONFIGURATION, Concerns, EPOCH, show_trouble};
 use front::Front;
+use gear::{Pushes, Spool, Wires};
 pub use start::Start;
-use start::{Again, accept, announce, begun_anew, first_start, keep, rejected};
+use start::{Again, announce, begun_anew, first_start, keep};
 use storage::{Lookout, Storage};
 use supervise::{Asked, Group, Signals, on_a_thread};
 use watchdog::{Patience, feed_watchdog, say_that_it_ends};
@@ -69,7 +72,7 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let next = house.wait(&mut signals, path).await;
         say_that_it_ends(next.is_some());
-        let (data_dir, front) = (house.data_dir.clone(), house.front.clone());
+        let (data_dir, front) = (house.gateway.store.dir.clone(), house.front.clone());
         let reason = next.as_ref().map_or("stop", |next| next.reason);
         let left = house.end(reason).await;
         let Some(next) = next else {
@@ -109,8 +112,9 @@ async fn rebuild(
     let before = config::last_good::of(data_dir).context(error.clone())?;
     tracing::warn!("running with the last good configuration until this one is put right and reloaded");
     let (rejected, beside) = (Some(error), Vec::new());
-    build_next(storage, front, Start { gateway: before, reason: "reload", rejected, text: None, beside })
-        .await
+    let changes = Vec::new();
+    let before = Start { gateway: before, reason: "reload", rejected, text: None, beside, changes };
+    build_next(storage, front, before).await
 }
 
 async fn build_next(storage: &mut Storage, front: &Front, next: Start) -> anyhow::Result<House> {
@@ -121,12 +125,12 @@ async fn build_next(storage: &mut Storage, front: &Front, next: Start) -> anyhow
 /// Everything that runs. What is not here is held by a task.
 #[derive(Debug)]
 pub struct House {
-    gateway: Arc<str>,
+    /// As it runs.
+    gateway: Gateway,
+    edition: Edition,
+    epoch: Arc<str>,
     clock: Clock,
-    data_dir: PathBuf,
-    wires: Group,
-    /// Intake goes on until the last wire has let go of it; this one is for a house without wires.
-    batches: mpsc::Sender<Batch>,
+    wires: Wires,
     intake: JoinHandle<()>,
     intake_done: oneshot::Receiver<Left>,
     intake_gone: bool,
@@ -134,10 +138,16 @@ pub struct House {
     /// For a house on the same configuration: the files it was read from, and what was wrong with the one that was meant.
     again: Again,
     farewell: Option<oneshot::Sender<&'static str>>,
-    syncs: Group,
+    pushes: Pushes,
     webs: Group,
+    /// What the API shows, and the next time it changes.
+    offers: watch::Sender<web::Offer>,
     tells: mpsc::Sender<Draft>,
+    turns: mpsc::Sender<Turn>,
+    /// People's word to read the configuration anew.
+    reloads: mpsc::Receiver<Reload>,
     concerns: Concerns,
+    metrics: Metrics,
     front: Front,
 }
 
@@ -159,6 +169,7 @@ impl House {
         let _patience = Patience::begin();
         let data_dir = start.gateway.store.dir.clone();
         let named = consumers(&start.gateway);
+        let edition = Edition::default();
         let ends = storage.open(&start.gateway, &named)?;
         // Not before the store is open: the directory might be another gateway's.
         let changed = keep(&start);
@@ -178,7 +189,8 @@ impl House {
         let live = Arc::new(Live::new(&site));
         let mut remembered = ends.journal.recall().context("recalling tickets from the journal")?;
         clock.not_before(remembered.last_trace);
-        let last_records = last_records(&ends.journal, &site).context("recalling what devices told last")?;
+        let told_last = ends.journal.last_records().context("recalling what devices told last")?;
+        let last_records = Arc::new(known_records(told_last, &site));
         let epoch = ends.journal.epoch().clone();
         let damage = ends.journal.alarm().heard();
         let first_head = ends.journal.head();
@@ -188,21 +200,18 @@ impl House {
         let (wish_in, wishes) = mpsc::channel(intake::WISHES_MAX);
         let (call_in, calls) = mpsc::channel(intake::CALLS_MAX);
         let (tell_in, tells) = mpsc::channel(intake::TELLS_MAX);
-        let (lanes, mut far_lanes) = lanes(&gateway);
+        let (turn_in, turns) = mpsc::channel(intake::TURNS_MAX);
+        let (reload_in, reloads) = mpsc::channel(web::RELOADS_MAX);
+        let mut wires = Wires::new(batch_in, &concerns, &metrics);
+        gateway.channels.iter().for_each(|channel| wires.lay(&channel.id, &site, edition));
         let (head_in, head) = watch::channel(first_head);
         let (pulse_in, pulse) = watch::channel(0);
         let (trouble_in, trouble) = watch::channel(None);
 
-        let plan = Plan {
-            rules: gateway.rules.clone(),
-            standards: gateway.standards(),
-            locale: gateway.locale,
-            epoch: epoch.clone(),
-        };
         let devices = std::mem::take(&mut remembered.devices);
         let orders = std::mem::take(&mut remembered.orders);
         let saved = std::mem::take(&mut remembered.access);
-        let engine = Engine::new(plan, site.clone(), memory(remembered), clock.now());
+        let engine = Engine::new(plan_of(&gateway, &epoch), site.clone(), memory(remembered), clock.now());
         let intake = Intake {
             clock: clock.clone(),
             site: site.clone(),
@@ -218,19 +227,16 @@ impl House {
             commands: gateway.commands.clone(),
             zone: TimeZone::get(&gateway.timezone).unwrap_or(TimeZone::UTC),
             orders,
-            lanes: lanes.clone(),
+            lanes: wires.lanes(),
             summary: gateway.summary,
-            keep: intake::Keep {
-                events: gateway.store.events_keep,
-                readings: gateway.store.readings_keep,
-                disk_limit: gateway.store.disk_limit,
-            },
+            keep: keep_of(&gateway),
         };
         let doors = Doors {
             batches,
             asks,
             wishes,
             calls,
+            turns,
             tells,
             head: head_in,
             trouble: trouble_in,
@@ -241,21 +247,18 @@ impl House {
         let lookout = storage.lookout(&data_dir, refused, damage);
         let (intake, intake_done) = begin_intake(intake, doors, announce, farewell_reason, refused_in)?;
 
-        let mut syncs = Group::new(&concerns, &metrics);
-        for target in gateway.sync.clone() {
-            let context = sync::Context {
-                gateway: site.gateway.clone(),
-                epoch: epoch.clone(),
-                outbox: ends.outbox.clone(),
-                head: head.clone(),
-                asks: ask_in.clone(),
-                stop: syncs.stop.clone(),
-                metrics: metrics.clone(),
-            };
-            syncs.keep(format!("push {}", target.name), move || sync::run(target.clone(), context.clone()));
-        }
+        let context = sync::Context {
+            gateway: site.gateway.clone(),
+            epoch: epoch.clone(),
+            outbox: ends.outbox.clone(),
+            head: head.clone(),
+            asks: ask_in.clone(),
+            stop: CancellationToken::new(),
+            metrics: metrics.clone(),
+        };
+        let mut pushes = Pushes::new(context, &concerns);
+        gateway.sync.iter().for_each(|target| pushes.begin(target.clone()));
 
-        let mut webs = Group::new(&concerns, &metrics);
         let rooms = web::Rooms {
             view: ends.view,
             outbox: ends.outbox,
@@ -268,39 +271,18 @@ impl House {
             asks: ask_in.clone(),
             wishes: wish_in,
             calls: call_in,
-            lanes,
+            lanes: wires.lanes(),
             ready: concerns.subscribe(),
-            named: named.into_iter().map(|(name, ..)| name).collect(),
+            files: files_of(&gateway, again.text.as_deref()),
+            reloads: reload_in,
+            named: named_of(&gateway),
         };
-        let desk = (front.clone(), concerns.clone(), gateway.web.clone(), rooms, webs.stop.clone());
-        webs.keep("api".into(), move || {
-            let (front, concerns, settings, rooms, stop) = desk.clone();
-            async move {
-                let Some(listener) = stop.run_until_cancelled(front.listener(&concerns)).await else {
-                    return;
-                };
-                if let Err(error) = web::serve(listener, settings, rooms, stop).await {
-                    tracing::error!(%error, "the API has ended");
-                }
-            }
-        });
-        if let Some(api) = front.address() {
-            tracing::info!(%api, "the API listens");
-        }
-
-        let mut wires = Group::new(&concerns, &metrics);
-        for channel in gateway.channels {
-            let Some(lane) = far_lanes.remove(&channel.id) else { continue };
-            let context = field::Context {
-                site: site.clone(),
-                out: batch_in.clone(),
-                stop: wires.stop.clone(),
-                metrics: metrics.clone(),
-                lane,
-                pseudonyms: gateway.pseudonyms.clone(),
-                last_records: last_records.clone(),
-            };
-            wires.keep(format!("wire {}", channel.id), move || field::run(channel.clone(), context.clone()));
+        let offers = watch::Sender::new((gateway.web.clone(), rooms));
+        let webs = open_api(&front, &offers, &concerns, &metrics);
+        for channel in &gateway.channels {
+            let (site, pseudonyms) = (site.clone(), gateway.pseudonyms.clone());
+            let spool = Spool { site, edition, pseudonyms, last_records: last_records.clone() };
+            wires.begin(channel.clone(), spool);
         }
         tokio::spawn(feed_watchdog(pulse));
         tokio::spawn(show_trouble(trouble, concerns.clone()));
@@ -308,21 +290,25 @@ impl House {
         let (devices, points, rules) = (site.devices.len(), site.points.len(), gateway.rules.len());
         tracing::info!(gateway = %site.gateway, %epoch, devices, points, rules, "gatehouse runs");
         Ok(Self {
-            gateway: site.gateway.clone(),
+            gateway,
+            edition,
+            epoch,
             clock,
-            data_dir,
             wires,
-            batches: batch_in,
             intake,
             intake_done,
             intake_gone: false,
             lookout,
             again,
             farewell: Some(farewell),
-            syncs,
+            pushes,
             webs,
+            offers,
             tells: tell_in,
+            turns: turn_in,
+            reloads,
             concerns,
+            metrics,
             front,
         })
     }
@@ -333,18 +319,19 @@ impl House {
             tokio::select! {
                 asked = signals.next() => match asked {
                     Asked::Stop => return None,
-                    Asked::Reload => match config::load(path) {
-                        Ok(loaded) if self.again.is_of(&loaded) => self.stay(),
-                        Ok(loaded) => return Some(Box::new(accept(loaded, "reload"))),
-                        Err(mistakes) => self.reject(&mistakes),
+                    Asked::Reload => if let Some(start) = self.reload(path, None).await {
+                        return Some(start);
                     },
+                },
+                Some(asked) = self.reloads.recv() => if let Some(start) = self.reload(path, Some(asked)).await {
+                    return Some(start);
                 },
                 _ = &mut self.intake_done => {
                     self.intake_gone = true;
                     tracing::error!("intake has ended by itself; stopping, so that the supervisor starts anew");
                     return None;
                 }
-                reason = self.lookout.moves() => match self.again.start(path, &self.data_dir, reason) {
+                reason = self.lookout.moves() => match self.again.start(path, &self.gateway.store.dir, reason) {
                     Some(start) => return Some(Box::new(start)),
                     None => return None,
                 },
@@ -352,21 +339,28 @@ impl House {
         }
     }
 
-    /// Told to reload what it runs with already.
-    fn stay(&self) {
-        say_that_it_ends(true);
-        tracing::info!("the configuration is as it was; nothing changes");
-        self.concerns.set(CONFIGURATION, None);
-        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    /// The API shows another configuration from now on; who is being answered is answered.
+    fn offer(&mut self, live: Arc<Live>) {
+        let gateway = &self.gateway;
+        let files = files_of(gateway, self.again.text.as_deref());
+        let (site, lanes, named) = (gateway.site.clone(), self.wires.lanes(), named_of(gateway));
+        let plan = Arc::new(gateway.shown());
+        self.front.stay(&gateway.web);
+        self.offers.send_modify(|(settings, rooms)| {
+            *settings = gateway.web.clone();
+            *rooms = web::Rooms { live, site, plan, lanes, files, named, ..rooms.clone() };
+        });
     }
 
-    /// A bad configuration is said and told, and the daemon goes on with the one it has.
-    fn reject(&mut self, mistakes: &Mistakes) {
-        tracing::error!("the configuration was not reloaded, since it is not right:\n{mistakes}");
-        let mistakes = mistakes.brief();
-        // Full only while the journal cannot be written; it is in the log, and a stop must not wait for it.
-        let _ = self.tells.try_send(rejected(&self.gateway, &mistakes, self.clock.now()));
-        self.concerns.set(CONFIGURATION, Some(mistakes));
+    /// The API moves to another address; at the one before, who has asked is still answered.
+    fn open_beside(&mut self, front: Front) {
+        let next = open_api(&front, &self.offers, &self.concerns, &self.metrics);
+        let (mut before, closing) = (std::mem::replace(&mut self.webs, next), self.front.clone());
+        self.front = front;
+        tokio::spawn(async move {
+            before.end(WEB_DRAIN).await;
+            drop(closing);
+        });
     }
 
     /// Drained; whether everything was written.
@@ -383,10 +377,10 @@ impl House {
             let _ = farewell.send(reason);
         }
         self.concerns.ready(false);
-        if !self.wires.end(WIRES_DRAIN).await {
+        // With the last wire intake has nothing more to wait for.
+        if !self.wires.end_all(WIRES_DRAIN).await {
             tracing::warn!("a wire did not let go in time");
         }
-        drop(self.batches);
         let mut left = None;
         if !self.intake_gone {
             left = timeout(INTAKE_DRAIN, self.intake_done).await.ok().and_then(Result::ok);
@@ -395,7 +389,7 @@ impl House {
             // It has said that it is done; joining it releases what it held for whoever comes next.
             let _ = self.intake.join();
         }
-        if !self.syncs.end(SYNC_DRAIN).await {
+        if !self.pushes.end_all(SYNC_DRAIN).await {
             tracing::info!("a centre did not take the last events in time; they wait in the journal");
         }
         if !self.webs.end(WEB_DRAIN).await {
@@ -406,16 +400,57 @@ impl House {
     }
 }
 
-/// The near ends, by channel.
-type Lanes = HashMap<Arc<str>, mpsc::Sender<Errand>>;
+/// The API at its front, until the group ends.
+fn open_api(
+    front: &Front,
+    offers: &watch::Sender<web::Offer>,
+    concerns: &Concerns,
+    metrics: &Metrics,
+) -> Group {
+    let mut webs = Group::new(concerns, metrics);
+    let desk = (front.clone(), concerns.clone(), offers.subscribe(), webs.stop.clone());
+    webs.keep("api".into(), move || {
+        let (front, concerns, offers, stop) = desk.clone();
+        async move {
+            let Some(listener) = stop.run_until_cancelled(front.listener(&concerns)).await else {
+                return;
+            };
+            if let Err(error) = web::serve_offers(listener, offers, stop).await {
+                tracing::error!(%error, "the API has ended");
+            }
+        }
+    });
+    if let Some(api) = front.address() {
+        tracing::info!(%api, "the API listens");
+    }
+    webs
+}
 
-/// A lane to every wire: its near end, and the far one for the wire's task.
-fn lanes(gateway: &Gateway) -> (Lanes, HashMap<Arc<str>, Lane>) {
-    let lane = |channel: &field::Channel| {
-        let (near, far) = mpsc::channel(field::ERRANDS_MAX);
-        ((channel.id.clone(), near), (channel.id.clone(), Arc::new(Mutex::new(far))))
-    };
-    gateway.channels.iter().map(lane).unzip()
+fn plan_of(gateway: &Gateway, epoch: &Arc<str>) -> Plan {
+    Plan {
+        rules: gateway.rules.clone(),
+        standards: gateway.standards(),
+        locale: gateway.locale,
+        epoch: epoch.clone(),
+    }
+}
+
+fn keep_of(gateway: &Gateway) -> intake::Keep {
+    intake::Keep {
+        events: gateway.store.events_keep,
+        readings: gateway.store.readings_keep,
+        disk_limit: gateway.store.disk_limit,
+    }
+}
+
+/// Those it was read from; of a start with the last good one, those.
+fn files_of(gateway: &Gateway, text: Option<&[(std::path::PathBuf, String)]>) -> web::Files {
+    let text = text.map(<[_]>::to_vec).or_else(|| config::last_good::texts(&gateway.store.dir));
+    Arc::new(text.unwrap_or_default())
+}
+
+fn named_of(gateway: &Gateway) -> Vec<Arc<str>> {
+    consumers(gateway).into_iter().map(|(name, ..)| name).collect()
 }
 
 fn consumers(gateway: &Gateway) -> Vec<(Arc<str>, store::Kind, bool)> {
@@ -424,11 +459,12 @@ fn consumers(gateway: &Gateway) -> Vec<(Arc<str>, store::Kind, bool)> {
     pushed.chain(pulled).collect()
 }
 
-fn last_records(journal: &Journal, site: &Site) -> Result<Arc<HashMap<DeviceId, Arc<str>>>, store::Error> {
+/// By device, of subjects that are devices here.
+fn known_records(told: Vec<(String, String)>, site: &Site) -> HashMap<DeviceId, Arc<str>> {
     let known = |(subject, record): (String, String)| {
         Some((site.device_named(subject.strip_prefix("devices/")?)?, record.into()))
     };
-    Ok(Arc::new(journal.last_records()?.into_iter().filter_map(known).collect()))
+    told.into_iter().filter_map(known).collect()
 }
 
 fn memory(remembered: store::Memory) -> Memory {

@@ -28,6 +28,8 @@ pub struct Start {
     pub text: Option<Vec<(PathBuf, String)>>,
     /// As in [`Loaded`].
     pub beside: Vec<Secret>,
+    /// What is other than it was, where that is known: a sentence each.
+    pub changes: Vec<String>,
 }
 
 /// What a house is built from again, when its journal goes elsewhere and nothing else changes.
@@ -57,7 +59,7 @@ impl Again {
             );
         }
         let (rejected, text, beside) = (self.rejected.clone(), self.text.clone(), self.beside.clone());
-        Some(Start { gateway: gateway?, reason, rejected, text, beside })
+        Some(Start { gateway: gateway?, reason, rejected, text, beside, changes: Vec::new() })
     }
 }
 
@@ -73,22 +75,28 @@ pub(super) fn first_start(path: &Path) -> Option<Start> {
         return None;
     };
     tracing::warn!("running with the last good configuration until this one is put right and reloaded");
-    Some(Start { gateway, reason: "start", rejected: Some(mistakes.brief()), text: None, beside: Vec::new() })
+    let rejected = Some(mistakes.brief());
+    Some(Start { gateway, reason: "start", rejected, text: None, beside: Vec::new(), changes: Vec::new() })
 }
 
 pub(super) fn accept(loaded: Loaded, reason: &'static str) -> Start {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Start { gateway: loaded.gateway, reason, rejected: None, text: Some(loaded.text), beside: loaded.beside }
+    let Loaded { gateway, text, beside, .. } = loaded;
+    Start { gateway, reason, rejected: None, text: Some(text), beside, changes: Vec::new() }
 }
 
 /// Keeps the configuration as the last good one; whether it is another one than before.
 pub(super) fn keep(start: &Start) -> bool {
-    let Some(text) = &start.text else {
+    keep_text(&start.gateway.store.dir, start.text.as_deref())
+}
+
+pub(super) fn keep_text(dir: &Path, text: Option<&[(PathBuf, String)]>) -> bool {
+    let Some(text) = text else {
         return false;
     };
-    config::last_good::keep(&start.gateway.store.dir, text).unwrap_or_else(|error| {
+    config::last_good::keep(dir, text).unwrap_or_else(|error| {
         tracing::warn!(%error, "the configuration could not be kept as the last good one");
         true
     })
@@ -122,7 +130,11 @@ pub(super) fn announce(
     if let Some(mistakes) = &start.rejected {
         events.push(rejected(gateway, mistakes, now));
     } else if changed {
-        events.push(Draft::new("gateway.config-changed", subject, now, &data));
+        let mut changed = data;
+        if !start.changes.is_empty() {
+            changed["changes"] = json!(start.changes);
+        }
+        events.push(Draft::new("gateway.config-changed", subject, now, &changed));
     }
     events
 }

@@ -114,6 +114,19 @@ impl Client {
         Ok(())
     }
 
+    /// Whatever the daemon says to that.
+    pub async fn post(&self, path: &str, body: &serde_json::Value) -> anyhow::Result<Answer> {
+        let mut request = self.http.post(format!("{}{path}", self.url()));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        let response = request.send().await.with_context(|| self.no_answer())?;
+        let status = response.status();
+        let text = response.text().await.with_context(|| self.no_answer())?;
+        Ok(Answer { status, text })
+    }
+
     /// Each line of the answer as it comes; a refusal is an error in the daemon's own words.
     pub async fn lines(
         &self,

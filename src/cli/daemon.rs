@@ -10,7 +10,7 @@ use super::API_PORT;
 use super::wire::local;
 use crate::config;
 
-const CONFIG_USUAL: &str = "/etc/gatehouse";
+pub const CONFIG_USUAL: &str = "/etc/gatehouse";
 
 /// How a running daemon is reached, and for whom the answer is printed.
 #[derive(Debug, Args)]

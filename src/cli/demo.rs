@@ -110,16 +110,29 @@ pub async fn demo(time: Option<Duration>, listen: SocketAddr) -> anyhow::Result<
 async fn open(compound: &Compound, listen: SocketAddr, dir: &Scratch) -> anyhow::Result<House> {
     let text = compound.config(listen, &dir.0.join("data"));
     let loaded = config::load_sources(vec![("demo.toml".into(), text)])?;
-    let start =
-        Start { gateway: loaded.gateway, reason: "start", rejected: None, text: None, beside: Vec::new() };
+    let start = Start {
+        gateway: loaded.gateway,
+        reason: "start",
+        rejected: None,
+        text: None,
+        beside: Vec::new(),
+        changes: Vec::new(),
+    };
     match House::build(start).await {
         Ok(house) => Ok(house),
         // The usual port may be taken on a machine that is not ours; the demo needs any.
         Err(_) if listen.port() == super::API_PORT => {
             let text = compound.config(SocketAddr::new(listen.ip(), 0), &dir.0.join("data"));
             let gateway = config::load_sources(vec![("demo.toml".into(), text)])?.gateway;
-            House::build(Start { gateway, reason: "start", rejected: None, text: None, beside: Vec::new() })
-                .await
+            House::build(Start {
+                gateway,
+                reason: "start",
+                rejected: None,
+                text: None,
+                beside: Vec::new(),
+                changes: Vec::new(),
+            })
+            .await
         }
         Err(error) => Err(error),
     }

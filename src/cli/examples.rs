@@ -18,8 +18,16 @@ pub const CHECK: &str = "\
 Examples:
   gatehouse check
   gatehouse check --config ./compound.toml
+  gatehouse check --against-running
 
 Ends with 78 where anything is wrong.";
+
+pub const RELOAD: &str = "\
+Examples:
+  gatehouse check --against-running   what it would change
+  gatehouse reload
+
+Ends with 78 where the configuration is refused; then nothing has changed.";
 
 pub const READ: &str = "\
 Examples:
@@ -45,6 +53,11 @@ Examples:
   gatehouse top --once | less
 
 Keys: q ends; arrows, PgUp, PgDn, Home and End scroll the part that is marked; Tab marks the next part.";
+
+pub const SCHEMA: &str = "\
+Examples:
+  gatehouse schema > gatehouse.schema.json
+  gatehouse schema profile > profile.schema.json";
 
 pub const TICKETS: &str = "\
 Examples:

@@ -17,6 +17,7 @@ mod papers;
 mod plot;
 mod profiles;
 mod read;
+mod reload;
 mod replay;
 mod restore;
 mod scan;
@@ -79,6 +80,9 @@ pub enum Command {
     /// Validates the configuration; prints what would run, or all mistakes
     #[command(after_help = examples::CHECK)]
     Check(check::Check),
+    /// A running daemon reads its configuration anew: only what changed begins again, and a bad one changes nothing
+    #[command(after_help = examples::RELOAD)]
+    Reload(reload::Reload),
     /// Asks one device itself, now: raw bytes and decoded values, or what went wrong on the wire
     #[command(after_help = examples::READ)]
     Read(read::Read),
@@ -125,6 +129,7 @@ pub enum Command {
     #[command(after_help = examples::MAN)]
     Man(papers::Manual),
     /// The grammar of the configuration (JSON Schema), by which an editor completes and checks it
+    #[command(after_help = examples::SCHEMA)]
     Schema(schema::Schema),
 }
 
@@ -157,6 +162,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(config) => wait_for(app::run(&config.config)),
         Command::Init(asked) => wait_for(init::init(&asked)),
         Command::Check(asked) => check::check(&asked),
+        Command::Reload(asked) => wait_for(reload::reload(&asked)),
         Command::Read(asked) => wait_for(read::read(&asked)),
         Command::Scan(asked) => wait_for(scan::scan(&asked)),
         Command::Demo(asked) => wait_for(demo::demo(asked.time, asked.listen)),

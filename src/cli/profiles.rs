@@ -49,7 +49,7 @@ fn machines() -> String {
 fn list() -> String {
     let mut profiles = config::profiles();
     profiles.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
-    let mut table = Table::new(&["KIND", "PROFILE", "VERIFIED", "ABOUT↵"]);
+    let mut table = Table::new(&["KIND", "PROFILE", "VERIFIED", "ABOUT…"]);
     for profile in profiles {
         let (word, paint) = if profile.verified { ("yes", None) } else { ("no", Some(Paint::Yellow)) };
         table.row(vec![

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Allowed, Moves};
+use crate::numbers::Numbers;
 use crate::order::{Deed, Order, Outcome, Refused};
 use crate::reading::{DeviceId, Millis, Site};
 use crate::time;
@@ -54,6 +55,21 @@ pub enum Verdict {
 impl Desk {
     pub fn new(site: Arc<Site>, allowed: Vec<Allowed>) -> Self {
         Self { site, allowed, under_way: Vec::new(), last_number: 0 }
+    }
+
+    /// Other orders are allowed, in another site. Those under way go on; with what has to be said of those whose device is
+    /// not there any more.
+    pub fn take_over(&mut self, site: Arc<Site>, allowed: Vec<Allowed>, numbers: &Numbers) -> Vec<Running> {
+        (self.site, self.allowed) = (site, allowed);
+        let mut gone = Vec::new();
+        for mut running in std::mem::take(&mut self.under_way) {
+            running.moves = running.moves.and_then(|moves| moves.counted_by(numbers));
+            match numbers.device(running.device) {
+                Some(device) => self.under_way.push(Running { device, ..running }),
+                None => gone.push(running),
+            }
+        }
+        gone
     }
 
     /// An order that names no target means the only one there is, where that is so.

@@ -44,6 +44,16 @@ impl From<Moves> for Ordered {
     }
 }
 
+impl Moves {
+    /// `None`: it is not there any more.
+    fn counted_by(self, numbers: &Numbers) -> Option<Self> {
+        match self {
+            Moves::Cell(point) => numbers.point(point).map(Moves::Cell),
+            Moves::Door(door) => numbers.door(door).map(Moves::Door),
+        }
+    }
+}
+
 impl Numbered for Allowed {
     fn in_other(self, numbers: &Numbers) -> Self {
         let moves = self.moves.map(|moves| match moves {

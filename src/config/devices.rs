@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -299,16 +299,20 @@ fn family(hung: &Kind) -> &'static str {
 
 /// The names of the built-in profiles, and what they are, for an editor to offer.
 fn built_in() -> Json {
-    let mut profiles = super::profiles::built_in();
-    profiles.sort_by(|a, b| a.name.cmp(&b.name));
-    let (names, about): (Vec<_>, Vec<_>) =
-        profiles.into_iter().map(|profile| (profile.name.to_string(), profile.about)).unzip();
-    json!({
-        "type": "string",
-        "enum": names,
-        "enumDescriptions": about,
-        "x-taplo": { "docs": { "enumValues": about } },
-    })
+    /// All of them are read for it; once will do.
+    static NAMES: LazyLock<Json> = LazyLock::new(|| {
+        let mut profiles = super::profiles::built_in();
+        profiles.sort_by(|a, b| a.name.cmp(&b.name));
+        let (names, about): (Vec<_>, Vec<_>) =
+            profiles.into_iter().map(|profile| (profile.name.to_string(), profile.about)).unzip();
+        json!({
+            "type": "string",
+            "enum": names,
+            "enumDescriptions": about,
+            "x-taplo": { "docs": { "enumValues": about } },
+        })
+    });
+    NAMES.clone()
 }
 
 /// `builtin = { device-silent = false }`: for this device alone.

@@ -66,6 +66,8 @@ pub(super) struct Report<'a> {
     broken: RefCell<Vec<usize>>,
     /// What was read from other places: secrets, certificates.
     beside: RefCell<Vec<Secret>>,
+    /// Nothing is read from there.
+    pub blind: bool,
 }
 
 // ---------------------------------------------------------------------------------------------- Report
@@ -80,6 +82,7 @@ impl<'a> Report<'a> {
             more: RefCell::default(),
             broken: RefCell::default(),
             beside: RefCell::default(),
+            blind: false,
         }
     }
 

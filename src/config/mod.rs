@@ -161,6 +161,21 @@ pub fn glean(path: &Path) -> (Option<Loaded>, Mistakes) {
     (Some(loaded), mistakes)
 }
 
+/// As it is written, to be compared with another one: secrets are not read, and each stands for any.
+pub fn outline(path: &Path) -> Result<Gateway, Mistakes> {
+    let (sources, unread) = files::read(path);
+    match unread.is_empty() {
+        true => outline_sources(sources),
+        false => Err(Mistakes { list: unread, more: 0 }),
+    }
+}
+
+/// The same of texts: those of a configuration that runs elsewhere.
+pub fn outline_sources(sources: Vec<(PathBuf, String)>) -> Result<Gateway, Mistakes> {
+    let (loaded, mistakes) = walk_as(sources, None, true);
+    if mistakes.list.is_empty() { Ok(loaded.gateway) } else { Err(mistakes) }
+}
+
 fn load_texts(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> Result<Loaded, Mistakes> {
     if sources.is_empty() {
         let cure = "begin with `[gateway]` and `id = \"cp-017\"`".into();
@@ -174,13 +189,23 @@ fn load_texts(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) ->
 }
 
 fn walk(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> (Loaded, Mistakes) {
+    walk_as(sources, bench, false)
+}
+
+/// `blind`: nothing is read that stands elsewhere.
+fn walk_as(
+    sources: Vec<(PathBuf, String)>,
+    bench: Option<&mut Bench<'_>>,
+    blind: bool,
+) -> (Loaded, Mistakes) {
     let built_in: Vec<PathBuf> =
         PROFILES.iter().map(|(name, _)| format!("profiles/{name}.toml (built in)").into()).collect();
     let own = sources.iter().map(|(path, text)| (path.as_path(), text.as_str()));
     let more = built_in.iter().zip(PROFILES).map(|(path, (_, text))| (path.as_path(), *text));
     let tried = bench.as_ref().map_or(&[][..], |bench| bench.texts).iter();
     let tried = tried.map(|(path, text)| (path.as_path(), text.as_str()));
-    let report = Report::new(own.chain(more).chain(tried).collect());
+    let mut report = Report::new(own.chain(more).chain(tried).collect());
+    report.blind = blind;
     let gateway = gateway(sources.len(), bench, &report);
     let beside = report.beside();
     let (mistakes, warnings) = report.finish();

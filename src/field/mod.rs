@@ -29,7 +29,7 @@ pub use numbers::Hung;
 use crate::metrics::Metrics;
 use crate::order::Deed;
 use crate::pseudonym::Pseudonyms;
-use crate::reading::{Batch, DeviceId, PointId, Site};
+use crate::reading::{Batch, DeviceId, Edition, PointId, Site};
 
 /// One wire or endpoint with all that hangs on it.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +52,7 @@ pub enum Kind {
 pub struct Context {
     pub site: Arc<Site>,
     /// Full means that the journal is behind: the wire waits, and the next poll is late instead of lost.
-    pub out: mpsc::Sender<Batch>,
+    pub out: Out,
     pub stop: CancellationToken,
     pub metrics: Metrics,
     /// What others want of this wire, ahead of its own work.
@@ -68,8 +68,37 @@ impl Context {
     pub fn new(site: Arc<Site>, out: mpsc::Sender<Batch>, stop: CancellationToken, metrics: Metrics) -> Self {
         let (_, lane) = mpsc::channel(1);
         let (lane, last_records) = (Arc::new(Mutex::new(lane)), Arc::default());
+        let out = Out::new(out, Edition::default());
         Self { site, out, stop, metrics, lane, pseudonyms: None, last_records }
     }
+}
+
+/// Where a wire hands on what it hears, with the edition by whose site it counts.
+#[derive(Debug, Clone)]
+pub struct Out {
+    to: mpsc::Sender<Batch>,
+    edition: Edition,
+}
+
+impl Out {
+    pub fn new(to: mpsc::Sender<Batch>, edition: Edition) -> Self {
+        Self { to, edition }
+    }
+
+    /// Waits while the queue is full.
+    ///
+    /// # Errors
+    /// Nobody takes it any more.
+    pub async fn send(&self, batch: Batch) -> Result<(), mpsc::error::SendError<Batch>> {
+        self.to.send(Batch { edition: self.edition, ..batch }).await
+    }
+}
+
+/// The near end of a channel's lane: whoever asks something of the wire names it by the wire's own site.
+#[derive(Debug, Clone)]
+pub struct Near {
+    pub site: Arc<Site>,
+    pub errands: mpsc::Sender<Errand>,
 }
 
 /// The far end of a channel's lane. A wire's task that is begun again after a panic goes on taking from it.

@@ -16,14 +16,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::load::Load;
 use super::schedule::Schedule;
 use super::stumble::Stumbles;
 use super::wire::{Link, Wire};
-use super::{Context, Errand};
+use super::{Context, Errand, Out};
 use crate::reading::{Batch, DeviceId, Life, Reading, Site};
 pub use ask::{Answer, Ask, Device, Failure, Round};
 use counters::Counters;
@@ -48,7 +47,7 @@ struct Poll<P> {
     schedule: Schedule,
     load: Load,
     errands: Errands,
-    out: mpsc::Sender<Batch>,
+    out: Out,
     counters: Counters,
     stumbles: Stumbles,
     health: Health,

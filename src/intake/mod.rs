@@ -4,7 +4,7 @@
 //! One file a subject: `page` (filled, written, told), `told` (doors and lockers), `orders`, `acts` (words on tickets),
 //! `maintenance`, `show` (present values, history, life of devices), `quality` (what of it could be used),
 //! `summary` (what was read in a period), `clocks`, `house`
-//! (what can wait), `room` (who gives way when there is little), `wear` (bytes written), `records` (what came before).
+//! (what can wait), `turn` (another configuration), `room` (who gives way when there is little), `wear` (bytes written), `records` (what came before).
 //!
 //! It runs on a thread of its own, since a disk sync blocks: the wires go on while it writes, and what they bring
 //! meanwhile goes into the next transaction. Nobody is told of a ticket before it is synced to disk.
@@ -22,6 +22,7 @@ mod room;
 mod show;
 mod summary;
 mod told;
+mod turn;
 mod wear;
 
 use std::collections::HashMap;
@@ -36,7 +37,7 @@ use crate::access::{self, Watch};
 use crate::clock::Clock;
 use crate::command::Allowed;
 use crate::event::Draft;
-use crate::field::Errand;
+use crate::field::Near;
 use crate::live::{DeviceNow, Live};
 use crate::maintenance::{Call, Change, Refused};
 use crate::metrics::Metrics;
@@ -56,9 +57,11 @@ use quality::Day;
 use records::Records;
 use room::Room;
 use summary::Period;
+use turn::Editions;
 use wear::Wear;
 
 pub use left::{Left, Waiting};
+pub use turn::{TURNS_MAX, Turn, Turned};
 
 /// Batches that may wait while a transaction is synced; when they are that many, the wires wait.
 pub const BATCHES_MAX: usize = 1024;
@@ -86,6 +89,8 @@ pub struct Doors {
     pub asks: mpsc::Receiver<Ask>,
     pub wishes: mpsc::Receiver<Wish>,
     pub calls: mpsc::Receiver<Call>,
+    /// Another configuration.
+    pub turns: mpsc::Receiver<Turn>,
     /// Events of the gateway itself.
     pub tells: mpsc::Receiver<Draft>,
     /// The journal's last number, told after each transaction.
@@ -129,7 +134,7 @@ pub struct Intake {
     /// Orders that were under way when the run before ended.
     pub orders: Vec<OrderRow>,
     /// The near ends of the wires' lanes, by channel.
-    pub lanes: HashMap<Arc<str>, mpsc::Sender<Errand>>,
+    pub lanes: HashMap<Arc<str>, Near>,
 }
 
 type Answer = Result<Ticket, Refusal>;
@@ -138,6 +143,7 @@ type Maintained = Result<Change, Refused>;
 /// The work under way: what the next transaction will hold.
 struct Corridor {
     intake: Intake,
+    editions: Editions,
     page: Page,
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
     maintained: Vec<(oneshot::Sender<Maintained>, Maintained)>,
@@ -205,6 +211,7 @@ impl Intake {
             records: self.known_records(),
             words: HashMap::new(),
             noted: vec![None; self.site.points.len()],
+            editions: Editions::default(),
             page: Page { events: announce, ..Page::default() },
             answers: Vec::new(),
             maintained: Vec::new(),
@@ -233,6 +240,7 @@ impl Intake {
                 Some(ask) = doors.asks.recv() => corridor.act(ask),
                 Some(wish) = doors.wishes.recv() => corridor.wish(wish),
                 Some(call) = doors.calls.recv() => corridor.maintain(call),
+                Some(turn) = doors.turns.recv() => corridor.turn(turn, &mut doors).await,
                 Some(draft) = doors.tells.recv() => corridor.page.events.push(draft),
                 taken = doors.batches.recv_many(&mut batches, BATCHES_AT_ONCE) => {
                     if taken == 0 {
@@ -300,7 +308,8 @@ impl Corridor {
         }
     }
 
-    fn take(&mut self, mut batch: Batch) {
+    fn take(&mut self, batch: Batch) {
+        let Some(mut batch) = self.editions.read(batch) else { return };
         // Nothing has happened later than now.
         let now = self.look_at_the_clocks();
         self.day_advance(now);

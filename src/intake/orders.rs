@@ -14,7 +14,7 @@ use crate::access::Ended;
 use crate::command::{self, Allowed, Desk, Refusals, Running, Verdict};
 use crate::event::Draft;
 use crate::field::Errand;
-use crate::order::{Done, Order, Outcome, Refused, Wish};
+use crate::order::{Deed, Done, Order, Outcome, Refused, Wish};
 use crate::reading::{DeviceId, Millis, Site};
 use crate::store::OrderRow;
 
@@ -115,8 +115,8 @@ impl Corridor {
         begun: oneshot::Sender<()>,
         answer: oneshot::Sender<Answer>,
     ) {
-        let lane = match self.reserve(&order) {
-            Ok(lane) => lane,
+        let (lane, device) = match self.reserve(&order) {
+            Ok(reserved) => reserved,
             Err(why) => return self.refuse(&order, why, now, answer),
         };
         let steady = self.intake.clock.steady();
@@ -129,25 +129,28 @@ impl Corridor {
         self.page.orders.push(OrderRow { order: running.order, begun_at: now, ended: None });
         self.orders.waiting.entry(running.number).or_default().push(answer);
         self.orders.begun.push(begun);
-        self.orders.errands.push((lane, Errand::Do(deed)));
+        self.orders.errands.push((lane, Errand::Do(Deed { device, ..deed })));
     }
 
-    /// A place in the lane of the device's wire, held while the order is written down.
-    fn reserve(&self, order: &Order) -> Result<mpsc::OwnedPermit<Errand>, Refused> {
+    /// A place in the lane of the device's wire, held while the order is written down; and the device as the wire counts.
+    fn reserve(&self, order: &Order) -> Result<(mpsc::OwnedPermit<Errand>, DeviceId), Refused> {
         let site = &self.intake.site;
         let device =
             site.device_named(&order.device).ok_or_else(|| Refused::Unknown(order.device.clone()))?;
         let channel = &site.device(device).channel;
         let lane = self.intake.lanes.get(channel);
         let lane = lane.ok_or_else(|| Refused::Busy(format!("channel `{channel}` takes no orders")))?;
-        lane.clone().try_reserve_owned().map_err(|error| {
+        let there = lane.site.device_named(&order.device);
+        let there = there.ok_or_else(|| Refused::Busy(format!("channel `{channel}` is closing")))?;
+        let permit = lane.errands.clone().try_reserve_owned().map_err(|error| {
             Refused::Busy(match error {
                 mpsc::error::TrySendError::Full(_) => {
                     format!("more orders wait for channel `{channel}` than it can take; try again")
                 }
                 mpsc::error::TrySendError::Closed(_) => format!("channel `{channel}` is closing"),
             })
-        })
+        })?;
+        Ok((permit, there))
     }
 
     /// What the wire says of an order.
@@ -162,7 +165,7 @@ impl Corridor {
     }
 
     /// Written down and told; who waits for it hears it then.
-    fn end(&mut self, running: Running, outcome: Outcome, at: Millis) {
+    pub(super) fn end(&mut self, running: Running, outcome: Outcome, at: Millis) {
         if let Some(moves) = running.moves {
             self.watch.ended(moves.into(), &running.order.key, running.begun_at, ended(&outcome), at);
         }

@@ -10,6 +10,7 @@
 
 use super::hampel::Window;
 use super::{disbelieve, refine};
+use crate::numbers::Numbers;
 use crate::reading::{Clean, Millis, Point, Quality, Reading, Reason, Site, Value};
 
 /// Readings of a point held back in a row.
@@ -53,6 +54,19 @@ impl Cleaner {
         let judged = |clean: &Clean| clean.rate.is_some() || clean.spike || clean.stuck.is_some();
         let memory = |point: &Point| judged(&point.clean).then(Box::default);
         Self { points: site.points.iter().map(memory).collect() }
+    }
+
+    /// What is known of points that are the same goes on in another site.
+    #[must_use]
+    pub fn taken_over(self, site: &Site, numbers: &Numbers) -> Self {
+        let mut next = Self::new(site);
+        let known = numbers.points_moved(self.points, next.points.len());
+        for (point, known) in next.points.iter_mut().zip(known) {
+            if point.is_some() && known.is_some() {
+                *point = known;
+            }
+        }
+        next
     }
 
     /// Judges the reading. One of which there is doubt already is left as it is, and nothing is learnt from it.

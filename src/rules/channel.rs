@@ -10,6 +10,7 @@ use super::Condition;
 use super::condition::Verdict;
 use super::engine::{Engine, Subject};
 use super::episode::Phase;
+use crate::numbers::Numbers;
 use crate::reading::{Batch, DeviceId, Life, Millis, Quality, Reason, Site};
 
 #[derive(Debug, Default)]
@@ -114,6 +115,26 @@ impl Engine {
             channel.down = self.watches[channel.watch as usize].phase == Phase::Active;
             for index in channel.silences.iter().filter(|_| channel.down) {
                 self.watches[*index as usize].asleep = true;
+            }
+        }
+    }
+
+    /// Which wires are down, and who is there, goes on.
+    pub(super) fn channels_handed_over(&mut self, before: &Self, numbers: &Numbers) {
+        for number in 0..self.channels.all.len() {
+            let id = self.subject_id(self.channels.all[number].watch);
+            let was = before.channels.all.iter().find(|was| before.subject_id(was.watch) == id);
+            if let (Some(was), Some(channel)) = (was, self.channels.all.get_mut(number)) {
+                channel.down = was.down;
+                for index in channel.silences.iter().filter(|_| was.down) {
+                    self.watches[*index as usize].asleep = true;
+                }
+            }
+        }
+        for (device, there) in (0..).map(DeviceId).zip(&before.channels.there) {
+            let now = numbers.device(device).and_then(|d| self.channels.there.get_mut(d.0 as usize));
+            if let Some(now) = now {
+                *now = *there;
             }
         }
     }

@@ -18,6 +18,7 @@ use super::storm::{self, Storm, Waiting};
 use super::unsynced::Doubt;
 use super::{Condition, Locale, Over, Rule};
 use crate::maintenance;
+use crate::numbers::Numbers;
 use crate::reading::{Batch, DeviceId, Millis, PointId, Quality, Reading, Site, Value};
 use crate::ticket::{EVIDENCE_MAX, Standard, State};
 
@@ -102,7 +103,19 @@ pub struct Engine {
 
 impl Engine {
     /// Takes up where `memory` ends. Tickets whose rule, point or device is no longer there are closed at `now`.
-    pub fn new(plan: Plan, site: Arc<Site>, mut memory: Memory, now: Millis) -> Self {
+    pub fn new(plan: Plan, site: Arc<Site>, memory: Memory, now: Millis) -> Self {
+        Self::built(plan, site, memory, None, now)
+    }
+
+    /// `before`: who goes on in it, and how it counted.
+    pub(super) fn built(
+        plan: Plan,
+        site: Arc<Site>,
+        mut memory: Memory,
+        before: Option<(Self, &Numbers)>,
+        now: Millis,
+    ) -> Self {
+        let (synced, known) = before.as_ref().map_or((false, false), |(b, _)| (b.synced, b.known));
         let maintenance = std::mem::take(&mut memory.maintenance);
         let last_trace = memory.last_trace;
         let mut engine = Self {
@@ -112,8 +125,8 @@ impl Engine {
             by_device: vec![Vec::new(); site.devices.len()],
             by_ticket: HashMap::new(),
             timers: BTreeSet::new(),
-            synced: false,
-            known: false,
+            synced,
+            known,
             doubt: Doubt::default(),
             number: memory.number,
             last_id: 0,
@@ -133,6 +146,9 @@ impl Engine {
         engine.remember(memory, now);
         engine.take_up_maintenance(maintenance, last_trace, now);
         engine.take_up_channels();
+        if let Some((before, numbers)) = before {
+            engine.hand_over(before, numbers);
+        }
         engine.take_up_storm(recent, now);
         engine.take_up_doubt();
         engine.look_back(now, 0);

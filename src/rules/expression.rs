@@ -19,6 +19,7 @@ use self::tree::Node;
 use super::Over;
 use super::condition::Verdict;
 use super::judge::{Judge, Judgement, Seen};
+use crate::numbers::{Numbered, Numbers};
 use crate::reading::{Millis, PointId, Quality, Value};
 
 /// Bytes of an expression.
@@ -215,6 +216,10 @@ impl Judge for Expressed {
             self.qualities.fill(Quality::Bad);
             self.outdated |= std::mem::take(&mut self.rests);
         }
+    }
+
+    fn counted_by(&mut self, numbers: &Numbers) {
+        self.points = std::mem::take(&mut self.points).in_other(numbers);
     }
 
     fn rest(&mut self) {

@@ -18,6 +18,7 @@ use super::trend::Trend;
 use super::wear::Wear;
 use super::window::Window;
 use super::{Condition, Rule};
+use crate::numbers::Numbers;
 use crate::reading::{Millis, PointId, Quality, Value};
 
 /// A reading, as a judge sees it.
@@ -79,6 +80,9 @@ pub trait Judge: Debug + Send {
     fn resolved(&mut self, _at: Millis) -> bool {
         false
     }
+
+    /// Its points are counted otherwise from now on; all of them are there.
+    fn counted_by(&mut self, _numbers: &Numbers) {}
 
     /// What a restart has to know; `None`: nothing.
     fn save(&self) -> Option<Json> {

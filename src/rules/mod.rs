@@ -24,6 +24,7 @@ mod stepped;
 mod storage;
 mod storm;
 mod stuck;
+mod taken;
 mod title;
 mod trend;
 mod turns;

@@ -68,6 +68,10 @@ impl History {
         self
     }
 
+    pub fn set_write_budget(&mut self, write_budget: u64) {
+        self.write_budget = write_budget;
+    }
+
     pub fn write_budget(&self) -> u64 {
         self.write_budget
     }

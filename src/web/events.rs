@@ -67,7 +67,7 @@ async fn search(desk: &Arc<Desk>, asked: Asked) -> Result<Pulled, Problem> {
             continue;
         }
         if seat.is_none() {
-            seat = Some(desk.polls.clone().try_acquire_owned().map_err(|_| {
+            seat = Some(desk.bounds.polls.clone().try_acquire_owned().map_err(|_| {
                 Problem::busy(format!(
                     "{} requests wait for news already; ask without wait, or later",
                     super::POLLS_MAX

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, Value as JsonValue};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Desk;
@@ -158,12 +159,12 @@ impl Rates {
 }
 
 /// Looks at the counters as long as the room is open.
-pub async fn count(desk: &Desk) {
+pub async fn count(present: &watch::Receiver<Arc<Desk>>) {
     let mut turn = interval(EVERY);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turn.tick().await;
-        let at = Instant::now();
+        let (at, desk) = (Instant::now(), present.borrow().clone());
         let metrics = &desk.rooms.metrics;
         for line in &desk.rooms.plan.lines {
             let label = metrics::Line { channel: line.id.to_string() };

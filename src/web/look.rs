@@ -20,7 +20,7 @@ use super::gate::Caller;
 use super::problem::Problem;
 use super::{Desk, Role};
 use crate::field::profile::Line;
-use crate::field::{Errand, Exchange, Scan, Sighting};
+use crate::field::{Errand, Exchange, Near, Scan, Sighting};
 use crate::reading::Site;
 
 /// A device with many questions, each of which may take its timeout.
@@ -60,7 +60,16 @@ pub(super) async fn read(
         None => None,
     };
     let (answer, answered) = oneshot::channel();
-    send(&desk, &site.device(device).channel, Errand::Read { device, point, answer })?;
+    let wire = near(&desk, &site.device(device).channel)?;
+    // The wire may have begun under another configuration, and counts as it did then.
+    let names = (&site.device(device).id, point.map(|point| &site.point(point).id));
+    let site = &wire.site;
+    let device = site.device_named(names.0).ok_or_else(Problem::closing)?;
+    let point = match names.1 {
+        Some(name) => Some(site.point_named(name).ok_or_else(Problem::closing)?),
+        None => None,
+    };
+    send(wire, &site.device(device).channel, Errand::Read { device, point, answer })?;
     match timeout(READ_MAX, answered).await {
         Ok(Ok(exchanges)) => Ok(Json(json!({ "device": id, "exchanges": told(site, &exchanges) }))),
         Ok(Err(_)) => {
@@ -92,7 +101,7 @@ pub(super) async fn scan(
     let asked: Asked = parsed(&body, r#"{"from": 1, "to": 247, "lines": ["9600 8N1"]}"#)?;
     let what = wanted(&asked)?;
     let (found, mut sightings) = mpsc::channel(SIGHTINGS_MAX);
-    send(&desk, &id, Errand::Scan { what, found })?;
+    send(near(&desk, &id)?, &id, Errand::Scan { what, found })?;
     let (mut near, far) = tokio::io::duplex(STREAM_BYTES);
     let stop = desk.stop.clone();
     tokio::spawn(async move {
@@ -130,11 +139,14 @@ fn wanted(asked: &Asked) -> Result<Scan, Problem> {
     })
 }
 
-fn send(desk: &Desk, channel: &str, errand: Errand) -> Result<(), Problem> {
-    let lane = desk.rooms.lanes.get(channel).ok_or_else(|| {
+fn near<'a>(desk: &'a Desk, channel: &str) -> Result<&'a Near, Problem> {
+    desk.rooms.lanes.get(channel).ok_or_else(|| {
         Problem::not_found(format!("there is no channel `{channel}`; GET /api/v1/devices names them"))
-    })?;
-    lane.try_send(errand).map_err(|error| match error {
+    })
+}
+
+fn send(wire: &Near, channel: &str, errand: Errand) -> Result<(), Problem> {
+    wire.errands.try_send(errand).map_err(|error| match error {
         mpsc::error::TrySendError::Full(_) => {
             Problem::busy(format!("too much is asked of channel `{channel}` already; try again"))
         }

@@ -1,7 +1,7 @@
 //! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
-//! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `history`, `health`, `page`; `stream` (all of it as it changes),
+//! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
 //! `session` (who logged in on the page), `plan` (what of the configuration is shown). Before them all stand `listener` (how many may come in), `gate` (who may do what)
 //! and behind them `packed` (gzip) and `problem` (what every refusal looks like).
 
@@ -22,6 +22,7 @@ mod packed;
 mod page;
 pub mod plan;
 mod problem;
+mod reload;
 mod rules;
 mod session;
 mod site;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware;
 use axum::routing::{get, post, put};
 use tokio::net::TcpListener;
@@ -43,12 +44,13 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::Cursor;
-use crate::field::Errand;
+use crate::field::Near;
 use crate::live::Live;
 use crate::maintenance::Call;
 use crate::metrics::Metrics;
 use crate::order::Wish;
 use crate::reading::Site;
+use crate::reload::Reload;
 use crate::secret::Secret;
 use crate::store::{Outbox, View};
 use crate::ticket::Ask;
@@ -56,6 +58,7 @@ use crate::ticket::Ask;
 pub use health::Readiness;
 pub use plan::Plan;
 use problem::Problem;
+pub use reload::{Files, RELOADS_MAX};
 pub use session::Sessions;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +97,9 @@ impl Role {
 
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
+/// What is served now; the next may come while connections stay open.
+pub type Offer = (Settings, Rooms);
+
 /// What the house shows through this room.
 #[derive(Debug, Clone)]
 pub struct Rooms {
@@ -115,8 +121,12 @@ pub struct Rooms {
     /// People's words on maintenance, answered by intake.
     pub calls: mpsc::Sender<Call>,
     /// By channel: what a technician wants to see of it now.
-    pub lanes: HashMap<Arc<str>, mpsc::Sender<Errand>>,
+    pub lanes: HashMap<Arc<str>, Near>,
     pub ready: watch::Receiver<Readiness>,
+    /// The configuration as it runs.
+    pub files: Files,
+    /// People's word to read it anew.
+    pub reloads: mpsc::Sender<Reload>,
     /// Consumers that the configuration names; they cannot be forgotten by a call.
     pub named: Vec<Arc<str>>,
 }
@@ -135,6 +145,18 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// # Errors
 /// The address is taken or not this machine's; or it is open to others while no token guards the API.
 pub async fn bind(settings: &Settings) -> io::Result<TcpListener> {
+    bind_allowed(settings)?;
+    let listen = settings.listen;
+    TcpListener::bind(listen).await.map_err(|error| {
+        let why =
+            format!("[api] listen = \"{listen}\": {error}; stop what listens there, or choose another port");
+        io::Error::new(error.kind(), why)
+    })
+}
+
+/// # Errors
+/// It would be open to others while no token guards it.
+pub fn bind_allowed(settings: &Settings) -> io::Result<()> {
     let listen = settings.listen;
     if settings.tokens.is_empty() && !listen.ip().is_loopback() {
         let why = format!(
@@ -143,11 +165,7 @@ pub async fn bind(settings: &Settings) -> io::Result<TcpListener> {
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
-    TcpListener::bind(listen).await.map_err(|error| {
-        let why =
-            format!("[api] listen = \"{listen}\": {error}; stop what listens there, or choose another port");
-        io::Error::new(error.kind(), why)
-    })
+    Ok(())
 }
 
 /// Answers requests until `stop`; those that wait for news are then answered at once.
@@ -160,29 +178,43 @@ pub async fn serve(
     rooms: Rooms,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let desk = Arc::new(Desk {
-        settings,
-        rooms,
-        stop: stop.clone(),
-        polls: Arc::new(Semaphore::new(POLLS_MAX)),
-        looks: Arc::new(Semaphore::new(LOOKS_MAX)),
-        streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
-        news: stream::News::default(),
-        consumers: consumers::Shared::default(),
-        rates: lines::Rates::default(),
-        heat: heat::Counted::default(),
-        words: doors::Words::default(),
-    });
-    let service = router(&desk).into_make_service_with_connect_info::<listener::Peer>();
+    let (_offer, offers) = watch::channel((settings, rooms));
+    serve_offers(listener, offers, stop).await
+}
+
+/// The same, of whatever is offered: connections stay open when it changes, and who has begun to ask is answered by what
+/// there was then.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_offers(
+    listener: TcpListener,
+    mut offers: watch::Receiver<Offer>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let first = Desk::new(offers.borrow_and_update().clone(), stop.clone(), Bounds::default(), Arc::default());
+    let (present_in, present) = watch::channel(Arc::new(first));
+    let service = router(&Present(present.clone())).into_make_service_with_connect_info::<listener::Peer>();
     let serving = axum::serve(listener::Bounded::new(listener), service)
         .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let turning = async {
+        // Once nothing else will be offered, it stays as it is.
+        while offers.changed().await.is_ok() {
+            let (offer, desk) = (offers.borrow_and_update().clone(), present_in.borrow().clone());
+            let next = Desk::new(offer, stop.clone(), desk.bounds.clone(), desk.rates.clone());
+            present_in.send_replace(Arc::new(next));
+            desk.outdated.cancel();
+        }
+        std::future::pending::<()>().await;
+    };
     let patience = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
         done = async { serving.await } => done,
-        () = lines::count(&desk) => Ok(()),
+        () = turning => Ok(()),
+        () = lines::count(&present) => Ok(()),
         () = patience => {
             tracing::warn!(after = ?DRAIN, "connections were still open when the API closed");
             Ok(())
@@ -190,7 +222,7 @@ pub async fn serve(
     }
 }
 
-fn router(desk: &Arc<Desk>) -> Router {
+fn router(present: &Present) -> Router {
     let mut router = Router::new()
         .route("/", get(page::page))
         .route("/page/{*file}", get(page::file))
@@ -198,6 +230,8 @@ fn router(desk: &Arc<Desk>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .route("/api/v1/events", get(events::events))
+        .route("/api/v1/configuration", get(reload::configuration))
+        .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/consumers", get(consumers::list))
         .route("/api/v1/consumers/{name}", put(consumers::acknowledge).delete(consumers::forget))
         .route("/api/v1/devices", get(site::devices))
@@ -228,10 +262,38 @@ fn router(desk: &Arc<Desk>) -> Router {
         .fallback(problem::nothing_here)
         .layer(middleware::from_fn(packed::pack))
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(middleware::from_fn_with_state(desk.clone(), gate::gate))
-        .with_state(desk.clone());
+        .layer(middleware::from_fn_with_state(present.clone(), gate::gate))
+        .with_state(present.clone());
     // Around the whole: what a wrong method may use instead is added outside of a router's own layers.
     Router::new().fallback_service(rooms).layer(middleware::from_fn(problem::dress))
+}
+
+/// The desk of the moment.
+#[derive(Clone)]
+struct Present(watch::Receiver<Arc<Desk>>);
+
+impl FromRef<Present> for Arc<Desk> {
+    fn from_ref(present: &Present) -> Self {
+        present.0.borrow().clone()
+    }
+}
+
+/// How many there may be at one time, whichever desk they came to.
+#[derive(Clone)]
+struct Bounds {
+    polls: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            polls: Arc::new(Semaphore::new(POLLS_MAX)),
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+            streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
+        }
+    }
 }
 
 /// What every request finds here.
@@ -239,17 +301,37 @@ struct Desk {
     settings: Settings,
     rooms: Rooms,
     stop: CancellationToken,
-    polls: Arc<Semaphore>,
-    looks: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    /// Another desk has taken its place: who looks on for long begins again there.
+    outdated: CancellationToken,
+    bounds: Bounds,
     news: stream::News,
     consumers: consumers::Shared,
-    rates: lines::Rates,
+    rates: Arc<lines::Rates>,
     heat: heat::Counted,
     words: doors::Words,
 }
 
 impl Desk {
+    fn new(
+        (settings, rooms): Offer,
+        stop: CancellationToken,
+        bounds: Bounds,
+        rates: Arc<lines::Rates>,
+    ) -> Self {
+        Self {
+            settings,
+            rooms,
+            outdated: stop.child_token(),
+            stop,
+            bounds,
+            news: stream::News::default(),
+            consumers: consumers::Shared::default(),
+            rates,
+            heat: heat::Counted::default(),
+            words: doors::Words::default(),
+        }
+    }
+
     /// Looks into the store on a thread of its own, since the disk may take its time.
     async fn look<T, F>(self: &Arc<Self>, look: F) -> Result<T, Problem>
     where
@@ -257,7 +339,7 @@ impl Desk {
         F: FnOnce(&Desk) -> Result<T, Problem> + Send + 'static,
     {
         let gone = |_| Problem::internal("a look into the store broke off; try again, and read the log");
-        let turn = self.looks.clone().acquire_owned().await.map_err(|_| Problem::closing())?;
+        let turn = self.bounds.looks.clone().acquire_owned().await.map_err(|_| Problem::closing())?;
         let desk = self.clone();
         tokio::task::spawn_blocking(move || {
             // Held by the thread, not by the request, which its client may give up.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gatehouse::clock::Clock;
 use gatehouse::command::{Allowed, Moves};
 use gatehouse::event::Kinds;
-use gatehouse::field::Errand;
+use gatehouse::field::{Errand, Near};
 use gatehouse::intake::{self, Doors, Intake, Keep};
 use gatehouse::live::Live;
 use gatehouse::maintenance::Call;
@@ -117,7 +117,7 @@ impl Bench {
             clock,
             engine: Engine::new(rules, site.clone(), memory, now),
             live: Arc::new(Live::new(&site)),
-            site,
+            site: site.clone(),
             journal: ends.journal,
             history: ends.history,
             view: ends.view.clone(),
@@ -134,13 +134,14 @@ impl Bench {
             saved: remembered.access,
             commands: allowed(),
             orders: remembered.orders,
-            lanes: HashMap::from([("line".into(), near)]),
+            lanes: HashMap::from([("line".into(), Near { site: site.clone(), errands: near })]),
         };
         let doors = Doors {
             batches: batches_out,
             asks: asks_out,
             wishes: wishes_out,
             calls: calls_out,
+            turns: mpsc::channel(1).1,
             tells: mpsc::channel(1).1,
             head: head_in,
             trouble: watch::channel(None).0,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gatehouse::clock::Clock;
 use gatehouse::event::{Draft, Kinds};
-use gatehouse::field::Errand;
+use gatehouse::field::{Errand, Near};
 use gatehouse::happening::{Happening, Kind as Done};
 use gatehouse::intake::{self, Doors, Intake, Keep};
 use gatehouse::live::Live;
@@ -228,7 +228,7 @@ impl House {
             clock: clock.clone(),
             engine: Engine::new(plan, site.clone(), memory, clock.now()),
             live: Arc::new(Live::new(&site)),
-            site,
+            site: site.clone(),
             journal: ends.journal,
             history: ends.history,
             view: ends.view.clone(),
@@ -245,13 +245,14 @@ impl House {
             saved: remembered.access,
             commands: compound::bench::allowed(),
             orders: remembered.orders,
-            lanes: HashMap::from([("line".into(), near)]),
+            lanes: HashMap::from([("line".into(), Near { site: site.clone(), errands: near })]),
         };
         let doors = Doors {
             batches,
             asks,
             wishes,
             calls,
+            turns: mpsc::channel(1).1,
             tells: mpsc::channel(1).1,
             head: head_in,
             trouble: watch::channel(None).0,

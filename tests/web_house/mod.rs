@@ -105,6 +105,8 @@ impl House {
             calls,
             lanes: HashMap::new(),
             ready: ready_seen,
+            files: Arc::default(),
+            reloads: mpsc::channel(1).0,
             named: vec!["central".into()],
         };
         let tokens = tokens.iter().map(|(name, role)| Token {

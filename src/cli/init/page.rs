@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::ask::Tongue;
 use super::devices::{Device, What};
-use super::put::KEY;
+use super::put::{KEY, SCHEMA};
 use super::topics;
 use super::wires::{Kind, Wire};
 use crate::config::PROFILES;
@@ -43,6 +43,7 @@ pub fn page(plan: &Plan, tongue: Tongue) -> String {
 }
 
 fn write(text: &mut String, plan: &Plan, tongue: Tongue) -> fmt::Result {
+    writeln!(text, "#:schema ./{SCHEMA}")?;
     text.push_str(tongue.pick(
         "# 由 gatehouse init 写成。改动后：gatehouse check 检查，再 gatehouse reload 生效。\n\n",
         "# Written by gatehouse init. After a change: gatehouse check, then gatehouse reload.\n\n",

@@ -12,10 +12,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::ask::Tongue;
 use crate::app::BAD_CONFIGURATION;
 use crate::cli::print;
+use crate::config::schema::Of;
 use crate::config::{self, Loaded, Mistakes};
 
 /// Beside the configuration.
 pub const KEY: &str = "privacy-key";
+/// Beside it as well: by its first line editors complete and check.
+pub const SCHEMA: &str = "gatehouse.schema.json";
 const FIRST: &str = "gatehouse.toml";
 const KEY_BYTES: usize = 32;
 /// Whom the service runs as, where it is installed.
@@ -102,6 +105,7 @@ pub fn put(target: &Target, written: &Written, tongue: Tongue) -> anyhow::Result
         }
         return refused(&mistakes);
     }
+    schema(target).with_context(|| format!("{} cannot be written", target.dir.join(SCHEMA).display()))?;
     let mut err = io::stderr().lock();
     writeln!(err, "\n{} {}", tongue.pick("已写入", "Written:"), target.file.display())?;
     if new_key {
@@ -157,6 +161,13 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+/// Of this version, in place of another's.
+fn schema(target: &Target) -> io::Result<()> {
+    let beside = target.dir.join(format!(".{SCHEMA}-{}", std::process::id()));
+    write(&beside, &format!("{:#}\n", config::schema::schema(Of::Gateway)), 0o644)?;
+    fs::rename(&beside, target.dir.join(SCHEMA))
 }
 
 /// Random, for its owner alone: the user of the service, where root makes it.
@@ -221,7 +232,7 @@ mod tests {
         let key = fs::read_to_string(target.dir.join(KEY)).unwrap();
         assert_eq!(fs::metadata(target.dir.join(KEY)).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(key.trim().len(), 2 * KEY_BYTES);
-        assert_eq!(fs::read_dir(&target.dir).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(&target.dir).unwrap().count(), 3, "configuration, key, schema");
         assert!(target.may_be_written(false, Tongue::En).is_err(), "it is there already");
         target.may_be_written(true, Tongue::En).unwrap();
         put(&target, &good, Tongue::En).unwrap();

@@ -174,7 +174,9 @@ mod tests {
                 for (key, property) in definition(&schema, path)["properties"].as_object().unwrap() {
                     let words = property["description"].as_str().unwrap_or_default();
                     let bounds_alone = words.is_empty()
-                        || words.split_once(" to ").is_some_and(|(_, most)| !most.contains(' '));
+                        || words
+                            .split_once(" to ")
+                            .is_some_and(|(a, b)| !a.contains(' ') && !b.contains(' '));
                     assert!(
                         !bounds_alone,
                         "{of:?}: nothing is said of `{path}.{key}`: add a line to words.txt"

@@ -87,7 +87,10 @@ impl Words {
 
 fn look<'w, T>(words: &'w BTreeMap<String, T>, path: &str, key: &str) -> Option<&'w T> {
     let full = |path: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    let like = LIKE.iter().filter(|(own, _)| *own == path).map(|(_, like)| full(like));
+    let like = LIKE.iter().filter_map(|(own, like)| {
+        let rest = path.strip_prefix(own).filter(|rest| rest.is_empty() || rest.starts_with('.'))?;
+        Some(full(&format!("{like}{rest}")))
+    });
     std::iter::once(full(path)).chain(like).find_map(|path| words.get(&path))
 }
 

@@ -22,7 +22,7 @@ use crate::backoff::Backoff;
 use crate::fault::contained;
 use crate::field::stumble::Stumbles;
 use crate::field::wire::Wire;
-use crate::field::{Context, Errand};
+use crate::field::{Context, Errand, Out};
 use crate::pseudonym::Pseudonyms;
 use crate::reading::{Batch, Life};
 use crate::receipt::Receipt;
@@ -34,7 +34,7 @@ pub struct Panel {
     pub line: Line,
     pub units: Vec<Unit>,
     names: Option<Pseudonyms>,
-    out: mpsc::Sender<Batch>,
+    out: Out,
     pub stop: CancellationToken,
     pauses: Backoff,
     /// Told to all, and not yet answered by anyone since.

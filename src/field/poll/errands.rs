@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{Ask, Closed, Failure, Poll};
 use crate::field::profile::Line;
 use crate::field::wire::{Port, Wire};
-use crate::field::{Errand, Exchange, Lane, Scan, Sighting};
+use crate::field::{Errand, Exchange, Lane, Out, Scan, Sighting};
 use crate::order::{Deed, Done, Outcome};
 use crate::reading::{Batch, DeviceId, PointId, Reading};
 use crate::time::now;
@@ -52,7 +52,7 @@ impl Errands {
 }
 
 /// Says that the wire is down.
-pub(super) async fn refuse(errand: Errand, why: &str, out: &mpsc::Sender<Batch>) -> Result<(), Closed> {
+pub(super) async fn refuse(errand: Errand, why: &str, out: &Out) -> Result<(), Closed> {
     match errand {
         Errand::Do(deed) => {
             let outcome = Outcome::Failed { why: why.to_owned() };
@@ -64,12 +64,7 @@ pub(super) async fn refuse(errand: Errand, why: &str, out: &mpsc::Sender<Batch>)
     Ok(())
 }
 
-async fn done(
-    deed: &Deed,
-    outcome: Outcome,
-    readings: Vec<Reading>,
-    out: &mpsc::Sender<Batch>,
-) -> Result<(), Closed> {
+async fn done(deed: &Deed, outcome: Outcome, readings: Vec<Reading>, out: &Out) -> Result<(), Closed> {
     let at = now();
     let mut batch = Batch::new(deed.device, at, readings, None);
     batch.done = Some(Done { number: deed.number, at, outcome });

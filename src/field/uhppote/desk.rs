@@ -19,7 +19,7 @@ use super::turns::Turns;
 use super::{Controller, Settings};
 use crate::fault::{contain, contained};
 use crate::field::stumble::{self, Stumbles};
-use crate::field::{Context, Errand};
+use crate::field::{Context, Errand, Out};
 use crate::pseudonym::Pseudonyms;
 use crate::reading::{Batch, Life, Millis, Reading, Reason, Value};
 use crate::receipt::Receipt;
@@ -35,7 +35,7 @@ pub struct Desk {
     announce: Option<SocketAddr>,
     zone: TimeZone,
     names: Option<Pseudonyms>,
-    out: mpsc::Sender<Batch>,
+    out: Out,
     stumbles: Stumbles,
 }
 

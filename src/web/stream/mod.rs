@@ -50,7 +50,7 @@ pub async fn live(
     let points = wanted::points(&desk.rooms.site, asked.points.as_deref().unwrap_or_default())?;
     let last = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("not a text"));
     let place = teller::place(&desk, last)?;
-    let seat = desk.streams.clone().try_acquire_owned().map_err(|_| {
+    let seat = desk.bounds.streams.clone().try_acquire_owned().map_err(|_| {
         Problem::busy(format!("{STREAMS_MAX} streams are open already; close one, or ask without a stream"))
     })?;
     let (near, far) = tokio::io::duplex(BUFFER_BYTES);
@@ -59,10 +59,10 @@ pub async fn live(
     let teller = Teller::new(desk, caller, points, place, near);
     tokio::spawn(async move {
         let _seat = seat;
-        let stop = teller.stop();
+        let end = teller.end();
         tokio::select! {
             () = teller.tell() => {}
-            () = stop.cancelled() => {}
+            () = end.cancelled() => {}
             () = gone.cancelled() => {}
         }
     });

@@ -84,8 +84,9 @@ impl Teller {
         Self { desk, caller, points, place, to, head, ready, change: None, consumers: String::new() }
     }
 
-    pub fn stop(&self) -> CancellationToken {
-        self.desk.stop.clone()
+    /// The house closes, or another configuration is shown: the listener comes again.
+    pub fn end(&self) -> CancellationToken {
+        self.desk.outdated.clone()
     }
 
     /// Until the listener is gone or too slow, or nobody writes the journal any more.
