@@ -1,7 +1,7 @@
 //! Another configuration while the daemon runs: random edits, good and bad, under load. A device that was not touched loses
 //! no reading and is asked over one connection all the time; no ticket is doubled; each bad edit is refused with place and
 //! cure, and changes nothing. `GATEHOUSE_EDITS` says how many there are.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod gateway;
 
@@ -248,7 +248,7 @@ impl House {
         let words = |json: &Json| -> Vec<String> {
             json.as_array().unwrap().iter().map(|w| w.as_str().unwrap().to_owned()).collect()
         };
-        let done = if nth % 3 == 0 {
+        let done = if nth.is_multiple_of(3) {
             let (code, out, err) = self.command(&["reload", "--json"]);
             assert_eq!(code, Some(0), "{err}");
             serde_json::from_str(&out).unwrap()
@@ -262,7 +262,7 @@ impl House {
 
     /// A bad one: refused, with a place in its file and a cure for each.
     fn is_refused(&self, nth: usize) {
-        if nth % 3 == 0 {
+        if nth.is_multiple_of(3) {
             let (code, _, err) = self.command(&["reload"]);
             assert_eq!(code, Some(78), "{err}");
             let place = format!("{}:", self.gateway.file().display());

@@ -153,7 +153,7 @@ fn what_a_grammar_can_see_to_be_broken_is_rejected() {
         match (accepted(files), beyond.get(name.as_str())) {
             (true, None) => otherwise.push(format!("{name} is accepted, and no reason is given")),
             (false, Some(_)) => {
-                otherwise.push(format!("{name} is rejected after all: take it from the list"))
+                otherwise.push(format!("{name} is rejected after all: take it from the list"));
             }
             _ => {}
         }

@@ -1,5 +1,5 @@
 //! The commands on a real terminal: they fit it, colour it, and leave it as it was; on a pipe they write whole and plain.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod pty;
 mod web_house;

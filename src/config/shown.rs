@@ -44,7 +44,7 @@ impl Gateway {
             match alike.into_iter().find(|known| known.action == action) {
                 Some(known) => known.targets.push(allowed.target.clone()),
                 None => {
-                    orders.push(web::plan::Command { device, action, targets: vec![allowed.target.clone()] })
+                    orders.push(web::plan::Command { device, action, targets: vec![allowed.target.clone()] });
                 }
             }
         }

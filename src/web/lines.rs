@@ -134,7 +134,7 @@ struct Rate {
     last: Option<Count>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Count {
     at: Instant,
     busy: Option<f64>,
@@ -149,7 +149,7 @@ impl Rates {
     fn take(&self, line: &Line, now: Count) {
         let mut rates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let rate = rates.entry(line.id.clone()).or_default();
-        let Some(before) = rate.last.replace(now.clone()) else { return };
+        let Some(before) = rate.last.replace(now) else { return };
         let seconds = (now.at - before.at).as_secs_f64().max(0.001);
         let busy = now.busy.zip(before.busy).map(|(now, before)| (now - before) / seconds);
         rate.busy = busy.map(|busy| busy.clamp(0.0, 1.0));

@@ -192,7 +192,8 @@ pub async fn serve_offers(
     mut offers: watch::Receiver<Offer>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let first = Desk::new(offers.borrow_and_update().clone(), stop.clone(), Bounds::default(), Arc::default());
+    let first =
+        Desk::new(offers.borrow_and_update().clone(), stop.clone(), Bounds::default(), Arc::default());
     let (present_in, present) = watch::channel(Arc::new(first));
     let service = router(&Present(present.clone())).into_make_service_with_connect_info::<listener::Peer>();
     let serving = axum::serve(listener::Bounded::new(listener), service)
