@@ -37,6 +37,8 @@ pub struct Bench {
     pub view: View,
     pub head: watch::Receiver<u64>,
     pub metrics: Metrics,
+    /// Of the wire.
+    edition: Edition,
     /// Ends when intake does.
     pub done: JoinHandle<()>,
 }
@@ -151,7 +153,19 @@ impl Bench {
             pulse: watch::channel(0).0,
         };
         let done = tokio::task::spawn_local(intake.run(doors, Vec::new(), Vec::new));
-        Self { batches, asks, wishes, calls, turns, lane, view: ends.view, head, metrics, done }
+        Self {
+            batches,
+            asks,
+            wishes,
+            calls,
+            turns,
+            lane,
+            view: ends.view,
+            head,
+            metrics,
+            edition: Edition::default(),
+            done,
+        }
     }
 
     /// As a daemon that is told to stop; what is under way stays so.
@@ -162,7 +176,7 @@ impl Bench {
 
     /// The same configuration again, for which the wire of `before` has ended and that of `near` begins.
     pub async fn turn(
-        &self,
+        &mut self,
         before: mpsc::Receiver<Errand>,
         near: mpsc::Sender<Errand>,
     ) -> Result<Turned, String> {
@@ -170,7 +184,7 @@ impl Bench {
         let standard = Standard { contact: 1_000_000, on_site: 1_000_000, follow_up: 1_000_000 };
         let (answer, answered) = oneshot::channel();
         let turn = Turn {
-            edition: Edition(1),
+            edition: Edition(self.edition.0 + 1),
             in_use: Vec::new(),
             ended: HashMap::from([("line".into(), Arc::new(Mutex::new(before)))]),
             numbers: Numbers::between(&site, &site),
@@ -190,6 +204,7 @@ impl Bench {
             told: Draft::new("gateway.config-changed", "gateways/cp-017".into(), time::now(), &Json::Null),
             answer,
         };
+        self.edition = turn.edition;
         self.turns.send(turn).await.unwrap();
         answered.await.unwrap()
     }
@@ -213,6 +228,7 @@ impl Bench {
     pub async fn done(&self, deed: &Deed, outcome: Outcome) {
         let mut batch = Batch::new(deed.device, time::now(), Vec::new(), None);
         batch.done = Some(Done { number: deed.number, at: time::now(), outcome });
+        batch.edition = self.edition;
         self.batches.send(batch).await.unwrap();
     }
 
