@@ -1,15 +1,15 @@
 //! What runs beside intake and may end and begin alone: each wire, each push. One group a task.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 
 use super::concerns::Concerns;
 use super::supervise::Group;
-use crate::field::{self, Lane, Near, Out};
+use crate::field::{self, Changes, Lane, Near, Next, Out};
 use crate::metrics::Metrics;
 use crate::pseudonym::Pseudonyms;
 use crate::reading::{Batch, DeviceId, Edition, Site};
@@ -63,7 +63,6 @@ impl Groups {
 #[derive(Debug, Clone)]
 pub(super) struct Spool {
     pub site: Arc<Site>,
-    pub edition: Edition,
     pub pseudonyms: Option<Pseudonyms>,
     pub last_records: Arc<HashMap<DeviceId, Arc<str>>>,
 }
@@ -75,6 +74,10 @@ pub(super) struct Wires {
     batches: mpsc::Sender<Batch>,
     /// By channel.
     laid: HashMap<Arc<str>, Laid>,
+    /// How those that run are told of other devices.
+    told: HashMap<Arc<str>, watch::Sender<Next>>,
+    /// By which a wire counted before its devices changed; as long as it holds one, it may still speak by it.
+    before: Vec<Weak<Edition>>,
 }
 
 /// Both ends of a wire's lane, and the edition by which it counts.
@@ -82,20 +85,23 @@ pub(super) struct Wires {
 struct Laid {
     near: Near,
     far: Lane,
-    edition: Edition,
+    edition: Arc<Edition>,
 }
 
 impl Wires {
     pub fn new(batches: mpsc::Sender<Batch>, concerns: &Concerns, metrics: &Metrics) -> Self {
         let groups = Groups::new("wire", concerns, metrics);
-        Self { groups, batches, laid: HashMap::new() }
+        Self { groups, batches, laid: HashMap::new(), told: HashMap::new(), before: Vec::new() }
     }
 
-    /// A lane for a wire that is to begin.
+    /// A lane for a wire that is to begin, or is to have other devices.
     pub fn lay(&mut self, channel: &Arc<str>, site: &Arc<Site>, edition: Edition) {
         let (errands, far) = mpsc::channel(field::ERRANDS_MAX);
         let (near, far) = (Near { site: site.clone(), errands }, Arc::new(Mutex::new(far)));
-        self.laid.insert(channel.clone(), Laid { near, far, edition });
+        let laid = Laid { near, far, edition: Arc::new(edition) };
+        self.before.retain(|edition| edition.strong_count() > 0);
+        let before = self.laid.insert(channel.clone(), laid);
+        self.before.extend(before.map(|before| Arc::downgrade(&before.edition)));
     }
 
     /// The near ends, by channel.
@@ -104,33 +110,59 @@ impl Wires {
     }
 
     pub fn editions(&self) -> Vec<Edition> {
-        let mut editions: Vec<Edition> = self.laid.values().map(|laid| laid.edition).collect();
+        let before = self.before.iter().filter_map(Weak::upgrade);
+        let mut editions: Vec<Edition> = self.laid.values().map(|laid| *laid.edition).collect();
+        editions.extend(before.map(|edition| *edition));
         editions.sort_unstable();
         editions.dedup();
         editions
     }
 
-    /// Along the lane that was laid for it.
+    /// Along the lane that was laid for it. Begun again after it broke, it runs with what it was told last.
     pub fn begin(&mut self, channel: field::Channel, spool: Spool) {
-        let Some(lane) = self.laid.get(&channel.id).map(|laid| laid.far.clone()) else { return };
-        let (out, metrics) = (Out::new(self.batches.clone(), spool.edition), self.groups.metrics.clone());
-        self.groups.keep(&channel.id.clone(), |group| {
-            let context = field::Context {
-                site: spool.site,
-                out,
-                stop: group.stop.clone(),
-                metrics,
-                lane,
-                pseudonyms: spool.pseudonyms,
-                last_records: spool.last_records,
-            };
-            move || Box::pin(field::run(channel.clone(), context.clone()))
+        let id = channel.id.clone();
+        let Some(next) = self.next(channel, &spool.site) else { return };
+        let (told, changes) = watch::channel(next);
+        self.told.insert(id.clone(), told);
+        let metrics = self.groups.metrics.clone();
+        self.groups.keep(&id, |group| {
+            let stop = group.stop.clone();
+            move || {
+                let mut changes = changes.clone();
+                let Next { channel, site, out, lane } = changes.borrow_and_update().clone();
+                let context = field::Context {
+                    site,
+                    out,
+                    stop: stop.clone(),
+                    metrics: metrics.clone(),
+                    lane,
+                    pseudonyms: spool.pseudonyms.clone(),
+                    last_records: spool.last_records.clone(),
+                    changes: Changes::new(changes),
+                };
+                Box::pin(field::run(channel, context))
+            }
         });
+    }
+
+    /// Other devices for a wire that goes on, along the lane that was laid for them.
+    pub fn change(&mut self, channel: field::Channel, spool: &Spool) {
+        let id = channel.id.clone();
+        if let (Some(next), Some(told)) = (self.next(channel, &spool.site), self.told.get(&id)) {
+            told.send_replace(next);
+        }
+    }
+
+    fn next(&self, channel: field::Channel, site: &Arc<Site>) -> Option<Next> {
+        let laid = self.laid.get(&channel.id)?;
+        let out = Out::new(self.batches.clone(), laid.edition.clone());
+        Some(Next { channel, site: site.clone(), out, lane: laid.far.clone() })
     }
 
     /// Whether all of these have ended in time, and their lanes with what still waits in them.
     pub async fn end(&mut self, channels: &[Arc<str>], within: Duration) -> (bool, HashMap<Arc<str>, Lane>) {
         let all = self.groups.end(channels, within).await;
+        channels.iter().for_each(|id| drop(self.told.remove(id)));
         let lanes = channels.iter().filter_map(|id| Some((id.clone(), self.laid.remove(id)?.far)));
         (all, lanes.collect())
     }

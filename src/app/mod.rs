@@ -281,7 +281,7 @@ impl House {
         let webs = open_api(&front, &offers, &concerns, &metrics);
         for channel in &gateway.channels {
             let (site, pseudonyms) = (site.clone(), gateway.pseudonyms.clone());
-            let spool = Spool { site, edition, pseudonyms, last_records: last_records.clone() };
+            let spool = Spool { site, pseudonyms, last_records: last_records.clone() };
             wires.begin(channel.clone(), spool);
         }
         tokio::spawn(feed_watchdog(pulse));

@@ -2,7 +2,8 @@
 //!
 //! In order: what may be refused is tried first (the port), while nothing has changed. Then the wires and pushes that
 //! change end, intake turns with all that waits ([`crate::intake::Turn`]), and only then what is new begins: until the
-//! journal has the turn, nothing speaks by the new numbers. The API stays open throughout. What cannot be done in place
+//! journal has the turn, nothing speaks by the new numbers; a wire that goes on with other devices speaks by the old ones
+//! until it has taken them. The API stays open throughout. What cannot be done in place
 //! goes the old way: the house is drained and built anew.
 
 use std::collections::HashMap;
@@ -119,7 +120,7 @@ impl House {
             tracing::info!("a centre did not take the last events in time; they wait in the journal");
         }
         let edition = Edition(self.edition.0 + 1);
-        for channel in &changes.wires.begun {
+        for channel in changes.wires.begun.iter().chain(&changes.wires.changed) {
             self.wires.lay(channel, &loaded.gateway.site, edition);
         }
         let turned = match self.turn_intake(&loaded, &changes, edition, ended).await {
@@ -205,14 +206,13 @@ impl House {
             true => Arc::new(HashMap::new()),
             false => Arc::new(known_records(turned.last_records.clone(), &gateway.site)),
         };
-        let spool = Spool {
-            site: gateway.site.clone(),
-            edition: self.edition,
-            pseudonyms: gateway.pseudonyms.clone(),
-            last_records,
-        };
+        let spool =
+            Spool { site: gateway.site.clone(), pseudonyms: gateway.pseudonyms.clone(), last_records };
         for channel in gateway.channels.iter().filter(|c| begins(&c.id, &changes.wires.begun)) {
             self.wires.begin(channel.clone(), spool.clone());
+        }
+        for channel in gateway.channels.iter().filter(|c| begins(&c.id, &changes.wires.changed)) {
+            self.wires.change(channel.clone(), &spool);
         }
         for target in gateway.sync.iter().filter(|t| begins(&t.name, &changes.pushes.begun)) {
             self.pushes.begin(target.clone());

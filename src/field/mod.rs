@@ -6,6 +6,7 @@ mod fuzz;
 mod load;
 pub mod modbus;
 pub mod mqtt;
+mod next;
 mod numbers;
 pub mod osdp;
 mod poll;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use next::{Changes, Next};
 pub use numbers::Hung;
 
 use crate::metrics::Metrics;
@@ -61,6 +63,8 @@ pub struct Context {
     pub pseudonyms: Option<Pseudonyms>,
     /// The record that the journal had last of each device when the daemon started, where it had any.
     pub last_records: Arc<HashMap<DeviceId, Arc<str>>>,
+    /// For a wire whose devices may change while it goes on.
+    pub changes: Changes,
 }
 
 impl Context {
@@ -68,8 +72,9 @@ impl Context {
     pub fn new(site: Arc<Site>, out: mpsc::Sender<Batch>, stop: CancellationToken, metrics: Metrics) -> Self {
         let (_, lane) = mpsc::channel(1);
         let (lane, last_records) = (Arc::new(Mutex::new(lane)), Arc::default());
-        let out = Out::new(out, Edition::default());
-        Self { site, out, stop, metrics, lane, pseudonyms: None, last_records }
+        let out = Out::new(out, Arc::default());
+        let changes = Changes::default();
+        Self { site, out, stop, metrics, lane, pseudonyms: None, last_records, changes }
     }
 }
 
@@ -77,11 +82,12 @@ impl Context {
 #[derive(Debug, Clone)]
 pub struct Out {
     to: mpsc::Sender<Batch>,
-    edition: Edition,
+    /// As long as anybody holds it, something may still be said under it.
+    edition: Arc<Edition>,
 }
 
 impl Out {
-    pub fn new(to: mpsc::Sender<Batch>, edition: Edition) -> Self {
+    pub fn new(to: mpsc::Sender<Batch>, edition: Arc<Edition>) -> Self {
         Self { to, edition }
     }
 
@@ -90,7 +96,7 @@ impl Out {
     /// # Errors
     /// Nobody takes it any more.
     pub async fn send(&self, batch: Batch) -> Result<(), mpsc::error::SendError<Batch>> {
-        self.to.send(Batch { edition: self.edition, ..batch }).await
+        self.to.send(Batch { edition: *self.edition, ..batch }).await
     }
 }
 

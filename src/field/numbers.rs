@@ -44,6 +44,16 @@ impl Channel {
         kind
     }
 
+    /// Whether it takes the devices of `next` while it goes on. What a face terminal says is owed an answer, and what it said
+    /// is known: where one comes, goes or changes, the channel begins anew.
+    pub fn can_become(&self, next: &Self) -> bool {
+        let (Kind::Mqtt(now), Kind::Mqtt(then)) = (&self.kind, &next.kind) else { return false };
+        let terminals = |of: &mqtt::Settings| -> Vec<mqtt::Device> {
+            of.devices.iter().filter(|d| d.dialect != mqtt::Dialect::Points).cloned().collect()
+        };
+        self.bare() == next.bare() && terminals(now) == terminals(then)
+    }
+
     /// Whether what it tells of cards and people needs pseudonyms.
     pub fn tells_of_people(&self) -> bool {
         match &self.kind {

@@ -36,6 +36,7 @@ pub(super) fn channels(old: &Gateway, new: &Gateway, wires: &Moves) -> Vec<Strin
             (None, _) => format!("channel {id}: added"),
         });
     }
+    told.extend(wires.changed.iter().map(|id| format!("channel {id}: goes on, its devices change")));
     told
 }
 

@@ -1,6 +1,7 @@
 //! What is between two configurations: in sentences for people, and what has to be begun anew for it. Pure.
 //!
-//! A wire goes on where nothing of it changed, whatever its devices are numbered in the other site. What the gateway is
+//! A wire goes on where nothing of it changed, whatever its devices are numbered in the other site; one to an MQTT broker
+//! also where only its devices changed. What the gateway is
 //! as a whole (its id, data, timezone, language) is in everything; where that changes, the house is built anew.
 
 mod installed;
@@ -30,11 +31,12 @@ pub struct Changes {
     pub numbers: Numbers,
 }
 
-/// By name. What begins anew is in both.
+/// By name. What begins anew is in both `ended` and `begun`, what only has other devices in neither.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Moves {
     pub ended: Vec<Arc<str>>,
     pub begun: Vec<Arc<str>>,
+    pub changed: Vec<Arc<str>>,
 }
 
 /// Sentences of an event, and characters of each; the log has all of them.
@@ -104,7 +106,13 @@ impl Moves {
         let names = |of: &[T], other: &[T]| -> Vec<Arc<str>> {
             of.iter().filter(|one| !in_there(other, one)).map(|one| name(one).clone()).collect()
         };
-        Self { ended: names(old, new), begun: names(new, old) }
+        Self { ended: names(old, new), begun: names(new, old), changed: Vec::new() }
+    }
+
+    /// Those that begin anew and need not.
+    fn change(&mut self, in_place: impl Fn(&str) -> bool) {
+        self.changed = self.begun.extract_if(.., |name| in_place(name)).collect();
+        self.ended.retain(|name| !self.changed.contains(name));
     }
 
     fn is_moved(&self, name: &str) -> bool {
@@ -118,7 +126,7 @@ fn wires(old: &Gateway, new: &Gateway, named: &Numbers) -> Moves {
     let before: Vec<Channel> = old.channels.iter().map(|channel| channel.clone().in_other(named)).collect();
     let other_people = old.pseudonyms != new.pseudonyms;
     let otherwise = read_otherwise(&old.site, &new.site, named);
-    Moves::of(
+    let mut moves = Moves::of(
         &before,
         &new.channels,
         |channel| &channel.id,
@@ -127,7 +135,13 @@ fn wires(old: &Gateway, new: &Gateway, named: &Numbers) -> Moves {
                 && !(other_people && other.tells_of_people())
                 && !other.devices().iter().any(|device| otherwise.contains(&device.0))
         },
-    )
+    );
+    moves.change(|id| {
+        let find = |all: &[Channel]| all.iter().find(|channel| *channel.id == *id).cloned();
+        let (Some(one), Some(other)) = (find(&before), find(&new.channels)) else { return false };
+        one.can_become(&other) && !(other_people && other.tells_of_people())
+    });
+    moves
 }
 
 /// Devices of the new site whose points a wire would show otherwise.

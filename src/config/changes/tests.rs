@@ -187,7 +187,10 @@ fn a_device_that_comes_first_moves_all_numbers_and_touches_no_other_wire() {
     assert_ne!(before.site.point_named("pump-1.flow"), after.site.point_named("pump-1.flow"));
     let changes = Changes::between(&before, &after);
     assert_eq!(changes.told, ["channel roof: restarts", "device aaa: added on roof"]);
-    assert_eq!(changes.wires, Moves { ended: vec!["roof".into()], begun: vec!["roof".into()] });
+    assert_eq!(
+        changes.wires,
+        Moves { ended: vec!["roof".into()], begun: vec!["roof".into()], changed: vec![] }
+    );
     for name in ["pump-1.pressure", "pump-1.flow", "tank-1.level"] {
         let (was, is) = (before.site.point_named(name).unwrap(), after.site.point_named(name).unwrap());
         assert_eq!(changes.numbers.point(was), Some(is), "{name}");
@@ -196,6 +199,64 @@ fn a_device_that_comes_first_moves_all_numbers_and_touches_no_other_wire() {
     assert_eq!(back.told, ["channel roof: restarts", "device aaa: removed from roof"]);
     let gone = after.site.point_named("aaa.x").unwrap();
     assert_eq!(back.numbers.point(gone), None);
+}
+
+const BROKER: &str = r#"
+[gateway]
+id = "cp-1"
+data_dir = "/tmp/cp-1"
+[[channel]]
+id = "broker"
+type = "mqtt"
+url = "mqtt://192.0.2.1"
+[[device]]
+id = "raw"
+channel = "broker"
+topic = "t/raw"
+[[device.point]]
+id = "v"
+[[device]]
+id = "other"
+channel = "broker"
+topic = "t/other"
+[[device.point]]
+id = "v"
+json = "/a"
+unit = "m"
+"#;
+
+#[test]
+fn a_broker_that_is_the_same_goes_on_with_other_devices() {
+    let before = load(BROKER);
+    let more =
+        "[[device]]\nid = \"aaa\"\nchannel = \"broker\"\ntopic = \"t/aaa\"\n[[device.point]]\nid = \"v\"\n";
+    let other = BROKER.find("[[device]]\nid = \"other\"").unwrap();
+    for (text, in_place, said) in [
+        (BROKER.replace("/a", "/b"), true, "device other: read otherwise: `v`"),
+        (BROKER.replace("\"m\"", "\"cm\""), true, "device other: point v unit m → cm"),
+        (BROKER.replace("t/other", "t/else"), true, "device other: read otherwise: `v`"),
+        (format!("{BROKER}{more}"), true, "device aaa: added on broker"),
+        (BROKER[..other].to_owned(), true, "device other: removed from broker"),
+        (BROKER.replace("192.0.2.1", "192.0.2.2"), false, "channel broker: set otherwise, restarts"),
+        (
+            BROKER.replace("\"mqtt\"", "\"mqtt\"\nversion = 5"),
+            false,
+            "channel broker: set otherwise, restarts",
+        ),
+    ] {
+        let after = load(&text);
+        for (one, two, there) in [(&before, &after, true), (&after, &before, false)] {
+            let changes = Changes::between(one, two);
+            let broker = |is: bool| if is { vec!["broker".into()] } else { vec![] };
+            let moves =
+                Moves { ended: broker(!in_place), begun: broker(!in_place), changed: broker(in_place) };
+            assert_eq!(changes.wires, moves, "{said}");
+            assert_eq!(changes.begun_anew().is_empty(), in_place, "{said}");
+            assert!(!there || changes.told.iter().any(|told| told == said), "{said}: {:?}", changes.told);
+            let goes_on = "channel broker: goes on, its devices change".to_owned();
+            assert_eq!(changes.told.contains(&goes_on), in_place, "{said}");
+        }
+    }
 }
 
 #[test]

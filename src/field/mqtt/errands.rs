@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::line::{Place, Untaken};
 use super::link::Shared;
-use super::{Command, Device, scan};
-use crate::field::{Context, Errand, Exchange, Sighting};
+use super::{Command, Device, Settings, scan};
+use crate::field::{Context, Errand, Exchange, Kind, Next, Sighting};
 use crate::order::{Deed, Done, Outcome};
 use crate::reading::{Batch, DeviceId};
 use crate::time::now;
@@ -29,20 +29,41 @@ pub struct Errands {
     context: Context,
 }
 
+fn commands(devices: &[Device]) -> HashMap<DeviceId, Vec<Command>> {
+    devices.iter().map(|device| (device.id, device.commands.clone())).collect()
+}
+
 impl Errands {
     pub fn new(id: String, place: Place, devices: &[Device], shared: Shared, context: Context) -> Self {
-        let commands = devices.iter().map(|device| (device.id, device.commands.clone())).collect();
-        Self { id, place, commands, shared, scan: None, context }
+        Self { id, place, commands: commands(devices), shared, scan: None, context }
     }
 
     /// Ends never by itself.
     pub async fn run(&mut self) {
-        let lane = self.context.lane.clone();
-        let mut lane = lane.lock().await;
-        while let Some(errand) = lane.recv().await {
-            self.run_errand(errand).await;
+        loop {
+            let lane = self.context.lane.clone();
+            let mut lane = lane.lock().await;
+            let next = loop {
+                tokio::select! {
+                    biased;
+                    Some(errand) = lane.recv() => self.run_errand(errand).await,
+                    next = self.context.changes.next() => break next,
+                }
+            };
+            // What was asked along the old lane goes by what it was asked by.
+            while let Ok(errand) = lane.try_recv() {
+                self.run_errand(errand).await;
+            }
+            self.change(next);
         }
-        std::future::pending::<()>().await;
+    }
+
+    fn change(&mut self, next: Next) {
+        let Next { channel, site, out, lane } = next;
+        if let Kind::Mqtt(Settings { devices, .. }) = &channel.kind {
+            self.commands = commands(devices);
+        }
+        (self.context.site, self.context.out, self.context.lane) = (site, out, lane);
     }
 
     async fn run_errand(&mut self, errand: Errand) {

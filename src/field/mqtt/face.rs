@@ -17,6 +17,7 @@ use super::inbox::{Message, Reply};
 use super::payload::Payload;
 use super::seen::Seen;
 use crate::happening::{Happening, Kind};
+use crate::numbers::Numbers;
 use crate::pseudonym::{Pseudonym, Pseudonyms};
 use crate::reading::{Batch, DeviceId, Life, Millis};
 
@@ -146,6 +147,11 @@ impl Terminal {
         self.silence = Some(silence);
         (silence >= SILENCE_MOST)
             .then(|| self.gone(format!("not a word for {} s", SILENCE_MOST.as_secs()), at))
+    }
+
+    /// The same terminal in another site, with all that is known of it.
+    pub fn moved(self, numbers: &Numbers) -> Option<Self> {
+        Some(Self { device: numbers.device(self.device)?, ..self })
     }
 
     pub fn device(&self) -> DeviceId {

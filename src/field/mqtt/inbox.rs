@@ -5,7 +5,7 @@
 //! topics feed is bad (`ambiguous`) from the second one on, until the daemon's restart: nobody knows which is right.
 //! What says its own number (a ChirpStack uplink, a terminal's record) and comes again was said once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::face::Terminal;
@@ -16,6 +16,7 @@ use super::{Device, Dialect, Point};
 use crate::fault::{Fault, contain};
 use crate::field::decode::Transform;
 use crate::field::stumble;
+use crate::numbers::{Numbered, Numbers};
 use crate::pseudonym::Pseudonyms;
 use crate::reading::{Batch, DeviceId, Life, Millis, PointId, Reading, Reason, Value};
 
@@ -40,6 +41,16 @@ pub struct Heard {
     pub replies: Vec<Reply>,
     /// Devices at whose words the program broke.
     pub faults: Vec<(DeviceId, Fault)>,
+}
+
+/// What other devices bring with them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Those of which nothing is known.
+    pub new: HashSet<DeviceId>,
+    /// What they alone want to hear. (What others hear already is not subscribed again: the broker would tell the others again
+    /// what is retained there.)
+    pub wanted: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,16 +89,28 @@ impl Inbox {
 
     /// Every filter to subscribe to, each once.
     pub fn filters(&self) -> BTreeSet<String> {
-        let of_devices = self
-            .devices
-            .iter()
-            .filter(|d| d.points.iter().any(|p| p.topic.is_none()))
-            .map(|d| d.topic.clone());
-        let of_points = self.devices.iter().flat_map(|d| &d.points).filter_map(|p| p.topic.clone());
-        let of_life = self.devices.iter().filter_map(|d| d.availability.clone());
-        let of_bridges = self.devices.iter().filter_map(bridge);
         let of_terminals = self.terminals.iter().flat_map(Terminal::filters);
-        of_devices.chain(of_points).chain(of_life).chain(of_bridges).chain(of_terminals).collect()
+        self.devices.iter().flat_map(filters).chain(of_terminals).collect()
+    }
+
+    /// Other devices from now on, and the same terminals; `numbers` leads into the site that they count by. What is known of
+    /// those that are as they were goes on.
+    pub fn change(&mut self, next: Vec<Device>, numbers: &Numbers) -> Changed {
+        let speaking = next.into_iter().filter(|device| device.dialect == Dialect::Points);
+        let before = std::mem::replace(&mut self.devices, speaking.collect());
+        let before: Vec<Device> = before.in_other(numbers);
+        let (same, new): (Vec<&Device>, Vec<&Device>) =
+            self.devices.iter().partition(|device| before.iter().any(|before| hears_alike(before, device)));
+        let known: HashSet<PointId> =
+            same.iter().flat_map(|device| &device.points).map(|point| point.id).collect();
+        let sources = std::mem::take(&mut self.sources).into_iter();
+        let sources = sources.filter_map(|(point, source)| Some((numbers.point(point)?, source)));
+        self.sources = sources.filter(|(point, _)| known.contains(point)).collect();
+        let terminals = std::mem::take(&mut self.terminals).into_iter();
+        self.terminals = terminals.filter_map(|terminal| terminal.moved(numbers)).collect();
+        let told: BTreeSet<String> = same.into_iter().flat_map(filters).collect();
+        let wanted = new.iter().flat_map(|device| filters(device)).filter(|filter| !told.contains(filter));
+        Changed { new: new.iter().map(|device| device.id).collect(), wanted: wanted.collect() }
     }
 
     pub fn take(&mut self, message: Message<'_>, at: Millis) -> Heard {
@@ -166,6 +189,18 @@ impl Heard {
             }
         }
     }
+}
+
+fn filters(device: &Device) -> Vec<String> {
+    let own = device.points.iter().any(|point| point.topic.is_none()).then(|| device.topic.clone());
+    let of_points = device.points.iter().filter_map(|point| point.topic.clone());
+    own.into_iter().chain(of_points).chain(device.availability.clone()).chain(bridge(device)).collect()
+}
+
+/// But for what may be ordered of it.
+fn hears_alike(one: &Device, other: &Device) -> bool {
+    let heard = |device: &Device| Device { commands: Vec::new(), ..device.clone() };
+    heard(one) == heard(other)
 }
 
 /// Where the bridge of a Zigbee2MQTT device says whether it runs itself. When it has fallen, nobody is left to say
@@ -258,7 +293,7 @@ fn gone(device: &Device, reason: Reason, why: String, at: Millis) -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::{DeviceId, Quality};
+    use crate::reading::{DeviceId, Quality, Site};
 
     fn point(id: u32, json: Option<&str>) -> Point {
         Point { id: PointId(id), topic: None, json: json.map(Into::into), transform: Transform::default() }
@@ -381,6 +416,62 @@ mod tests {
             inbox.filters().into_iter().collect::<Vec<_>>(),
             ["z/bridge/state", "z/door", "z/door/availability"]
         );
+    }
+
+    /// What is known moves with a device that stays; a terminal's records too.
+    #[test]
+    fn other_devices_take_nothing_from_one_that_stays() {
+        let site = |ids: &[&str]| {
+            let devices = ids.iter().enumerate().map(|(n, id)| crate::reading::Device {
+                id: (*id).into(),
+                channel: "c".into(),
+                profile: None,
+                place: "".into(),
+                polled: false,
+                first_point: n as u32,
+                points: 1,
+                words: None,
+            });
+            let points = ids.iter().enumerate().map(|(n, id)| crate::reading::Point {
+                id: format!("{id}.p").into(),
+                device: DeviceId(n as u32),
+                unit: None,
+                range: None,
+                deadband: 0.0,
+                clean: <_>::default(),
+            });
+            Site { devices: devices.collect(), points: points.collect(), ..Site::default() }
+        };
+        let device = |id: u32, topic: &str, json: &str| Device {
+            id: DeviceId(id),
+            topic: topic.into(),
+            availability: None,
+            dialect: Dialect::Points,
+            points: vec![point(id, Some(json))],
+            commands: Vec::new(),
+        };
+        let terminal = |id: u32| {
+            let dialect = Dialect::FaceTerminal { timezone: "UTC".into() };
+            Device { dialect, points: Vec::new(), ..device(id, "mqtt/face/1", "") }
+        };
+        let record = r#"{"operator":"RecPush","info":{"RecordID":"2","VerifyStatus":"1"}}"#;
+        let (first, then) = (site(&["raw", "other", "face"]), site(&["aaa", "face", "other", "raw"]));
+        let numbers = Numbers::between(&first, &then);
+        let (raw, other) = (device(0, "z/+", "/t"), device(1, "o", "/t"));
+        let mut inbox = Inbox::new(vec![raw, other, terminal(2)], None);
+        say(&mut inbox, "z/a", r#"{"t":1}"#, false);
+        say(&mut inbox, "o", r#"{"t":1}"#, false);
+        assert_eq!(say(&mut inbox, "mqtt/face/1/Rec", record, false)[0].happenings.len(), 1);
+        let (aaa, other, raw) = (device(0, "z/+", "/u"), device(2, "o", "/u"), device(3, "z/+", "/t"));
+        let changed = inbox.change(vec![aaa, terminal(1), other, raw], &numbers);
+        assert_eq!(changed.new, [DeviceId(0), DeviceId(2)].into());
+        assert_eq!(changed.wanted, ["o".to_owned()].into(), "the other is heard already");
+        let second = say(&mut inbox, "z/b", r#"{"t":2}"#, false).remove(0);
+        assert_eq!(second.readings, [Reading::bad(PointId(3), 7, Reason::Ambiguous)], "its first is known");
+        let edited = say(&mut inbox, "o", r#"{"u":4}"#, false).remove(0);
+        assert_eq!(edited.readings, [Reading::good(PointId(2), 7, Value::Number(4.0))]);
+        let again = say(&mut inbox, "mqtt/face/1/Rec", record, false).remove(0);
+        assert_eq!((again.device, again.happenings.len()), (DeviceId(1), 0), "told before");
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub const MIB: u32 = 1024 * 1024;
 /// So many packets are read at once. All that waits to be sent goes out before the next are read.
 pub const READ_AT_ONCE: usize = 32;
 /// What may wait to be sent: the acknowledgements of one reading and of what waited before it, an answer to each (face
-/// terminals), one subscription, one order, one goodbye.
-const ROOM: usize = 2 * (READ_AT_ONCE + OWED_MOST) + 3;
+/// terminals), one subscription, one end of subscriptions, one order, one goodbye.
+const ROOM: usize = 2 * (READ_AT_ONCE + OWED_MOST) + 4;
 pub const KEEP_ALIVE_SECONDS: u16 = 20;
 /// How long a broker keeps what we miss. (One of MQTT 3.1.1 keeps it as long as it likes.)
 const SESSION_SECONDS: u32 = 7 * 24 * 3600;
@@ -211,6 +211,15 @@ impl Mouth {
                 return Ok(());
             }
             client.try_subscribe_many(filters).map_err(|error| error.to_string())
+        })
+    }
+
+    pub fn unsubscribe(&self, filters: Vec<String>) -> Result<(), String> {
+        if filters.is_empty() {
+            return Ok(());
+        }
+        either!(self, mqtt, client => {
+            client.try_unsubscribe_many(filters).map_err(|error| error.to_string())
         })
     }
 

@@ -1,24 +1,26 @@
 //! Keeps the channel's connection: connects, subscribes, hands on what is heard, acknowledges it once it is on the disk, and
 //! takes leave.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::SendError;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::inbox::{Heard, Inbox, Message};
+use super::inbox::{Changed, Heard, Inbox, Message};
 use super::line::{Ear, Lost, MIB, Mail, Mouth, PACKET_MAX, Place, Session, Word, bound_for};
 use super::owed::Owed;
 use super::seen::Seen;
 use super::{Settings, topic};
 use crate::backoff::Backoff;
 use crate::fault::contain;
-use crate::field::Context;
 use crate::field::stumble::Stumbles;
+use crate::field::{Channel, Context, Kind, Next};
 use crate::metrics::Request;
+use crate::numbers::Numbers;
 use crate::reading::Batch;
 use crate::time::now;
 
@@ -49,6 +51,10 @@ pub struct Link {
     shared: Shared,
     inbox: Inbox,
     owed: Owed,
+    /// Why its devices are offline, where they were told so for the broker's sake.
+    outage: Option<String>,
+    /// Filters that nobody wants any more, until the broker has been told.
+    unwanted: BTreeSet<String>,
     /// Topics that have said something too large to be a reading.
     large: Seen,
     stumbles: Stumbles,
@@ -87,6 +93,8 @@ impl Link {
             shared,
             inbox,
             owed,
+            outage: None,
+            unwanted: BTreeSet::new(),
             large,
             stumbles,
             aside,
@@ -106,13 +114,13 @@ impl Link {
         let stop = self.context.stop.clone();
         let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MOST);
         // An outage lasts until a connection stands for a while; its devices may come and go meanwhile.
-        let (mut logged, mut told) = (false, false);
+        let mut logged = false;
         loop {
             let why = match stop.run_until_cancelled(self.connect()).await? {
                 Ok(()) => {
                     let found = self.inbox.found(now());
                     self.hand_on(found.into_iter().collect()).await;
-                    if std::mem::take(&mut told) {
+                    if self.outage.take().is_some() {
                         let back = self.inbox.back(now());
                         self.hand_on(back).await;
                     }
@@ -138,12 +146,12 @@ impl Link {
                 logged = true;
                 tracing::warn!(channel = &*self.channel, why, "the broker is gone, its devices are offline");
             }
-            if !told {
-                told = true;
+            if self.outage.is_none() {
                 let lost = self.inbox.lost(&why, now());
                 self.hand_on(lost).await;
+                self.outage = Some(why);
             }
-            stop.run_until_cancelled(sleep(backoff.pause())).await?;
+            stop.run_until_cancelled(self.wait(backoff.pause())).await?;
         }
     }
 
@@ -177,6 +185,7 @@ impl Link {
         }
         let filters = self.inbox.filters().into_iter().filter(|filter| topic::is_filter(filter));
         self.mouth.subscribe(filters, true)?;
+        self.mouth.unsubscribe(std::mem::take(&mut self.unwanted).into_iter().collect())?;
         self.heard_at = Instant::now();
         self.share(Some(self.mouth.clone()));
         tracing::info!(channel = &*self.channel, broker = self.broker, "connected to the broker");
@@ -188,7 +197,11 @@ impl Link {
         let stop = self.context.stop.clone();
         loop {
             let lost = match stop.run_until_cancelled(self.next()).await? {
-                Ok(word) => match self.take(word).await {
+                Ok(Step::Change(next)) => match self.change(next).await {
+                    Ok(()) => continue,
+                    Err(why) => why.into(),
+                },
+                Ok(Step::Word(word)) => match self.take(word).await {
                     true => continue,
                     false if stop.is_cancelled() => return None,
                     false => "nobody takes its messages".to_owned().into(),
@@ -205,9 +218,9 @@ impl Link {
         }
     }
 
-    /// The next word. What comes to the disk meanwhile is acknowledged.
-    async fn next(&mut self) -> Result<Word, Lost> {
-        let Self { ear, mouth, owed, .. } = self;
+    /// The next word, or other devices. What comes to the disk meanwhile is acknowledged.
+    async fn next(&mut self) -> Result<Step, Lost> {
+        let Self { ear, mouth, owed, context, .. } = self;
         let unsaid = || Lost::from("its acknowledgements cannot be sent".to_owned());
         while owed.is_full() {
             owed.ripe().await;
@@ -217,10 +230,49 @@ impl Link {
         loop {
             tokio::select! {
                 biased;
-                word = &mut next => return word,
+                // First, or a broker that never falls silent would keep them out.
+                next = context.changes.next() => return Ok(Step::Change(next)),
+                word = &mut next => return word.map(Step::Word),
                 () = owed.ripe() => owed.settle(mouth).then_some(()).ok_or_else(unsaid)?,
             }
         }
+    }
+
+    /// As long as there is no connection. Other devices that come meanwhile learn that the broker is gone.
+    async fn wait(&mut self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while let Ok(next) = timeout_at(until, self.context.changes.next()).await {
+            // Nothing is said to a broker that is not there.
+            let _ = self.change(next).await;
+        }
+    }
+
+    /// Other devices, counted by another site: what is received from now on is theirs.
+    async fn change(&mut self, next: Next) -> Result<(), String> {
+        let Next { channel, site, out, lane: _ } = next;
+        let Kind::Mqtt(Settings { devices, .. }) = channel.kind else { return Ok(()) };
+        let mut before = self.inbox.filters();
+        let Changed { new, wanted } =
+            self.inbox.change(devices, &Numbers::between(&self.context.site, &site));
+        self.stumbles = Stumbles::new(self.channel.clone(), site.clone(), self.context.metrics.clone());
+        (self.context.site, self.context.out) = (site, out);
+        self.unwanted.append(&mut before);
+        let now_wanted = self.inbox.filters();
+        self.unwanted.retain(|filter| topic::is_filter(filter) && !now_wanted.contains(filter));
+        tracing::info!(channel = &*self.channel, new = new.len(), "the channel goes on with other devices");
+        if let Some(why) = self.outage.clone() {
+            let mut lost = self.inbox.lost(&why, now());
+            lost.retain(|batch| new.contains(&batch.device));
+            self.hand_on(lost).await;
+        }
+        if !self.ear.is_connected() {
+            return Ok(());
+        }
+        // Where there was no device before, nobody has said so yet.
+        let found = self.inbox.found(now());
+        self.hand_on(found.into_iter().collect()).await;
+        self.mouth.subscribe(wanted.into_iter().filter(|filter| topic::is_filter(filter)), true)?;
+        self.mouth.unsubscribe(std::mem::take(&mut self.unwanted).into_iter().collect())
     }
 
     /// Whether intake took what it says.
@@ -343,6 +395,12 @@ impl Link {
     }
 }
 
+/// What comes next.
+enum Step {
+    Word(Word),
+    Change(Next),
+}
+
 /// What was taken only so that it does not come again.
 fn is_large(mail: &Mail) -> bool {
     mail.payload().len() > PACKET_MAX as usize
@@ -352,10 +410,18 @@ fn is_large(mail: &Mail) -> bool {
 pub async fn cannot_begin(channel: &str, settings: Settings, why: &str, context: &Context) {
     let why = format!("broker {}:{} cannot be reached by TLS: {why}", settings.host, settings.port);
     tracing::error!(channel, why, "the channel cannot begin");
-    for batch in Inbox::new(settings.devices, None).lost(&why, now()) {
-        if context.out.send(batch).await.is_err() {
-            return;
+    let (mut devices, mut out, mut changes) =
+        (settings.devices, context.out.clone(), context.changes.clone());
+    loop {
+        for batch in Inbox::new(devices, None).lost(&why, now()) {
+            if out.send(batch).await.is_err() {
+                return;
+            }
         }
+        let next = context.stop.run_until_cancelled(changes.next()).await;
+        let Some(Next { channel: Channel { kind: Kind::Mqtt(next), .. }, out: by, .. }) = next else {
+            return;
+        };
+        (devices, out) = (next.devices, by);
     }
-    context.stop.cancelled().await;
 }
