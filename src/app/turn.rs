@@ -150,6 +150,13 @@ impl House {
         !(changes.listen && own)
     }
 
+    /// Whether it is other than what runs, or only that the one that was meant had been refused.
+    fn is_other(&self, loaded: &Loaded) -> bool {
+        let last_good = || config::last_good::texts(&self.gateway.store.dir);
+        self.again.text.clone().or_else(last_good).as_ref() != Some(&loaded.text)
+            || self.again.beside != loaded.beside && self.again.text.is_some()
+    }
+
     async fn turn_intake(
         &self,
         loaded: &Loaded,
@@ -177,7 +184,9 @@ impl House {
             write_budget: gateway.write_budget,
             summary: gateway.summary,
             consumers: consumers(gateway),
-            told: Draft::new("gateway.config-changed", subject, self.clock.now(), &data),
+            told: self
+                .is_other(loaded)
+                .then(|| Draft::new("gateway.config-changed", subject, self.clock.now(), &data)),
             answer,
         };
         self.turns.try_send(turn).map_err(|_| "intake takes no turn".to_owned())?;
