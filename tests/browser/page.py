@@ -136,16 +136,17 @@ class Run:
             ("a fault is on the page within two seconds", self.fault),
             ("a ticket is acknowledged by a click, and the CRM learns it", self.acknowledge),
             ("the keyboard alone acknowledges a ticket", self.keyboard),
+            ("who comes second to a ticket is told so", self.second),
             ("the chart of a ticket stands in its page and alone", self.chart),
             ("a month of one reading a second is drawn and zoomed", self.month),
             ("the heat map fills", self.heat),
             ("the page speaks both languages", self.languages),
             ("a page has one stream, however one goes about", self.one_stream),
-            ("a reload ends the stream, which comes back with what is new", self.reloaded),
         ]
         for name, body in cases:
             self.case(name, lambda body=body: body(window), window)
         self.looks(window)
+        self.case("a reload ends the stream, which comes back with what is new", lambda: self.reloaded(window), window)
         self.case("a gateway that is gone is said to be, and found again", lambda: self.lost(window), window)
         self.case("of a gateway that begins anew nothing is shown from before", lambda: self.anew(window), window)
         self.case("one logs out", lambda: self.logout(window), window)
@@ -209,6 +210,22 @@ class Run:
         # Not on the next button, which a key that is held down would press.
         window.until("() => document.activeElement.id === 'ticket-actions'")
         self.crm.learnt("ticket.acknowledged", ticket)
+
+    def second(self, window):
+        page = window.page
+        ticket = self.daemon.ticket_of("fan-hot")["id"]
+        window.go(f"/ticket/{ticket}", "[data-action=start]")
+
+        def other_first(route):
+            self.daemon.post(f"/api/v1/tickets/{ticket}/start", {"by": "李师傅"})
+            route.continue_()
+
+        page.route("**/start", other_first)
+        page.fill("#note", "带了备件")
+        page.click("[data-action=start]")
+        page.wait_for_selector("[data-hook=refusal]:has-text('李师傅')")
+        assert page.input_value("#note") == "带了备件", "what was not taken is not thrown away"
+        page.unroute("**/start")
 
     def chart(self, window):
         ticket = self.daemon.ticket_of("fan-hot")["id"]
@@ -295,7 +312,7 @@ class Run:
         page.evaluate("() => { window.stayed = true; }")
         with page.expect_request("**/api/v1/live*"):
             self.daemon.reload_with(SECOND_FAN)
-        page.wait_for_selector("[data-device='fan-2']")
+        page.wait_for_selector("[data-device='fan-2']:has-text('<img src=x onerror=alert(1)>')")
         page.wait_for_selector(LIVE)
         for register, shown in ((88, "8.8"), (91, "9.1")):
             self.modbus.set(9, 1, register)

@@ -79,13 +79,13 @@ trade = "hvac"
 """
 
 
-# What a reload brings.
+# What a reload brings: a place with markup in it is a place.
 SECOND_FAN = """
 [[device]]
 id      = "fan-2"
 channel = "plant"
 unit    = 9
-place   = "地下车库/B1/排风机房"
+place   = "地下车库/<img src=x onerror=alert(1)>"
 poll    = "250ms"
 [[device.point]]
 id       = "vibration"
@@ -197,9 +197,11 @@ class Daemon:
     def reload_with(self, more):
         with open(os.path.join(self.directory, "gatehouse.toml"), "a") as file:
             file.write(more)
-        asked = urllib.request.Request(
-            self.url + "/api/v1/reload", data=b"{}", headers={"Authorization": "Bearer technician-secret"}
-        )
+        self.post("/api/v1/reload", {})
+
+    def post(self, path, body):
+        token = {"Authorization": "Bearer technician-secret"}
+        asked = urllib.request.Request(self.url + path, data=json.dumps(body).encode(), headers=token)
         with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
             return json.load(answer)
 
