@@ -1,10 +1,13 @@
-//! What readings, happenings and orders amount to at doors and lockers: a table of sequences, and that neither a
-//! restart nor the way in which they are cut into batches changes anything.
+//! What readings, happenings and orders amount to at doors and lockers: a table of sequences, and that neither another
+//! configuration at any moment, nor a restart, nor the way in which they are cut into batches changes anything.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod compound;
 
 use compound::{Compound, plan};
+use gatehouse::access::Plan;
+use gatehouse::numbers::Numbers;
+use gatehouse::reading::{Reading, Value};
 use proptest::prelude::*;
 
 /// Each script begins with what is known: the first reading is a state and no event.
@@ -13,6 +16,9 @@ fn tell(polled: bool, cases: &[(&str, &str, &str)]) {
         let mut compound = Compound::new(polled);
         compound.play(script);
         assert_eq!(compound.tale(), *expected, "{name}: {script}");
+        let mut turned = Compound::new(polled);
+        turned.play(&script.replace(';', "; 0 turn;"));
+        assert_eq!(turned.tale(), *expected, "{name}, another configuration after each line: {script}");
     }
 }
 
@@ -348,6 +354,37 @@ fn where_another_system_opens_the_cells_no_opening_is_unexpected() {
     let mut compound = Compound::with(true, other);
     compound.play("0 cell-1 closed; 11 cell-1 open");
     assert_eq!(compound.tale(), "11 bank-1.1 opened");
+}
+
+#[test]
+fn what_stands_on_another_point_under_the_same_name_is_known_as_after_a_restart() {
+    let mut compound = Compound::new(false);
+    compound.play("0 door closed; 10 reader granted; 13 door open");
+    let (site, plan) = (compound::site(false), plan());
+    let mut numbers = Numbers::between(&site, &site);
+    numbers.keep_points(|point, _| point != compound::CONTACT);
+    let (watch, gone) = compound.watch.taken_over(plan.clone(), &site, &numbers);
+    assert_eq!(gone, Vec::<String>::new());
+    let at = |seconds: i64| seconds * 1000;
+    let mut watch = watch;
+    let open = Reading::good(compound::CONTACT, at(20), Value::Text("open".into()));
+    watch.reading(&open);
+    assert_eq!(watch.take().len(), 0, "it is known to be open, and the first reading is no event");
+
+    // One that leaves takes what is known of it along.
+    let banks = plan.banks.clone();
+    let (mut without, gone) = watch.taken_over(
+        Plan { doors: plan.doors[1..].to_vec(), banks },
+        &site,
+        &Numbers::between(&site, &site),
+    );
+    assert_eq!(gone, ["doors/b3-entrance"]);
+    without.advance(at(1000));
+    assert_eq!(without.take().len(), 0, "a door that is gone is held by nobody");
+    let (mut again, gone) = without.taken_over(plan, &site, &Numbers::between(&site, &site));
+    assert_eq!(gone, Vec::<String>::new());
+    again.reading(&Reading { at: at(1001), ..open });
+    assert_eq!(again.take().len(), 0, "what came again is seen for the first time");
 }
 
 #[test]

@@ -244,3 +244,34 @@ fn ordered_acknowledged_and_not_opened_is_jammed() {
         bench.stop().await;
     });
 }
+
+#[test]
+fn another_configuration_answers_at_once_for_orders_of_a_wire_that_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let mut bench = Bench::start(dir.path());
+        let taken = bench.wish(order("open", "cell-1", "k-1")).await;
+        bench.deed().await;
+        let waiting = bench.wish(order("release", "", "k-2")).await;
+        waiting.begun.await.unwrap();
+        // The wire has ended: one order it had taken, the other waits in its lane.
+        let (near, lane) = tokio::sync::mpsc::channel(8);
+        let before = std::mem::replace(&mut bench.lane, lane);
+        let turned = bench.turn(before, near).await;
+        turned.unwrap();
+        let Ok(Outcome::Unsure { why }) = taken.answer.await.unwrap() else { panic!("it may have happened") };
+        assert_eq!(why, "its channel was begun anew before the device answered");
+        let Ok(Outcome::Failed { why }) = waiting.answer.await.unwrap() else { panic!("it did not happen") };
+        assert_eq!(why, "its channel was begun anew before its turn came");
+        let events = bench.events(3).await;
+        let told = kinds(&events);
+        assert_eq!(told.iter().filter(|kind| kind.starts_with("command.executed")).count(), 2, "{told:?}");
+        assert!(bench.lane.try_recv().is_err(), "it was given to the next wire");
+        // And the next wire takes what is new.
+        let wished = bench.wish(order("open", "cell-1", "k-3")).await;
+        let deed = bench.deed().await;
+        bench.done(&deed, executed()).await;
+        assert_eq!(wished.answer.await.unwrap(), Ok(executed()));
+        bench.stop().await;
+    });
+}

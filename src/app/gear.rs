@@ -73,32 +73,38 @@ pub(super) struct Wires {
     groups: Groups,
     /// Intake goes on until the last wire has let go of it; this one is for a house without wires.
     batches: mpsc::Sender<Batch>,
-    /// By channel: its lane, and the edition by which it counts.
-    near: HashMap<Arc<str>, (Near, Edition)>,
-    /// Laid, and not yet begun.
-    far: HashMap<Arc<str>, Lane>,
+    /// By channel.
+    laid: HashMap<Arc<str>, Laid>,
+}
+
+/// Both ends of a wire's lane, and the edition by which it counts.
+#[derive(Debug)]
+struct Laid {
+    near: Near,
+    far: Lane,
+    edition: Edition,
 }
 
 impl Wires {
     pub fn new(batches: mpsc::Sender<Batch>, concerns: &Concerns, metrics: &Metrics) -> Self {
         let groups = Groups::new("wire", concerns, metrics);
-        Self { groups, batches, near: HashMap::new(), far: HashMap::new() }
+        Self { groups, batches, laid: HashMap::new() }
     }
 
     /// A lane for a wire that is to begin.
     pub fn lay(&mut self, channel: &Arc<str>, site: &Arc<Site>, edition: Edition) {
         let (errands, far) = mpsc::channel(field::ERRANDS_MAX);
-        self.near.insert(channel.clone(), (Near { site: site.clone(), errands }, edition));
-        self.far.insert(channel.clone(), Arc::new(Mutex::new(far)));
+        let (near, far) = (Near { site: site.clone(), errands }, Arc::new(Mutex::new(far)));
+        self.laid.insert(channel.clone(), Laid { near, far, edition });
     }
 
     /// The near ends, by channel.
     pub fn lanes(&self) -> HashMap<Arc<str>, Near> {
-        self.near.iter().map(|(channel, (near, _))| (channel.clone(), near.clone())).collect()
+        self.laid.iter().map(|(channel, laid)| (channel.clone(), laid.near.clone())).collect()
     }
 
     pub fn editions(&self) -> Vec<Edition> {
-        let mut editions: Vec<Edition> = self.near.values().map(|(_, edition)| *edition).collect();
+        let mut editions: Vec<Edition> = self.laid.values().map(|laid| laid.edition).collect();
         editions.sort_unstable();
         editions.dedup();
         editions
@@ -106,7 +112,7 @@ impl Wires {
 
     /// Along the lane that was laid for it.
     pub fn begin(&mut self, channel: field::Channel, spool: Spool) {
-        let Some(lane) = self.far.remove(&channel.id) else { return };
+        let Some(lane) = self.laid.get(&channel.id).map(|laid| laid.far.clone()) else { return };
         let (out, metrics) = (Out::new(self.batches.clone(), spool.edition), self.groups.metrics.clone());
         self.groups.keep(&channel.id.clone(), |group| {
             let context = field::Context {
@@ -122,12 +128,11 @@ impl Wires {
         });
     }
 
-    pub async fn end(&mut self, channels: &[Arc<str>], within: Duration) -> bool {
-        for channel in channels {
-            self.near.remove(channel);
-            self.far.remove(channel);
-        }
-        self.groups.end(channels, within).await
+    /// Whether all of these have ended in time, and their lanes with what still waits in them.
+    pub async fn end(&mut self, channels: &[Arc<str>], within: Duration) -> (bool, HashMap<Arc<str>, Lane>) {
+        let all = self.groups.end(channels, within).await;
+        let lanes = channels.iter().filter_map(|id| Some((id.clone(), self.laid.remove(id)?.far)));
+        (all, lanes.collect())
     }
 
     pub async fn end_all(mut self, within: Duration) -> bool {

@@ -23,6 +23,7 @@ use super::{House, SYNC_DRAIN, WIRES_DRAIN, consumers, keep_of, known_records, p
 use crate::config::changes::Changes;
 use crate::config::{self, Loaded, Mistakes};
 use crate::event::Draft;
+use crate::field::Lane;
 use crate::intake::{Turn, Turned};
 use crate::reading::Edition;
 use crate::reload::{Mistake, Refused, Reload, Reloaded};
@@ -110,7 +111,8 @@ impl House {
         for sentence in &changes.told {
             tracing::info!("{sentence}");
         }
-        if !self.wires.end(&changes.wires.ended, WIRES_DRAIN).await {
+        let (all, ended) = self.wires.end(&changes.wires.ended, WIRES_DRAIN).await;
+        if !all {
             tracing::warn!("a wire did not let go in time");
         }
         if !self.pushes.end(&changes.pushes.ended, SYNC_DRAIN).await {
@@ -120,7 +122,7 @@ impl House {
         for channel in &changes.wires.begun {
             self.wires.lay(channel, &loaded.gateway.site, edition);
         }
-        let turned = match self.turn_intake(&loaded, &changes, edition).await {
+        let turned = match self.turn_intake(&loaded, &changes, edition, ended).await {
             Ok(turned) => turned,
             Err(why) => {
                 tracing::warn!(why, "the configuration cannot be changed in place; the house is built anew");
@@ -153,6 +155,7 @@ impl House {
         loaded: &Loaded,
         changes: &Changes,
         edition: Edition,
+        ended: HashMap<Arc<str>, Lane>,
     ) -> Result<Turned, String> {
         let gateway = &loaded.gateway;
         let data = json!({
@@ -163,6 +166,7 @@ impl House {
         let turn = Turn {
             edition,
             in_use: self.wires.editions(),
+            ended,
             numbers: changes.numbers.clone(),
             site: gateway.site.clone(),
             plan: plan_of(gateway, &self.epoch),

@@ -57,16 +57,25 @@ impl Desk {
         Self { site, allowed, under_way: Vec::new(), last_number: 0 }
     }
 
-    /// Other orders are allowed, in another site. Those under way go on; with what has to be said of those whose device is
-    /// not there any more.
-    pub fn take_over(&mut self, site: Arc<Site>, allowed: Vec<Allowed>, numbers: &Numbers) -> Vec<Running> {
-        (self.site, self.allowed) = (site, allowed);
+    /// Other orders are allowed, in another site. Those under way go on, but for those whose wire has `ended` or whose
+    /// device is not there any more: nobody will say what came of these.
+    pub fn take_over(
+        &mut self,
+        site: Arc<Site>,
+        allowed: Vec<Allowed>,
+        numbers: &Numbers,
+        ended: impl Fn(&Arc<str>) -> bool,
+    ) -> Vec<Running> {
+        let before = std::mem::replace(&mut self.site, site);
+        self.allowed = allowed;
         let mut gone = Vec::new();
         for mut running in std::mem::take(&mut self.under_way) {
             running.moves = running.moves.and_then(|moves| moves.counted_by(numbers));
             match numbers.device(running.device) {
-                Some(device) => self.under_way.push(Running { device, ..running }),
-                None => gone.push(running),
+                Some(device) if !ended(&before.device(running.device).channel) => {
+                    self.under_way.push(Running { device, ..running });
+                }
+                _ => gone.push(running),
             }
         }
         gone
@@ -297,5 +306,35 @@ mod tests {
         let known = order("k-1");
         let verdict = desk().judge(&order("k-1"), 0, Some((&known, None)));
         assert!(matches!(verdict, Verdict::Before(Outcome::Unsure { .. })));
+    }
+
+    #[test]
+    fn another_configuration_ends_the_orders_of_wires_that_ended_and_renumbers_the_others() {
+        let mut desk = desk();
+        let reader = Device { id: "reader".into(), channel: "gate".into(), ..desk.site.devices[0].clone() };
+        let site = Site { devices: vec![desk.site.devices[0].clone(), reader], ..Site::default() };
+        let of_reader = Allowed { device: DeviceId(1), target: "".into(), nth: 0, ..desk.allowed[0].clone() };
+        desk.site = Arc::new(site);
+        desk.allowed.push(of_reader.clone());
+        let to_reader = |key: &str| Order { device: "reader".into(), target: String::new(), ..order(key) };
+        for (order, n) in [(order("k-1"), 0), (to_reader("k-2"), 1)] {
+            desk.begin(order, n, 0, Instant::now()).unwrap();
+        }
+        let next = Site { devices: desk.site.devices[1..].to_vec(), ..Site::default() };
+        let numbers = Numbers::between(&desk.site, &next);
+        let of_reader = Allowed { device: DeviceId(0), ..of_reader };
+        // The bank has left with its wire.
+        let ended = desk.take_over(Arc::new(next), vec![of_reader], &numbers, |wire| **wire == *"lockers");
+        assert_eq!(ended.iter().map(|running| running.number).collect::<Vec<_>>(), [1]);
+        assert_eq!(desk.judge(&to_reader("k-2"), 1, None), Verdict::Wait(2));
+        // The reader stays, and its wire has ended all the same.
+        let (site, allowed) = (desk.site.clone(), desk.allowed.clone());
+        let numbers = Numbers::between(&site, &site);
+        let ended = desk.take_over(site, allowed, &numbers, |wire| **wire == *"gate");
+        assert_eq!(
+            ended.iter().map(|running| (running.number, running.device.0)).collect::<Vec<_>>(),
+            [(2, 0)]
+        );
+        assert_eq!((desk.next_due(), desk.end(2)), (None, None));
     }
 }

@@ -22,7 +22,7 @@ use super::{Corridor, Doors, Keep};
 use crate::access;
 use crate::command::Allowed;
 use crate::event::Draft;
-use crate::field::Near;
+use crate::field::{Errand, Lane, Near};
 use crate::live::Live;
 use crate::numbers::Numbers;
 use crate::order::Outcome;
@@ -39,6 +39,8 @@ pub struct Turn {
     pub edition: Edition,
     /// Those under which wires go on.
     pub in_use: Vec<Edition>,
+    /// The lanes of the wires that have ended, with what still waits in them.
+    pub ended: HashMap<Arc<str>, Lane>,
     /// Of devices and points that are the same, before and after.
     pub numbers: Numbers,
     pub site: Arc<Site>,
@@ -135,7 +137,7 @@ impl Corridor {
             self.period_is_cut(now, now);
         }
         self.turn_the_doors(turn.access, &site, &numbers);
-        self.end_orders_of_the_gone(&site, turn.commands, &numbers, now);
+        self.turn_the_orders(turn.commands, &turn.ended, &site, &numbers, now);
         self.editions.turn(turn.edition, &turn.in_use, &numbers);
         self.turn_what_is_known(&site, &numbers);
         self.turn_the_rules(turn.plan, &site, &numbers, now);
@@ -161,17 +163,26 @@ impl Corridor {
         turn.answer
     }
 
-    /// Nobody will say what came of an order to a device that is gone.
-    fn end_orders_of_the_gone(
+    /// A wire that has ended says nothing more. What still waits in its lane has not happened, and is not handed on: the
+    /// next wire may understand something else by it.
+    fn turn_the_orders(
         &mut self,
-        site: &Arc<Site>,
         allowed: Vec<Allowed>,
+        ended: &HashMap<Arc<str>, Lane>,
+        site: &Arc<Site>,
         numbers: &Numbers,
         now: Millis,
     ) {
-        for running in self.orders.desk.take_over(site.clone(), allowed, numbers) {
-            let why = "the device left the configuration before it answered".to_owned();
-            self.end(running, Outcome::Unsure { why }, now);
+        let waiting: Vec<u64> = ended.values().flat_map(not_begun).collect();
+        let has_ended = |channel: &Arc<str>| ended.contains_key(channel);
+        for running in self.orders.desk.take_over(site.clone(), allowed, numbers, has_ended) {
+            let outcome = match waiting.contains(&running.number) {
+                true => Outcome::Failed { why: "its channel was begun anew before its turn came".to_owned() },
+                false => Outcome::Unsure {
+                    why: "its channel was begun anew before the device answered".to_owned(),
+                },
+            };
+            self.end(running, outcome, now);
         }
     }
 
@@ -204,6 +215,15 @@ impl Corridor {
         let before = std::mem::replace(&mut self.intake.engine, none);
         self.intake.engine = before.taken_over(plan, site.clone(), numbers, now);
     }
+}
+
+/// Orders that nobody has taken out of a lane, by number. Where a wire that was broken off still holds it, nobody knows.
+fn not_begun(lane: &Lane) -> Vec<u64> {
+    let Ok(mut lane) = lane.try_lock() else { return Vec::new() };
+    let errands = std::iter::from_fn(|| lane.try_recv().ok());
+    errands
+        .filter_map(|errand| if let Errand::Do(deed) = errand { Some(deed.number) } else { None })
+        .collect()
 }
 
 #[cfg(test)]

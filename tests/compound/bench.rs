@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use gatehouse::clock::Clock;
 use gatehouse::command::{Allowed, Moves};
-use gatehouse::event::Kinds;
+use gatehouse::event::{Draft, Kinds};
 use gatehouse::field::{Errand, Near};
-use gatehouse::intake::{self, Doors, Intake, Keep};
+use gatehouse::intake::{self, Doors, Intake, Keep, Turn, Turned};
 use gatehouse::live::Live;
 use gatehouse::maintenance::Call;
 use gatehouse::metrics::Metrics;
+use gatehouse::numbers::Numbers;
 use gatehouse::order::{Deed, Done, Order, Outcome, Refused, Wish};
-use gatehouse::reading::{Batch, DeviceId, Millis, Reading, Value};
+use gatehouse::reading::{Batch, DeviceId, Edition, Millis, Reading, Value};
 use gatehouse::rules::{Engine, Locale, Memory, Plan, Rule, SavedEpisode, SavedTicket};
 use gatehouse::store::{self, View};
 use gatehouse::ticket::{Ask, Standard};
 use gatehouse::time;
 use serde_json::Value as Json;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::{BANK, CELL_1, ENTRANCE, READER, plan, site};
@@ -30,11 +31,14 @@ pub struct Bench {
     pub asks: mpsc::Sender<Ask>,
     pub wishes: mpsc::Sender<Wish>,
     pub calls: mpsc::Sender<Call>,
+    pub turns: mpsc::Sender<Turn>,
     /// What the wire is told.
     pub lane: mpsc::Receiver<Errand>,
     pub view: View,
     pub head: watch::Receiver<u64>,
     pub metrics: Metrics,
+    /// Of the wire.
+    edition: Edition,
     /// Ends when intake does.
     pub done: JoinHandle<()>,
 }
@@ -95,6 +99,7 @@ impl Bench {
         let (asks, asks_out) = mpsc::channel(8);
         let (calls, calls_out) = mpsc::channel(intake::CALLS_MAX);
         let (wishes, wishes_out) = mpsc::channel(intake::WISHES_MAX);
+        let (turns, turns_out) = mpsc::channel(intake::TURNS_MAX);
         let (near, lane) = mpsc::channel(lane);
         let (head_in, head) = watch::channel(ends.journal.head());
         let standard = Standard { contact: 1_000_000, on_site: 1_000_000, follow_up: 1_000_000 };
@@ -141,20 +146,67 @@ impl Bench {
             asks: asks_out,
             wishes: wishes_out,
             calls: calls_out,
-            turns: mpsc::channel(1).1,
+            turns: turns_out,
             tells: mpsc::channel(1).1,
             head: head_in,
             trouble: watch::channel(None).0,
             pulse: watch::channel(0).0,
         };
         let done = tokio::task::spawn_local(intake.run(doors, Vec::new(), Vec::new));
-        Self { batches, asks, wishes, calls, lane, view: ends.view, head, metrics, done }
+        Self {
+            batches,
+            asks,
+            wishes,
+            calls,
+            turns,
+            lane,
+            view: ends.view,
+            head,
+            metrics,
+            edition: Edition::default(),
+            done,
+        }
     }
 
     /// As a daemon that is told to stop; what is under way stays so.
     pub async fn stop(self) {
         drop(self.batches);
         self.done.await.unwrap();
+    }
+
+    /// The same configuration again, for which the wire of `before` has ended and that of `near` begins.
+    pub async fn turn(
+        &mut self,
+        before: mpsc::Receiver<Errand>,
+        near: mpsc::Sender<Errand>,
+    ) -> Result<Turned, String> {
+        let site = site(true);
+        let standard = Standard { contact: 1_000_000, on_site: 1_000_000, follow_up: 1_000_000 };
+        let (answer, answered) = oneshot::channel();
+        let turn = Turn {
+            edition: Edition(self.edition.0 + 1),
+            in_use: Vec::new(),
+            ended: HashMap::from([("line".into(), Arc::new(Mutex::new(before)))]),
+            numbers: Numbers::between(&site, &site),
+            site: site.clone(),
+            plan: Plan { rules: Vec::new(), standards: [standard; 3], locale: Locale::En, epoch: "e".into() },
+            access: plan(),
+            commands: allowed(),
+            lanes: HashMap::from([("line".into(), Near { site, errands: near })]),
+            keep: Keep {
+                events: store::EVENTS_KEEP_DEFAULT,
+                readings: store::READINGS_KEEP_DEFAULT,
+                disk_limit: store::DISK_LIMIT_DEFAULT,
+            },
+            write_budget: u64::MAX,
+            summary: None,
+            consumers: Vec::new(),
+            told: Draft::new("gateway.config-changed", "gateways/cp-017".into(), time::now(), &Json::Null),
+            answer,
+        };
+        self.edition = turn.edition;
+        self.turns.send(turn).await.unwrap();
+        answered.await.unwrap()
     }
 
     pub async fn wish(&self, order: Order) -> Wished {
@@ -176,6 +228,7 @@ impl Bench {
     pub async fn done(&self, deed: &Deed, outcome: Outcome) {
         let mut batch = Batch::new(deed.device, time::now(), Vec::new(), None);
         batch.done = Some(Done { number: deed.number, at: time::now(), outcome });
+        batch.edition = self.edition;
         self.batches.send(batch).await.unwrap();
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use gatehouse::access::{Bank, Door, Ended, Grant, Ordered, Plan, Saved, Told, Watch};
 use gatehouse::happening::{Happening, Kind};
+use gatehouse::numbers::{Numbered, Numbers};
 use gatehouse::pseudonym::Pseudonyms;
 use gatehouse::reading::{
     self, Device, DeviceId, DoorId, Millis, Point, PointId, Reading, Reason, Site, Value,
@@ -103,11 +104,35 @@ pub fn plan() -> Plan {
     }
 }
 
+/// The same, after a device, a point and a door that come first.
+pub fn behind_another(site: &Site) -> Arc<Site> {
+    let device =
+        Device { id: "aaa".into(), first_point: 0, points: 1, words: None, ..site.devices[0].clone() };
+    let point = Point { id: "aaa.x".into(), device: DeviceId(0), ..site.points[0].clone() };
+    let door = reading::Door { id: "aaa".into(), words: PointId(0), ..site.doors[0].clone() };
+    let next = |PointId(n)| PointId(n + 1);
+    let devices = site.devices.iter().cloned().map(|device| Device {
+        first_point: device.first_point + 1,
+        words: device.words.map(next),
+        ..device
+    });
+    let points = site.points.iter().cloned();
+    let points = points.map(|point| Point { device: DeviceId(point.device.0 + 1), ..point });
+    let doors = site.doors.iter().cloned();
+    let doors = doors.map(|door| reading::Door { words: next(door.words), ..door });
+    Arc::new(Site {
+        devices: std::iter::once(device).chain(devices).collect(),
+        points: std::iter::once(point).chain(points).collect(),
+        doors: std::iter::once(door).chain(doors).collect(),
+        ..site.clone()
+    })
+}
+
 #[derive(Debug)]
 pub struct Compound {
     plan: Plan,
     site: Arc<Site>,
-    watch: Watch,
+    pub watch: Watch,
     saved: BTreeMap<String, String>,
     /// What the order of each cell was begun at.
     begun: Millis,
@@ -132,6 +157,7 @@ impl Compound {
         match &words[1..] {
             ["wait"] => self.watch.advance(at),
             ["restart"] => self.restart(),
+            ["turn"] => self.turn(),
             ["standstill"] => self.watch.lost_sight(),
             ["stepped", by] => {
                 let by: Millis = by.parse().unwrap();
@@ -177,6 +203,23 @@ impl Compound {
         let saved: Vec<Saved> =
             saved.map(|(subject, state)| Saved { subject: subject.clone(), state: state.clone() }).collect();
         self.watch = Watch::new(self.plan.clone(), self.site.clone(), &saved);
+    }
+
+    /// A configuration in which all have other numbers, and back again.
+    fn turn(&mut self) {
+        let others = behind_another(&self.site);
+        let there = Numbers::between(&self.site, &others);
+        let watch = std::mem::replace(&mut self.watch, Watch::new(Plan::default(), others.clone(), &[]));
+        let moved = Plan {
+            doors: self.plan.doors.clone().in_other(&there),
+            banks: self.plan.banks.clone().in_other(&there),
+        };
+        let (watch, gone) = watch.taken_over(moved, &others, &there);
+        assert_eq!(gone, Vec::<String>::new());
+        let back = Numbers::between(&others, &self.site);
+        let (watch, gone) = watch.taken_over(self.plan.clone(), &self.site, &back);
+        assert_eq!(gone, Vec::<String>::new());
+        self.watch = watch;
     }
 
     pub fn play(&mut self, script: &str) {
