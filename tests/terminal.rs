@@ -485,7 +485,8 @@ fn shells_take_their_completions_and_complete_with_them() {
     for shell in ["bash", "zsh", "fish"] {
         let script = text(&gatehouse(&["completions", shell]).output().unwrap().stdout);
         for command in commands() {
-            let knows = script.split(|c: char| !(c.is_alphanumeric() || c == '-')).any(|word| word == command);
+            let knows =
+                script.split(|c: char| !(c.is_alphanumeric() || c == '-')).any(|word| word == command);
             assert!(knows, "{shell} completes no {command}");
         }
         let file = dir.path().join(shell);
