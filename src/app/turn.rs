@@ -51,8 +51,8 @@ impl House {
         let (answer, next) = match came {
             Came::Of(answer) => (answer, None),
             Came::Whole(start) => {
-                let restarted = vec!["gateway".to_owned()];
-                (Ok(Reloaded { changed: start.changes.clone(), restarted }), Some(start))
+                let (changed, restarted) = (start.changes.clone(), vec!["gateway".to_owned()]);
+                (Ok(Reloaded { changed, restarted, is_to_come: true }), Some(start))
             }
         };
         if let Some(asked) = asked {
@@ -140,7 +140,7 @@ impl House {
         let (rules, restarted) = (self.gateway.rules.len(), changes.begun_anew());
         tracing::info!(devices, points, rules, ?restarted, "gatehouse runs with the new configuration");
         let _ = sd_notify::notify(&[NotifyState::Ready]);
-        Came::Of(Ok(Reloaded { changed: changes.told, restarted }))
+        Came::Of(Ok(Reloaded { changed: changes.told, restarted, is_to_come: false }))
     }
 
     /// Two addresses with one port may exclude each other: then the old one has to close first.
@@ -148,6 +148,13 @@ impl House {
         let (now, next) = (self.front.address(), loaded.gateway.web.listen);
         let own = now.is_some_and(|now| now.port() == next.port() && now != next);
         !(changes.listen && own)
+    }
+
+    /// Whether it is other than what runs, or only that the one that was meant had been refused.
+    fn is_other(&self, loaded: &Loaded) -> bool {
+        let last_good = || config::last_good::texts(&self.gateway.store.dir);
+        self.again.text.clone().or_else(last_good).as_ref() != Some(&loaded.text)
+            || self.again.beside != loaded.beside && self.again.text.is_some()
     }
 
     async fn turn_intake(
@@ -177,7 +184,9 @@ impl House {
             write_budget: gateway.write_budget,
             summary: gateway.summary,
             consumers: consumers(gateway),
-            told: Draft::new("gateway.config-changed", subject, self.clock.now(), &data),
+            told: self
+                .is_other(loaded)
+                .then(|| Draft::new("gateway.config-changed", subject, self.clock.now(), &data)),
             answer,
         };
         self.turns.try_send(turn).map_err(|_| "intake takes no turn".to_owned())?;

@@ -52,7 +52,8 @@ pub struct Turn {
     pub write_budget: u64,
     pub summary: Option<Duration>,
     pub consumers: Vec<(Arc<str>, Kind, bool)>,
-    pub told: Draft,
+    /// `None` where no text changed: back from one that was refused.
+    pub told: Option<Draft>,
     /// Why it cannot be, in words.
     pub answer: oneshot::Sender<Result<Turned, String>>,
 }
@@ -158,7 +159,7 @@ impl Corridor {
             self.measured_at = 0;
         }
         self.intake.site = site;
-        self.page.events.push(turn.told);
+        self.page.events.extend(turn.told);
         self.show_maintenance();
         turn.answer
     }

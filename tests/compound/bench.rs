@@ -201,7 +201,12 @@ impl Bench {
             write_budget: u64::MAX,
             summary: None,
             consumers: Vec::new(),
-            told: Draft::new("gateway.config-changed", "gateways/cp-017".into(), time::now(), &Json::Null),
+            told: Some(Draft::new(
+                "gateway.config-changed",
+                "gateways/cp-017".into(),
+                time::now(),
+                &Json::Null,
+            )),
             answer,
         };
         self.edition = turn.edition;
