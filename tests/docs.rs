@@ -249,6 +249,10 @@ fn ids(events: &[Json]) -> Vec<String> {
     events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
 }
 
+fn keys(event: &Json, part: &str) -> BTreeSet<String> {
+    event.pointer(part).unwrap().as_object().unwrap().keys().cloned().collect()
+}
+
 /// What went over the wire to the receiver: key and body of each request, and the answer.
 type Wire = Arc<Mutex<Vec<(String, Vec<u8>, Vec<u8>)>>>;
 
@@ -333,14 +337,22 @@ async fn the_receiver_takes_each_event_once_and_tells_its_number() {
         units.set_holding(1, 0, 0);
         gateway.until_told("ticket.cleared", 1);
         let db = dir.path().join("crm.db");
-        let told = gateway.until("all that was told is there", || {
-            let told = ids(&gateway.events());
-            (kept(&db).len() == told.len()).then_some(told)
+        let (mut there, mut told) = gateway.until("all that was told is there", || {
+            let (there, told) = (kept(&db), ids(&gateway.events()));
+            (there.len() == told.len()).then_some((there, told))
         });
-        let (mut there, mut told) = (kept(&db), told);
         there.sort();
         told.sort();
         assert_eq!(there, told, "each event once");
+
+        // The page shows an event with the keys that one has.
+        let shown = page("docs/crm.md").into_iter().find(|b| b.note.as_deref() == Some("shape: ticket.opened"));
+        let shown: Json = serde_json::from_str(&shown.unwrap().text).unwrap();
+        let events = gateway.events();
+        let opened = events.iter().find(|event| event["type"] == shown["type"]).unwrap();
+        for part in ["", "/data", "/data/deadlines"] {
+            assert_eq!(keys(&shown, part), keys(opened, part), "docs/crm.md shows other keys at `{part}`");
+        }
 
         // The answer that was lost: the same batch came again, unchanged.
         let requests = wire.lock().unwrap().clone();

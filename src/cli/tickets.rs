@@ -66,6 +66,9 @@ pub async fn tickets(asked: &Tickets) -> anyhow::Result<ExitCode> {
     } else {
         let tickets = rows.iter().map(|row| read(row.get()));
         print(&page(&tickets.collect::<anyhow::Result<Vec<Ticket>>>()?, time::now()))?;
+        if next.is_some() {
+            print("there are more; narrow it with --state or --device\n")?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -151,9 +151,9 @@ fn sums(seen: &Seen, readings: Option<f64>) -> Vec<Cell> {
             cells.push(Cell::painted(format!("{count} {state}"), state_colour(state)));
         }
     }
-    cells.push(format!("{} tickets:", seen.tickets.len()).into());
+    cells.push(format!("{} tickets:", seen.tickets.count()).into());
     for (level, name) in (1..).zip(LEVELS) {
-        let count = seen.tickets.iter().filter(|ticket| ticket.level.clamp(1, 3) == level).count();
+        let count = seen.tickets.tickets.iter().filter(|ticket| ticket.level.clamp(1, 3) == level).count();
         if count > 0 {
             cells.push(Cell::painted(format!("{count} {name}"), urgency(level)));
         }
@@ -189,9 +189,11 @@ fn state_colour(state: &str) -> Option<Paint> {
 
 fn parts(view: &View, now: Millis, page: Page) -> [Part; PARTS] {
     let (lines, devices, tickets) = match &view.seen {
-        Some(seen) => {
-            (lines(&seen.lines, page.letters), devices(&seen.site.devices, now), tickets(&seen.tickets, now))
-        }
+        Some(seen) => (
+            lines(&seen.lines, page.letters),
+            devices(&seen.site.devices, now),
+            tickets(&seen.tickets.tickets, now),
+        ),
         None => Default::default(),
     };
     let told = view.events.iter().flat_map(|event| events::lines(event, page.size.columns, page.colours));
