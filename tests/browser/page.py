@@ -308,6 +308,23 @@ class Run:
         self.case("a viewer sees everything and is offered nothing", lambda: self.only_looks(window), window)
         window.close()
 
+    def old_phone(self, browser):
+        window = Window(browser, self.daemon.url, self.artefacts, size=PHONE)
+        window.expected = ["401 (Unauthorized)"]
+        self.case("an older phone on a slow network draws, and shows nothing that was left", lambda: self.draws_late(window), window)
+        window.close()
+
+    def draws_late(self, window):
+        page, held = window.page, []
+        page.add_init_script("delete AbortSignal.any")
+        page.route("**/views/device.js", lambda route: held.append(route))
+        page.goto(window.url)
+        window.enter("technician-secret", VIEWS["home"][1])
+        window.go(VIEWS["device"][0], "main > [role=status]")
+        assert not page.query_selector("[data-view=home]"), "the view that was left still stands there"
+        held.pop().continue_()
+        page.wait_for_selector(VIEWS["device"][1])
+
     def only_looks(self, window):
         page = window.page
         page.goto(window.url)
@@ -324,6 +341,7 @@ class Run:
                 self.daemon.start()
                 self.technician(browser)
                 self.viewer(browser)
+                self.old_phone(browser)
                 self.demo(browser)
             finally:
                 self.daemon.stop()
