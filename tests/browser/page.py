@@ -245,6 +245,8 @@ class Run:
         page = window.page
         window.go("/", "#lang")
         page.wait_for_selector("h2:has-text('未关闭工单')")
+        # Not how many centres there are.
+        page.wait_for_selector("[href='#home-uplink']:has-text('条待上报')")
         page.click("#lang")
         page.wait_for_selector("h2:has-text('Open tickets')")
         assert page.get_attribute("html", "lang").startswith("en")
