@@ -161,8 +161,10 @@ fn picture(answer: &Answer, limits: &[Limit], span: (Millis, Millis), page: usiz
     let picture = Picture { curve: &curve, limits: &lines, lanes: &lanes, ends };
     let mut text = format!("{}\n{}", harmless(&answer.point), draw(&axis, &picture));
     for (number, limit) in limits.iter().enumerate() {
-        let sign = plot::limit_sign(axis.letters, number);
-        let _ = writeln!(text, "{:>10} {}", sign.to_string().repeat(2), harmless(&limit.name));
+        let mut sign = plot::limit_sign(axis.letters, number).to_string().repeat(2);
+        for line in wrapped(&harmless(&limit.name), page.saturating_sub(MARGIN)) {
+            let _ = writeln!(text, "{:>10} {line}", std::mem::take(&mut sign));
+        }
     }
     for line in wrapped(&sum(answer), page.saturating_sub(MARGIN)) {
         let _ = writeln!(text, "{:>10} {line}", "");
@@ -208,11 +210,9 @@ fn sum(answer: &Answer) -> String {
     };
     let least = numbers(|bucket| bucket.1.as_ref()).into_iter().reduce(f64::min);
     let most = numbers(|bucket| bucket.3.as_ref()).into_iter().reduce(f64::max);
-    let weighed = answer.buckets.iter().filter_map(|bucket| Some((bucket.2?, bucket.4)));
-    let (all, count) = weighed.fold((0.0, 0), |(all, count), (mean, n)| (all + mean * n as f64, count + n));
-    let mut said = match (least, most) {
-        (Some(least), Some(most)) if count > 0 => {
-            format!("least {}, mean {}, most {}; ", short(least), short(all / count as f64), short(most))
+    let mut said = match (least, mean(&answer.buckets), most) {
+        (Some(least), Some(mean), Some(most)) => {
+            format!("least {}, mean {}, most {}; ", short(least), short(mean), short(most))
         }
         _ => String::new(),
     };
@@ -222,6 +222,19 @@ fn sum(answer: &Answer) -> String {
         let _ = write!(said, ", the last ones from {} on", local(at));
     }
     said
+}
+
+/// Over the time, not over the readings: a value that stays is written now and then only, one that moves each time.
+fn mean(buckets: &[Bucket]) -> Option<f64> {
+    let begins: Vec<Millis> = buckets.iter().filter_map(|bucket| time::parse(&bucket.0).ok()).collect();
+    let steps = begins.windows(2).map(|pair| (pair[1] - pair[0]) as f64);
+    // Each holds until the next one; how long the last did, nobody knows, so it counts like the shortest.
+    let shortest = steps.clone().reduce(f64::min).unwrap_or(1.0);
+    let weighed = buckets.iter().zip(steps.chain([shortest]));
+    let weighed = weighed.filter_map(|(bucket, lasts)| Some((bucket.2.filter(|_| bucket.4 > 0)?, lasts)));
+    let (all, lasted) =
+        weighed.fold((0.0, 0.0), |(all, lasted), (mean, lasts)| (all + mean * lasts, lasted + lasts));
+    (lasted > 0.0).then(|| all / lasted)
 }
 
 // ---------------------------------------------------------------------------------------------- in lines
@@ -248,4 +261,24 @@ fn rolled_up(answer: &Answer) -> String {
 
 fn plain(value: &Value) -> String {
     value.number().map_or_else(|| value.to_string(), short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mean_is_over_the_time_however_often_it_was_written() {
+        let bucket = |minute: u32, mean: Option<f64>, count: u64| {
+            Bucket(format!("2026-11-21T08:{minute:02}:00Z"), None, mean, None, count)
+        };
+        let moves = [bucket(0, Some(300.0), 1), bucket(30, Some(100.0), 600), bucket(40, Some(300.0), 1)];
+        assert_eq!(mean(&moves), Some(260.0), "forty minutes, ten minutes");
+        let bad =
+            [bucket(0, Some(20.0), 5), bucket(10, None, 5), bucket(50, Some(40.0), 5), bucket(59, None, 1)];
+        assert_eq!(mean(&bad).map(f64::round), Some(29.0), "what was bad for forty minutes counts nothing");
+        assert_eq!(mean(&[bucket(0, Some(7.0), 1)]), Some(7.0));
+        assert_eq!(mean(&[bucket(0, Some(7.0), 0)]), None, "filled, not read");
+        assert_eq!(mean(&[]), None);
+    }
 }

@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 
 import chrome
 from chrome import DESK, PHONE, Window, first_paint, since
-from plant import Crm, Daemon, Demo, Modbus
+from plant import PATIENCE, SECOND_FAN, Crm, Daemon, Demo, Modbus
 
 # What each view has once it is there.
 VIEWS = {
@@ -136,15 +136,19 @@ class Run:
             ("a fault is on the page within two seconds", self.fault),
             ("a ticket is acknowledged by a click, and the CRM learns it", self.acknowledge),
             ("the keyboard alone acknowledges a ticket", self.keyboard),
+            ("who comes second to a ticket is told so", self.second),
             ("the chart of a ticket stands in its page and alone", self.chart),
             ("a month of one reading a second is drawn and zoomed", self.month),
             ("the heat map fills", self.heat),
             ("the page speaks both languages", self.languages),
+            ("a page has one stream, however one goes about", self.one_stream),
         ]
         for name, body in cases:
             self.case(name, lambda body=body: body(window), window)
         self.looks(window)
+        self.case("a reload ends the stream, which comes back with what is new", lambda: self.reloaded(window), window)
         self.case("a gateway that is gone is said to be, and found again", lambda: self.lost(window), window)
+        self.case("of a gateway that begins anew nothing is shown from before", lambda: self.anew(window), window)
         self.case("one logs out", lambda: self.logout(window), window)
         window.close()
 
@@ -175,11 +179,21 @@ class Run:
         page.click(f"[data-ticket='{ticket}']")
         page.fill("#by", "王师傅")
         page.fill("#note", "在路上")
+        started = []
+        page.on("request", lambda asked: started.append(asked.url) if asked.url.endswith("/start") else None)
+        # As the second click of a double click would, on what has just come to stand there.
+        page.evaluate(
+            """() => new MutationObserver((_, self) => {
+                self.disconnect();
+                document.querySelector('[data-action=start]').click();
+            }).observe(document.querySelector('header[data-ticket]'), { attributes: true, attributeFilter: ['data-state'] })"""
+        )
         page.click("[data-action=acknowledge]")
         page.wait_for_selector("[data-view=ticket] header[data-state=acknowledged]")
         event = self.crm.learnt("ticket.acknowledged", ticket)
         assert (event["data"]["by"], event["data"]["note"]) == ("王师傅", "在路上"), event["data"]
         page.wait_for_selector("[data-hook=story] [data-type='gatehouse.ticket.acknowledged']")
+        assert not started, "one click did two things"
 
     def keyboard(self, window):
         window.go("/", LIVE)
@@ -193,7 +207,25 @@ class Run:
         window.tab_to("[data-action=acknowledge]")
         window.page.keyboard.press("Enter")
         window.page.wait_for_selector(f"header[data-ticket='{ticket}'][data-state=acknowledged]")
+        # Not on the next button, which a key that is held down would press.
+        window.until("() => document.activeElement.id === 'ticket-actions'")
         self.crm.learnt("ticket.acknowledged", ticket)
+
+    def second(self, window):
+        page = window.page
+        ticket = self.daemon.ticket_of("fan-hot")["id"]
+        window.go(f"/ticket/{ticket}", "[data-action=start]")
+
+        def other_first(route):
+            self.daemon.post(f"/api/v1/tickets/{ticket}/start", {"by": "李师傅"})
+            route.continue_()
+
+        page.route("**/start", other_first)
+        page.fill("#note", "带了备件")
+        page.click("[data-action=start]")
+        page.wait_for_selector("[data-hook=refusal]:has-text('李师傅')")
+        assert page.input_value("#note") == "带了备件", "what was not taken is not thrown away"
+        page.unroute("**/start")
 
     def chart(self, window):
         ticket = self.daemon.ticket_of("fan-hot")["id"]
@@ -255,6 +287,40 @@ class Run:
         page.click("#lang")
         page.wait_for_selector("h2:has-text('未关闭工单')")
 
+    def one_stream(self, window):
+        """Each has a connection of the few that a browser opens, and a seat of the few that the gateway has."""
+        page, streams = window.page, set()
+        page.on("request", lambda asked: streams.add(asked) if "/api/v1/live" in asked.url else None)
+        page.on("requestfinished", lambda asked: streams.discard(asked))
+        page.on("requestfailed", lambda asked: streams.discard(asked))
+        page.reload()
+        window.go("/events", "[data-view=events] li")
+        page.wait_for_selector(LIVE)
+        # One that is not answered, and given up for the next.
+        page.route("**/live?points=stalled*", lambda route: None)
+        want = "glob => import('/page/site.js').then(all => all.site.watch([glob]))"
+        for glob in ("stalled", "fan-1"):
+            with page.expect_request(f"**/live?points={glob}*"):
+                page.evaluate(want, glob + ".*")
+        end = time.monotonic() + PATIENCE
+        while len(streams) != 1 and time.monotonic() < end:
+            page.wait_for_timeout(50)
+        assert ["points=fan-1" in one.url for one in streams] == [True], [one.url for one in streams]
+        page.unroute("**/live?points=stalled*")
+
+    def reloaded(self, window):
+        page = window.page
+        window.go("/", LIVE)
+        page.evaluate("() => { window.stayed = true; }")
+        with page.expect_request("**/api/v1/live*"):
+            self.daemon.reload_with(SECOND_FAN)
+        page.wait_for_selector("[data-device='fan-2']:has-text('<img src=x onerror=alert(1)>')")
+        page.wait_for_selector(LIVE)
+        for register, shown in ((88, "8.8"), (91, "9.1")):
+            self.modbus.set(9, 1, register)
+            page.wait_for_selector(f"[data-point='fan-2.vibration']:has-text('{shown}')")
+        assert page.evaluate("() => window.stayed"), "nobody has to load the page anew"
+
     def looks(self, window):
         """Each view, as wide as a phone and as a desk, in both languages, light and dark: it fits, and axe finds nothing grave."""
         ticket = self.daemon.ticket_of("fan-hot")["id"]
@@ -297,6 +363,19 @@ class Run:
         window.enter("technician-secret", VIEWS["home"][1])
         window.page.wait_for_selector(LIVE)
         assert not window.page.is_visible("#lost")
+
+    def anew(self, window):
+        before = self.daemon.ticket_of("fan-hot")["id"]
+        window.go("/tickets", f"[data-ticket='{before}']")
+        self.daemon.kill()
+        self.daemon.forget()
+        self.daemon.start()
+        window.enter("technician-secret", LIVE)
+        after = self.daemon.ticket_of("fan-hot")["id"]
+        window.page.wait_for_selector(f"[data-view=tickets] [data-ticket='{after}']")
+        assert not window.page.query_selector(f"[data-ticket='{before}']"), "a ticket that nobody knows any more"
+        window.go("/events", "[data-type='gatehouse.gateway.started']")
+        assert window.page.locator("[data-type='gatehouse.gateway.started']").count() == 1, "events of another journal"
 
     def logout(self, window):
         window.page.click("#logout")

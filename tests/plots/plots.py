@@ -1,9 +1,12 @@
 """What draws, in a real Chromium: its pure parts by what they return, plots and heat map by hand. `plots.py URL`"""
 
-import shutil
+import os
 import sys
 
 from playwright.sync_api import sync_playwright
+
+sys.path.append(os.path.join(os.path.dirname(__file__), "../browser"))
+import chrome
 
 PATIENCE_MS = 30_000
 HOUR_MS = 3_600_000
@@ -222,9 +225,8 @@ def watched(page):
 
 
 def main(url):
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = chrome.start(playwright)
         page = browser.new_page()
         page.goto(url + "/")
         parts(page)

@@ -13,7 +13,7 @@ const TABS = { ticket: 'tickets', device: 'home' };
 const $ = id => document.getElementById(id);
 const main = $('main');
 // `fresh`: somebody has just logged in.
-let view = null, turn = 0, locked = false, fresh = false;
+let view = null, turn = 0, locked = false, fresh = false, version = null;
 
 /** `#/ticket/ID?a=b` → view, `{id, query}`. */
 function address() {
@@ -105,6 +105,7 @@ function header() {
   mark(document.documentElement, 'data-role', info && info.role);
   text($('link'), t(link.state === 'unknown' ? 'waiting' : link.state));
   if (info) {
+    version ??= info.version;
     setZone(info.timezone);
     text($('name'), info.name || info.gateway);
     // Of a gateway that cannot be heard nobody knows how it is.
@@ -181,7 +182,8 @@ $('logout').addEventListener('click', async () => {
   location.reload();
 });
 document.querySelector('.skip').addEventListener('click', event => { event.preventDefault(); main.focus(); });
-addEventListener('hashchange', () => go(true));
+// Files of two versions do not go together.
+addEventListener('hashchange', () => { if (site.info && site.info.version !== version) location.reload(); else go(true); });
 setInterval(() => { if (!document.hidden) { lost(); if (view && view.tick) view.tick(now()); } }, 1000);
 words();
 header();

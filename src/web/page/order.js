@@ -38,7 +38,9 @@ export function order({ device, action, target }) {
     who.node, el('div', { class: 'field' }, el('label', { for: why.id }, t('order.reason')), why),
     el('p', { class: 'small' }, t('order.expires')), told, el('div', { class: 'acts' }, go, away));
   const dialog = el('dialog', { 'aria-labelledby': 'order-title', class: 'order', data: { order: `${device} ${target}` } }, form);
-  dialog.addEventListener('close', () => dialog.remove());
+  const leave = () => dialog.close();
+  addEventListener('hashchange', leave);
+  dialog.addEventListener('close', () => { removeEventListener('hashchange', leave); dialog.remove(); });
   document.body.append(dialog);
   dialog.showModal();
   (person.name() ? go : form.querySelector('[data-field=by]')).focus();

@@ -64,11 +64,12 @@ export function fully(at) {
 }
 export const day = at => format('day', { year: 'numeric', ...DAY }).format(new Date(at));
 
-/** 3 s · 12 min · 5 h · 3 d */
+/** 3 s · 12 min · 1.9 h · 3 d; never more than it is, since somebody may count on what is left. */
 export function span(milliseconds) {
-  const seconds = Math.max(0, Math.round(Math.abs(milliseconds) / 1000));
-  const [n, unit] = seconds < 100 ? [seconds, 'second'] : seconds < 5400 ? [Math.round(seconds / 60), 'minute']
-    : seconds < 48 * 3600 ? [Math.round(seconds / 3600), 'hour'] : [Math.round(seconds / 86400), 'day'];
+  const seconds = Math.floor(Math.abs(milliseconds) / 1000);
+  const part = unit => { const n = seconds / unit; return n < 10 ? Math.floor(n * 10) / 10 : Math.floor(n); };
+  const [n, unit] = seconds < 120 ? [seconds, 'second'] : seconds < 5400 ? [Math.floor(seconds / 60), 'minute']
+    : seconds < 48 * 3600 ? [part(3600), 'hour'] : [part(86400), 'day'];
   return t('span-' + unit, { n });
 }
 export const age = at => (at ? t('ago', { span: span(now() - Date.parse(at)) }) : '');
@@ -97,8 +98,8 @@ add({
     'span-second': '{n} 秒', 'span-minute': '{n} 分钟', 'span-hour': '{n} 小时', 'span-day': '{n} 天', ago: '{span}前',
     'state-online': '在线', 'state-degraded': '不稳定', 'state-offline': '离线', 'state-unknown': '未知', 'state-maintenance': '维护中',
     good: '正常', uncertain: '存疑', bad: '无效', said: '原始值', 'last-good': '上次有效', until: '至',
-    open: '待处理', acknowledged: '已确认', in_progress: '处理中', resolved: '已修复', closed: '已关闭',
-    acknowledge: '确认', start: '开始处理', resolve: '已修复', close: '关闭',
+    open: '待处理', acknowledged: '已确认', in_progress: '处理中', resolved: '已处理', closed: '已关闭',
+    acknowledge: '确认', start: '开始处理', resolve: '处理完成', close: '关闭',
     level1: '紧急', level2: '重要', level3: '一般', holds: '仍在告警', cleared: '已恢复', details: '详情',
     immediate: '立即维修', planned: '计划维护', periodic: '定期保养',
     contact: '联系', on_site: '到场', follow_up: '回访', due: '还剩 {span}', missed: '超时 {span}',
