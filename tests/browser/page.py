@@ -134,6 +134,7 @@ class Run:
         cases = [
             ("one logs in with a token, once", self.login),
             ("a fault is on the page within two seconds", self.fault),
+            ("numbers say what they count", self.counts),
             ("a ticket is acknowledged by a click, and the CRM learns it", self.acknowledge),
             ("the keyboard alone acknowledges a ticket", self.keyboard),
             ("who comes second to a ticket is told so", self.second),
@@ -171,6 +172,19 @@ class Run:
         begun = time.monotonic()
         window.page.wait_for_selector("[data-hook=tickets] [data-ticket]:has-text('65.5')")
         self.figure("a fault, until the page has its ticket", since(begun), 2000, "ms")
+
+    def counts(self, window):
+        """Each number says what it counts, and what is called the same is the same number."""
+        page = window.page
+        window.go("/", LIVE)
+        unclosed = self.daemon.tickets()
+        wrong = [ticket for ticket in unclosed if not ticket["cleared_at"] and ticket["state"] != "resolved"]
+        said = f"{len(unclosed)} 张未关闭工单，其中 {len(wrong)} 张待修复"
+        page.wait_for_selector(f"a[href='#/tickets']:has-text('{said}')")
+        assert page.inner_text("#open-count") == str(len(wrong)) and page.get_attribute("#open-count", "title") == f"{len(wrong)} 张待修复"
+        tiles = [page.inner_text(f"[data-tile=level{level}] b") for level in (1, 2, 3)]
+        assert sum(map(int, tiles)) == len(wrong), tiles
+        page.wait_for_selector("[data-tile=uplink]:has-text('已全部上报')")
 
     def acknowledge(self, window):
         page = window.page

@@ -2,6 +2,7 @@
 
 import { logout, now, whenUnknown } from './api.js';
 import { mark, text } from './dom.js';
+import { unrepaired } from './show.js';
 import { begin, hear, site } from './site.js';
 import { lang, locale, setZone, span, speak, t } from './words.js';
 
@@ -126,8 +127,9 @@ function lost() {
 }
 
 function count() {
-  const open = [...site.tickets.values()].filter(ticket => !ticket.cleared_at && ticket.state !== 'resolved').length;
+  const open = [...site.tickets.values()].filter(unrepaired).length;
   text($('open-count'), String(open));
+  for (const name of ['title', 'aria-label']) mark($('open-count'), name, t('n-unrepaired', { n: open }));
   $('open-count').hidden = !open;
 }
 

@@ -42,6 +42,9 @@ export function due(one) {
   return [`${t(one.step)} ${words}`, rest < 0 ? 'late' : rest < 15 * 60e3 ? 'soon' : 'calm'];
 }
 
+/** What somebody still has to go to; the rest of the unclosed is gone by itself, or repaired and watched. */
+export const unrepaired = ticket => !ticket.cleared_at && ticket.state !== 'resolved';
+
 /** What holds comes first, then the level, then what is due next. */
 export function urgency(a, b) {
   return !!a.cleared_at - !!b.cleared_at || (a.state === 'resolved') - (b.state === 'resolved') || a.level - b.level
