@@ -147,6 +147,7 @@ class Run:
         for name, body in cases:
             self.case(name, lambda body=body: body(window), window)
         self.looks(window)
+        self.case("a gateway that does not answer is told of once, in the page's words", lambda: self.unanswered(window), window)
         self.case("a reload ends the stream, which comes back with what is new", lambda: self.reloaded(window), window)
         self.case("a gateway that is gone is said to be, and found again", lambda: self.lost(window), window)
         self.case("of a gateway that begins anew nothing is shown from before", lambda: self.anew(window), window)
@@ -178,7 +179,7 @@ class Run:
         page = window.page
         window.go("/", LIVE)
         unclosed = self.daemon.tickets()
-        wrong = [ticket for ticket in unclosed if not ticket["cleared_at"] and ticket["state"] != "resolved"]
+        wrong = [ticket for ticket in unclosed if not ticket.get("cleared_at") and ticket["state"] != "resolved"]
         said = f"{len(unclosed)} 张未关闭工单，其中 {len(wrong)} 张待修复"
         page.wait_for_selector(f"a[href='#/tickets']:has-text('{said}')")
         assert page.inner_text("#open-count") == str(len(wrong)) and page.get_attribute("#open-count", "title") == f"{len(wrong)} 张待修复"
@@ -372,9 +373,29 @@ class Run:
         window.axe()
         self.daemon.start()
         # Sessions are in memory only: who was in shows the token again.
+        window.page.wait_for_selector("#token")
+        window.until("() => document.getElementById('link').textContent === ''")
+        for stale in ("#who", "#foot"):
+            assert "technician-1" not in window.page.inner_text(stale), "whose session has ended is not here"
+        assert not window.page.is_visible("#open-count") and not window.page.is_visible("#logout")
         window.enter("technician-secret", VIEWS["home"][1])
         window.page.wait_for_selector(LIVE)
         assert not window.page.is_visible("#lost")
+
+    def unanswered(self, window):
+        """One click while nobody is there: told once, in the page's own words."""
+        ticket = self.daemon.ticket_of("fan-shakes")["id"]
+        window.expected += ["ERR_CONNECTION_REFUSED"]
+        for language, words in (("en", "the gateway cannot be reached"), ("zh", "连接不上网关")):
+            window.go("/", LIVE)
+            window.speak(language)
+            window.go(f"/ticket/{ticket}", "[data-hook=story] li")
+            window.page.route("**/api/v1/tickets/**", lambda route: route.abort("connectionrefused"))
+            window.page.click("[data-action=resolve]")
+            window.page.wait_for_selector(f"[data-hook=refusal]:has-text('{words}')")
+            said = window.page.inner_text("#main")
+            assert said.count(words) == 1 and "fetch" not in said, said
+            window.page.unroute("**/api/v1/tickets/**")
 
     def anew(self, window):
         before = self.daemon.ticket_of("fan-hot")["id"]

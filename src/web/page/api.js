@@ -1,4 +1,6 @@
-// Calls of the API: JSON in and out, a refusal as an Error with the gateway's own words.
+// Calls of the API: JSON in and out, a refusal as an Error with the gateway's own words, and no answer with ours.
+
+import { t } from './words.js';
 
 class Refusal extends Error {
   constructor(status, problem) {
@@ -32,16 +34,26 @@ export async function logout() {
 async function call(method, path, body, signal, quiet) {
   const limit = AbortSignal.timeout(PATIENCE);
   const headers = method === 'GET' ? {} : { 'X-Gatehouse': 'page', 'Content-Type': 'application/json' };
-  const answer = await fetch('/api/v1/' + path, {
+  const [answer, said] = await spoken('/api/v1/' + path, {
     method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store',
     credentials: 'same-origin', signal: signal ? AbortSignal.any([signal, limit]) : limit,
   });
-  heard(answer);
-  const said = await answer.text();
   if (answer.ok) return said ? JSON.parse(said) : null;
   const refusal = new Refusal(answer.status, problem(said));
   if (answer.status === 401 && !quiet) onUnknown();
   throw refusal;
+}
+
+/** The answer and its text. What a browser says where there is none is in its own words, and of use to nobody. */
+async function spoken(url, asked) {
+  try {
+    const answer = await fetch(url, asked);
+    heard(answer);
+    return [answer, await answer.text()];
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new Error(t(error.name === 'TimeoutError' ? 'unanswered' : 'unreached'), { cause: error });
+  }
 }
 
 function problem(said) {

@@ -48,8 +48,7 @@ export async function show(root, args, site) {
 
   /** What others may have done since it was last heard of, and all that came before. */
   function read() {
-    get(path).then(take, error => todo.say(error.message));
-    get(path + '/events').then(({ events }) => { story.tell(events); what.tell(ticket); }, error => story.say(error.message));
+    Promise.all([get(path), get(path + '/events')]).then(([now, { events }]) => { story.tell(events); take(now); what.tell(ticket); }, error => story.say(error.message));
   }
 
   draw();
@@ -161,7 +160,8 @@ function actions(path, { ticket, take, read }) {
       head.focus({ preventScroll: true });
     } catch (error) {
       text(told, error.message);
-      read();
+      // Who does not answer has no news, either.
+      if (error.status) read();
     }
     button.disabled = false;
   }
@@ -174,7 +174,6 @@ function actions(path, { ticket, take, read }) {
   };
   return {
     node,
-    say: words => text(told, words),
     tell(now) {
       const verbs = [...VERBS[now.state], ...(now.state !== 'closed' && now.cleared_at ? ['close'] : [])];
       if (offered !== null && offered !== verbs.join()) changed = performance.now();
