@@ -138,6 +138,7 @@ class Run:
             ("a ticket is acknowledged by a click, and the CRM learns it", self.acknowledge),
             ("the keyboard alone acknowledges a ticket", self.keyboard),
             ("who comes second to a ticket is told so", self.second),
+            ("what is not there is told in the page's words", self.stray),
             ("the chart of a ticket stands in its page and alone", self.chart),
             ("a month of one reading a second is drawn and zoomed", self.month),
             ("the heat map fills", self.heat),
@@ -241,6 +242,16 @@ class Run:
         page.wait_for_selector("[data-hook=refusal]:has-text('李师傅')")
         assert page.input_value("#note") == "带了备件", "what was not taken is not thrown away"
         page.unroute("**/start")
+
+    def stray(self, window):
+        """An address that names nothing is told in the page's own words, not the API's."""
+        window.expected += ["404 (Not Found)"]
+        for place, words in (("/ticket/nosuch", "网关上没有工单 nosuch"), ("/device/nosuch", "没有设备 nosuch")):
+            window.go(place, f"[role=alert]:has-text('{words}')")
+            said = window.page.inner_text("#main")
+            assert "GET" not in said and "there is no" not in said.lower(), said
+        window.page.click("a[data-tab=tickets]")
+        window.page.wait_for_selector(VIEWS["tickets"][1])
 
     def chart(self, window):
         ticket = self.daemon.ticket_of("fan-hot")["id"]
