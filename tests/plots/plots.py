@@ -52,6 +52,11 @@ def parts(page):
     assert "15 recorded readings" in told or "15 条记录" in told, told
     assert "250\u00a0kPa" in told and "mean" not in told and "均" not in told, told
 
+    said = {cron: call("show", "calendar", cron) for cron in ("0 9 * * *", "30 8 * * 1", "5 7 * * 1-5", "0 9 1 * *", "0 9 1 3 *", "* * * * *", "*/5 9 * * *", "0 9 1 * 1")}
+    english = ["each day at 09:00", "each Monday at 08:30", "Monday to Friday at 07:05", "on day 1 of each month at 09:00", "each year on 1 March at 09:00"]
+    chinese = ["每天 09:00", "每星期一 08:30", "每周一至周五 07:05", "每月 1 日 09:00", "每年三月 1 日 09:00"]
+    assert list(said.values()) in ([*english, None, None, None], [*chinese, None, None, None]), said
+
     rules = [
         {"id": "a", "points": ["p"], "condition": {"outside": [1, 5]}, "level": 1},
         {"id": "b", "points": ["p", "q"], "condition": {"equals": "wet"}, "level": 2},

@@ -123,7 +123,10 @@ function facts(story, site) {
 }
 
 function factsOf(now, story, site) {
-  const all = [['value-limit', 'value', null, el('b', { class: 'val' }, value(now.value, now.unit)), ' / ', limit(now.limit, now.unit)]];
+  const bound = limit(now.limit, now.unit);
+  // A schedule has a time, and no reading.
+  const all = now.limit?.schedule ? [['schedule', 'schedule', null, bound]]
+    : [['value-limit', 'value', null, el('b', { class: 'val' }, value(now.value, now.unit)), ' / ', bound]];
   const fact = (name, what) => { if (what) all.push([name, name, null, what]); };
   const point = site.points.get(now.point);
   if (point) all.push(['now', 'now', null, el('b', { class: 'val', data: { point: point.id, quality: qualityOf(point) } }, value(point.value, point.unit)), ' ', el('span', { class: 'small' }, beside(point) || age(point.at))]);
