@@ -397,7 +397,7 @@ class Run:
         """One click while nobody is there: told once, in the page's own words."""
         ticket = self.daemon.ticket_of("fan-shakes")["id"]
         window.expected += ["ERR_CONNECTION_REFUSED"]
-        for language, words in (("en", "the gateway cannot be reached"), ("zh", "连接不上网关")):
+        for language, words in (("en", "The gateway does not answer"), ("zh", "网关没有回应")):
             window.go("/", LIVE)
             window.speak(language)
             window.go(f"/ticket/{ticket}", "[data-hook=story] li")

@@ -90,10 +90,10 @@ export function value(what, unit) {
 add({
   zh: {
     skip: '跳到正文', navigation: '导航', home: '总览', tickets: '工单', doors: '门与柜', heat: '热力图', events: '事件',
-    loading: '正在读取…', logout: '退出', other: 'English', all: '全部',
+    loading: '正在读取…', 'no-answer': '网关没有回应，请检查网络后重试', 'no-file': '页面没有读到：网关没有回应，或刚换了版本；请稍后刷新', logout: '退出', other: 'English', all: '全部',
     ready: '正常', degraded: '降级', unready: '未就绪', waiting: '连接中', live: '实时', lost: '连接中断',
     'lost-long': '与网关的连接中断，以下是 {span}前的数据，正在重新连接…', 'lost-never': '连接不上网关，正在重试…', full: '网关上打开的页面太多，稍后重试…',
-    'no-view': '此页面在这个版本中不存在：{why}', 'not-read': '读取失败：{why}', unreached: '连接不上网关，请稍后再试', unanswered: '网关没有及时应答，请稍后再试',
+    'no-view': '此页面在这个版本中不存在：{why}', 'not-read': '读取失败：{why}',
     'role-technician': '技术员', 'role-viewer': '只读', 'role-central': '中心',
     'span-second': '{n} 秒', 'span-minute': '{n} 分钟', 'span-hour': '{n} 小时', 'span-day': '{n} 天', ago: '{span}前',
     'state-online': '在线', 'state-degraded': '不稳定', 'state-offline': '离线', 'state-unknown': '未知', 'state-maintenance': '维护中',
@@ -107,10 +107,10 @@ add({
   },
   en: {
     skip: 'Skip to content', navigation: 'Navigation', home: 'Overview', tickets: 'Tickets', doors: 'Doors', heat: 'Heat map', events: 'Events',
-    loading: 'Reading…', logout: 'Log out', other: '中文', all: 'All',
+    loading: 'Reading…', 'no-answer': 'The gateway does not answer; look at the network and try again', 'no-file': 'This page could not be fetched: the gateway does not answer, or has another version now; reload in a while', logout: 'Log out', other: '中文', all: 'All',
     ready: 'ready', degraded: 'degraded', unready: 'not ready', waiting: 'connecting', live: 'live', lost: 'connection lost',
     'lost-long': 'The connection to the gateway is lost; this is how it was {span} ago. Connecting again…', 'lost-never': 'The gateway cannot be reached. Trying again…', full: 'Too many pages are open at this gateway. Trying again…',
-    'no-view': 'This version has no such page: {why}', 'not-read': 'It could not be read: {why}', unreached: 'the gateway cannot be reached; try again later', unanswered: 'the gateway did not answer in time; try again later',
+    'no-view': 'This version has no such page: {why}', 'not-read': 'It could not be read: {why}',
     'role-technician': 'technician', 'role-viewer': 'read only', 'role-central': 'centre',
     'span-second': '{n} s', 'span-minute': '{n} min', 'span-hour': '{n} h', 'span-day': '{n} d', ago: '{span} ago',
     'state-online': 'online', 'state-degraded': 'unsteady', 'state-offline': 'offline', 'state-unknown': 'unknown', 'state-maintenance': 'maintenance',
