@@ -187,6 +187,11 @@ class Run:
         tiles = [page.inner_text(f"[data-tile=level{level}] b") for level in (1, 2, 3)]
         assert sum(map(int, tiles)) == len(wrong), tiles
         page.wait_for_selector("[data-tile=uplink]:has-text('已全部上报')")
+        page.click("[data-tile=level1]")
+        page.wait_for_selector("[data-view=tickets] [data-ticket]")
+        assert page.locator("[data-view=tickets] [data-ticket]").count() == int(tiles[0]), "behind a tile is what it counts"
+        # The next case begins where this one did.
+        window.go("/", "[data-hook=places] > *")
 
     def acknowledge(self, window):
         page = window.page

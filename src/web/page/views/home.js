@@ -112,7 +112,7 @@ class Home {
     const lag = Math.max(0, ...this.site.consumers.map(one => one.lag));
     const stuck = this.site.consumers.some(one => one.error);
     const tiles = [
-      ...levels.map((of, at) => ({ key: 'level' + (at + 1), href: `#/tickets?level=${at + 1}`, n: of.length, words: t('level' + (at + 1)), tone: of.length ? ['bad', 'warn', 'note'][at] : 'calm' })),
+      ...levels.map((of, at) => ({ key: 'level' + (at + 1), href: `#/tickets?state=unrepaired&level=${at + 1}`, n: of.length, words: t('level' + (at + 1)), tone: of.length ? ['bad', 'warn', 'note'][at] : 'calm' })),
       { key: 'devices', href: '#home-devices', n: away || devices.length, words: away ? t('devices-away') : t('devices'), tone: away ? 'bad' : 'calm' },
       { key: 'lines', href: '#home-lines', n: down || this.site.lines.length, words: down ? t('lines-down') : t('lines'), tone: down ? 'bad' : 'calm' },
       { key: 'uplink', href: '#home-uplink', n: this.site.consumers.length ? lag || '✓' : '—', words: t(!this.site.consumers.length ? 'no-uplink' : lag ? 'to-tell' : 'lag-none'), tone: stuck ? 'bad' : lag > 100 ? 'warn' : 'calm' },
