@@ -161,8 +161,10 @@ fn picture(answer: &Answer, limits: &[Limit], span: (Millis, Millis), page: usiz
     let picture = Picture { curve: &curve, limits: &lines, lanes: &lanes, ends };
     let mut text = format!("{}\n{}", harmless(&answer.point), draw(&axis, &picture));
     for (number, limit) in limits.iter().enumerate() {
-        let sign = plot::limit_sign(axis.letters, number);
-        let _ = writeln!(text, "{:>10} {}", sign.to_string().repeat(2), harmless(&limit.name));
+        let mut sign = plot::limit_sign(axis.letters, number).to_string().repeat(2);
+        for line in wrapped(&harmless(&limit.name), page.saturating_sub(MARGIN)) {
+            let _ = writeln!(text, "{:>10} {line}", std::mem::take(&mut sign));
+        }
     }
     for line in wrapped(&sum(answer), page.saturating_sub(MARGIN)) {
         let _ = writeln!(text, "{:>10} {line}", "");
