@@ -215,7 +215,8 @@ fn sum(answer: &Answer) -> String {
         (Some(least), Some(most)) if read > 0 => format!("least {}, most {}; ", short(least), short(most)),
         _ => String::new(),
     };
-    let many = |n: u64| if n == 1 { "1 recorded reading".to_owned() } else { format!("{n} recorded readings") };
+    let many =
+        |n: u64| if n == 1 { "1 recorded reading".to_owned() } else { format!("{n} recorded readings") };
     said.push_str(&many(read));
     if let Some(Bucket(at, ..)) = answer.buckets.iter().rfind(|bucket| bucket.4 > 0) {
         let _ = write!(said, ", the last ones from {} on", local(at));
