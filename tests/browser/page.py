@@ -308,6 +308,8 @@ class Run:
         page = window.page
         window.go("/", "#lang")
         page.wait_for_selector("h2:has-text('未关闭工单')")
+        # Not how many centres there are.
+        page.wait_for_selector("[href='#home-uplink']:has-text('条待上报')")
         page.click("#lang")
         page.wait_for_selector("h2:has-text('Open tickets')")
         assert page.get_attribute("html", "lang").startswith("en")
@@ -438,6 +440,23 @@ class Run:
         self.case("a viewer sees everything and is offered nothing", lambda: self.only_looks(window), window)
         window.close()
 
+    def old_phone(self, browser):
+        window = Window(browser, self.daemon.url, self.artefacts, size=PHONE)
+        window.expected = ["401 (Unauthorized)"]
+        self.case("an older phone on a slow network draws, and shows nothing that was left", lambda: self.draws_late(window), window)
+        window.close()
+
+    def draws_late(self, window):
+        page, held = window.page, []
+        page.add_init_script("delete AbortSignal.any")
+        page.route("**/views/device.js", lambda route: held.append(route))
+        page.goto(window.url)
+        window.enter("technician-secret", VIEWS["home"][1])
+        window.go(VIEWS["device"][0], "main > [role=status]")
+        assert not page.query_selector("[data-view=home]"), "the view that was left still stands there"
+        held.pop().continue_()
+        page.wait_for_selector(VIEWS["device"][1])
+
     def only_looks(self, window):
         page = window.page
         page.goto(window.url)
@@ -454,6 +473,7 @@ class Run:
                 self.daemon.start()
                 self.technician(browser)
                 self.viewer(browser)
+                self.old_phone(browser)
                 self.demo(browser)
             finally:
                 self.daemon.stop()

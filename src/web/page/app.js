@@ -8,6 +8,7 @@ import { lang, locale, setZone, span, speak, t } from './words.js';
 
 // What the address names → its file. Fetched when it is first looked at.
 const VIEWS = { '': 'home', tickets: 'tickets', ticket: 'ticket', device: 'device', doors: 'doors', heat: 'heat', events: 'events' };
+const SLOW_MS = 300;
 const TABS = { ticket: 'tickets', device: 'home' };
 
 const $ = id => document.getElementById(id);
@@ -33,7 +34,10 @@ async function go(arrived) {
     mark(tab, 'aria-current', !locked && tab.dataset.tab === (TABS[name] || name) ? 'page' : null);
   }
   if (!locked && !site.loaded) { if (site.fault) fault(t('not-read', { why: site.fault.message })); return; }
+  // What was left is no longer live: on a slow network it must not stand there as if it were.
+  const slow = setTimeout(() => { if (mine === turn) say(t('loading'), 'empty', 'status'); }, SLOW_MS);
   const module = await viewIn(file, mine);
+  clearTimeout(slow);
   if (mine !== turn || !module) return;
   try {
     // A new place for each: what a view that was left still does, it does out of sight.
@@ -60,7 +64,7 @@ async function viewIn(file, mine) {
     return await import(`./views/${file}.js`);
   } catch (error) {
     console.warn(error);
-    if (mine === turn) fault(t('no-view', { why: error.message }));
+    if (mine === turn) fault(file ? t('no-file') : t('no-view', { why: error.message }));
     return null;
   }
 }
@@ -70,10 +74,12 @@ function leave() {
   view = null;
 }
 
-function fault(words) {
+function fault(words) { say(words, 'empty wrong', 'alert'); }
+
+function say(words, kind, role) {
   const line = document.createElement('p');
-  line.className = 'empty wrong';
-  line.setAttribute('role', 'alert');
+  line.className = kind;
+  line.setAttribute('role', role);
   line.textContent = words;
   main.replaceChildren(line);
 }
