@@ -115,7 +115,7 @@ class Home {
       ...levels.map((of, at) => ({ key: 'level' + (at + 1), href: `#/tickets?state=unrepaired&level=${at + 1}`, n: of.length, words: t('level' + (at + 1)), tone: of.length ? ['bad', 'warn', 'note'][at] : 'calm' })),
       { key: 'devices', href: '#home-devices', n: away || devices.length, words: away ? t('devices-away') : t('devices'), tone: away ? 'bad' : 'calm' },
       { key: 'lines', href: '#home-lines', n: down || this.site.lines.length, words: down ? t('lines-down') : t('lines'), tone: down ? 'bad' : 'calm' },
-      { key: 'uplink', href: '#home-uplink', n: this.site.consumers.length ? lag || '✓' : '—', words: t(!this.site.consumers.length ? 'no-uplink' : lag ? 'to-tell' : 'lag-none'), tone: stuck ? 'bad' : lag > 100 ? 'warn' : 'calm' },
+      { key: 'uplink', href: '#home-uplink', n: this.site.consumers.length ? lag : '—', words: t(this.site.consumers.length ? 'to-tell' : 'uplink'), tone: stuck ? 'bad' : lag > 100 ? 'warn' : 'calm' },
     ];
     rows(this.tiles, tiles, tile => tile.key, tile => makeTile(tile), tellTile);
   }
