@@ -51,7 +51,7 @@ struct Answer {
     rolled_up_to: Option<String>,
 }
 
-/// When, least, mean, most, how many readings.
+/// When, least, mean of what was recorded, most, how many of it.
 #[derive(Deserialize)]
 struct Bucket(String, Option<Value>, Option<f64>, Option<Value>, u64);
 
@@ -202,7 +202,8 @@ impl Spoken {
     }
 }
 
-/// `least 180, mean 231.2, most 305, last 300; 86400 readings`
+/// `least 180, most 305; 1440 recorded readings, the last ones from 17:02 on`. No mean: what changes is recorded more often than
+/// what stands still, and a mean of these would not be that of the time.
 fn sum(answer: &Answer) -> String {
     let read: u64 = answer.buckets.iter().map(|bucket| bucket.4).sum();
     let numbers = |of: fn(&Bucket) -> Option<&Value>| {
@@ -210,13 +211,12 @@ fn sum(answer: &Answer) -> String {
     };
     let least = numbers(|bucket| bucket.1.as_ref()).into_iter().reduce(f64::min);
     let most = numbers(|bucket| bucket.3.as_ref()).into_iter().reduce(f64::max);
-    let mut said = match (least, mean(&answer.buckets), most) {
-        (Some(least), Some(mean), Some(most)) => {
-            format!("least {}, mean {}, most {}; ", short(least), short(mean), short(most))
-        }
+    let mut said = match (least, most) {
+        (Some(least), Some(most)) if read > 0 => format!("least {}, most {}; ", short(least), short(most)),
         _ => String::new(),
     };
-    let many = |n: u64| if n == 1 { "1 reading".to_owned() } else { format!("{n} readings") };
+    let many =
+        |n: u64| if n == 1 { "1 recorded reading".to_owned() } else { format!("{n} recorded readings") };
     said.push_str(&many(read));
     if let Some(Bucket(at, ..)) = answer.buckets.iter().rfind(|bucket| bucket.4 > 0) {
         let _ = write!(said, ", the last ones from {} on", local(at));
@@ -224,24 +224,11 @@ fn sum(answer: &Answer) -> String {
     said
 }
 
-/// Over the time, not over the readings: a value that stays is written now and then only, one that moves each time.
-fn mean(buckets: &[Bucket]) -> Option<f64> {
-    let begins: Vec<Millis> = buckets.iter().filter_map(|bucket| time::parse(&bucket.0).ok()).collect();
-    let steps = begins.windows(2).map(|pair| (pair[1] - pair[0]) as f64);
-    // Each holds until the next one; how long the last did, nobody knows, so it counts like the shortest.
-    let shortest = steps.clone().reduce(f64::min).unwrap_or(1.0);
-    let weighed = buckets.iter().zip(steps.chain([shortest]));
-    let weighed = weighed.filter_map(|(bucket, lasts)| Some((bucket.2.filter(|_| bucket.4 > 0)?, lasts)));
-    let (all, lasted) =
-        weighed.fold((0.0, 0.0), |(all, lasted), (mean, lasts)| (all + mean * lasts, lasted + lasts));
-    (lasted > 0.0).then(|| all / lasted)
-}
-
 // ---------------------------------------------------------------------------------------------- in lines
 
 fn table(answer: &Answer) -> String {
     let shown = |value: &Option<Value>| value.as_ref().map_or_else(|| "-".into(), plain);
-    let mut table = Table::new(&["FROM", "LEAST", "MEAN", "MOST", "READINGS"]);
+    let mut table = Table::new(&["FROM", "LEAST", "MEAN OF RECORDED", "MOST", "RECORDED"]);
     for Bucket(at, min, mean, max, count) in &answer.buckets {
         let mean = mean.map_or_else(|| "-".into(), short);
         let read = match (count, min) {
@@ -261,24 +248,4 @@ fn rolled_up(answer: &Answer) -> String {
 
 fn plain(value: &Value) -> String {
     value.number().map_or_else(|| value.to_string(), short)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mean_is_over_the_time_however_often_it_was_written() {
-        let bucket = |minute: u32, mean: Option<f64>, count: u64| {
-            Bucket(format!("2026-11-21T08:{minute:02}:00Z"), None, mean, None, count)
-        };
-        let moves = [bucket(0, Some(300.0), 1), bucket(30, Some(100.0), 600), bucket(40, Some(300.0), 1)];
-        assert_eq!(mean(&moves), Some(260.0), "forty minutes, ten minutes");
-        let bad =
-            [bucket(0, Some(20.0), 5), bucket(10, None, 5), bucket(50, Some(40.0), 5), bucket(59, None, 1)];
-        assert_eq!(mean(&bad).map(f64::round), Some(29.0), "what was bad for forty minutes counts nothing");
-        assert_eq!(mean(&[bucket(0, Some(7.0), 1)]), Some(7.0));
-        assert_eq!(mean(&[bucket(0, Some(7.0), 0)]), None, "filled, not read");
-        assert_eq!(mean(&[]), None);
-    }
 }

@@ -134,9 +134,11 @@ class Run:
         cases = [
             ("one logs in with a token, once", self.login),
             ("a fault is on the page within two seconds", self.fault),
+            ("numbers say what they count", self.counts),
             ("a ticket is acknowledged by a click, and the CRM learns it", self.acknowledge),
             ("the keyboard alone acknowledges a ticket", self.keyboard),
             ("who comes second to a ticket is told so", self.second),
+            ("what is not there is told in the page's words", self.stray),
             ("the chart of a ticket stands in its page and alone", self.chart),
             ("a month of one reading a second is drawn and zoomed", self.month),
             ("the heat map fills", self.heat),
@@ -146,6 +148,7 @@ class Run:
         for name, body in cases:
             self.case(name, lambda body=body: body(window), window)
         self.looks(window)
+        self.case("a gateway that does not answer is told of once, in the page's words", lambda: self.unanswered(window), window)
         self.case("a reload ends the stream, which comes back with what is new", lambda: self.reloaded(window), window)
         self.case("a gateway that is gone is said to be, and found again", lambda: self.lost(window), window)
         self.case("of a gateway that begins anew nothing is shown from before", lambda: self.anew(window), window)
@@ -171,6 +174,23 @@ class Run:
         begun = time.monotonic()
         window.page.wait_for_selector("[data-hook=tickets] [data-ticket]:has-text('65.5')")
         self.figure("a fault, until the page has its ticket", since(begun), 2000, "ms")
+
+    def counts(self, window):
+        """Each number says what it counts, and what is called the same is the same number."""
+        page = window.page
+        window.go("/", LIVE)
+        unclosed = self.daemon.tickets()
+        wrong = [ticket for ticket in unclosed if not ticket.get("cleared_at") and ticket["state"] != "resolved"]
+        said = f"{len(unclosed)} 张未关闭工单，其中 {len(wrong)} 张待修复"
+        page.wait_for_selector(f"a[href='#/tickets']:has-text('{said}')")
+        assert page.inner_text("#open-count") == str(len(wrong)) and page.get_attribute("#open-count", "title") == f"{len(wrong)} 张待修复"
+        tiles = [page.inner_text(f"[data-tile=level{level}] b") for level in (1, 2, 3)]
+        assert sum(map(int, tiles)) == len(wrong), tiles
+        page.click("[data-tile=level1]")
+        page.wait_for_selector("[data-view=tickets] [data-ticket]")
+        assert page.locator("[data-view=tickets] [data-ticket]").count() == int(tiles[0]), "behind a tile is what it counts"
+        # The next case begins where this one did.
+        window.go("/", "[data-hook=places] > *")
 
     def acknowledge(self, window):
         page = window.page
@@ -226,6 +246,16 @@ class Run:
         page.wait_for_selector("[data-hook=refusal]:has-text('李师傅')")
         assert page.input_value("#note") == "带了备件", "what was not taken is not thrown away"
         page.unroute("**/start")
+
+    def stray(self, window):
+        """An address that names nothing is told in the page's own words, not the API's."""
+        window.expected += ["404 (Not Found)"]
+        for place, words in (("/ticket/nosuch", "网关上没有工单 nosuch"), ("/device/nosuch", "没有设备 nosuch")):
+            window.go(place, f"[role=alert]:has-text('{words}')")
+            said = window.page.inner_text("#main")
+            assert "GET" not in said and "there is no" not in said.lower(), said
+        window.page.click("a[data-tab=tickets]")
+        window.page.wait_for_selector(VIEWS["tickets"][1])
 
     def chart(self, window):
         ticket = self.daemon.ticket_of("fan-hot")["id"]
@@ -360,9 +390,29 @@ class Run:
         window.axe()
         self.daemon.start()
         # Sessions are in memory only: who was in shows the token again.
+        window.page.wait_for_selector("#token")
+        window.until("() => document.getElementById('link').textContent === ''")
+        for stale in ("#who", "#foot"):
+            assert "technician-1" not in window.page.inner_text(stale), "whose session has ended is not here"
+        assert not window.page.is_visible("#open-count") and not window.page.is_visible("#logout")
         window.enter("technician-secret", VIEWS["home"][1])
         window.page.wait_for_selector(LIVE)
         assert not window.page.is_visible("#lost")
+
+    def unanswered(self, window):
+        """One click while nobody is there: told once, in the page's own words."""
+        ticket = self.daemon.ticket_of("fan-shakes")["id"]
+        window.expected += ["ERR_CONNECTION_REFUSED"]
+        for language, words in (("en", "The gateway does not answer"), ("zh", "网关没有回应")):
+            window.go("/", LIVE)
+            window.speak(language)
+            window.go(f"/ticket/{ticket}", "[data-hook=story] li")
+            window.page.route("**/api/v1/tickets/**", lambda route: route.abort("connectionrefused"))
+            window.page.click("[data-action=resolve]")
+            window.page.wait_for_selector(f"[data-hook=refusal]:has-text('{words}')")
+            said = window.page.inner_text("#main")
+            assert said.count(words) == 1 and "fetch" not in said, said
+            window.page.unroute("**/api/v1/tickets/**")
 
     def anew(self, window):
         before = self.daemon.ticket_of("fan-hot")["id"]

@@ -2,6 +2,7 @@
 
 import { logout, now, whenUnknown } from './api.js';
 import { mark, text } from './dom.js';
+import { unrepaired } from './show.js';
 import { begin, hear, site } from './site.js';
 import { lang, locale, setZone, span, speak, t } from './words.js';
 
@@ -103,19 +104,21 @@ function header() {
   const { info, link } = site;
   mark(document.documentElement, 'data-link', link.state);
   mark(document.documentElement, 'data-role', info && info.role);
-  text($('link'), t(link.state === 'unknown' ? 'waiting' : link.state));
+  text($('link'), locked ? '' : t(link.state === 'unknown' ? 'waiting' : link.state));
   if (info) {
     version ??= info.version;
     setZone(info.timezone);
     text($('name'), info.name || info.gateway);
     // Of a gateway that cannot be heard nobody knows how it is.
     const ready = link.state === 'live' ? info.ready : 'unknown';
-    text($('ready'), t(ready === 'unknown' ? 'state-unknown' : ready));
+    text($('ready'), locked ? '' : t(ready === 'unknown' ? 'state-unknown' : ready));
     mark($('ready'), 'data-state', ready);
     mark($('ready'), 'title', (info.troubles || []).join('\n') || null);
-    text($('who'), [info.by, t('role-' + info.role)].filter(Boolean).join(' · '));
-    text($('foot'), ['gatehouse ' + info.version, info.timezone, info.by, t('role-' + info.role)].filter(Boolean).join(' · '));
-    $('logout').hidden = !info.by;
+    // Whose session has ended is nobody here.
+    const who = locked ? [] : [info.by, t('role-' + info.role)].filter(Boolean);
+    text($('who'), who.join(' · '));
+    text($('foot'), ['gatehouse ' + info.version, info.timezone, ...who].filter(Boolean).join(' · '));
+    $('logout').hidden = locked || !info.by;
   }
   lost();
   count();
@@ -132,9 +135,10 @@ function lost() {
 }
 
 function count() {
-  const open = [...site.tickets.values()].filter(ticket => !ticket.cleared_at && ticket.state !== 'resolved').length;
+  const open = [...site.tickets.values()].filter(unrepaired).length;
   text($('open-count'), String(open));
-  $('open-count').hidden = !open;
+  for (const name of ['title', 'aria-label']) mark($('open-count'), name, t('n-unrepaired', { n: open }));
+  $('open-count').hidden = locked || !open;
 }
 
 function words() {
@@ -155,14 +159,17 @@ function entered() {
   begin();
 }
 
-whenUnknown(() => {
+function lock() {
   if (locked) return;
   locked = true;
+  header();
   go(true);
-});
+}
+
+whenUnknown(lock);
 
 hear(change => {
-  if (change.kind === 'link' && site.link.state === 'unknown' && !locked) { locked = true; go(true); }
+  if (change.kind === 'link' && site.link.state === 'unknown') lock();
   if (change.kind === 'all' && !view) { header(); go(fresh); fresh = false; return; }
   if (change.kind === 'link' && site.fault && !site.loaded && !locked) go(false);
   header();

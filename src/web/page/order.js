@@ -74,7 +74,7 @@ async function given(device, body, wanted) {
       const answer = await post(`devices/${encodeURIComponent(device)}/commands`, body);
       if (answer.outcome) return [answer.outcome, answer.detail];
     } catch (error) {
-      if (!error.status) return ['gone', error.message];
+      if (!error.status) return ['gone', ''];
       return [[403, 409, 410, 503].includes(error.status) ? String(error.status) : 'refused', error.message];
     }
     if (Date.now() > end || !wanted()) return ['late', ''];

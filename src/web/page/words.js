@@ -103,7 +103,7 @@ add({
     level1: '紧急', level2: '重要', level3: '一般', holds: '仍在告警', cleared: '已恢复', details: '详情',
     immediate: '立即维修', planned: '计划维护', periodic: '定期保养',
     contact: '联系', on_site: '到场', follow_up: '回访', due: '还剩 {span}', missed: '超时 {span}',
-    place: '位置', device: '设备', point: '测点', lines: '线路', 'urgent-new': '新的紧急工单：{title}', 'no-place': '未注明位置', 'on-time': '按时', 'too-late': '晚了 {span}',
+    place: '位置', device: '设备', point: '测点', lines: '线路', 'urgent-new': '新的紧急工单：{title}', 'no-place': '未注明位置', 'n-unrepaired': '{n} 张待修复', 'on-time': '按时', 'too-late': '晚了 {span}',
   },
   en: {
     skip: 'Skip to content', navigation: 'Navigation', home: 'Overview', tickets: 'Tickets', doors: 'Doors', heat: 'Heat map', events: 'Events',
@@ -120,7 +120,7 @@ add({
     level1: 'urgent', level2: 'important', level3: 'ordinary', holds: 'still wrong', cleared: 'back to normal', details: 'Details',
     immediate: 'repair now', planned: 'planned maintenance', periodic: 'periodic upkeep',
     contact: 'contact', on_site: 'on site', follow_up: 'follow-up', due: '{span} left', missed: '{span} over',
-    place: 'Place', device: 'Device', point: 'Point', lines: 'Lines', 'urgent-new': 'New urgent ticket: {title}', 'no-place': 'no place given', 'on-time': 'in time', 'too-late': '{span} late',
+    place: 'Place', device: 'Device', point: 'Point', lines: 'Lines', 'urgent-new': 'New urgent ticket: {title}', 'no-place': 'no place given', 'n-unrepaired': '{n} to be repaired', 'on-time': 'in time', 'too-late': '{span} late',
   },
 });
 

@@ -12,11 +12,11 @@ import { Story } from './ticket_story.js';
 add({
   zh: {
     facts: '情况', evidence: '越限前后的读数', actions: '处理', 'ticket-note': '备注（可不填）', 'value-limit': '读数 / 界限', now: '现在', since: '最近越限', 'opened-at': '开单', 'cleared-at': '恢复', 'resolved-at': '处理完成', 'closed-at': '关闭',
-    class: '类别', trade: '工种', rule: '规则', external: '中心编号', occurrences: '发生次数', 'close-later': '告警仍在，恢复后才能关闭', 'closed-now': '工单已关闭', 'was-done': '{by}已先处理，您的操作和备注没有记入工单', somebody: '其他人', time: '时间', reading: '读数', 'n-readings': '{n} 个读数',
+    class: '类别', trade: '工种', rule: '规则', external: '中心编号', occurrences: '发生次数', 'close-later': '告警仍在，恢复后才能关闭', 'closed-now': '工单已关闭', 'no-ticket': '找不到工单', 'no-ticket-why': '网关上没有工单 {id}：链接可能有误，或这张工单已过保存期。', 'was-done': '{by}已先处理，您的操作和备注没有记入工单', somebody: '其他人', time: '时间', reading: '读数', 'n-readings': '{n} 个读数',
   },
   en: {
     facts: 'What is wrong', evidence: 'Readings around the breach', actions: 'What to do', 'ticket-note': 'Note (may be empty)', 'value-limit': 'Value / limit', now: 'Now', since: 'Beyond since', 'opened-at': 'Opened', 'cleared-at': 'Back to normal', 'resolved-at': 'Resolved', 'closed-at': 'Closed',
-    class: 'Class', trade: 'Trade', rule: 'Rule', external: 'Number at the centre', occurrences: 'Occurrences', 'close-later': 'It is still wrong; it can be closed once it is back to normal', 'closed-now': 'The ticket is closed', 'was-done': '{by} was quicker: what you did, and your note, are not in the ticket', somebody: 'Somebody', time: 'Time', reading: 'Reading', 'n-readings': '{n} readings',
+    class: 'Class', trade: 'Trade', rule: 'Rule', external: 'Number at the centre', occurrences: 'Occurrences', 'close-later': 'It is still wrong; it can be closed once it is back to normal', 'closed-now': 'The ticket is closed', 'no-ticket': 'No such ticket', 'no-ticket-why': 'The gateway has no ticket {id}: the link may be wrong, or the ticket is no longer kept.', 'was-done': '{by} was quicker: what you did, and your note, are not in the ticket', somebody: 'Somebody', time: 'Time', reading: 'Reading', 'n-readings': '{n} readings',
   },
 });
 
@@ -28,7 +28,8 @@ const VERBS = { open: ['acknowledge', 'start', 'resolve'], acknowledged: ['start
 
 export async function show(root, args, site) {
   const path = 'tickets/' + encodeURIComponent(args.id);
-  let ticket = site.tickets.get(args.id) || await get(path);
+  let ticket = site.tickets.get(args.id) || await known(path);
+  if (!ticket) return missing(root, args.id);
   const story = new Story();
   if (ticket.point) site.watch([ticket.point]);
   const picture = chart(path), top = head(ticket), what = facts(story, site), pairs = evidence();
@@ -48,8 +49,7 @@ export async function show(root, args, site) {
 
   /** What others may have done since it was last heard of, and all that came before. */
   function read() {
-    get(path).then(take, error => todo.say(error.message));
-    get(path + '/events').then(({ events }) => { story.tell(events); what.tell(ticket); }, error => story.say(error.message));
+    Promise.all([get(path), get(path + '/events')]).then(([now, { events }]) => { story.tell(events); take(now); what.tell(ticket); }, error => story.say(error.message));
   }
 
   draw();
@@ -65,6 +65,21 @@ export async function show(root, args, site) {
     tick() { what.tell(ticket); },
     end() { picture.end(); site.watch([]); },
   };
+}
+
+/** Null of one that is not there. */
+async function known(path) {
+  try {
+    return await get(path);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return null;
+  }
+}
+
+function missing(root, id) {
+  root.append(el('a', { class: 'back', href: '#/tickets' }, '‹ ' + t('tickets')), heading(t('no-ticket')), el('p', { class: 'empty', role: 'alert' }, t('no-ticket-why', { id })));
+  return { live() {}, end() {} };
 }
 
 function head(ticket) {
@@ -108,7 +123,10 @@ function facts(story, site) {
 }
 
 function factsOf(now, story, site) {
-  const all = [['value-limit', 'value', null, el('b', { class: 'val' }, value(now.value, now.unit)), ' / ', limit(now.limit, now.unit)]];
+  const bound = limit(now.limit, now.unit);
+  // A schedule has a time, and no reading.
+  const all = now.limit?.schedule ? [['schedule', 'schedule', null, bound]]
+    : [['value-limit', 'value', null, el('b', { class: 'val' }, value(now.value, now.unit)), ' / ', bound]];
   const fact = (name, what) => { if (what) all.push([name, name, null, what]); };
   const point = site.points.get(now.point);
   if (point) all.push(['now', 'now', null, el('b', { class: 'val', data: { point: point.id, quality: qualityOf(point) } }, value(point.value, point.unit)), ' ', el('span', { class: 'small' }, beside(point) || age(point.at))]);
@@ -161,7 +179,8 @@ function actions(path, { ticket, take, read }) {
       head.focus({ preventScroll: true });
     } catch (error) {
       text(told, error.message);
-      read();
+      // Who does not answer has no news, either.
+      if (error.status) read();
     }
     button.disabled = false;
   }
@@ -174,7 +193,6 @@ function actions(path, { ticket, take, read }) {
   };
   return {
     node,
-    say: words => text(told, words),
     tell(now) {
       const verbs = [...VERBS[now.state], ...(now.state !== 'closed' && now.cleared_at ? ['close'] : [])];
       if (offered !== null && offered !== verbs.join()) changed = performance.now();
