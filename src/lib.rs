@@ -93,6 +93,8 @@
 //! | a new event | where it happens, as an [`event::Draft`] to the journal |
 //! | what an answer of the CRM means | `sync/plan.rs` |
 //! | which events may go ahead of others | `sync/lanes.rs` (the rules), `store/ahead.rs` (which tickets) |
+//! | what a reload does, and in which order | `app/turn.rs`; what has to begin anew for it, and how that is said: `config/changes/` |
+//! | what is known across a reload | `intake/turn.rs` (who is asked), `rules/taken.rs`, `access/watch.rs`, `command/desk.rs`, [`live`], [`numbers`] (who is who in the other site) |
 //! | what is begun again when it breaks, and what is shown of it | `app/supervise.rs`, `app/concerns.rs` |
 //! | what it costs when a decoder breaks | `field/poll/guard.rs` (polled wires), `field/stumble.rs` (what is said of it), [`fault`] |
 //! | a new call of the API | a file in `web/` |

@@ -17,6 +17,8 @@ pub struct Reloaded {
     pub changed: Vec<String>,
     /// What was begun anew for it: `plant`, `push crm`; `gateway` where all of it was.
     pub restarted: Vec<String>,
+    /// All of it is about to begin anew; whether that works here shows only then.
+    pub is_to_come: bool,
 }
 
 /// Nothing has changed.

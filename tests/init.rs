@@ -331,9 +331,14 @@ fn the_topics_of_a_broker_are_devices() {
     let mosquitto = Command::new("mosquitto").args(["-p", &port]).stderr(Stdio::null()).spawn();
     let _broker = Peer(mosquitto.expect("mosquitto runs"));
     until(|| TcpStream::connect(format!("127.0.0.1:{port}")).ok()).expect("the broker is there");
-    for topic in
-        ["zigbee2mqtt/b3-leak", "zigbee2mqtt/bridge/state", "zigbee2mqtt/0x00158d0001", "tele/lamps/LWT"]
-    {
+    for topic in [
+        "zigbee2mqtt/b3-leak",
+        "zigbee2mqtt/bridge/state",
+        "zigbee2mqtt/0x00158d0001",
+        "tele/lamps/LWT",
+        "zigbee2mqtt/水泵房漏水",
+        "zigbee2mqtt/配电房漏水",
+    ] {
         let told = Command::new("mosquitto_pub").args(["-p", &port, "-r", "-t", topic, "-m", "{}"]).status();
         assert!(told.unwrap().success());
     }
@@ -342,6 +347,9 @@ fn the_topics_of_a_broker_are_devices() {
         "id      = \"b3-leak\"",
         "profile = \"zigbee2mqtt-leak\"",
         "topic   = \"tele/lamps\"",
+        // No id can be made of these names.
+        "id      = \"sensor\"",
+        "id      = \"sensor-2\"",
         "# zigbee2mqtt/0x00158d0001 (retained) answers, and no profile fits",
     ] {
         assert!(page.contains(part), "no `{part}` in\n{page}");

@@ -7,10 +7,10 @@ mod gateway;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -534,4 +534,132 @@ fn the_api_moves_to_another_port_and_who_asked_for_it_is_answered() {
     assert_eq!(of_kind(&events, "gateway.started").len(), 1);
     assert_eq!(of_kind(&events, "gateway.config-rejected").len(), 1);
     assert!(Path::new(&gateway.data()).exists());
+}
+
+/// A house with a technician's token and nothing else.
+fn guarded(id: &str) -> (Gateway, Guest, String) {
+    let mut gateway = Gateway::new(id);
+    fs::write(gateway.dir().join("token"), SECRET).unwrap();
+    let token = "[[api.token]]\nname = \"tech\"\nrole = \"technician\"\ntoken = { file = \"token\" }\n";
+    gateway.configure(token);
+    gateway.start();
+    let guest = Guest(gateway.api().unwrap());
+    (gateway, guest, token.to_owned())
+}
+
+#[test]
+fn a_secret_that_changes_in_its_file_alone_is_taken_ends_sessions_and_is_never_shown() {
+    let (mut gateway, guest, _) = guarded("gw-secret");
+    let shown = guest.get("/api/v1/configuration").to_string();
+    assert!(shown.contains("file = ") && !shown.contains(SECRET), "{shown}");
+    let jar = gateway.dir().join("jar");
+    let with_cookie = |more: &[&str], path: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-b"]).arg(&jar).arg("-c").arg(&jar);
+        text(&curl.args(more).arg(format!("http://{}{path}", guest.0)).output().unwrap().stdout)
+    };
+    let said = json!({ "token": SECRET }).to_string();
+    assert_eq!(with_cookie(&["-d", &said], "/api/v1/session"), "204");
+    assert_eq!(with_cookie(&[], "/api/v1/tickets"), "200");
+
+    fs::write(gateway.dir().join("token"), "another-token-for-them").unwrap();
+    let (status, done) = guest.ask(&["-d", "{}"], "/api/v1/reload");
+    assert_eq!((status, &done["changed"]), (200, &json!(["api: token tech: another secret"])));
+    assert_eq!(done["restarted"], json!([]));
+    assert_eq!(guest.ask(&[], "/api/v1/tickets").0, 401, "the token of before");
+    assert_eq!(with_cookie(&[], "/api/v1/tickets"), "401", "and who had logged in with it");
+    assert!(gateway.stop().0.success());
+    let log = gateway.log();
+    assert!(!log.contains(SECRET) && !log.contains("another-token"), "{log}");
+}
+
+#[test]
+fn reloads_at_one_time_follow_each_other_and_a_stop_amid_them_is_a_stop() {
+    let (mut gateway, guest, token) = guarded("gw-at-once");
+    gateway.configure(&format!("{token}[store]\nreadings_keep = \"3d\"\n"));
+    let asking: Vec<_> = (0..4)
+        .map(|_| {
+            let guest = guest.clone();
+            thread::spawn(move || guest.ask(&["-d", "{}"], "/api/v1/reload"))
+        })
+        .collect();
+    gateway.signal("HUP");
+    let answers: Vec<(u16, Json)> = asking.into_iter().map(|asking| asking.join().unwrap()).collect();
+    for (status, answer) in &answers {
+        assert_eq!(*status, 200, "{answer}");
+    }
+    // One of the five did it, which may have been the signal.
+    let did = answers.iter().filter(|(_, answer)| answer["changed"] != json!([])).count();
+    assert!(did <= 1, "{answers:?}");
+    let told = guest.get("/api/v1/events?after=0&limit=1000")["events"].as_array().unwrap().clone();
+    assert_eq!(of_kind(&told, "gateway.config-changed").len(), 2, "the first start, and one reload");
+
+    gateway.configure(&format!("{token}[store]\nreadings_keep = \"4d\"\n"));
+    gateway.signal("HUP");
+    assert!(gateway.stop().0.success());
+    let events = gateway.journal();
+    assert_eq!(of_kind(&events, "gateway.started").len(), 1);
+    assert_eq!(of_kind(&events, "gateway.stopped").len(), 1);
+    assert!((2..=3).contains(&of_kind(&events, "gateway.config-changed").len()));
+}
+
+/// What a stream says until it ends: the last id, and the types of the journal's events.
+fn followed(guest: &Guest, last: Option<&str>, amid: impl FnOnce()) -> (Option<String>, Vec<String>) {
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "-N", "--max-time", "40", "-H"]).arg(format!("Authorization: Bearer {SECRET}"));
+    if let Some(last) = last {
+        curl.arg("-H").arg(format!("Last-Event-ID: {last}"));
+    }
+    let mut child =
+        curl.arg(format!("http://{}/api/v1/live", guest.0)).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let (mut id, mut kinds) = (last.map(str::to_owned), Vec::new());
+    let mut amid = Some(amid);
+    for line in &mut lines {
+        if let Some(amid) = amid.take() {
+            amid();
+        }
+        if let Some(at) = line.strip_prefix("id:") {
+            id = Some(at.trim().to_owned());
+        }
+        let data = line.strip_prefix("data:").and_then(|data| serde_json::from_str::<Json>(data).ok());
+        kinds.extend(data.and_then(|data| Some(data["type"].as_str()?.to_owned())));
+    }
+    child.wait().unwrap();
+    (id, kinds)
+}
+
+#[test]
+fn who_follows_is_let_go_by_a_reload_and_coming_again_hears_of_it_once() {
+    let (mut gateway, guest, token) = guarded("gw-follows");
+    let reload = |days: u32| {
+        gateway.configure(&format!("{token}[store]\nreadings_keep = \"{days}d\"\n"));
+        assert_eq!(guest.ask(&["-d", "{}"], "/api/v1/reload").0, 200);
+    };
+    let mut last = None;
+    let mut told = Vec::new();
+    for days in 3..7 {
+        let (id, kinds) = followed(&guest, last.as_deref(), || reload(days));
+        assert!(id.is_some(), "where to come again");
+        (last, told) = (id, [told, kinds].concat());
+    }
+    // What the last one brought is told to who comes once more.
+    let (_, kinds) = followed(&guest, last.as_deref(), || assert!(gateway.stop().0.success()));
+    told.extend(kinds);
+    let of = |kind: &str| told.iter().filter(|told| told.ends_with(kind)).count();
+    assert_eq!(of("gateway.config-changed"), 4, "{told:?}");
+}
+
+#[test]
+fn what_needs_the_whole_house_is_answered_as_to_come() {
+    let (mut gateway, guest, token) = guarded("gw-whole");
+    gateway.configure(&token);
+    let zone =
+        fs::read_to_string(gateway.file()).unwrap().replace("[api]", "timezone = \"Asia/Urumqi\"\n[api]");
+    fs::write(gateway.file(), zone).unwrap();
+    let (status, done) = guest.ask(&["-d", "{}"], "/api/v1/reload");
+    assert_eq!((status, &done["restarted"]), (202, &json!(["gateway"])), "{done}");
+    gateway.until("it runs again", || (gateway.log().matches("gatehouse runs").count() == 2).then_some(()));
+    assert!(gateway.stop().0.success());
+    assert_eq!(of_kind(&gateway.journal(), "gateway.started").len(), 2);
 }

@@ -146,6 +146,7 @@ fn a_device_that_is_not_touched_loses_no_message_while_others_come_go_and_change
         .collect();
     let all: Vec<usize> = (1..=said).collect();
     assert_eq!(heard, all, "each reading once and in order");
+    drop(ends);
     let events = gateway.journal();
     let of_raw = |kind: &str| of_kind(&events, kind).iter().filter(|e| e["subject"] == "devices/raw").count();
     assert_eq!((of_raw("device.online"), of_raw("device.offline")), (1, 0));

@@ -11,11 +11,12 @@ use std::process::{Command, Output, Stdio};
 use gatehouse::live::DeviceState;
 use gatehouse::maintenance::{Maintenance, Scope};
 use gatehouse::reading::{DeviceId, PointId, Reading, Value};
-use gatehouse::ticket::{Deadlines, State, Ticket};
+use gatehouse::ticket::{Class, Deadlines, State, Ticket};
 use gatehouse::time;
+use gatehouse::web::{Plan, plan};
 use pty::{Pty, plain, widest};
-use serde_json::Value as Json;
-use web_house::{House, ticket};
+use serde_json::{Value as Json, json};
+use web_house::{House, plan, site, ticket};
 
 const SIZES: [(u16, u16); 3] = [(40, 24), (80, 24), (200, 60)];
 
@@ -53,9 +54,31 @@ fn tickets() -> Vec<Ticket> {
     vec![first, second]
 }
 
-/// With tickets, a device that is away, and an hour of readings.
+/// Two that are lines of a plot of `pump-1.pressure`, one that is none, and one of another point.
+fn rules() -> Vec<plan::Rule> {
+    let rule = |id: &str, point: u32, condition: Json| plan::Rule {
+        id: id.into(),
+        points: vec![PointId(point)],
+        devices: vec![],
+        condition,
+        deadband: 0.0,
+        on_delay: "10s".into(),
+        off_delay: "30s".into(),
+        class: Class::Immediate,
+        level: 1,
+        trade: None,
+    };
+    vec![
+        rule("pressure-low", 0, json!({ "below": 200.0 })),
+        rule("pressure-odd", 0, json!({ "outside": [220.0, 260.0] })),
+        rule("pump-silent", 0, json!({ "silent": "10m" })),
+        rule("state-odd", 1, json!({ "above": 250.0 })),
+    ]
+}
+
+/// With rules, tickets, a device that is away, and an hour of readings.
 async fn house() -> House {
-    let mut house = House::open().await;
+    let mut house = House::built(site(), Plan { rules: rules(), ..plan() }, &[]).await;
     house.commit_tickets(tickets());
     house.commit_events(&["ticket.opened", "device.offline", "command.executed"]);
     let now = time::now();
@@ -135,11 +158,23 @@ async fn a_history_is_drawn_with_its_dip_and_words_are_bands() {
     let drawn = text(&piped(&house, &["history", "pump-1.pressure", "--since", "1h"]).await.stdout);
     assert!(drawn.contains("       300 ") && drawn.contains("       180 "), "{drawn}");
     // The hour began a little earlier than the command.
-    assert!(drawn.contains("least 180, mean 299.9") && drawn.contains("most 300; 359"), "{drawn}");
+    assert!(drawn.contains("least 180, most 300; 359") && drawn.contains("recorded readings"), "{drawn}");
     let dots = |line: &str| line.chars().filter(|c| ('\u{2801}'..='\u{28ff}').contains(c)).count();
     assert!(drawn.lines().any(|line| dots(line) > 50), "the level is a line: {drawn}");
     let dip = drawn.lines().find(|line| line.trim_start().starts_with("180 ")).unwrap();
     assert_eq!(dots(dip), 1, "the dip of one second is seen: {drawn}");
+
+    for limit in ["pressure-low: below 200", "pressure-odd: outside 220 to 260"] {
+        assert!(drawn.contains(limit), "{limit}: {drawn}");
+    }
+    assert!(!drawn.contains("pump-silent") && !drawn.contains("state-odd"), "{drawn}");
+    let row = |label: &str| {
+        let found = drawn.lines().position(|line| line.trim_start().starts_with(label));
+        found.unwrap_or_else(|| panic!("`{label}` is no row: {drawn}"))
+    };
+    let (most, low, least) = (row("300 "), row("200 "), row("180 "));
+    assert!(most < low && low < least, "{drawn}");
+    assert!(drawn.lines().nth(low).unwrap().contains('─'), "the limit is a line: {drawn}");
 
     let words = text(&piped(&house, &["history", "pump-1.state", "--since", "1h"]).await.stdout);
     let band = |word: &str| {
@@ -291,6 +326,46 @@ async fn the_daemon_is_found_by_its_configuration_and_who_is_not_there_is_named_
     }
 }
 
+#[tokio::test]
+async fn more_tickets_than_one_answer_has_are_not_told_as_so_many() {
+    let mut house = House::open().await;
+    house.commit_tickets((0..1001).map(|n| ticket(&format!("{n:06}"), State::Open, "pump-1")).collect());
+    // An answer ends at so many tickets or so many bytes.
+    for (asked, begins) in [(&["status"][..], "unclosed tickets"), (&["top", "--once"], "")] {
+        let said = text(&piped(&house, asked).await.stdout);
+        let told = said.lines().find(|line| line.starts_with(begins) && line.contains("tickets")).unwrap();
+        let count = told.split_whitespace().find_map(|word| word.strip_suffix('+')?.parse::<u64>().ok());
+        assert!(count.is_some_and(|count| (1..1001).contains(&count)), "{told}");
+    }
+    let listed = text(&piped(&house, &["tickets"]).await.stdout);
+    assert_eq!(listed.lines().count(), 1002, "all of them, below their head");
+}
+
+#[test]
+fn each_way_to_fail_has_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad = dir.path().join("gatehouse.toml");
+    std::fs::write(&bad, "[gateway]\ndi = \"cp-017\"\n").unwrap();
+    let bad = bad.to_str().unwrap();
+    let told: [(i32, &[&str]); 10] = [
+        (78, &["check", "--config", bad]),
+        (78, &["check", "--against-running", "--config", bad]),
+        (78, &["run", "--config", bad]),
+        (78, &["read", "pump-1", "--config", bad]),
+        (78, &["scan", "plant", "--config", bad]),
+        (78, &["replay", "pump-low", "--config", bad]),
+        (2, &["maintenance", "--device", "pump-1"]),
+        (2, &["history"]),
+        (1, &["profiles", "nobody"]),
+        (1, &["tickets", "--url", "http://127.0.0.1:1"]),
+    ];
+    for (code, asked) in told {
+        let ran = gatehouse(asked).output().unwrap();
+        assert_eq!(ran.status.code(), Some(code), "{asked:?}: {}", text(&ran.stderr));
+        assert!(!ran.stderr.is_empty() && ran.stdout.is_empty(), "{asked:?}: {}", text(&ran.stdout));
+    }
+}
+
 // ---------------------------------------------------------------------------------------------- top
 
 const SCREEN_TAKEN: &str = "\x1b[?1049h";
@@ -387,6 +462,22 @@ async fn top_says_that_the_daemon_is_gone_and_takes_no_screen_where_there_is_non
 
 // ---------------------------------------------------------------------------------------------- papers
 
+/// All that there are, as `--help` lists them.
+fn commands() -> Vec<String> {
+    let help = text(&gatehouse(&["--help"]).output().unwrap().stdout);
+    let commands: Vec<String> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| line.starts_with("  "))
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()))
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect();
+    assert!(commands.len() > 15 && commands.iter().any(|name| name == "top"), "{commands:?}");
+    commands
+}
+
 /// What a program says to a text at its standard input; `None` where there is no such program here.
 fn checked(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
     let mut command = Command::new(program);
@@ -408,6 +499,11 @@ fn shells_take_their_completions_and_complete_with_them() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
         let script = text(&gatehouse(&["completions", shell]).output().unwrap().stdout);
+        for command in commands() {
+            let knows =
+                script.split(|c: char| !(c.is_alphanumeric() || c == '-')).any(|word| word == command);
+            assert!(knows, "{shell} completes no {command}");
+        }
         let file = dir.path().join(shell);
         std::fs::write(&file, &script).unwrap();
         let file = file.to_str().unwrap();
@@ -433,18 +529,8 @@ fn man_pages_are_read_without_a_complaint_and_there_is_one_for_each_command() {
     let dir = tempfile::tempdir().unwrap();
     let pages = dir.path().join("man1");
     assert!(gatehouse(&["man", "--dir"]).arg(&pages).output().unwrap().status.success());
-    let help = text(&gatehouse(&["--help"]).output().unwrap().stdout);
-    let commands: Vec<&str> = help
-        .lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .take_while(|line| line.starts_with("  "))
-        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()))
-        .filter(|name| *name != "help")
-        .collect();
-    assert!(commands.len() > 15 && commands.contains(&"top"), "{commands:?}");
     let mut names = vec!["gatehouse.1".to_owned()];
-    names.extend(commands.iter().map(|name| format!("gatehouse-{name}.1")));
+    names.extend(commands().iter().map(|name| format!("gatehouse-{name}.1")));
     for name in names {
         let page = std::fs::read_to_string(pages.join(&name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         // `-k` tells it that there is Chinese in it.
@@ -469,5 +555,7 @@ fn man_pages_are_read_without_a_complaint_and_there_is_one_for_each_command() {
 
 /// What clap_mangen itself writes, and does no harm.
 fn is_roff_of_clap(line: &str) -> bool {
-    line.contains("skipping paragraph macro: br after sp")
+    ["br after sp", "br before sp"]
+        .iter()
+        .any(|what| line.contains(&format!("skipping paragraph macro: {what}")))
 }

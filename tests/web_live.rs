@@ -84,6 +84,11 @@ async fn a_stream_begins_with_all_as_it_is_and_goes_on_with_what_changes() {
     let kinds: Vec<&str> = first.iter().map(|message| &*message.event).collect();
     assert_eq!(kinds, ["site", "device", "points", "lines", "consumers"]);
     assert_eq!(first[0].data, house.get("/api/v1/site").await.json());
+    assert_eq!(
+        first[0].id,
+        Some(house.cursor(1)),
+        "who is let go before the first event comes again from here"
+    );
     assert_eq!(first[1].data, house.get("/api/v1/devices").await.json()["devices"][0]);
     let points = house.get("/api/v1/points").await.json();
     assert_eq!(first[2].data, json!({ "points": [points["points"][0]] }), "only what was asked for");
@@ -236,7 +241,8 @@ async fn curl_follows_the_stream() {
     let (seen, mut until) =
         tokio::task::spawn_blocking(move || (until("event: consumers"), until)).await.unwrap();
     assert_eq!(seen[0], "event: site");
-    assert!(seen[1].starts_with("data: {\"gateway\":\"cp-017\""), "{seen:?}");
+    assert_eq!(seen[1], format!("id: {}", house.cursor(0)));
+    assert!(seen[2].starts_with("data: {\"gateway\":\"cp-017\""), "{seen:?}");
     let seq = house.commit_events(&["ticket.opened"]);
     let seen = tokio::task::spawn_blocking(move || until("id: ")).await.unwrap();
     assert_eq!(seen.last().unwrap(), &format!("id: {}", house.cursor(seq)));

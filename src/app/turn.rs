@@ -52,8 +52,8 @@ impl House {
         let (answer, next) = match came {
             Came::Of(answer) => (answer, None),
             Came::Whole(start) => {
-                let restarted = vec!["gateway".to_owned()];
-                (Ok(Reloaded { changed: start.changes.clone(), restarted }), Some(start))
+                let (changed, restarted) = (start.changes.clone(), vec!["gateway".to_owned()]);
+                (Ok(Reloaded { changed, restarted, is_to_come: true }), Some(start))
             }
         };
         if let Some(asked) = asked {
@@ -141,7 +141,7 @@ impl House {
         let (rules, restarted) = (self.gateway.rules.len(), changes.begun_anew());
         tracing::info!(devices, points, rules, ?restarted, "gatehouse runs with the new configuration");
         let _ = sd_notify::notify(&[NotifyState::Ready]);
-        Came::Of(Ok(Reloaded { changed: changes.told, restarted }))
+        Came::Of(Ok(Reloaded { changed: changes.told, restarted, is_to_come: false }))
     }
 
     /// Two addresses with one port may exclude each other: then the old one has to close first.

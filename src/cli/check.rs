@@ -15,12 +15,15 @@ use crate::config::changes::Changes;
 use crate::config::{Gateway, Mistakes};
 use crate::{app, config};
 
+const WHAT: &str = "What is checked: a file, or a directory with gatehouse.toml; without it /etc/gatehouse. With \
+                    --against-running it also says where the daemon's API is";
+
 #[derive(Debug, Args)]
+#[command(mut_arg("config", |config| config.help(WHAT)))]
 pub struct Check {
     /// What a reload of the running daemon would change, and what begins anew for it
     #[arg(long)]
     pub against_running: bool,
-    /// Whose `--config` is checked (a file, or a directory with gatehouse.toml); the others count with --against-running
     #[command(flatten)]
     pub daemon: Daemon,
 }

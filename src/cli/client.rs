@@ -86,7 +86,8 @@ impl Client {
         let Address { url, why } = &self.address;
         format!(
             "no answer from {url}, {why}; is the daemon running (systemctl status gatehouse; gatehouse run)? \
-             If its API is elsewhere, say --url URL or --config PATH"
+             If its API is elsewhere (it stays at the old address until a changed `listen` is reloaded), say --url URL or \
+             --config PATH"
         )
     }
 

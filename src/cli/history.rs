@@ -51,7 +51,7 @@ struct Answer {
     rolled_up_to: Option<String>,
 }
 
-/// When, least, mean, most, how many readings.
+/// When, least, mean of what was recorded, most, how many of it.
 #[derive(Deserialize)]
 struct Bucket(String, Option<Value>, Option<f64>, Option<Value>, u64);
 
@@ -161,8 +161,10 @@ fn picture(answer: &Answer, limits: &[Limit], span: (Millis, Millis), page: usiz
     let picture = Picture { curve: &curve, limits: &lines, lanes: &lanes, ends };
     let mut text = format!("{}\n{}", harmless(&answer.point), draw(&axis, &picture));
     for (number, limit) in limits.iter().enumerate() {
-        let sign = plot::limit_sign(axis.letters, number);
-        let _ = writeln!(text, "{:>10} {}", sign.to_string().repeat(2), harmless(&limit.name));
+        let mut sign = plot::limit_sign(axis.letters, number).to_string().repeat(2);
+        for line in wrapped(&harmless(&limit.name), page.saturating_sub(MARGIN)) {
+            let _ = writeln!(text, "{:>10} {line}", std::mem::take(&mut sign));
+        }
     }
     for line in wrapped(&sum(answer), page.saturating_sub(MARGIN)) {
         let _ = writeln!(text, "{:>10} {line}", "");
@@ -200,7 +202,8 @@ impl Spoken {
     }
 }
 
-/// `least 180, mean 231.2, most 305, last 300; 86400 readings`
+/// `least 180, most 305; 1440 recorded readings, the last ones from 17:02 on`. No mean: what changes is recorded more often than
+/// what stands still, and a mean of these would not be that of the time.
 fn sum(answer: &Answer) -> String {
     let read: u64 = answer.buckets.iter().map(|bucket| bucket.4).sum();
     let numbers = |of: fn(&Bucket) -> Option<&Value>| {
@@ -208,15 +211,12 @@ fn sum(answer: &Answer) -> String {
     };
     let least = numbers(|bucket| bucket.1.as_ref()).into_iter().reduce(f64::min);
     let most = numbers(|bucket| bucket.3.as_ref()).into_iter().reduce(f64::max);
-    let weighed = answer.buckets.iter().filter_map(|bucket| Some((bucket.2?, bucket.4)));
-    let (all, count) = weighed.fold((0.0, 0), |(all, count), (mean, n)| (all + mean * n as f64, count + n));
     let mut said = match (least, most) {
-        (Some(least), Some(most)) if count > 0 => {
-            format!("least {}, mean {}, most {}; ", short(least), short(all / count as f64), short(most))
-        }
+        (Some(least), Some(most)) if read > 0 => format!("least {}, most {}; ", short(least), short(most)),
         _ => String::new(),
     };
-    let many = |n: u64| if n == 1 { "1 reading".to_owned() } else { format!("{n} readings") };
+    let many =
+        |n: u64| if n == 1 { "1 recorded reading".to_owned() } else { format!("{n} recorded readings") };
     said.push_str(&many(read));
     if let Some(Bucket(at, ..)) = answer.buckets.iter().rfind(|bucket| bucket.4 > 0) {
         let _ = write!(said, ", the last ones from {} on", local(at));
@@ -228,7 +228,7 @@ fn sum(answer: &Answer) -> String {
 
 fn table(answer: &Answer) -> String {
     let shown = |value: &Option<Value>| value.as_ref().map_or_else(|| "-".into(), plain);
-    let mut table = Table::new(&["FROM", "LEAST", "MEAN", "MOST", "READINGS"]);
+    let mut table = Table::new(&["FROM", "LEAST", "MEAN OF RECORDED", "MOST", "RECORDED"]);
     for Bucket(at, min, mean, max, count) in &answer.buckets {
         let mean = mean.map_or_else(|| "-".into(), short);
         let read = match (count, min) {

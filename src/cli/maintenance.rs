@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -21,10 +20,10 @@ pub struct Maintenance {
     #[command(flatten)]
     what: What,
     /// How long (30m, 2h, 3d); at most 31 days
-    #[arg(long = "for", value_name = "TIME", value_parser = span, requires = "What", conflicts_with = "end")]
+    #[arg(long = "for", value_name = "TIME", value_parser = span, requires = "What", group = "until")]
     time: Option<Duration>,
     /// Ends it now
-    #[arg(long, requires = "What")]
+    #[arg(long, requires = "What", group = "until")]
     end: bool,
     /// Who says so
     #[arg(long, value_name = "NAME", requires = "What")]
@@ -40,13 +39,13 @@ pub struct Maintenance {
 #[group(multiple = false)]
 struct What {
     /// One device
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", requires = "until")]
     device: Option<String>,
     /// All that is in it, as far as its path goes: 3号楼/地下室
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", requires = "until")]
     place: Option<String>,
     /// One rule, wherever it stands
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", requires = "until")]
     rule: Option<String>,
 }
 
@@ -88,11 +87,10 @@ pub async fn maintenance(asked: &Maintenance) -> anyhow::Result<ExitCode> {
 }
 
 async fn say(client: &Client, asked: &Maintenance, what: &str, name: &str) -> anyhow::Result<String> {
-    let until = match (asked.time, asked.end) {
-        (Some(span), _) => time::now().saturating_add(span.as_millis().try_into().unwrap_or(i64::MAX)),
-        // The other clock may be behind.
-        (None, true) => 0,
-        (None, false) => bail!("say how long: --for 2h, or --end"),
+    let until = match asked.time {
+        Some(span) => time::now().saturating_add(span.as_millis().try_into().unwrap_or(i64::MAX)),
+        // With `--end`; the other clock may be behind.
+        None => 0,
     };
     let mut body = json!({ what: name, "until": time::format(until), "note": asked.note });
     if let Some(by) = &asked.by {

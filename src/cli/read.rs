@@ -57,7 +57,10 @@ struct Otherwise {
 }
 
 pub async fn read(asked: &Read) -> anyhow::Result<ExitCode> {
-    let gateway = asked.reach.load()?;
+    let gateway = match asked.reach.load()? {
+        Ok(gateway) => gateway,
+        Err(end) => return Ok(end),
+    };
     let (device, point) = named(&gateway, &asked.what)?;
     let channel = gateway.site.device(device).channel.clone();
     let answer = match asked.reach.way(&gateway, &channel, Some(device))? {

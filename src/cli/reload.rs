@@ -52,6 +52,9 @@ pub async fn reload(asked: &Reload) -> anyhow::Result<ExitCode> {
                 let done: Done = read(&answer.text)?;
                 print(&page(&done.changed, &done.restarted))?;
             }
+            if status == StatusCode::ACCEPTED {
+                writeln!(io::stderr(), "it begins anew now; `gatehouse status` says whether that went well")?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         _ => anyhow::bail!(client.refusal(&answer)),

@@ -55,7 +55,10 @@ pub struct Scan {
 }
 
 pub async fn scan(asked: &Scan) -> anyhow::Result<ExitCode> {
-    let gateway = asked.reach.load()?;
+    let gateway = match asked.reach.load()? {
+        Ok(gateway) => gateway,
+        Err(end) => return Ok(end),
+    };
     let Some(channel) = gateway.channels.iter().find(|channel| *channel.id == *asked.channel) else {
         bail!("there is no channel `{}`; {}", asked.channel, channels(&gateway));
     };

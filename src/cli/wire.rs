@@ -1,8 +1,10 @@
 //! The way to a wire for `read` and `scan`: through the daemon where it runs, or by taking the wire for a moment where
 //! none does. Never both: two masters on one line answer each other's questions.
 
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Config;
 use super::client::Client;
 use super::daemon::Address;
+use crate::app;
 use crate::config::{self, Gateway};
 use crate::field::{self, Channel, Errand, Kind};
 use crate::metrics::Metrics;
@@ -51,12 +54,13 @@ pub struct Own {
 }
 
 impl Reach {
-    /// The configuration, or all that is wrong with it.
-    pub fn load(&self) -> anyhow::Result<Gateway> {
+    /// The configuration; all that is wrong with it is said, and with what one ends then.
+    pub fn load(&self) -> anyhow::Result<Result<Gateway, ExitCode>> {
         match config::load(&self.config.config) {
-            Ok(loaded) => Ok(loaded.gateway),
+            Ok(loaded) => Ok(Ok(loaded.gateway)),
             Err(mistakes) => {
-                bail!("the configuration is not right; `gatehouse check` says the same:\n{mistakes}")
+                writeln!(io::stderr(), "{mistakes}")?;
+                Ok(Err(ExitCode::from(app::BAD_CONFIGURATION)))
             }
         }
     }

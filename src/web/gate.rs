@@ -124,7 +124,7 @@ fn bearer(value: &HeaderValue) -> Option<&[u8]> {
 fn may(caller: &Caller, method: &Method) -> Result<(), Problem> {
     if caller.role == Role::Viewer && !method.is_safe() {
         return Err(Problem::forbidden(format!(
-            "the token `{}` is a viewer's and may only read; use one of role technician or central",
+            "the token `{}` is a viewer's and may only read; use one of role technician, or central for tickets and cursors",
             caller.name.as_deref().unwrap_or("")
         )));
     }

@@ -44,12 +44,13 @@ pub(super) async fn configuration(
     Ok(Json(json!({ "files": files })))
 }
 
-/// `POST /api/v1/reload` `{"by": "Wang"}`: answers once all of it has changed, or nothing.
+/// `POST /api/v1/reload` `{"by": "Wang"}`: answers once all of it has changed, or nothing; 202 where the whole house is
+/// built anew, since this API goes with it.
 pub(super) async fn reload(
     State(desk): State<Arc<Desk>>,
     Extension(caller): Extension<Caller>,
     body: Bytes,
-) -> Result<Json<JsonValue>, Problem> {
+) -> Result<(StatusCode, Json<JsonValue>), Problem> {
     technicians_only(&caller, "reload the configuration")?;
     let by = said(&body)?.or_else(|| caller.name.as_deref().map(str::to_owned));
     let (answer, answered) = oneshot::channel();
@@ -59,7 +60,10 @@ pub(super) async fn reload(
         mpsc::error::TrySendError::Closed(_) => Problem::closing(),
     })?;
     match tokio::time::timeout(ANSWER_MAX, answered).await {
-        Ok(Ok(Ok(done))) => Ok(Json(json!({ "changed": done.changed, "restarted": done.restarted }))),
+        Ok(Ok(Ok(done))) => {
+            let status = if done.is_to_come { StatusCode::ACCEPTED } else { StatusCode::OK };
+            Ok((status, Json(json!({ "changed": done.changed, "restarted": done.restarted }))))
+        }
         Ok(Ok(Err(refused))) => Err(refusal(refused)),
         Ok(Err(_)) => Err(Problem::closing()),
         Err(_) => Err(Problem::busy(

@@ -15,7 +15,9 @@ def start(playwright):
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         raise SystemExit("chromium is missing: tests/tools.sh installs it")
-    return playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    # A container's /dev/shm is small, and root has no sandbox there.
+    flags = ["--disable-dev-shm-usage"] + (["--no-sandbox"] if os.geteuid() == 0 else [])
+    return playwright.chromium.launch(executable_path=path, args=flags)
 
 
 class Window:

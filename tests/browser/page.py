@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 
 import chrome
 from chrome import DESK, PHONE, Window, first_paint, since
-from plant import Crm, Daemon, Demo, Modbus
+from plant import PATIENCE, SECOND_FAN, Crm, Daemon, Demo, Modbus
 
 # What each view has once it is there.
 VIEWS = {
@@ -134,17 +134,24 @@ class Run:
         cases = [
             ("one logs in with a token, once", self.login),
             ("a fault is on the page within two seconds", self.fault),
+            ("numbers say what they count", self.counts),
             ("a ticket is acknowledged by a click, and the CRM learns it", self.acknowledge),
             ("the keyboard alone acknowledges a ticket", self.keyboard),
+            ("who comes second to a ticket is told so", self.second),
+            ("what is not there is told in the page's words", self.stray),
             ("the chart of a ticket stands in its page and alone", self.chart),
             ("a month of one reading a second is drawn and zoomed", self.month),
             ("the heat map fills", self.heat),
             ("the page speaks both languages", self.languages),
+            ("a page has one stream, however one goes about", self.one_stream),
         ]
         for name, body in cases:
             self.case(name, lambda body=body: body(window), window)
         self.looks(window)
+        self.case("a gateway that does not answer is told of once, in the page's words", lambda: self.unanswered(window), window)
+        self.case("a reload ends the stream, which comes back with what is new", lambda: self.reloaded(window), window)
         self.case("a gateway that is gone is said to be, and found again", lambda: self.lost(window), window)
+        self.case("of a gateway that begins anew nothing is shown from before", lambda: self.anew(window), window)
         self.case("one logs out", lambda: self.logout(window), window)
         window.close()
 
@@ -168,6 +175,23 @@ class Run:
         window.page.wait_for_selector("[data-hook=tickets] [data-ticket]:has-text('65.5')")
         self.figure("a fault, until the page has its ticket", since(begun), 2000, "ms")
 
+    def counts(self, window):
+        """Each number says what it counts, and what is called the same is the same number."""
+        page = window.page
+        window.go("/", LIVE)
+        unclosed = self.daemon.tickets()
+        wrong = [ticket for ticket in unclosed if not ticket.get("cleared_at") and ticket["state"] != "resolved"]
+        said = f"{len(unclosed)} 张未关闭工单，其中 {len(wrong)} 张待修复"
+        page.wait_for_selector(f"a[href='#/tickets']:has-text('{said}')")
+        assert page.inner_text("#open-count") == str(len(wrong)) and page.get_attribute("#open-count", "title") == f"{len(wrong)} 张待修复"
+        tiles = [page.inner_text(f"[data-tile=level{level}] b") for level in (1, 2, 3)]
+        assert sum(map(int, tiles)) == len(wrong), tiles
+        page.click("[data-tile=level1]")
+        page.wait_for_selector("[data-view=tickets] [data-ticket]")
+        assert page.locator("[data-view=tickets] [data-ticket]").count() == int(tiles[0]), "behind a tile is what it counts"
+        # The next case begins where this one did.
+        window.go("/", "[data-hook=places] > *")
+
     def acknowledge(self, window):
         page = window.page
         ticket = self.daemon.ticket_of("fan-hot")["id"]
@@ -175,11 +199,21 @@ class Run:
         page.click(f"[data-ticket='{ticket}']")
         page.fill("#by", "王师傅")
         page.fill("#note", "在路上")
+        started = []
+        page.on("request", lambda asked: started.append(asked.url) if asked.url.endswith("/start") else None)
+        # As the second click of a double click would, on what has just come to stand there.
+        page.evaluate(
+            """() => new MutationObserver((_, self) => {
+                self.disconnect();
+                document.querySelector('[data-action=start]').click();
+            }).observe(document.querySelector('header[data-ticket]'), { attributes: true, attributeFilter: ['data-state'] })"""
+        )
         page.click("[data-action=acknowledge]")
         page.wait_for_selector("[data-view=ticket] header[data-state=acknowledged]")
         event = self.crm.learnt("ticket.acknowledged", ticket)
         assert (event["data"]["by"], event["data"]["note"]) == ("王师傅", "在路上"), event["data"]
         page.wait_for_selector("[data-hook=story] [data-type='gatehouse.ticket.acknowledged']")
+        assert not started, "one click did two things"
 
     def keyboard(self, window):
         window.go("/", LIVE)
@@ -193,7 +227,35 @@ class Run:
         window.tab_to("[data-action=acknowledge]")
         window.page.keyboard.press("Enter")
         window.page.wait_for_selector(f"header[data-ticket='{ticket}'][data-state=acknowledged]")
+        # Not on the next button, which a key that is held down would press.
+        window.until("() => document.activeElement.id === 'ticket-actions'")
         self.crm.learnt("ticket.acknowledged", ticket)
+
+    def second(self, window):
+        page = window.page
+        ticket = self.daemon.ticket_of("fan-hot")["id"]
+        window.go(f"/ticket/{ticket}", "[data-action=start]")
+
+        def other_first(route):
+            self.daemon.post(f"/api/v1/tickets/{ticket}/start", {"by": "李师傅"})
+            route.continue_()
+
+        page.route("**/start", other_first)
+        page.fill("#note", "带了备件")
+        page.click("[data-action=start]")
+        page.wait_for_selector("[data-hook=refusal]:has-text('李师傅')")
+        assert page.input_value("#note") == "带了备件", "what was not taken is not thrown away"
+        page.unroute("**/start")
+
+    def stray(self, window):
+        """An address that names nothing is told in the page's own words, not the API's."""
+        window.expected += ["404 (Not Found)"]
+        for place, words in (("/ticket/nosuch", "网关上没有工单 nosuch"), ("/device/nosuch", "没有设备 nosuch")):
+            window.go(place, f"[role=alert]:has-text('{words}')")
+            said = window.page.inner_text("#main")
+            assert "GET" not in said and "there is no" not in said.lower(), said
+        window.page.click("a[data-tab=tickets]")
+        window.page.wait_for_selector(VIEWS["tickets"][1])
 
     def chart(self, window):
         ticket = self.daemon.ticket_of("fan-hot")["id"]
@@ -245,6 +307,8 @@ class Run:
         page = window.page
         window.go("/", "#lang")
         page.wait_for_selector("h2:has-text('未关闭工单')")
+        # Not how many centres there are.
+        page.wait_for_selector("[href='#home-uplink']:has-text('条待上报')")
         page.click("#lang")
         page.wait_for_selector("h2:has-text('Open tickets')")
         assert page.get_attribute("html", "lang").startswith("en")
@@ -252,6 +316,40 @@ class Run:
         page.wait_for_selector("h2:has-text('Open tickets')")
         page.click("#lang")
         page.wait_for_selector("h2:has-text('未关闭工单')")
+
+    def one_stream(self, window):
+        """Each has a connection of the few that a browser opens, and a seat of the few that the gateway has."""
+        page, streams = window.page, set()
+        page.on("request", lambda asked: streams.add(asked) if "/api/v1/live" in asked.url else None)
+        page.on("requestfinished", lambda asked: streams.discard(asked))
+        page.on("requestfailed", lambda asked: streams.discard(asked))
+        page.reload()
+        window.go("/events", "[data-view=events] li")
+        page.wait_for_selector(LIVE)
+        # One that is not answered, and given up for the next.
+        page.route("**/live?points=stalled*", lambda route: None)
+        want = "glob => import('/page/site.js').then(all => all.site.watch([glob]))"
+        for glob in ("stalled", "fan-1"):
+            with page.expect_request(f"**/live?points={glob}*"):
+                page.evaluate(want, glob + ".*")
+        end = time.monotonic() + PATIENCE
+        while len(streams) != 1 and time.monotonic() < end:
+            page.wait_for_timeout(50)
+        assert ["points=fan-1" in one.url for one in streams] == [True], [one.url for one in streams]
+        page.unroute("**/live?points=stalled*")
+
+    def reloaded(self, window):
+        page = window.page
+        window.go("/", LIVE)
+        page.evaluate("() => { window.stayed = true; }")
+        with page.expect_request("**/api/v1/live*"):
+            self.daemon.reload_with(SECOND_FAN)
+        page.wait_for_selector("[data-device='fan-2']:has-text('<img src=x onerror=alert(1)>')")
+        page.wait_for_selector(LIVE)
+        for register, shown in ((88, "8.8"), (91, "9.1")):
+            self.modbus.set(9, 1, register)
+            page.wait_for_selector(f"[data-point='fan-2.vibration']:has-text('{shown}')")
+        assert page.evaluate("() => window.stayed"), "nobody has to load the page anew"
 
     def looks(self, window):
         """Each view, as wide as a phone and as a desk, in both languages, light and dark: it fits, and axe finds nothing grave."""
@@ -292,9 +390,42 @@ class Run:
         window.axe()
         self.daemon.start()
         # Sessions are in memory only: who was in shows the token again.
+        window.page.wait_for_selector("#token")
+        window.until("() => document.getElementById('link').textContent === ''")
+        for stale in ("#who", "#foot"):
+            assert "technician-1" not in window.page.inner_text(stale), "whose session has ended is not here"
+        assert not window.page.is_visible("#open-count") and not window.page.is_visible("#logout")
         window.enter("technician-secret", VIEWS["home"][1])
         window.page.wait_for_selector(LIVE)
         assert not window.page.is_visible("#lost")
+
+    def unanswered(self, window):
+        """One click while nobody is there: told once, in the page's own words."""
+        ticket = self.daemon.ticket_of("fan-shakes")["id"]
+        window.expected += ["ERR_CONNECTION_REFUSED"]
+        for language, words in (("en", "The gateway does not answer"), ("zh", "网关没有回应")):
+            window.go("/", LIVE)
+            window.speak(language)
+            window.go(f"/ticket/{ticket}", "[data-hook=story] li")
+            window.page.route("**/api/v1/tickets/**", lambda route: route.abort("connectionrefused"))
+            window.page.click("[data-action=resolve]")
+            window.page.wait_for_selector(f"[data-hook=refusal]:has-text('{words}')")
+            said = window.page.inner_text("#main")
+            assert said.count(words) == 1 and "fetch" not in said, said
+            window.page.unroute("**/api/v1/tickets/**")
+
+    def anew(self, window):
+        before = self.daemon.ticket_of("fan-hot")["id"]
+        window.go("/tickets", f"[data-ticket='{before}']")
+        self.daemon.kill()
+        self.daemon.forget()
+        self.daemon.start()
+        window.enter("technician-secret", LIVE)
+        after = self.daemon.ticket_of("fan-hot")["id"]
+        window.page.wait_for_selector(f"[data-view=tickets] [data-ticket='{after}']")
+        assert not window.page.query_selector(f"[data-ticket='{before}']"), "a ticket that nobody knows any more"
+        window.go("/events", "[data-type='gatehouse.gateway.started']")
+        assert window.page.locator("[data-type='gatehouse.gateway.started']").count() == 1, "events of another journal"
 
     def logout(self, window):
         window.page.click("#logout")
@@ -307,6 +438,23 @@ class Run:
         window.expected = ["401 (Unauthorized)"]
         self.case("a viewer sees everything and is offered nothing", lambda: self.only_looks(window), window)
         window.close()
+
+    def old_phone(self, browser):
+        window = Window(browser, self.daemon.url, self.artefacts, size=PHONE)
+        window.expected = ["401 (Unauthorized)"]
+        self.case("an older phone on a slow network draws, and shows nothing that was left", lambda: self.draws_late(window), window)
+        window.close()
+
+    def draws_late(self, window):
+        page, held = window.page, []
+        page.add_init_script("delete AbortSignal.any")
+        page.route("**/views/device.js", lambda route: held.append(route))
+        page.goto(window.url)
+        window.enter("technician-secret", VIEWS["home"][1])
+        window.go(VIEWS["device"][0], "main > [role=status]")
+        assert not page.query_selector("[data-view=home]"), "the view that was left still stands there"
+        held.pop().continue_()
+        page.wait_for_selector(VIEWS["device"][1])
 
     def only_looks(self, window):
         page = window.page
@@ -324,6 +472,7 @@ class Run:
                 self.daemon.start()
                 self.technician(browser)
                 self.viewer(browser)
+                self.old_phone(browser)
                 self.demo(browser)
             finally:
                 self.daemon.stop()

@@ -79,12 +79,30 @@ trade = "hvac"
 """
 
 
+# What a reload brings: a place with markup in it is a place.
+SECOND_FAN = """
+[[device]]
+id      = "fan-2"
+channel = "plant"
+unit    = 9
+place   = "地下车库/<img src=x onerror=alert(1)>"
+poll    = "250ms"
+[[device.point]]
+id       = "vibration"
+table    = "holding"
+register = 1
+type     = "u16"
+scale    = 0.1
+unit     = "mm/s"
+"""
+
+
 class Modbus:
-    """Two units; what a register says is written by a Modbus client, as somebody else's program would."""
+    """Three units; what a register says is written by a Modbus client, as somebody else's program would."""
 
     def __init__(self, port):
         self.port = port
-        registers = {7: [3200, 1], 8: [412, 23]}
+        registers = {7: [3200, 1], 8: [412, 23], 9: [0, 23]}
         self.devices = [
             SimDevice(id=unit, simdata=[SimData(0, values=values, datatype=DataType.REGISTERS)])
             for unit, values in registers.items()
@@ -176,6 +194,17 @@ class Daemon:
         with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
             return answer.read()
 
+    def reload_with(self, more):
+        with open(os.path.join(self.directory, "gatehouse.toml"), "a") as file:
+            file.write(more)
+        self.post("/api/v1/reload", {})
+
+    def post(self, path, body):
+        token = {"Authorization": "Bearer technician-secret"}
+        asked = urllib.request.Request(self.url + path, data=json.dumps(body).encode(), headers=token)
+        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+            return json.load(answer)
+
     def tickets(self):
         return json.loads(self.get("/api/v1/tickets?state=open,acknowledged,in_progress,resolved"))["tickets"]
 
@@ -185,6 +214,10 @@ class Daemon:
     def kill(self):
         self.child.kill()
         self.child.wait()
+
+    def forget(self):
+        """All it ever wrote: it begins another journal."""
+        os.rename(os.path.join(self.directory, "data"), os.path.join(self.directory, "data-before"))
 
     def stop(self):
         if self.child and self.child.poll() is None:

@@ -1,9 +1,12 @@
 """What draws, in a real Chromium: its pure parts by what they return, plots and heat map by hand. `plots.py URL`"""
 
-import shutil
+import os
 import sys
 
 from playwright.sync_api import sync_playwright
+
+sys.path.append(os.path.join(os.path.dirname(__file__), "../browser"))
+import chrome
 
 PATIENCE_MS = 30_000
 HOUR_MS = 3_600_000
@@ -35,9 +38,24 @@ def parts(page):
 
     told = page.evaluate(
         "([rows, from, to]) => import('/page/chart/rows.js').then(all => all.summary(all.columns(rows), from, to))",
-        [[read(0, 1, 2, 3, 1), read(60, 2, 6, 8, 3)], base, base + 60],
+        [[read(0, 1, 2, 3, 2), read(60, 2, 6, 8, 3), read(120, 7, 7, 7, 1)], base, base + 60],
     )
-    assert (told["least"], told["mean"], told["greatest"], told["last"], told["count"]) == (1, 5, 8, 6, 4), told
+    assert (told["least"], told["greatest"], told["last"], told["count"]) == (1, 8, None, 5), "which was the last of three nobody knows"
+    # Ten minutes at 320 are ten recorded readings, ten seconds of swinging are five: nothing is said of their mean.
+    steady = [read(60 * n, 320, 320, 320, 1) for n in range(10)]
+    swings = [read(600 + 2 * n, 250, 250, 250, 1) for n in range(5)]
+    told = page.evaluate(
+        "async rows => { const { columns } = await import('/page/chart/rows.js'), { sentence } = await import('/page/chart/tell.js');"
+        " return sentence({ columns: columns(rows), view: [rows[0][0], rows.at(-1)[0]].map(at => Date.parse(at) / 1e3), unit: 'kPa', words: { exact: String } }); }",
+        steady + swings,
+    )
+    assert "15 recorded readings" in told or "15 条记录" in told, told
+    assert "250\u00a0kPa" in told and "mean" not in told and "均" not in told, told
+
+    said = {cron: call("show", "calendar", cron) for cron in ("0 9 * * *", "30 8 * * 1", "5 7 * * 1-5", "0 9 1 * *", "0 9 1 3 *", "* * * * *", "*/5 9 * * *", "0 9 1 * 1")}
+    english = ["each day at 09:00", "each Monday at 08:30", "Monday to Friday at 07:05", "on day 1 of each month at 09:00", "each year on 1 March at 09:00"]
+    chinese = ["每天 09:00", "每星期一 08:30", "每周一至周五 07:05", "每月 1 日 09:00", "每年三月 1 日 09:00"]
+    assert list(said.values()) in ([*english, None, None, None], [*chinese, None, None, None]), said
 
     rules = [
         {"id": "a", "points": ["p"], "condition": {"outside": [1, 5]}, "level": 1},
@@ -222,9 +240,8 @@ def watched(page):
 
 
 def main(url):
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = chrome.start(playwright)
         page = browser.new_page()
         page.goto(url + "/")
         parts(page)

@@ -28,6 +28,8 @@ pub struct House {
     pub journal: Journal,
     pub epoch: String,
     pub head: watch::Sender<u64>,
+    /// Receivers of the head that the house itself holds.
+    own: usize,
     pub ready: watch::Sender<Readiness>,
     pub live: Arc<Live>,
     pub metrics: Metrics,
@@ -119,9 +121,13 @@ impl House {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
         let serving = tokio::spawn(web::serve(listener, settings, rooms, stop.clone()));
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        // Once it answers, it holds what it holds.
+        assert_eq!(ask(&http, "GET", &format!("{url}/healthz"), &[], "").await.status, 200);
         Self {
             url,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http,
+            own: head.receiver_count(),
             journal: ends.journal,
             epoch: ends.view.epoch().to_string(),
             head,
@@ -185,7 +191,7 @@ impl House {
     async fn until(&self, enough: impl Fn(usize) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let waiting = self.head.receiver_count() - 1;
+            let waiting = self.head.receiver_count() - self.own;
             if enough(waiting) {
                 return;
             }

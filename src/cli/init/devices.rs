@@ -217,13 +217,14 @@ fn known(
         (Some(_), None) => Some(default.to_owned()),
         (None, None) => None,
     };
-    let default = called(&profile, address);
+    let default = free(called(&profile, address), others);
     let id = given(told.and_then(|told| told.id.as_ref()), &default);
     let fresh = |id: &str| {
         ask::id(id)?;
-        let taken =
-            others.iter().any(|other| matches!(&other.what, What::Known { id: has, .. } if has == id));
-        if taken { Err(tongue.pick("已有同名设备", "there is one of this id").into()) } else { Ok(()) }
+        if is_taken(id, others) {
+            return Err(tongue.pick("已有同名设备", "there is one of this id").into());
+        }
+        Ok(())
     };
     let id = asker.ask(tongue.pick("  设备编号", "  Its id"), &default, id.as_deref(), fresh)?;
     let last = others.iter().rev().find_map(|other| match &other.what {
@@ -251,6 +252,19 @@ fn called(profile: &str, address: &str) -> String {
         other => other,
     };
     format!("{what}-{}", address.get(end..).unwrap_or(address))
+}
+
+fn is_taken(id: &str, others: &[Device]) -> bool {
+    others.iter().any(|other| matches!(&other.what, What::Known { id: has, .. } if has == id))
+}
+
+/// The id, or with a number behind it where another has it: all of a broker's topics may be Chinese.
+fn free(id: String, others: &[Device]) -> String {
+    if !is_taken(&id, others) {
+        return id;
+    }
+    let numbered = (2..).map(|nth| format!("{id}-{nth}"));
+    numbered.take(others.len() + 1).find(|id| !is_taken(id, others)).unwrap_or(id)
 }
 
 fn is_profile(name: &str) -> bool {
@@ -301,5 +315,16 @@ mod tests {
         assert_eq!(address(&at("2400 8E1"), Kind::Serial), "181219024435");
         assert_eq!(called("dlt645", "181219024435"), "dlt645-4435");
         assert_eq!(called("xy-md02", "4"), "xy-md02-4");
+    }
+
+    #[test]
+    fn an_id_that_is_proposed_is_nobody_elses() {
+        let mut others: Vec<Device> = Vec::new();
+        for expected in ["sensor", "sensor-2", "sensor-3"] {
+            let id = free(called("zigbee2mqtt-leak", "zigbee2mqtt/水泵房"), &others);
+            assert_eq!(id, expected);
+            let what = What::Known { id, profile: "zigbee2mqtt-leak".into(), place: String::new() };
+            others.push(Device { address: "zigbee2mqtt/水泵房".into(), shows: String::new(), what });
+        }
     }
 }

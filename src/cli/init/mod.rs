@@ -27,7 +27,7 @@ use crate::field::profile::Line;
 pub const EXAMPLES: &str = "\
 Examples:
   gatehouse init
-  gatehouse init --yes --id cp-017 --port /dev/ttyUSB0 --line '9600 8N1' --device 4=xy-md02,b3-climate,3号楼/地下室
+  gatehouse init --yes --port /dev/ttyUSB0 --device 4=xy-md02,b3-climate
   gatehouse init --yes --address 192.0.2.10:502 --type modbus-tcp --dry-run";
 
 /// What clap says of a wrong usage, too.

@@ -12,6 +12,8 @@ pub const EVENTS_MAX: usize = 200;
 pub const PARTS: usize = 4;
 /// A counter that has not changed for so long stands still.
 const STILL: Millis = 60_000;
+/// Over so long a rate is taken: the daemon brings its counters up to date every few seconds, and one looks every few seconds.
+const RATED: Millis = 30_000;
 /// Lines of a page, where one does not know how many are shown.
 const PAGE: usize = 10;
 
@@ -33,28 +35,35 @@ pub struct View {
 pub struct Rate {
     /// When it was seen to change last, or to be there at all, and what it said.
     last: Option<(Millis, f64)>,
-    has_changed: bool,
+    /// The changes over which it is taken, the oldest first.
+    changes: VecDeque<(Millis, f64)>,
     pub per_second: Option<f64>,
 }
 
 impl Rate {
     fn see(&mut self, at: Millis, total: f64) {
         match self.last {
-            Some((since, before)) if total > before => {
-                let seconds = (at - since) as f64 / 1000.0;
-                // Of the first change nobody knows how long it took.
-                self.per_second =
-                    Some((total - before) / seconds).filter(|_| self.has_changed && seconds > 0.0);
-                (self.last, self.has_changed) = (Some((at, total)), true);
-            }
-            Some((since, before)) if total == before => {
+            Some((since, before)) if total > before && at > since => self.change(at, total),
+            Some((since, before)) if total == before && at >= since => {
                 if at - since > STILL {
                     self.per_second = Some(0.0);
+                    self.changes.clear();
                 }
             }
-            // A daemon that was started anew counts from nothing.
+            // A daemon that was started anew counts from nothing; a clock that was set back tells no time.
             _ => *self = Self { last: Some((at, total)), ..Self::default() },
         }
+    }
+
+    fn change(&mut self, at: Millis, total: f64) {
+        self.last = Some((at, total));
+        while self.changes.len() > 1 && self.changes.front().is_some_and(|(first, _)| at - first > RATED) {
+            self.changes.pop_front();
+        }
+        // Of the first change nobody knows how long it took.
+        let rate = |(first, before): &(Millis, f64)| (total - before) * 1000.0 / (at - first) as f64;
+        self.per_second = self.changes.front().map(rate);
+        self.changes.push_back((at, total));
     }
 }
 
@@ -124,6 +133,22 @@ mod tests {
         assert_eq!(rate.per_second, Some(0.0), "it stands still");
         rate.see(96_000, 3.0);
         assert_eq!(rate.per_second, None, "it was begun anew");
+    }
+
+    #[test]
+    fn a_rate_is_steady_though_one_looks_at_other_times_than_the_counter_is_written() {
+        let mut rate = Rate::default();
+        for look in 0..300 {
+            let at = look * 2000;
+            rate.see(at, (at / 5000 * 500) as f64);
+            if at > 40_000 {
+                let told = rate.per_second.unwrap();
+                assert!((93.0..=107.0).contains(&told), "{told} at {at}");
+            }
+        }
+        assert!(rate.changes.len() < 20, "{}", rate.changes.len());
+        rate.see(0, 1e9);
+        assert_eq!(rate.per_second, None, "the clock was set back");
     }
 
     #[test]

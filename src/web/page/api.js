@@ -1,5 +1,7 @@
 // Calls of the API: JSON in and out, a refusal as an Error with the gateway's own words.
 
+import { t } from './words.js';
+
 class Refusal extends Error {
   constructor(status, problem) {
     super(problem.detail || problem.title || `HTTP ${status}`);
@@ -32,16 +34,33 @@ export async function logout() {
 async function call(method, path, body, signal, quiet) {
   const limit = AbortSignal.timeout(PATIENCE);
   const headers = method === 'GET' ? {} : { 'X-Gatehouse': 'page', 'Content-Type': 'application/json' };
-  const answer = await fetch('/api/v1/' + path, {
-    method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store',
-    credentials: 'same-origin', signal: signal ? AbortSignal.any([signal, limit]) : limit,
-  });
-  heard(answer);
-  const said = await answer.text();
+  let answer, said;
+  try {
+    answer = await fetch('/api/v1/' + path, {
+      method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store',
+      credentials: 'same-origin', signal: signal ? either(signal, limit) : limit,
+    });
+    heard(answer);
+    said = await answer.text();
+  } catch (cause) {
+    // A browser has its own language, and says "Failed to fetch".
+    throw new Error(t('no-answer'), { cause });
+  }
   if (answer.ok) return said ? JSON.parse(said) : null;
   const refusal = new Refusal(answer.status, problem(said));
   if (answer.status === 401 && !quiet) onUnknown();
   throw refusal;
+}
+
+/** Phones of 2023 have no `AbortSignal.any`. */
+function either(one, other) {
+  if (AbortSignal.any) return AbortSignal.any([one, other]);
+  const both = new AbortController();
+  for (const signal of [one, other]) {
+    if (signal.aborted) both.abort(signal.reason);
+    signal.addEventListener('abort', () => both.abort(signal.reason), { once: true });
+  }
+  return both.signal;
 }
 
 function problem(said) {

@@ -2,17 +2,19 @@
 
 import { logout, now, whenUnknown } from './api.js';
 import { mark, text } from './dom.js';
+import { unrepaired } from './show.js';
 import { begin, hear, site } from './site.js';
 import { lang, locale, setZone, span, speak, t } from './words.js';
 
 // What the address names → its file. Fetched when it is first looked at.
 const VIEWS = { '': 'home', tickets: 'tickets', ticket: 'ticket', device: 'device', doors: 'doors', heat: 'heat', events: 'events' };
+const SLOW_MS = 300;
 const TABS = { ticket: 'tickets', device: 'home' };
 
 const $ = id => document.getElementById(id);
 const main = $('main');
 // `fresh`: somebody has just logged in.
-let view = null, turn = 0, locked = false, fresh = false;
+let view = null, turn = 0, locked = false, fresh = false, version = null;
 
 /** `#/ticket/ID?a=b` → view, `{id, query}`. */
 function address() {
@@ -32,7 +34,10 @@ async function go(arrived) {
     mark(tab, 'aria-current', !locked && tab.dataset.tab === (TABS[name] || name) ? 'page' : null);
   }
   if (!locked && !site.loaded) { if (site.fault) fault(t('not-read', { why: site.fault.message })); return; }
+  // What was left is no longer live: on a slow network it must not stand there as if it were.
+  const slow = setTimeout(() => { if (mine === turn) say(t('loading'), 'empty', 'status'); }, SLOW_MS);
   const module = await viewIn(file, mine);
+  clearTimeout(slow);
   if (mine !== turn || !module) return;
   try {
     // A new place for each: what a view that was left still does, it does out of sight.
@@ -59,7 +64,7 @@ async function viewIn(file, mine) {
     return await import(`./views/${file}.js`);
   } catch (error) {
     console.warn(error);
-    if (mine === turn) fault(t('no-view', { why: error.message }));
+    if (mine === turn) fault(file ? t('no-file') : t('no-view', { why: error.message }));
     return null;
   }
 }
@@ -69,10 +74,12 @@ function leave() {
   view = null;
 }
 
-function fault(words) {
+function fault(words) { say(words, 'empty wrong', 'alert'); }
+
+function say(words, kind, role) {
   const line = document.createElement('p');
-  line.className = 'empty wrong';
-  line.setAttribute('role', 'alert');
+  line.className = kind;
+  line.setAttribute('role', role);
   line.textContent = words;
   main.replaceChildren(line);
 }
@@ -97,18 +104,21 @@ function header() {
   const { info, link } = site;
   mark(document.documentElement, 'data-link', link.state);
   mark(document.documentElement, 'data-role', info && info.role);
-  text($('link'), t(link.state === 'unknown' ? 'waiting' : link.state));
+  text($('link'), locked ? '' : t(link.state === 'unknown' ? 'waiting' : link.state));
   if (info) {
+    version ??= info.version;
     setZone(info.timezone);
     text($('name'), info.name || info.gateway);
     // Of a gateway that cannot be heard nobody knows how it is.
     const ready = link.state === 'live' ? info.ready : 'unknown';
-    text($('ready'), t(ready === 'unknown' ? 'state-unknown' : ready));
+    text($('ready'), locked ? '' : t(ready === 'unknown' ? 'state-unknown' : ready));
     mark($('ready'), 'data-state', ready);
     mark($('ready'), 'title', (info.troubles || []).join('\n') || null);
-    text($('who'), [info.by, t('role-' + info.role)].filter(Boolean).join(' · '));
-    text($('foot'), ['gatehouse ' + info.version, info.timezone, info.by, t('role-' + info.role)].filter(Boolean).join(' · '));
-    $('logout').hidden = !info.by;
+    // Whose session has ended is nobody here.
+    const who = locked ? [] : [info.by, t('role-' + info.role)].filter(Boolean);
+    text($('who'), who.join(' · '));
+    text($('foot'), ['gatehouse ' + info.version, info.timezone, ...who].filter(Boolean).join(' · '));
+    $('logout').hidden = locked || !info.by;
   }
   lost();
   count();
@@ -125,9 +135,10 @@ function lost() {
 }
 
 function count() {
-  const open = [...site.tickets.values()].filter(ticket => !ticket.cleared_at && ticket.state !== 'resolved').length;
+  const open = [...site.tickets.values()].filter(unrepaired).length;
   text($('open-count'), String(open));
-  $('open-count').hidden = !open;
+  for (const name of ['title', 'aria-label']) mark($('open-count'), name, t('n-unrepaired', { n: open }));
+  $('open-count').hidden = locked || !open;
 }
 
 function words() {
@@ -148,14 +159,17 @@ function entered() {
   begin();
 }
 
-whenUnknown(() => {
+function lock() {
   if (locked) return;
   locked = true;
+  header();
   go(true);
-});
+}
+
+whenUnknown(lock);
 
 hear(change => {
-  if (change.kind === 'link' && site.link.state === 'unknown' && !locked) { locked = true; go(true); }
+  if (change.kind === 'link' && site.link.state === 'unknown') lock();
   if (change.kind === 'all' && !view) { header(); go(fresh); fresh = false; return; }
   if (change.kind === 'link' && site.fault && !site.loaded && !locked) go(false);
   header();
@@ -175,7 +189,8 @@ $('logout').addEventListener('click', async () => {
   location.reload();
 });
 document.querySelector('.skip').addEventListener('click', event => { event.preventDefault(); main.focus(); });
-addEventListener('hashchange', () => go(true));
+// Files of two versions do not go together.
+addEventListener('hashchange', () => { if (site.info && site.info.version !== version) location.reload(); else go(true); });
 setInterval(() => { if (!document.hidden) { lost(); if (view && view.tick) view.tick(now()); } }, 1000);
 words();
 header();

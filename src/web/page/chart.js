@@ -1,6 +1,7 @@
 // The plot of one point: draws what it is given, with uPlot (uplot/README.md). Fetching it is chart/point.js; its axes,
 // paint, rows, words and the hands on it are beside that.
 
+import { now } from './api.js';
 import { el } from './dom.js';
 import { lang, locale, said, t, timezone } from './words.js';
 import { clock, gathered, reach } from './chart/axis.js';
@@ -63,7 +64,7 @@ export function plot(root, given) {
   let u = null, uPlot = null, ended = false, pause = null;
 
   self.go = (wished, quietly = false) => {
-    self.view = bounded(wished, LEAST, MOST, Math.max(self.home[1], Date.now() / 1e3));
+    self.view = bounded(wished, LEAST, MOST, Math.max(self.home[1], now() / 1e3));
     if (u) u.setScale('x', { min: self.view[0], max: self.view[1] });
     clearTimeout(pause);
     if (!quietly && self.onZoom) {
@@ -209,10 +210,10 @@ function settings(uPlot, self) {
       drawClear: [u => {
         ink = colours(parts.figure);
         const spans = self.marks.map(ticket => ({ opened: seconds(ticket.opened_at), cleared: ticket.cleared_at && seconds(ticket.cleared_at) }));
-        episodes(u, spans, Date.now() / 1e3, ink);
+        episodes(u, spans, now() / 1e3, ink);
       }],
       draw: [u => {
-        if (worded) lanes(u, self.columns, loudOf(self), Date.now() / 1e3, ink);
+        if (worded) lanes(u, self.columns, loudOf(self), now() / 1e3, ink);
         rolledUp(u, self.rolledUpTo ? seconds(self.rolledUpTo) : null, ink);
         if (!worded) drawLimits(u, levels(), ink);
         markUp(u, self);

@@ -10,31 +10,36 @@ const SILENCE = 32e3;
 // Characters; a message of 500 points has a tenth of it.
 const LINE_MAX = 2 ** 21;
 const PAUSE_MIN = 500, PAUSE_MAX = 15e3;
+// A view that goes and the next that comes are one wish.
+const WISH_MS = 50;
 
 /** `told(event, data, id)` for each message; `state(word, why)`: live, lost, unknown (no session). */
 export function listen(told, state) {
-  let cursor = null, points = [], current = null, pause = PAUSE_MIN, timer = null, ended = false;
+  let cursor = null, points = [], asked = '', current = null, pause = PAUSE_MIN, timer = null, wish = null, ended = false;
 
   function open() {
     clearTimeout(timer);
     const abort = new AbortController();
     const before = current;
     current = abort;
-    run(abort, () => { if (before) before.abort(); }).catch(error => gone(abort, error));
+    asked = points.join();
+    // The one before goes on until this one speaks, and no longer than this one lives: streams and connections are few.
+    const over = () => { if (before) before.abort(); };
+    run(abort, over).catch(error => { over(); gone(abort, error); });
   }
 
   async function run(abort, begun) {
-    const asked = points.length ? '?points=' + encodeURIComponent(points.join(',')) : '';
+    const query = asked && '?points=' + encodeURIComponent(asked);
     const headers = { Accept: 'text/event-stream' };
     if (cursor) headers['Last-Event-ID'] = cursor;
     let watch = setTimeout(() => abort.abort(), SILENCE);
-    const answer = await fetch('/api/v1/live' + asked, { headers, cache: 'no-store', signal: abort.signal });
-    heard(answer);
-    if (!answer.ok) { clearTimeout(watch); throw Object.assign(new Error('live: ' + answer.status), { status: answer.status }); }
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    const lines = splitter(message);
-    let first = true;
     try {
+      const answer = await fetch('/api/v1/live' + query, { headers, cache: 'no-store', signal: abort.signal });
+      heard(answer);
+      if (!answer.ok) throw Object.assign(new Error('live: ' + answer.status), { status: answer.status });
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      const lines = splitter(message);
+      let first = true;
       for (;;) {
         const { done, value } = await reader.read();
         if (done) throw new Error('ended');
@@ -74,14 +79,15 @@ export function listen(told, state) {
   return {
     /** Points whose readings are wanted: globs. */
     want(globs) {
-      if (globs.join() === points.join()) return;
       points = globs;
-      if (!ended) open();
+      clearTimeout(wish);
+      // One that is about to begin asks for them itself.
+      wish = setTimeout(() => { if (!ended && current && points.join() !== asked) open(); }, WISH_MS);
     },
     /** All before this cursor is known; where none came yet, it goes on from there. */
     from(place) { cursor ??= place; },
     again,
-    end() { ended = true; clearTimeout(timer); if (current) current.abort(); },
+    end() { ended = true; clearTimeout(timer); clearTimeout(wish); if (current) current.abort(); },
   };
 }
 

@@ -38,7 +38,9 @@ export function order({ device, action, target }) {
     who.node, el('div', { class: 'field' }, el('label', { for: why.id }, t('order.reason')), why),
     el('p', { class: 'small' }, t('order.expires')), told, el('div', { class: 'acts' }, go, away));
   const dialog = el('dialog', { 'aria-labelledby': 'order-title', class: 'order', data: { order: `${device} ${target}` } }, form);
-  dialog.addEventListener('close', () => dialog.remove());
+  const leave = () => dialog.close();
+  addEventListener('hashchange', leave);
+  dialog.addEventListener('close', () => { removeEventListener('hashchange', leave); dialog.remove(); });
   document.body.append(dialog);
   dialog.showModal();
   (person.name() ? go : form.querySelector('[data-field=by]')).focus();
@@ -72,7 +74,7 @@ async function given(device, body, wanted) {
       const answer = await post(`devices/${encodeURIComponent(device)}/commands`, body);
       if (answer.outcome) return [answer.outcome, answer.detail];
     } catch (error) {
-      if (!error.status) return ['gone', error.message];
+      if (!error.status) return ['gone', ''];
       return [[403, 409, 410, 503].includes(error.status) ? String(error.status) : 'refused', error.message];
     }
     if (Date.now() > end || !wanted()) return ['late', ''];

@@ -6,7 +6,7 @@ add({
   zh: {
     'ticket.opened': '工单开启：{title}', 'ticket.updated': '工单更新：{title}', 'ticket.escalated': '工单超时：{title}', 'ticket.cleared': '告警恢复：{title}',
     'ticket.reopened': '再次发生（第 {occurrences} 次）：{title}', 'ticket.acknowledged': '{by} 已确认：{title}', 'ticket.started': '{by} 开始处理：{title}',
-    'ticket.resolved': '{by} 已修复：{title}', 'ticket.verified': '修复已验证：{title}', 'ticket.closed': '工单关闭（{by}）：{title}',
+    'ticket.resolved': '{by} 处理完成：{title}', 'ticket.verified': '验证通过：{title}', 'ticket.closed': '工单关闭（{by}）：{title}',
     'access.card': '{what}：刷卡', 'access.keypad': '{what}：按键输入', 'access.granted': '{what}：允许进入', 'access.denied': '{what}：拒绝进入', 'access.opened': '{what}：门打开',
     'access.closed': '{what}：门关闭', 'access.forced': '{what}：门被强行打开', 'access.held': '{what}：门长时间未关', 'access.exit': '{what}：按下出门按钮', 'access.tamper': '{what}：防拆报警',
     'locker.opened': '{what} {cell} 号格打开', 'locker.closed': '{what} {cell} 号格关上', 'locker.deposited': '{what} {cell} 号格已存件', 'locker.collected': '{what} {cell} 号格已取件',

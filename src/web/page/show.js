@@ -1,7 +1,12 @@
 // Small things that several views show: a state, a level, a deadline, a reading with its quality and age.
 
 import { el } from './dom.js';
-import { age, fully, left, said, span, t, value, when } from './words.js';
+import { add, age, fully, left, locale, said, span, t, value, when } from './words.js';
+
+add({
+  zh: { schedule: '定时', 'each-day': '每天 {time}', 'each-workday': '每周一至周五 {time}', 'each-week': '每{weekday} {time}', 'each-month': '每月 {day} 日 {time}', 'each-year': '每年{month} {day} 日 {time}' },
+  en: { schedule: 'schedule', 'each-day': 'each day at {time}', 'each-workday': 'Monday to Friday at {time}', 'each-week': 'each {weekday} at {time}', 'each-month': 'on day {day} of each month at {time}', 'each-year': 'each year on {day} {month} at {time}' },
+});
 
 export const state = (word, label) => el('span', { class: 'chip', data: { state: word } }, label ?? t('state-' + word));
 export const level = n => el('span', { class: 'level', data: { level: n } }, t('level' + n));
@@ -42,6 +47,9 @@ export function due(one) {
   return [`${t(one.step)} ${words}`, rest < 0 ? 'late' : rest < 15 * 60e3 ? 'soon' : 'calm'];
 }
 
+/** What somebody still has to go to; the rest of the unclosed is gone by itself, or repaired and watched. */
+export const unrepaired = ticket => !ticket.cleared_at && ticket.state !== 'resolved';
+
 /** What holds comes first, then the level, then what is due next. */
 export function urgency(a, b) {
   return !!a.cleared_at - !!b.cleared_at || (a.state === 'resolved') - (b.state === 'resolved') || a.level - b.level
@@ -64,7 +72,23 @@ export function beside(point) {
   return parts.join(' · ');
 }
 
-/** The condition of a rule as people write it. */
+/** A cron line as people say it (`每天 09:00`), or null where that is not simple. */
+export function calendar(cron) {
+  const [, minute, hour, day, month, weekday] = /^(\d{1,2}) (\d{1,2}) (\*|\d{1,2}) (\*|\d{1,2}) (\*|[0-7]|1-5)$/.exec(cron.trim().replace(/\s+/g, ' ')) || [];
+  if (!minute) return null;
+  const time = `${hour.padStart(2, '0')}:${minute.padStart(2, '0')}`;
+  // The 22nd of November 2026 is a Sunday.
+  const name = (what, months, days) => new Intl.DateTimeFormat(locale(), { [what]: 'long', timeZone: 'UTC' }).format(new Date(Date.UTC(2026, months, days)));
+  switch ([day, month, weekday].map(field => (field === '*' ? '-' : 'x')).join('')) {
+    case '---': return t('each-day', { time });
+    case '--x': return weekday === '1-5' ? t('each-workday', { time }) : t('each-week', { weekday: name('weekday', 10, 22 + Number(weekday)), time });
+    case 'x--': return t('each-month', { day, time });
+    case 'xx-': return t('each-year', { day, month: name('month', Number(month) - 1, 1), time });
+    default: return null;
+  }
+}
+
+/** The condition of a rule as people write it: text, or a node. */
 export function limit(condition, unit) {
   if (!condition || typeof condition !== 'object') return '';
   const [[name, of]] = Object.entries(condition).length ? Object.entries(condition) : [['', null]];
@@ -77,6 +101,7 @@ export function limit(condition, unit) {
     case 'outside': return `∉ [${value(of[0])}, ${one(of[1])}]`;
     case 'inside': return `∈ [${value(of[0])}, ${one(of[1])}]`;
     case 'when': return String(of);
+    case 'schedule': return calendar(String(of)) ?? el('code', {}, String(of));
     default: return name ? `${name} ${typeof of === 'object' ? Object.entries(of).map(([k, v]) => `${k} ${v}`).join(', ') : of}` : '';
   }
 }

@@ -22,7 +22,7 @@ export const site = {
 };
 
 const ears = new Set();
-let stream = null, waiting = null, again = false, seen = null;
+let stream = null, waiting = null, again = false, later = null, seen = null;
 
 /** `change` is `{kind: 'site'|'device'|'points'|'ticket'|'journal'|'lines'|'consumers'|'all'|'link', …}`. */
 export function hear(ear) { ears.add(ear); return () => ears.delete(ear); }
@@ -53,6 +53,7 @@ function link(state, why) {
 async function load() {
   if (waiting) { again = true; return; }
   waiting = [];
+  clearTimeout(later);
   try {
     // First, so that all the rest is at least as new as its head: from there the stream can go on.
     const info = await get('site');
@@ -70,7 +71,7 @@ async function load() {
     tell({ kind: 'all' });
   } catch (error) {
     site.fault = error;
-    if (error.status !== 401) setTimeout(load, 3000);
+    if (error.status !== 401) later = setTimeout(load, 3000);
     tell({ kind: 'link' });
   } finally {
     const late = waiting;

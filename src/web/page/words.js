@@ -64,11 +64,12 @@ export function fully(at) {
 }
 export const day = at => format('day', { year: 'numeric', ...DAY }).format(new Date(at));
 
-/** 3 s · 12 min · 5 h · 3 d */
+/** 3 s · 12 min · 1.9 h · 3 d; never more than it is, since somebody may count on what is left. */
 export function span(milliseconds) {
-  const seconds = Math.max(0, Math.round(Math.abs(milliseconds) / 1000));
-  const [n, unit] = seconds < 100 ? [seconds, 'second'] : seconds < 5400 ? [Math.round(seconds / 60), 'minute']
-    : seconds < 48 * 3600 ? [Math.round(seconds / 3600), 'hour'] : [Math.round(seconds / 86400), 'day'];
+  const seconds = Math.floor(Math.abs(milliseconds) / 1000);
+  const part = unit => { const n = seconds / unit; return n < 10 ? Math.floor(n * 10) / 10 : Math.floor(n); };
+  const [n, unit] = seconds < 120 ? [seconds, 'second'] : seconds < 5400 ? [Math.floor(seconds / 60), 'minute']
+    : seconds < 48 * 3600 ? [part(3600), 'hour'] : [part(86400), 'day'];
   return t('span-' + unit, { n });
 }
 export const age = at => (at ? t('ago', { span: span(now() - Date.parse(at)) }) : '');
@@ -89,7 +90,7 @@ export function value(what, unit) {
 add({
   zh: {
     skip: '跳到正文', navigation: '导航', home: '总览', tickets: '工单', doors: '门与柜', heat: '热力图', events: '事件',
-    loading: '正在读取…', logout: '退出', other: 'English', all: '全部',
+    loading: '正在读取…', 'no-answer': '网关没有回应，请检查网络后重试', 'no-file': '页面没有读到：网关没有回应，或刚换了版本；请稍后刷新', logout: '退出', other: 'English', all: '全部',
     ready: '正常', degraded: '降级', unready: '未就绪', waiting: '连接中', live: '实时', lost: '连接中断',
     'lost-long': '与网关的连接中断，以下是 {span}前的数据，正在重新连接…', 'lost-never': '连接不上网关，正在重试…', full: '网关上打开的页面太多，稍后重试…',
     'no-view': '此页面在这个版本中不存在：{why}', 'not-read': '读取失败：{why}',
@@ -97,16 +98,16 @@ add({
     'span-second': '{n} 秒', 'span-minute': '{n} 分钟', 'span-hour': '{n} 小时', 'span-day': '{n} 天', ago: '{span}前',
     'state-online': '在线', 'state-degraded': '不稳定', 'state-offline': '离线', 'state-unknown': '未知', 'state-maintenance': '维护中',
     good: '正常', uncertain: '存疑', bad: '无效', said: '原始值', 'last-good': '上次有效', until: '至',
-    open: '待处理', acknowledged: '已确认', in_progress: '处理中', resolved: '已修复', closed: '已关闭',
-    acknowledge: '确认', start: '开始处理', resolve: '已修复', close: '关闭',
+    open: '待处理', acknowledged: '已确认', in_progress: '处理中', resolved: '已处理', closed: '已关闭',
+    acknowledge: '确认', start: '开始处理', resolve: '处理完成', close: '关闭',
     level1: '紧急', level2: '重要', level3: '一般', holds: '仍在告警', cleared: '已恢复', details: '详情',
     immediate: '立即维修', planned: '计划维护', periodic: '定期保养',
     contact: '联系', on_site: '到场', follow_up: '回访', due: '还剩 {span}', missed: '超时 {span}',
-    place: '位置', device: '设备', point: '测点', lines: '线路', 'urgent-new': '新的紧急工单：{title}', 'no-place': '未注明位置', 'on-time': '按时', 'too-late': '晚了 {span}',
+    place: '位置', device: '设备', point: '测点', lines: '线路', 'urgent-new': '新的紧急工单：{title}', 'no-place': '未注明位置', 'n-unrepaired': '{n} 张待修复', 'on-time': '按时', 'too-late': '晚了 {span}',
   },
   en: {
     skip: 'Skip to content', navigation: 'Navigation', home: 'Overview', tickets: 'Tickets', doors: 'Doors', heat: 'Heat map', events: 'Events',
-    loading: 'Reading…', logout: 'Log out', other: '中文', all: 'All',
+    loading: 'Reading…', 'no-answer': 'The gateway does not answer; look at the network and try again', 'no-file': 'This page could not be fetched: the gateway does not answer, or has another version now; reload in a while', logout: 'Log out', other: '中文', all: 'All',
     ready: 'ready', degraded: 'degraded', unready: 'not ready', waiting: 'connecting', live: 'live', lost: 'connection lost',
     'lost-long': 'The connection to the gateway is lost; this is how it was {span} ago. Connecting again…', 'lost-never': 'The gateway cannot be reached. Trying again…', full: 'Too many pages are open at this gateway. Trying again…',
     'no-view': 'This version has no such page: {why}', 'not-read': 'It could not be read: {why}',
@@ -119,7 +120,7 @@ add({
     level1: 'urgent', level2: 'important', level3: 'ordinary', holds: 'still wrong', cleared: 'back to normal', details: 'Details',
     immediate: 'repair now', planned: 'planned maintenance', periodic: 'periodic upkeep',
     contact: 'contact', on_site: 'on site', follow_up: 'follow-up', due: '{span} left', missed: '{span} over',
-    place: 'Place', device: 'Device', point: 'Point', lines: 'Lines', 'urgent-new': 'New urgent ticket: {title}', 'no-place': 'no place given', 'on-time': 'in time', 'too-late': '{span} late',
+    place: 'Place', device: 'Device', point: 'Point', lines: 'Lines', 'urgent-new': 'New urgent ticket: {title}', 'no-place': 'no place given', 'n-unrepaired': '{n} to be repaired', 'on-time': 'in time', 'too-late': '{span} late',
   },
 });
 

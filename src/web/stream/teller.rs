@@ -129,7 +129,9 @@ impl Teller {
     /// All as it is now, so that nothing is missed between a question and the stream.
     async fn begin(&mut self) -> io::Result<()> {
         self.ready.borrow_and_update();
-        self.site().await?;
+        let (site, place) = (site_now(&self.desk, &self.caller), self.desk.cursor(self.place.after));
+        // A listener who is let go before it hears of an event knows from where to go on.
+        self.write(&framed("site", Some(&place), &serde_json::to_string(&site)?)).await?;
         if self.place.lost {
             self.lost().await?;
         }

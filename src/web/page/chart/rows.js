@@ -84,11 +84,13 @@ export function columnAt({ x, patience }, at) {
   return low > 0 && at - x[low - 1] <= patience ? low - 1 : -1;
 }
 
-/** Of what was read between `from` and `to` (seconds): least, mean, greatest, last, how many; null of nothing. */
+/**
+ * Of what was recorded between `from` and `to` (seconds): least, greatest, last, how many; null of nothing. No mean: what changes
+ * is recorded more often than what stands still, and a mean of these would not be that of the time.
+ */
 export function summary(columns, from, to) {
-  const { x, min, mean, max, count, words } = columns;
-  const sum = { least: null, greatest: null, mean: null, last: null, count: 0, words: new Set() };
-  let total = 0;
+  const { x, min, max, count, words } = columns;
+  const sum = { least: null, greatest: null, last: null, count: 0, words: new Set() };
   for (let n = 0; n < x.length; n++) {
     if (x[n] < from || x[n] > to || !isNumber(min[n])) continue;
     if (words) {
@@ -96,15 +98,13 @@ export function summary(columns, from, to) {
     } else {
       sum.least = sum.least === null ? min[n] : Math.min(sum.least, min[n]);
       sum.greatest = sum.greatest === null ? max[n] : Math.max(sum.greatest, max[n]);
-      total += mean[n] * count[n];
     }
     sum.count += count[n];
-    // Of a bucket with several words nobody knows which was the last.
-    sum.last = words ? (min[n] === max[n] ? words[min[n]] : null) : mean[n];
+    // Of several in one bucket nobody knows which was the last.
+    const last = min[n] === max[n] ? min[n] : null;
+    sum.last = words && last !== null ? words[last] : last;
   }
-  if (!sum.count) return null;
-  if (!words) sum.mean = total / sum.count;
-  return sum;
+  return sum.count ? sum : null;
 }
 
 /** Decimals that the readings have, at most three. */

@@ -1,6 +1,6 @@
 // The heat map: at which hours of the week tickets were opened, and which places gather most of them.
 
-import { get } from '../api.js';
+import { get, now } from '../api.js';
 import { calmly, el, text } from '../dom.js';
 import { heading, section } from '../show.js';
 import { add, locale, number, stamp, t } from '../words.js';
@@ -20,6 +20,8 @@ const HOURS = [...Array(24).keys()];
 const DAYS = [1, 2, 3, 4, 5, 6, 7];
 const PLACES_SHOWN = 12;
 const DRAWN_EVERY_MS = 500;
+// Before more has come than the list of events keeps, and before the days that are shown are others.
+const COUNTED_EVERY_MS = 10 * 60e3;
 const COMINGS = ['gatehouse.ticket.opened', 'gatehouse.ticket.reopened'];
 const NARROW = '(max-width: 44rem)';
 
@@ -28,7 +30,7 @@ export async function show(root, args, site) {
   const chosen = { days: SPANS.includes(asked) ? asked : 30, place: args.query.get('place') };
   const narrow = matchMedia(NARROW);
   // As the gateway counted, and with what has come since.
-  let counted = null, answer = null, turn = 0, at = [1, 0];
+  let counted = null, askedAt = 0, answer = null, turn = 0, at = [1, 0];
 
   const spans = el('div', { class: 'spans', role: 'group', 'aria-label': t('heat.span') }, SPANS.map(n =>
     el('button', { type: 'button', data: { days: n }, on: { click: () => { chosen.days = n; read(); } } }, t('heat.days', { n }))));
@@ -42,6 +44,7 @@ export async function show(root, args, site) {
 
   async function read() {
     const mine = ++turn;
+    askedAt = now();
     mark();
     try {
       const heard = await get(`heat?days=${chosen.days}&by=place`);
@@ -110,6 +113,7 @@ export async function show(root, args, site) {
       if (change.kind === 'all') read();
       if (change.kind === 'journal' && COMINGS.includes(change.event.type)) soon();
     },
+    tick() { if (now() - askedAt > COUNTED_EVERY_MS) read(); },
     end() { turn++; soon.stop(); narrow.removeEventListener('change', draw); },
   };
 }

@@ -1,7 +1,7 @@
 // The compound at a glance: what is wrong first, then where everything stands.
 
 import { calmly, el, mark, rows, text } from '../dom.js';
-import { heading, section, urgency } from '../show.js';
+import { heading, section, unrepaired, urgency } from '../show.js';
 import { add, number, t } from '../words.js';
 import { Finder } from './finder.js';
 import { FOLLOWED_MAX, Places } from './places.js';
@@ -10,11 +10,11 @@ import { makeConsumer, makeLine, tellConsumer, tellLine } from './wires.js';
 
 add({
   zh: {
-    'open-tickets': '未关闭工单', devices: '设备', uplink: '上报中心', 'no-tickets': '没有未关闭的工单', 'all-tickets': '查看全部 {n} 张工单',
+    'open-tickets': '未关闭工单', devices: '设备', uplink: '上报中心', 'no-tickets': '没有未关闭的工单', 'all-tickets': '查看全部 {n} 张未关闭工单，其中 {m} 张待修复',
     'devices-away': '台设备异常', 'lines-down': '条线路中断', 'no-uplink': '未配置上报', 'to-tell': '条待上报', troubles: '网关的问题',
   },
   en: {
-    'open-tickets': 'Open tickets', devices: 'Devices', uplink: 'Uplink', 'no-tickets': 'No open tickets', 'all-tickets': 'All {n} tickets',
+    'open-tickets': 'Open tickets', devices: 'Devices', uplink: 'Uplink', 'no-tickets': 'No open tickets', 'all-tickets': 'All {n} unclosed tickets, {m} to be repaired',
     'devices-away': 'devices in trouble', 'lines-down': 'lines down', 'no-uplink': 'no uplink configured', 'to-tell': 'to be told', troubles: 'Troubles of the gateway',
   },
 });
@@ -104,7 +104,7 @@ class Home {
   }
 
   drawTiles() {
-    const tickets = [...this.site.tickets.values()].filter(ticket => ticket.state !== 'resolved');
+    const tickets = [...this.site.tickets.values()].filter(unrepaired);
     const levels = [1, 2, 3].map(n => tickets.filter(ticket => ticket.level === n));
     const devices = [...this.site.devices.values()];
     const away = devices.filter(device => ['offline', 'degraded'].includes(device.state)).length;
@@ -112,10 +112,10 @@ class Home {
     const lag = Math.max(0, ...this.site.consumers.map(one => one.lag));
     const stuck = this.site.consumers.some(one => one.error);
     const tiles = [
-      ...levels.map((of, at) => ({ key: 'level' + (at + 1), href: `#/tickets?level=${at + 1}`, n: of.length, words: t('level' + (at + 1)), tone: of.some(holds) ? ['bad', 'warn', 'note'][at] : 'calm' })),
+      ...levels.map((of, at) => ({ key: 'level' + (at + 1), href: `#/tickets?state=unrepaired&level=${at + 1}`, n: of.length, words: t('level' + (at + 1)), tone: of.length ? ['bad', 'warn', 'note'][at] : 'calm' })),
       { key: 'devices', href: '#home-devices', n: away || devices.length, words: away ? t('devices-away') : t('devices'), tone: away ? 'bad' : 'calm' },
       { key: 'lines', href: '#home-lines', n: down || this.site.lines.length, words: down ? t('lines-down') : t('lines'), tone: down ? 'bad' : 'calm' },
-      { key: 'uplink', href: '#home-uplink', n: this.site.consumers.length ? lag : '—', words: t(lag ? 'to-tell' : 'uplink'), tone: stuck ? 'bad' : lag > 100 ? 'warn' : 'calm' },
+      { key: 'uplink', href: '#home-uplink', n: this.site.consumers.length ? lag : '—', words: t(this.site.consumers.length ? 'to-tell' : 'uplink'), tone: stuck ? 'bad' : lag > 100 ? 'warn' : 'calm' },
     ];
     rows(this.tiles, tiles, tile => tile.key, tile => makeTile(tile), tellTile);
   }
@@ -126,8 +126,8 @@ class Home {
     const all = [...this.site.tickets.values()].sort(urgency);
     rows(this.tickets, all.slice(0, TICKETS_SHOWN), ticket => ticket.id, makeTicket, tellTicket);
     this.noTickets.hidden = all.length > 0;
-    this.allTickets.hidden = all.length <= TICKETS_SHOWN;
-    text(this.allTickets, t('all-tickets', { n: all.length }));
+    this.allTickets.hidden = !all.length;
+    text(this.allTickets, t('all-tickets', { n: all.length, m: all.filter(unrepaired).length }));
   }
 
   /** Readings are asked for where they can be seen. */
@@ -150,8 +150,6 @@ class Home {
     if (!this.site.consumers.length) this.consumers.replaceChildren(el('li', { class: 'empty' }, t('no-uplink')));
   }
 }
-
-const holds = ticket => !ticket.cleared_at;
 
 function makeTile(tile) {
   const n = el('b', {}), words = el('span', {});

@@ -11,23 +11,25 @@ import { Story } from './ticket_story.js';
 
 add({
   zh: {
-    facts: '情况', evidence: '越限前后的读数', actions: '处理', 'ticket-note': '备注（可不填）', 'value-limit': '读数 / 界限', now: '现在', since: '最近越限', 'opened-at': '开单', 'cleared-at': '恢复', 'resolved-at': '修复', 'closed-at': '关闭',
-    class: '类别', trade: '工种', rule: '规则', external: '中心编号', occurrences: '发生次数', 'close-later': '告警仍在，恢复后才能关闭', 'closed-now': '工单已关闭', time: '时间', reading: '读数', 'n-readings': '{n} 个读数',
+    facts: '情况', evidence: '越限前后的读数', actions: '处理', 'ticket-note': '备注（可不填）', 'value-limit': '读数 / 界限', now: '现在', since: '最近越限', 'opened-at': '开单', 'cleared-at': '恢复', 'resolved-at': '处理完成', 'closed-at': '关闭',
+    class: '类别', trade: '工种', rule: '规则', external: '中心编号', occurrences: '发生次数', 'close-later': '告警仍在，恢复后才能关闭', 'closed-now': '工单已关闭', 'no-ticket': '找不到工单', 'no-ticket-why': '网关上没有工单 {id}：链接可能有误，或这张工单已过保存期。', 'was-done': '{by}已先处理，您的操作和备注没有记入工单', somebody: '其他人', time: '时间', reading: '读数', 'n-readings': '{n} 个读数',
   },
   en: {
     facts: 'What is wrong', evidence: 'Readings around the breach', actions: 'What to do', 'ticket-note': 'Note (may be empty)', 'value-limit': 'Value / limit', now: 'Now', since: 'Beyond since', 'opened-at': 'Opened', 'cleared-at': 'Back to normal', 'resolved-at': 'Resolved', 'closed-at': 'Closed',
-    class: 'Class', trade: 'Trade', rule: 'Rule', external: 'Number at the centre', occurrences: 'Occurrences', 'close-later': 'It is still wrong; it can be closed once it is back to normal', 'closed-now': 'The ticket is closed', time: 'Time', reading: 'Reading', 'n-readings': '{n} readings',
+    class: 'Class', trade: 'Trade', rule: 'Rule', external: 'Number at the centre', occurrences: 'Occurrences', 'close-later': 'It is still wrong; it can be closed once it is back to normal', 'closed-now': 'The ticket is closed', 'no-ticket': 'No such ticket', 'no-ticket-why': 'The gateway has no ticket {id}: the link may be wrong, or the ticket is no longer kept.', 'was-done': '{by} was quicker: what you did, and your note, are not in the ticket', somebody: 'Somebody', time: 'Time', reading: 'Reading', 'n-readings': '{n} readings',
   },
 });
 
 // What a phone shows on demand.
 const LATER = new Set(['since', 'cleared-at', 'resolved-at', 'closed-at', 'class', 'trade', 'rule', 'occurrences', 'external']);
+const UNMEANT_MS = 400;
 const WIDE = matchMedia('(min-width: 60rem)');
 const VERBS = { open: ['acknowledge', 'start', 'resolve'], acknowledged: ['start', 'resolve'], in_progress: ['resolve'], resolved: [], closed: [] };
 
 export async function show(root, args, site) {
   const path = 'tickets/' + encodeURIComponent(args.id);
-  let ticket = site.tickets.get(args.id) || await get(path);
+  let ticket = site.tickets.get(args.id) || await known(path);
+  if (!ticket) return missing(root, args.id);
   const story = new Story();
   if (ticket.point) site.watch([ticket.point]);
   const picture = chart(path), top = head(ticket), what = facts(story, site), pairs = evidence();
@@ -47,8 +49,7 @@ export async function show(root, args, site) {
 
   /** What others may have done since it was last heard of, and all that came before. */
   function read() {
-    get(path).then(take, error => todo.say(error.message));
-    get(path + '/events').then(({ events }) => { story.tell(events); what.tell(ticket); }, error => story.say(error.message));
+    Promise.all([get(path), get(path + '/events')]).then(([now, { events }]) => { story.tell(events); take(now); what.tell(ticket); }, error => story.say(error.message));
   }
 
   draw();
@@ -64,6 +65,21 @@ export async function show(root, args, site) {
     tick() { what.tell(ticket); },
     end() { picture.end(); site.watch([]); },
   };
+}
+
+/** Null of one that is not there. */
+async function known(path) {
+  try {
+    return await get(path);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return null;
+  }
+}
+
+function missing(root, id) {
+  root.append(el('a', { class: 'back', href: '#/tickets' }, '‹ ' + t('tickets')), heading(t('no-ticket')), el('p', { class: 'empty', role: 'alert' }, t('no-ticket-why', { id })));
+  return { live() {}, end() {} };
 }
 
 function head(ticket) {
@@ -107,7 +123,10 @@ function facts(story, site) {
 }
 
 function factsOf(now, story, site) {
-  const all = [['value-limit', 'value', null, el('b', { class: 'val' }, value(now.value, now.unit)), ' / ', limit(now.limit, now.unit)]];
+  const bound = limit(now.limit, now.unit);
+  // A schedule has a time, and no reading.
+  const all = now.limit?.schedule ? [['schedule', 'schedule', null, bound]]
+    : [['value-limit', 'value', null, el('b', { class: 'val' }, value(now.value, now.unit)), ' / ', bound]];
   const fact = (name, what) => { if (what) all.push([name, name, null, what]); };
   const point = site.points.get(now.point);
   if (point) all.push(['now', 'now', null, el('b', { class: 'val', data: { point: point.id, quality: qualityOf(point) } }, value(point.value, point.unit)), ' ', el('span', { class: 'small' }, beside(point) || age(point.at))]);
@@ -140,6 +159,9 @@ function actions(path, { ticket, take, read }) {
   const fields = el('div', {}, who.node, el('div', { class: 'field' }, el('label', { for: 'note' }, t('ticket-note')), note), buttons);
   const node = section('ticket-actions', t('actions'), fields, hint, told);
   node.classList.add('needs-actor');
+  const head = node.querySelector('h2');
+  head.tabIndex = -1;
+  let offered = null, changed = -Infinity;
 
   async function act(verb, button) {
     const by = who.value();
@@ -148,28 +170,33 @@ function actions(path, { ticket, take, read }) {
     text(told, '');
     try {
       const now = await post(`${path}/${verb}`, { by, note: note.value.trim() || undefined, revision: ticket().revision });
-      note.value = '';
       ticketNow(now);
       take(now);
-      // The button that was pressed may be gone; what can be done next is where one stands.
-      (buttons.querySelector('button') || document.querySelector('main h1')).focus({ preventScroll: true });
+      // Who asks for what is done already is not refused, and not told of either.
+      if (now.by === by) note.value = '';
+      else text(told, t('was-done', { by: now.by ? said(now.by) : t('somebody') }));
+      // The button that was pressed may be gone. Not the next one: whoever holds the key down would press that as well.
+      head.focus({ preventScroll: true });
     } catch (error) {
       text(told, error.message);
-      read();
+      // Who does not answer has no news, either.
+      if (error.status) read();
     }
     button.disabled = false;
   }
 
   const make = verb => {
     const button = el('button', { type: 'button', data: { action: verb } }, t(verb));
-    button.addEventListener('click', () => act(verb, button));
+    // Where another button stood an instant ago nobody means this one: a double click, or somebody else was quicker.
+    button.addEventListener('click', () => { if (performance.now() - changed > UNMEANT_MS) act(verb, button); });
     return button;
   };
   return {
     node,
-    say: words => text(told, words),
     tell(now) {
       const verbs = [...VERBS[now.state], ...(now.state !== 'closed' && now.cleared_at ? ['close'] : [])];
+      if (offered !== null && offered !== verbs.join()) changed = performance.now();
+      offered = verbs.join();
       rows(buttons, verbs, verb => verb, make, (button, verb) => { button.className = verb === verbs[0] ? 'first' : ''; });
       fields.hidden = !verbs.length;
       text(hint, now.state === 'closed' ? t('closed-now') : now.cleared_at ? '' : t('close-later'));

@@ -2,16 +2,16 @@
 
 import { get } from '../api.js';
 import { calmly, el, rows, text } from '../dom.js';
-import { heading, urgency } from '../show.js';
+import { heading, unrepaired, urgency } from '../show.js';
 import { add, t } from '../words.js';
 import { makeTicket, tellDue, tellTicket } from './ticket_row.js';
 
 add({
-  zh: { state: '状态', level: '级别', unclosed: '未关闭', 'n-tickets': '{n} 张工单', 'no-such': '没有符合条件的工单', 'older': '加载更早的工单' },
-  en: { state: 'State', level: 'Level', unclosed: 'unclosed', 'n-tickets': '{n} tickets', 'no-such': 'No ticket is like this', 'older': 'Older tickets' },
+  zh: { state: '状态', level: '级别', unclosed: '未关闭', unrepaired: '待修复', 'n-tickets': '{n} 张工单', 'no-such': '没有符合条件的工单', 'older': '加载更早的工单' },
+  en: { state: 'State', level: 'Level', unclosed: 'unclosed', unrepaired: 'to be repaired', 'n-tickets': '{n} tickets', 'no-such': 'No ticket is like this', 'older': 'Older tickets' },
 });
 
-const STATES = ['unclosed', 'open', 'acknowledged', 'in_progress', 'resolved', 'closed'];
+const STATES = ['unclosed', 'unrepaired', 'open', 'acknowledged', 'in_progress', 'resolved', 'closed'];
 const CLOSED_AT_ONCE = 200;
 
 export async function show(root, args, site) {
@@ -61,7 +61,8 @@ export async function show(root, args, site) {
 
   function matches(ticket) {
     const first = (ticket.place || '').split('/')[0];
-    return (chosen.state === 'unclosed' ? ticket.state !== 'closed' : ticket.state === chosen.state)
+    const isOf = { unclosed: ticket.state !== 'closed', unrepaired: unrepaired(ticket) };
+    return (isOf[chosen.state] ?? ticket.state === chosen.state)
       && (!chosen.level || String(ticket.level) === chosen.level) && (!chosen.place || first === chosen.place);
   }
 
