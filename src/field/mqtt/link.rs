@@ -21,7 +21,7 @@ use crate::field::stumble::Stumbles;
 use crate::field::{Channel, Context, Kind, Next};
 use crate::metrics::Request;
 use crate::numbers::Numbers;
-use crate::reading::Batch;
+use crate::reading::{Batch, PointId, Site};
 use crate::time::now;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
@@ -251,9 +251,13 @@ impl Link {
     async fn change(&mut self, next: Next) -> Result<(), String> {
         let Next { channel, site, out, lane: _ } = next;
         let Kind::Mqtt(Settings { devices, .. }) = channel.kind else { return Ok(()) };
+        let old = &self.context.site;
+        let mut numbers = Numbers::between(old, &site);
+        // A value in another unit is another value, and is wanted anew.
+        let facts = |site: &Site, id: PointId| (site.point(id).unit.clone(), site.point(id).range);
+        numbers.keep_points(|from, to| facts(old, from) == facts(&site, to));
         let mut before = self.inbox.filters();
-        let Changed { new, wanted } =
-            self.inbox.change(devices, &Numbers::between(&self.context.site, &site));
+        let Changed { new, wanted } = self.inbox.change(devices, &numbers);
         self.stumbles = Stumbles::new(self.channel.clone(), site.clone(), self.context.metrics.clone());
         (self.context.site, self.context.out) = (site, out);
         self.unwanted.append(&mut before);
