@@ -3,6 +3,7 @@
 //! A wire goes on where nothing of it changed, whatever its devices are numbered in the other site. What the gateway is
 //! as a whole (its id, data, timezone, language) is in everything; where that changes, the house is built anew.
 
+mod facts;
 mod installed;
 mod rules;
 mod services;
