@@ -230,10 +230,7 @@ fn nothing_is_left_out_because_something_else_changed_too() {
         "device leak-1: place cellar → roof, point leak json /wet → /water and map none → true = wet | false = dry, topic b/leak → b/leak-2"
     );
     assert_eq!(
-        device(&[
-            ("unit = 21", "unit = 22\nheld_after = \"9m\""),
-            ("place = \"gate\"", "place = \"hall\"")
-        ]),
+        device(&[("unit = 21", "unit = 22\nheld_after = \"9m\""), ("place = \"gate\"", "place = \"hall\"")]),
         "device bank-1: place gate → hall, unit 21 → 22, held_after 5m → 9m"
     );
 }
