@@ -226,6 +226,20 @@ fn nobody_at_the_keyboard_is_said_and_flags_answer_for_a_script() {
     assert!(text(&alone.stderr).contains("--yes"), "{}", text(&alone.stderr));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 
+    for (flag, value, cure) in [
+        ("--id", "Böse ID", "a-z 0-9 -"),
+        ("--timezone", "Mars/Olympus", "Asia/Shanghai"),
+        ("--data-dir", "here", "/var/lib/gatehouse"),
+        ("--address", "nowhere", "192.0.2.10:502"),
+        ("--type", "osmosis", "osdp"),
+    ] {
+        let wrong = ran(init(&["--yes", "--locale", "en", "--no-scan", flag, value], dir.path()));
+        let told = text(&wrong.stderr);
+        assert_eq!(wrong.status.code(), Some(2), "{flag}: {told}");
+        assert!([flag, value, cure].iter().all(|word| told.contains(word)), "{flag}: {told}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{flag}");
+    }
+
     let port = free_port();
     let at = format!("127.0.0.1:{port}");
     let _devices = devices("tcp", &port.to_string(), &["3=meter", "4=climate", "9=odd"]);

@@ -120,7 +120,7 @@ async fn a_viewer_is_told_of_a_role_that_may() {
         assert_eq!(refused.status, 403, "{path}: {}", refused.text);
         let detail = refused.json()["detail"].as_str().unwrap().to_owned();
         let cure = detail.split_once("use one of role ").unwrap().1;
-        assert!(cure.starts_with("technician (for tickets,"), "{path}: {detail}");
+        assert!(cure.starts_with("technician, or central for tickets"), "{path}: {detail}");
         for (name, may) in [("central", false), ("technician", true)] {
             let bearer = format!("Bearer {name}-secret");
             let answer = house.ask("POST", path, &[("authorization", &bearer)], "{}").await;

@@ -1,7 +1,9 @@
 //! Which daemon is meant, and where its API is: as `--url` says, else as its configuration says, else where it usually is.
 
-use std::net::SocketAddr;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
@@ -11,6 +13,8 @@ use super::wire::local;
 use crate::config;
 
 pub const CONFIG_USUAL: &str = "/etc/gatehouse";
+/// Whoever listens takes a connection at once.
+const THERE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How a running daemon is reached, and for whom the answer is printed.
 #[derive(Debug, Args)]
@@ -84,11 +88,34 @@ fn configured(path: &Path) -> anyhow::Result<Option<Address>> {
             path.display()
         );
     }
-    Ok(Some(Address::configured(listen, path)))
+    let address = Address::configured(listen, path);
+    let former = listened(&loaded.gateway.store.dir).filter(|former| *former != listen);
+    let Some(former) = former.filter(|former| !is_there(listen) && is_there(*former)) else {
+        return Ok(Some(address));
+    };
+    let Address { url, why } = &address;
+    let former = Address {
+        url: format!("http://{}", local(former)),
+        why: format!("where it listens by the last good configuration, since nobody is at {url}, {why}"),
+    };
+    writeln!(io::stderr(), "asking {}, {}", former.url, former.why)?;
+    Ok(Some(former))
+}
+
+/// Where the API was by the last configuration that was good: a changed `listen` counts once it is reloaded.
+fn listened(data: &Path) -> Option<SocketAddr> {
+    let gateway = config::outline_sources(config::last_good::texts(data)?).ok()?;
+    Some(gateway.web.listen).filter(|listen| listen.port() != 0)
+}
+
+fn is_there(listen: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&local(listen), THERE_WITHIN).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     fn asked(url: Option<&str>, config: Option<&Path>) -> anyhow::Result<Address> {
@@ -117,5 +144,34 @@ mod tests {
         let gone = asked(None, Some(&dir.path().join("nowhere"))).unwrap_err().to_string();
         assert!(gone.contains("nowhere") && gone.contains("--config"), "{gone}");
         assert!(Address::usual().url.ends_with(":8080"));
+    }
+
+    #[test]
+    fn a_changed_address_is_not_there_yet_and_the_last_good_one_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("gatehouse.toml");
+        let runs = TcpListener::bind("127.0.0.1:0").unwrap();
+        let next = TcpListener::bind("127.0.0.1:0").unwrap();
+        let [old, new] = [&runs, &next].map(|listener| listener.local_addr().unwrap());
+        let text = |listen: SocketAddr| {
+            let data = dir.path().display();
+            format!(
+                "[gateway]\nid = \"gw\"\ntimezone = \"UTC\"\ndata_dir = \"{data}\"\n[api]\nlisten = \"{listen}\"\n"
+            )
+        };
+        config::last_good::keep(dir.path(), &[(file.clone(), text(old))]).unwrap();
+        std::fs::write(&file, text(new)).unwrap();
+        let url = |of: SocketAddr| format!("http://{of}");
+        assert_eq!(asked(None, Some(&file)).unwrap().url, url(new), "somebody is there");
+        drop(next);
+        let former = asked(None, Some(&file)).unwrap();
+        assert_eq!(former.url, url(old));
+        assert!(former.why.contains(&url(new)) && former.why.contains("gatehouse.toml"), "{}", former.why);
+        drop(runs);
+        assert_eq!(
+            asked(None, Some(&file)).unwrap().url,
+            url(new),
+            "where nobody is at all, as it is written"
+        );
     }
 }

@@ -25,7 +25,7 @@ pub(super) const TABLES: [(&str, modbus::Table); 4] = [
     ("coil", modbus::Table::Coil),
     ("discrete", modbus::Table::Discrete),
 ];
-const TYPES: [(&str, Type); 13] = [
+pub(super) const TYPES: [(&str, Type); 13] = [
     ("bool", Type::Bool),
     ("u16", Type::U16),
     ("i16", Type::I16),
@@ -40,7 +40,7 @@ const TYPES: [(&str, Type); 13] = [
     ("bcd16", Type::Bcd16),
     ("bcd32", Type::Bcd32),
 ];
-const ORDERS: [(&str, Order); 4] =
+pub(super) const ORDERS: [(&str, Order); 4] =
     [("ABCD", Order::Abcd), ("CDAB", Order::Cdab), ("BADC", Order::Badc), ("DCBA", Order::Dcba)];
 
 /// Where the value stands, and by which raw values the device says that its sensor is broken.

@@ -47,6 +47,19 @@ impl Tongue {
     }
 }
 
+/// A flag in place of an answer, and what it says: `("--id", "cp-017")`.
+pub type Flag<'a> = (&'static str, &'a str);
+
+/// A flag that does not fit the question: wrong usage, as clap would call it.
+#[derive(Debug, thiserror::Error)]
+#[error("{flag} `{value}` cannot be used: {why} ({question})")]
+pub struct WrongFlag {
+    flag: &'static str,
+    value: String,
+    why: String,
+    question: String,
+}
+
 #[derive(Debug)]
 pub struct Asker {
     tongue: Tongue,
@@ -71,14 +84,19 @@ impl Asker {
         &mut self,
         question: &str,
         default: &str,
-        told: Option<&str>,
+        told: Option<Flag<'_>>,
         right: impl Fn(&str) -> Result<(), String>,
     ) -> anyhow::Result<String> {
-        let given = told.or(self.yes.then_some(default));
-        if let Some(given) = given {
-            return match right(given) {
-                Ok(()) => Ok(given.to_owned()),
-                Err(why) => bail!("{question}: `{given}`: {why}"),
+        if let Some((flag, value)) = told {
+            return right(value).map(|()| value.to_owned()).map_err(|why| {
+                let (value, question) = (value.to_owned(), question.trim().to_owned());
+                WrongFlag { flag, value, why, question }.into()
+            });
+        }
+        if self.yes {
+            return match right(default) {
+                Ok(()) => Ok(default.to_owned()),
+                Err(why) => bail!("{question}: `{default}`: {why}"),
             };
         }
         for _ in 0..TRIES_MAX {
@@ -117,7 +135,7 @@ pub fn id(answer: &str) -> Result<(), String> {
     if (1..=64).contains(&answer.len()) && answer.chars().all(plain) {
         Ok(())
     } else {
-        Err("a-z 0-9 -".into())
+        Err("1 … 64 × a-z 0-9 -, cp-017".into())
     }
 }
 
@@ -132,4 +150,22 @@ pub fn short(answer: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("one line, {ANSWER_CHARS_MAX} characters at the most"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_flag_names_itself_its_value_and_what_is_right() {
+        let mut asker = Asker::new(Tongue::En, true);
+        let wrong = asker.ask("Gateway id", "cp-1", Some(("--id", "Böse ID")), id).unwrap_err();
+        assert!(wrong.is::<WrongFlag>());
+        for word in ["--id", "`Böse ID`", "a-z 0-9 -", "Gateway id"] {
+            assert!(wrong.to_string().contains(word), "{wrong}");
+        }
+        // Nobody told that.
+        assert!(!asker.ask("Gateway id", "Böse ID", None, id).unwrap_err().is::<WrongFlag>());
+        assert_eq!(asker.ask("Gateway id", "cp-1", Some(("--id", "cp-2")), id).unwrap(), "cp-2");
+    }
 }

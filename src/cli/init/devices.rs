@@ -177,7 +177,7 @@ fn what(
     );
     let default = if found.likely.is_empty() { "0" } else { "1" };
     let right = |answer: &str| chosen(answer, found, wire.kind, tongue).map(|_| ());
-    let answer = asker.ask(question, default, told.map(|told| told.profile.as_str()), right)?;
+    let answer = asker.ask(question, default, told.map(|told| ("--device", told.profile.as_str())), right)?;
     match chosen(&answer, found, wire.kind, tongue).map_err(anyhow::Error::msg)? {
         Some(profile) => known(asked, profile, &address, told, others, asker),
         None => Ok(What::Unknown),
@@ -226,16 +226,23 @@ fn known(
         }
         Ok(())
     };
-    let id = asker.ask(tongue.pick("  设备编号", "  Its id"), &default, id.as_deref(), fresh)?;
+    let id = asker.ask(
+        tongue.pick("  设备编号", "  Its id"),
+        &default,
+        id.as_deref().map(|id| ("--device", id)),
+        fresh,
+    )?;
     let last = others.iter().rev().find_map(|other| match &other.what {
         What::Known { place, .. } => Some(place.clone()),
         _ => None,
     });
     let default = asked.place.clone().or(last).unwrap_or_default();
-    let place = given(told.and_then(|told| told.place.as_ref()), &default).or_else(|| asked.place.clone());
+    let own = given(told.and_then(|told| told.place.as_ref()), &default);
+    let own = own.as_deref().map(|place| ("--device", place));
+    let place = own.or_else(|| asked.place.as_deref().map(|place| ("--place", place)));
     let question =
         tongue.pick("  位置（从大到小，如 3号楼/地下室）", "  Place, widest first (Building 3/Cellar)");
-    let place = asker.ask(question, &default, place.as_deref(), ask::short)?;
+    let place = asker.ask(question, &default, place, ask::short)?;
     Ok(What::Known { id, profile, place })
 }
 

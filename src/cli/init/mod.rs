@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use self::ask::{Asker, Tongue};
+use self::ask::{Asker, Tongue, WrongFlag};
 use self::devices::Told;
 use self::page::Plan;
 use self::wires::{Kind, Wire};
@@ -50,7 +50,7 @@ pub struct Init {
     #[arg(long, value_parser = Tongue::parse)]
     locale: Option<Tongue>,
     /// Without it, this machine's
-    #[arg(long, value_name = "ZONE")]
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
     timezone: Option<String>,
     /// Where the page and the API are
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
@@ -93,7 +93,22 @@ pub struct Init {
     dry_run: bool,
 }
 
+fn zone(name: &str) -> Result<String, String> {
+    let known = jiff::tz::TimeZone::get(name).map(|_| name.to_owned());
+    known.map_err(|_| "there is no such timezone; write it like Asia/Shanghai or UTC".to_owned())
+}
+
 pub async fn init(asked: &Init) -> anyhow::Result<ExitCode> {
+    match begun(asked).await {
+        Err(error) if error.is::<WrongFlag>() => {
+            writeln!(io::stderr(), "gatehouse: {error}")?;
+            Ok(ExitCode::from(WRONG_USAGE))
+        }
+        done => done,
+    }
+}
+
+async fn begun(asked: &Init) -> anyhow::Result<ExitCode> {
     let tongue = asked.locale.unwrap_or_else(Tongue::of_the_environment);
     if !asked.yes && !io::stdin().is_terminal() {
         let why = tongue.pick(
@@ -129,12 +144,17 @@ async fn plan(asked: &Init, target: &put::Target, asker: &mut Asker) -> anyhow::
     let tongue = asker.tongue();
     let question = tongue
         .pick("网关编号（小写字母、数字和 -，全网唯一）", "Gateway id (a-z, 0-9 and -, unique in the fleet)");
-    let id = asker.ask(question, &put::hostname(), asked.id.as_deref(), ask::id)?;
-    let name =
-        asker.ask(tongue.pick("小区名称", "Name of the compound"), &id, asked.name.as_deref(), ask::short)?;
+    let id = asker.ask(question, &put::hostname(), asked.id.as_deref().map(|id| ("--id", id)), ask::id)?;
+    let told = asked.name.as_deref().map(|name| ("--name", name));
+    let name = asker.ask(tongue.pick("小区名称", "Name of the compound"), &id, told, ask::short)?;
     let told = asked.data_dir.as_ref().map(|dir| dir.display().to_string());
     let question = tongue.pick("数据目录", "Data directory");
-    let data_dir = asker.ask(question, &target.data_dir(), told.as_deref(), ask::whole_path)?;
+    let data_dir = asker.ask(
+        question,
+        &target.data_dir(),
+        told.as_deref().map(|dir| ("--data-dir", dir)),
+        ask::whole_path,
+    )?;
     let wire = wire(asked, asker)?;
     let (wire, devices) = devices::devices(asked, wire, asker).await?;
     let timezone = asked.timezone.clone().unwrap_or_else(put::timezone);
@@ -144,7 +164,8 @@ async fn plan(asked: &Init, target: &put::Target, asker: &mut Asker) -> anyhow::
 fn wire(asked: &Init, asker: &mut Asker) -> anyhow::Result<Wire> {
     let tongue = asker.tongue();
     let ports = wires::ports();
-    let told = asked.port.clone().or_else(|| asked.address.clone());
+    let port = asked.port.as_deref().map(|port| ("--port", port));
+    let told = port.or_else(|| asked.address.as_deref().map(|address| ("--address", address)));
     if told.is_none() {
         for (nth, port) in ports.iter().enumerate() {
             asker.say(&format!("  {}) {}  {}", nth + 1, port.path, port.about))?;
@@ -158,7 +179,7 @@ fn wire(asked: &Init, asker: &mut Asker) -> anyhow::Result<Wire> {
         "The wire: a number from above, a port's path, HOST:PORT, or mqtt://HOST:PORT",
     );
     let default = ports.first().map_or("/dev/ttyS0", |_| "1");
-    let at = asker.ask(question, default, told.as_deref(), |at| wires::at(at, &ports).map(|_| ()))?;
+    let at = asker.ask(question, default, told, |at| wires::at(at, &ports).map(|_| ()))?;
     let at = wires::at(&at, &ports).map_err(anyhow::Error::msg)?;
     let kinds = Kind::of(&at);
     if asked.kind.is_none() {
@@ -167,8 +188,8 @@ fn wire(asked: &Init, asker: &mut Asker) -> anyhow::Result<Wire> {
         }
     }
     let question = tongue.pick("上面说的是什么协议（序号）", "What is spoken there (a number)");
-    let told = asked.kind.map(|kind| kind.word().to_owned());
-    let kind = asker.ask(question, "1", told.as_deref(), |word| Kind::chosen(word, kinds).map(|_| ()))?;
+    let told = asked.kind.map(|kind| ("--type", kind.word()));
+    let kind = asker.ask(question, "1", told, |word| Kind::chosen(word, kinds).map(|_| ()))?;
     let kind = Kind::chosen(&kind, kinds).map_err(anyhow::Error::msg)?;
     let line = asked.line.or_else(|| asked.baud.and_then(|baud| format!("{baud} 8N1").parse().ok()));
     Ok(Wire { at, kind, line })

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::facts::{self, moved};
 use super::{Moves, arrow};
+use crate::access::Door;
 use crate::config::Gateway;
 use crate::config::kinds::human;
 use crate::config::mistakes::listed;
@@ -57,18 +59,16 @@ pub(super) fn devices(old: &Gateway, new: &Gateway, named: &Numbers) -> Vec<Stri
             told.push(format!("device {}: added on {}", device.id, device.channel));
             continue;
         };
-        let hangs = |of: Option<&Hung>| of.cloned();
         let two = Two { old: &old.site, new: &new.site, was, is, named };
         let mut words = two.facts();
-        words.extend(two.points(before.get(&was), now.get(&is)));
-        let (before, now) = (hangs(before.get(&was)).map(|hung| hung.in_other(named)), hangs(now.get(&is)));
-        words.extend(two.asked(before, now, words.is_empty()));
-        if may_be_ordered(old, was).in_other(named) != may_be_ordered(new, is) {
-            words.push("other commands are allowed".into());
-        }
-        let bank = |gateway: &Gateway, id| gateway.access.banks.iter().find(|b| b.device == id).cloned();
-        if words.is_empty() && bank(old, was).in_other(named) != bank(new, is) {
-            words.push("its cells are judged otherwise".into());
+        let (before, now) = (before.get(&was), now.get(&is));
+        let own = two.own(before, now);
+        words.extend(two.points(before, now, own.is_empty()));
+        words.extend(own);
+        words.extend(two.orders(old, new, before, now));
+        words.extend(two.cells(old, new));
+        if words.is_empty() && before.cloned().in_other(named) != now.cloned() {
+            words.push("asked otherwise".to_owned());
         }
         if !words.is_empty() {
             told.push(format!("device {}: {}", device.id, words.join(", ")));
@@ -81,6 +81,16 @@ fn may_be_ordered(gateway: &Gateway, device: DeviceId) -> Vec<crate::command::Al
     gateway.commands.iter().filter(|allowed| allowed.device == device).cloned().collect()
 }
 
+/// The same orders, on the wire.
+fn are_given_alike(was: &Hung, is: &Hung) -> bool {
+    match (was, is) {
+        (Hung::Modbus(was), Hung::Modbus(is)) => was.commands == is.commands,
+        (Hung::Osdp(was), Hung::Osdp(is)) => was.commands == is.commands,
+        (Hung::Mqtt(was), Hung::Mqtt(is)) => was.commands == is.commands,
+        _ => true,
+    }
+}
+
 pub(super) fn doors(old: &Gateway, new: &Gateway, named: &Numbers) -> Vec<String> {
     let mut told = Vec::new();
     for door in &old.access.doors {
@@ -89,14 +99,15 @@ pub(super) fn doors(old: &Gateway, new: &Gateway, named: &Numbers) -> Vec<String
         let now = new.access.doors.iter().find(|now| Some(now.id) == there);
         match now {
             None => told.push(format!("door {id}: removed")),
-            Some(now) if *now != door.clone().in_other(named) => {
-                told.push(format!("door {id}: judged otherwise"));
-            }
             Some(now) => {
                 let place = |site: &Site, id: crate::reading::DoorId| site.doors[id.0 as usize].place.clone();
                 let (was, is) = (place(&old.site, door.id), place(&new.site, now.id));
+                let mut words = judged(&door.clone().in_other(named), now);
                 if was != is {
-                    told.push(format!("door {id}: place {}", arrow(was, is)));
+                    words.push(format!("place {}", arrow(was, is)));
+                }
+                if !words.is_empty() {
+                    told.push(format!("door {id}: {}", words.join(", ")));
                 }
             }
         }
@@ -105,6 +116,20 @@ pub(super) fn doors(old: &Gateway, new: &Gateway, named: &Numbers) -> Vec<String
     let added = new.site.doors.iter().filter(|door| !known(&door.id));
     told.extend(added.map(|door| format!("door {}: added", door.id)));
     told
+}
+
+fn judged(was: &Door, is: &Door) -> Vec<String> {
+    let spans = |door: &Door| {
+        let [window, held] = [door.unlock_window, door.held_after].map(facts::spoken);
+        [("unlock_window", window), ("held_after", held)]
+    };
+    let parts = [
+        ("another contact", was.contact != is.contact),
+        ("opened by others", was.grants != is.grants),
+        ("another exit", was.exit != is.exit),
+    ];
+    let parts = parts.into_iter().filter_map(|(word, other)| other.then(|| word.to_owned()));
+    moved(&spans(was), &spans(is)).into_iter().chain(parts).collect()
 }
 
 /// One device in both.
@@ -133,7 +158,8 @@ impl Two<'_> {
         words
     }
 
-    fn points(&self, before: Option<&Hung>, now: Option<&Hung>) -> Vec<String> {
+    /// `apart`: nothing changed of the device itself, by which all of its points would be read otherwise.
+    fn points(&self, before: Option<&Hung>, now: Option<&Hung>, apart: bool) -> Vec<String> {
         let mut words = Vec::new();
         let own = |site: &Site, id: PointId| {
             let name = site.point(id).id.clone();
@@ -149,8 +175,11 @@ impl Two<'_> {
             };
             known.push(is);
             let name = own(self.new, is);
-            words.extend(self.point(was, is).into_iter().map(|what| format!("point {name} {what}")));
-            if before.map(|hung| hung.source(was).in_other(self.named)) != now.map(|hung| hung.source(is)) {
+            let what = self.point((before, was), (now, is));
+            let source = |hung: Option<&Hung>, point| hung.map(|hung| hung.source(point));
+            if !what.is_empty() {
+                words.push(format!("point {name} {}", what.join(" and ")));
+            } else if apart && source(before, was).in_other(self.named) != source(now, is) {
                 otherwise.push(name);
             }
         }
@@ -164,34 +193,57 @@ impl Two<'_> {
         words
     }
 
-    fn point(&self, was: PointId, is: PointId) -> Vec<String> {
-        let (was, is) = (self.old.point(was), self.new.point(is));
-        let range =
-            |of: Option<(f64, f64)>| of.map_or("any".into(), |(low, high)| format!("{low} to {high}"));
-        let unit = |of: &Option<Arc<str>>| said(of.as_deref().unwrap_or_default()).to_owned();
-        let mut words = Vec::new();
-        if was.unit != is.unit {
-            words.push(format!("unit {}", arrow(unit(&was.unit), unit(&is.unit))));
+    fn point(&self, was: (Option<&Hung>, PointId), is: (Option<&Hung>, PointId)) -> Vec<String> {
+        let mut words =
+            moved(&facts::of_values(self.old.point(was.1)), &facts::of_values(self.new.point(is.1)));
+        let source = |(hung, point): (Option<&Hung>, PointId)| {
+            hung.map(|hung| facts::of_source(hung, point)).unwrap_or_default()
+        };
+        words.extend(moved(&source(was), &source(is)));
+        words
+    }
+
+    /// Of the device itself, how it is found and asked.
+    fn own(&self, before: Option<&Hung>, now: Option<&Hung>) -> Vec<String> {
+        let (Some(before), Some(now)) = (before, now) else { return Vec::new() };
+        let mut words = moved(&facts::of_device(before), &facts::of_device(now));
+        if let (Hung::Osdp(was), Hung::Osdp(is)) = (before, now)
+            && was.key.is_some()
+            && is.key.is_some()
+            && was.key != is.key
+        {
+            words.push("another key".to_owned());
         }
-        if was.range != is.range {
-            words.push(format!("range {}", arrow(range(was.range), range(is.range))));
-        }
-        if was.deadband != is.deadband {
-            words.push(format!("deadband {}", arrow(was.deadband, is.deadband)));
-        }
-        if was.clean != is.clean {
-            words.push("cleaned otherwise".to_owned());
+        match (before.poll(), now.poll()) {
+            (Some(was), Some(is)) if was != is => {
+                words.push(format!("poll {}", arrow(human(was), human(is))));
+            }
+            _ => {}
         }
         words
     }
 
-    /// `alone`: nothing else is said of it.
-    fn asked(&self, before: Option<Hung>, now: Option<Hung>, alone: bool) -> Option<String> {
-        let (before, now) = (before?, now?);
-        match (before.poll(), now.poll()) {
-            (Some(was), Some(is)) if was != is => Some(format!("poll {}", arrow(human(was), human(is)))),
-            _ => (before != now && alone).then(|| "asked otherwise".to_owned()),
+    fn orders(
+        &self,
+        old: &Gateway,
+        new: &Gateway,
+        before: Option<&Hung>,
+        now: Option<&Hung>,
+    ) -> Option<String> {
+        if may_be_ordered(old, self.was).in_other(self.named) != may_be_ordered(new, self.is) {
+            return Some("other commands are allowed".to_owned());
         }
+        let alike = before.zip(now).is_none_or(|(was, is)| are_given_alike(was, is));
+        (!alike).then(|| "commands are given otherwise".to_owned())
+    }
+
+    /// How the cells of lockers are judged.
+    fn cells(&self, old: &Gateway, new: &Gateway) -> Vec<String> {
+        let bank = |gateway: &Gateway, id| {
+            let bank = gateway.access.banks.iter().find(|bank| bank.device == id);
+            bank.map(facts::of_bank).unwrap_or_default()
+        };
+        moved(&bank(old, self.was), &bank(new, self.is))
     }
 }
 

@@ -4,6 +4,7 @@
 //! also where only its devices changed. What the gateway is
 //! as a whole (its id, data, timezone, language) is in everything; where that changes, the house is built anew.
 
+mod facts;
 mod installed;
 mod rules;
 mod services;

@@ -52,14 +52,15 @@ pub(super) fn api(old: &web::Settings, new: &web::Settings) -> Vec<String> {
     for token in &old.tokens {
         match new.tokens.iter().find(|now| now.name == token.name) {
             None => told.push(format!("api: token {} removed", token.name)),
-            Some(now) if now.role != token.role => {
-                let roles = arrow(token.role.word(), now.role.word());
-                told.push(format!("api: token {}: role {roles}", token.name));
+            Some(now) => {
+                let role = || format!("role {}", arrow(token.role.word(), now.role.word()));
+                let role = (now.role != token.role).then(role);
+                let secret = (now.token != token.token).then(|| "another secret".to_owned());
+                let words: Vec<String> = role.into_iter().chain(secret).collect();
+                if !words.is_empty() {
+                    told.push(format!("api: token {}: {}", token.name, words.join(", ")));
+                }
             }
-            Some(now) if now.token != token.token => {
-                told.push(format!("api: token {}: another secret", token.name));
-            }
-            Some(_) => {}
         }
     }
     let known = |name: &str| old.tokens.iter().any(|token| *token.name == *name);

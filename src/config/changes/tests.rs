@@ -133,7 +133,7 @@ const TABLE: &[Row] = &[
     (
         "register = 1\n",
         "register = 7\n",
-        &["channel plant: restarts", "device pump-1: read otherwise: `flow`"],
+        &["channel plant: restarts", "device pump-1: point flow register 1 → 7"],
         &["plant"],
     ),
     (
@@ -141,8 +141,7 @@ const TABLE: &[Row] = &[
         "register = 0\ntype = \"u16\"\nscale = 0.1\nunit = \"bar\"\nrange = [0, 9]",
         &[
             "channel plant: restarts",
-            "device pump-1: point pressure unit kPa → bar, point pressure range any → 0 to 9, \
-             read otherwise: `pressure`",
+            "device pump-1: point pressure unit kPa → bar and range any → 0 to 9 and scale 1 → 0.1",
         ],
         &["plant"],
     ),
@@ -188,6 +187,109 @@ fn each_edit_is_said_and_only_what_changed_begins_anew() {
         assert_eq!((back.told.is_empty(), back.begun_anew().len()), (told.is_empty(), begun.len()), "{find}");
     }
 }
+
+/// Edits of one device at a time, and what is said of it.
+#[test]
+fn nothing_is_left_out_because_something_else_changed_too() {
+    let edit = |edits: &[(&str, &str)]| {
+        let text = edits.iter().fold(MANY.to_owned(), |text, (find, put)| {
+            assert_eq!(text.matches(find).count(), 1, "{find}");
+            text.replace(find, put)
+        });
+        Changes::between(&load(MANY), &load(&text)).told
+    };
+    let device = |edits: &[(&str, &str)]| {
+        let told = edit(edits);
+        told.iter().find(|line| line.starts_with("device ")).cloned().unwrap_or_else(|| panic!("{told:?}"))
+    };
+    assert_eq!(
+        device(&[
+            ("place = \"3\"", "place = \"9\""),
+            ("unit = \"kPa\"", "unit = \"bar\""),
+            ("scale = 0.1", "scale = 0.2\noffset = -3"),
+            ("unit = 7", "unit = 8"),
+            ("poll = \"1s\"", "poll = \"2s\""),
+        ]),
+        "device pump-1: place 3 → 9, point pressure unit kPa → bar and scale 0.1 → 0.2 and offset 0 → -3, unit 7 → 8, poll 1s → 2s"
+    );
+    assert_eq!(
+        device(&[
+            ("type = \"u32\"", "type = \"f32\"\norder = \"CDAB\"\ndeadband = 2"),
+            ("table = \"input\"", "table = \"holding\""),
+            ("register = 10", "register = 12"),
+        ]),
+        "device pump-1: point flow deadband 0 → 2 and table input → holding and register 10 → 12 and type u32 → f32 and \
+         order ABCD → CDAB"
+    );
+    assert_eq!(
+        device(&[
+            ("topic = \"b/leak\"", "topic = \"b/leak-2\""),
+            ("json = \"/wet\"", "json = \"/water\"\nmap = { true = \"wet\", false = \"dry\" }"),
+            ("place = \"cellar\"", "place = \"roof\""),
+        ]),
+        "device leak-1: place cellar → roof, point leak json /wet → /water and map none → true = wet | false = dry, topic b/leak → b/leak-2"
+    );
+    assert_eq!(
+        device(&[("unit = 21", "unit = 22\nheld_after = \"9m\""), ("place = \"gate\"", "place = \"hall\"")]),
+        "device bank-1: place gate → hall, unit 21 → 22, held_after 5m → 9m"
+    );
+}
+
+/// Devices on wires of several kinds.
+const MANY: &str = r#"
+[gateway]
+id = "cp-1"
+data_dir = "/tmp/cp-1"
+locale = "en"
+timezone = "UTC"
+
+[[channel]]
+id = "plant"
+type = "modbus-tcp"
+address = "192.0.2.1:502"
+[[device]]
+id = "pump-1"
+channel = "plant"
+unit = 7
+poll = "1s"
+place = "3"
+[[device.point]]
+id = "pressure"
+table = "holding"
+register = 0
+type = "u16"
+unit = "kPa"
+scale = 0.1
+[[device.point]]
+id = "flow"
+table = "input"
+register = 10
+type = "u32"
+
+[[channel]]
+id = "broker"
+type = "mqtt"
+url = "mqtt://192.0.2.3:1883"
+[[device]]
+id = "leak-1"
+channel = "broker"
+topic = "b/leak"
+place = "cellar"
+[[device.point]]
+id = "leak"
+json = "/wet"
+
+[[channel]]
+id = "doors"
+type = "serial"
+address = "192.0.2.4:4001"
+[[device]]
+id = "bank-1"
+channel = "doors"
+profile = "lock-board-8a"
+unit = 21
+place = "gate"
+"#;
 
 #[test]
 fn a_device_that_comes_first_moves_all_numbers_and_touches_no_other_wire() {
