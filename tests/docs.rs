@@ -249,6 +249,10 @@ fn ids(events: &[Json]) -> Vec<String> {
     events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
 }
 
+fn keys(event: &Json, part: &str) -> BTreeSet<String> {
+    event.pointer(part).unwrap().as_object().unwrap().keys().cloned().collect()
+}
+
 /// What went over the wire to the receiver: key and body of each request, and the answer.
 type Wire = Arc<Mutex<Vec<(String, Vec<u8>, Vec<u8>)>>>;
 
@@ -333,14 +337,22 @@ async fn the_receiver_takes_each_event_once_and_tells_its_number() {
         units.set_holding(1, 0, 0);
         gateway.until_told("ticket.cleared", 1);
         let db = dir.path().join("crm.db");
-        let told = gateway.until("all that was told is there", || {
-            let told = ids(&gateway.events());
-            (kept(&db).len() == told.len()).then_some(told)
+        let (mut there, mut told) = gateway.until("all that was told is there", || {
+            let (there, told) = (kept(&db), ids(&gateway.events()));
+            (there.len() == told.len()).then_some((there, told))
         });
-        let (mut there, mut told) = (kept(&db), told);
         there.sort();
         told.sort();
         assert_eq!(there, told, "each event once");
+
+        // The page shows an event with the keys that one has.
+        let shown = page("docs/crm.md").into_iter().find(|b| b.note.as_deref() == Some("shape: ticket.opened"));
+        let shown: Json = serde_json::from_str(&shown.unwrap().text).unwrap();
+        let events = gateway.events();
+        let opened = events.iter().find(|event| event["type"] == shown["type"]).unwrap();
+        for part in ["", "/data", "/data/deadlines"] {
+            assert_eq!(keys(&shown, part), keys(opened, part), "docs/crm.md shows other keys at `{part}`");
+        }
 
         // The answer that was lost: the same batch came again, unchanged.
         let requests = wire.lock().unwrap().clone();
@@ -363,12 +375,13 @@ async fn the_receiver_takes_each_event_once_and_tells_its_number() {
 }
 
 #[tokio::test]
-async fn the_puller_has_each_event_once_also_when_it_is_killed() {
+async fn the_puller_has_each_event_once_also_when_it_is_killed_and_when_nobody_answers() {
     let units = Units::default();
     let server = Server::tcp(units.clone()).await.unwrap();
     beside(move || {
         let dir = tempfile::tempdir().unwrap();
         let mut gateway = Gateway::new("cp-017");
+        gateway.listen = format!("127.0.0.1:{}", free_port());
         fs::write(gateway.dir().join("central-token"), SECRET).unwrap();
         let central = "[[api.token]]\nname = \"central\"\nrole = \"central\"\ntoken = { file = \"central-token\" }\n\
              [[consumer]]\nname = \"central\"\nrequired = true\n";
@@ -376,21 +389,29 @@ async fn the_puller_has_each_event_once_also_when_it_is_killed() {
         gateway.start();
         let db = dir.path().join("central.db");
         let url = format!("http://{}", gateway.api().unwrap());
-        let pull = || program(PROGRAMS[1], dir.path(), &url, ("CENTRAL_TOKEN", SECRET));
+        let pull = |secret| program(PROGRAMS[1], dir.path(), &url, ("CENTRAL_TOKEN", secret));
         let has = |kind: &str| {
             let db = rusqlite::Connection::open(&db).ok()?;
             let like = format!("%\"gatehouse.{kind}\"%");
             let found = db.query_row("SELECT COUNT(*) FROM event WHERE body LIKE ?", [like], |row| row.get(0));
             found.ok().filter(|n: &u64| *n > 0).map(|_| ())
         };
-        let killed = pull();
+        let told = || fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+        let mut stranger = pull("guessed");
+        let ended = gateway.until("it ends", || stranger.0.try_wait().unwrap());
+        assert!(!ended.success() && told().contains("401"), "{}", told());
+        let killed = pull(SECRET);
         gateway.until("it has the start", || has("gateway.started"));
         drop(killed);
         units.set_holding(1, 0, 150);
-        let _puller = pull();
+        let mut puller = pull(SECRET);
         gateway.until("it has the ticket", || has("ticket.opened"));
+        gateway.stop();
+        gateway.until("it finds nobody there", || told().contains("refused").then_some(()));
+        gateway.start();
         units.set_holding(1, 0, 0);
         gateway.until("it has the end", || has("ticket.cleared"));
+        assert!(puller.0.try_wait().unwrap().is_none(), "it is the one that was there before: {}", told());
         gateway.stop();
         let (pulled, journal) = (kept(&db), gateway.journal());
         assert_eq!(pulled[..], ids(&journal)[..pulled.len()], "in order, each once, none missing");

@@ -326,6 +326,21 @@ async fn the_daemon_is_found_by_its_configuration_and_who_is_not_there_is_named_
     }
 }
 
+#[tokio::test]
+async fn more_tickets_than_one_answer_has_are_not_told_as_so_many() {
+    let mut house = House::open().await;
+    house.commit_tickets((0..1001).map(|n| ticket(&format!("{n:06}"), State::Open, "pump-1")).collect());
+    // An answer ends at so many tickets or so many bytes.
+    for (asked, begins) in [(&["status"][..], "unclosed tickets"), (&["top", "--once"], "")] {
+        let said = text(&piped(&house, asked).await.stdout);
+        let told = said.lines().find(|line| line.starts_with(begins) && line.contains("tickets")).unwrap();
+        let count = told.split_whitespace().find_map(|word| word.strip_suffix('+')?.parse::<u64>().ok());
+        assert!(count.is_some_and(|count| (1..1001).contains(&count)), "{told}");
+    }
+    let listed = text(&piped(&house, &["tickets"]).await.stdout);
+    assert_eq!(listed.lines().count(), 1002, "all of them, below their head");
+}
+
 #[test]
 fn each_way_to_fail_has_its_number() {
     let dir = tempfile::tempdir().unwrap();

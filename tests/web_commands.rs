@@ -109,3 +109,22 @@ async fn only_a_technician_may_order() {
     }
     assert_eq!(house.ask("POST", PATH, &[], &anonymous).await.status, 401);
 }
+
+/// A cure that leads to the next refusal is none.
+#[tokio::test]
+async fn a_viewer_is_told_of_a_role_that_may() {
+    let tokens = [("central", Role::Central), ("technician", Role::Technician), ("viewer", Role::Viewer)];
+    let house = House::with_tokens(&tokens).await;
+    for path in [PATH, "/api/v1/reload", "/api/v1/devices/bank-1/read", "/api/v1/channels/plant/scan"] {
+        let refused = house.ask("POST", path, &[("authorization", "Bearer viewer-secret")], "{}").await;
+        assert_eq!(refused.status, 403, "{path}: {}", refused.text);
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        let cure = detail.split_once("use one of role ").unwrap().1;
+        assert!(cure.starts_with("technician (for tickets,"), "{path}: {detail}");
+        for (name, may) in [("central", false), ("technician", true)] {
+            let bearer = format!("Bearer {name}-secret");
+            let answer = house.ask("POST", path, &[("authorization", &bearer)], "{}").await;
+            assert_eq!(answer.status != 403, may, "{path}, {name}: {}", answer.text);
+        }
+    }
+}

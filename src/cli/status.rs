@@ -79,6 +79,16 @@ pub struct Consumer {
 #[derive(Deserialize)]
 pub struct Tickets {
     pub tickets: Vec<Ticket>,
+    /// Where there are more than one answer has.
+    pub next: Option<String>,
+}
+
+impl Tickets {
+    /// `12`, or `1000+`.
+    pub fn count(&self) -> String {
+        let more = if self.next.is_some() { "+" } else { "" };
+        format!("{}{more}", self.tickets.len())
+    }
 }
 
 /// 0 where the daemon is ready, else 1.
@@ -145,7 +155,9 @@ fn sums(site: &Site, points: &Points, tickets: &Tickets) -> Option<Table> {
     let mut table = Table::list();
     table.row(sum("devices", site.devices.iter().map(|d| d.state.as_str()), &states));
     table.row(sum("points", points.points.iter().map(Point::word), &qualities));
-    table.row(sum("unclosed tickets", tickets.tickets.iter().map(level), &levels));
+    let mut unclosed = sum("unclosed tickets", tickets.tickets.iter().map(level), &levels);
+    unclosed[1] = tickets.count().into();
+    table.row(unclosed);
     Some(table)
 }
 

@@ -69,6 +69,10 @@ pub struct Table {
     broken: bool,
 }
 
+fn narrowest(page: usize) -> usize {
+    page.max(INDENT + 2)
+}
+
 /// How wide each column is; `None`: it is left out.
 type Widths = Vec<Option<usize>>;
 
@@ -107,25 +111,27 @@ impl Table {
     }
 
     pub fn lines(&self, page: usize, colours: bool) -> Vec<String> {
-        let (head, mut lines) = self.parts(page, colours);
-        lines.splice(0..0, head);
-        lines
+        let (head, rows) = self.parts(page, colours);
+        head.into_iter().chain(rows.into_iter().flatten()).collect()
     }
 
-    /// The head apart, where there is one above columns.
-    pub fn parts(&self, page: usize, colours: bool) -> (Option<String>, Vec<String>) {
+    /// The head apart, where there is one above columns, and the lines of each row.
+    pub fn parts(&self, page: usize, colours: bool) -> (Option<String>, Vec<Vec<String>>) {
         let all = self.widths(page, &[], KEPT_BESIDE_OTHERS);
         let Some(widths) = all.or_else(|| self.widths(page, &self.spared, KEPT)) else {
-            return (None, self.flow(page, colours));
+            return (
+                None,
+                self.rows.iter().map(|row| self.in_lines(row, narrowest(page), colours)).collect(),
+            );
         };
         let in_columns = |row: &Vec<Cell>| self.in_columns(row, &widths, colours);
         let head = self.head.as_ref().map(|head| in_columns(head).swap_remove(0));
-        (head, self.rows.iter().flat_map(in_columns).collect())
+        (head, self.rows.iter().map(in_columns).collect())
     }
 
     /// Cell after cell, without columns.
     pub fn flow(&self, page: usize, colours: bool) -> Vec<String> {
-        self.rows.iter().flat_map(|row| self.in_lines(row, page.max(INDENT + 2), colours)).collect()
+        self.rows.iter().flat_map(|row| self.in_lines(row, narrowest(page), colours)).collect()
     }
 
     fn all(&self) -> impl Iterator<Item = &Vec<Cell>> {

@@ -66,6 +66,9 @@ pub async fn tickets(asked: &Tickets) -> anyhow::Result<ExitCode> {
     } else {
         let tickets = rows.iter().map(|row| read(row.get()));
         print(&page(&tickets.collect::<anyhow::Result<Vec<Ticket>>>()?, time::now()))?;
+        if next.is_some() {
+            print("there are more; narrow it with --state or --device\n")?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,23 +79,26 @@ fn page(tickets: &[Ticket], now: Millis) -> String {
     }
     let mut table = Table::new(&["NUMBER", "LEVEL", "STATE", "DEADLINE", "OPENED?", "TITLE…"]);
     for ticket in tickets {
-        let state = ticket.state.word().replace('_', " ");
-        let (state, paint) = match ticket.cleared_at {
-            None => (state, None),
-            // The fault itself is over; the work on it may not be.
-            Some(_) => (format!("{state}, gone"), Some(Paint::Green)),
-        };
         let (words, hurry) = deadline(ticket, now);
         table.row(vec![
             (&ticket.number).into(),
             Cell::painted(ticket.level.to_string(), urgency(ticket.level)),
-            Cell::painted(state, paint),
+            standing(ticket),
             Cell::painted(words, hurry),
             local(&time::format(ticket.opened_at)).into(),
             (&ticket.title).into(),
         ]);
     }
     table.render()
+}
+
+/// How far the work is, and whether the fault itself is over.
+pub fn standing(ticket: &Ticket) -> Cell {
+    let state = ticket.state.word().replace('_', " ");
+    match ticket.cleared_at {
+        None => state.into(),
+        Some(_) => Cell::painted(format!("{state}, gone"), Some(Paint::Green)),
+    }
 }
 
 pub fn urgency(level: u8) -> Option<Paint> {

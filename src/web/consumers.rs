@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use super::gate::Caller;
 use super::problem::Problem;
 use super::{Desk, Role};
+use crate::reading::Millis;
 use crate::store::ConsumerNow;
 use crate::store::{self};
 use crate::{metrics, time};
@@ -23,6 +24,7 @@ const CONSUMERS_MAX: usize = 64;
 const NAME_MAX: usize = 64;
 /// What was looked up is as good as new for so long.
 const FRESH: Duration = Duration::from_millis(1500);
+const MINUTE: Millis = 60_000;
 
 /// `GET /api/v1/consumers`
 pub async fn list(State(desk): State<Arc<Desk>>) -> Result<Json<Value>, Problem> {
@@ -39,7 +41,7 @@ pub struct Shared(Mutex<Option<(Instant, Arc<Now>)>>);
 pub struct Now {
     /// As `GET` answers it.
     pub body: String,
-    /// What is news when it changes: when somebody was last seen is none.
+    /// What is news when it changes.
     pub essence: String,
 }
 
@@ -61,8 +63,14 @@ impl Shared {
 fn now(desk: &Desk) -> Result<Now, Problem> {
     let consumers = consumers(desk)?;
     let rows: Vec<Value> = consumers.iter().map(|consumer| shown(desk, consumer)).collect();
-    let essence = consumers.iter().map(|c| (&c.name, c.lag, &c.error, &c.set_aside)).collect::<Vec<_>>();
-    Ok(Now { body: json!({ "consumers": rows }).to_string(), essence: format!("{essence:?}") })
+    Ok(Now { body: json!({ "consumers": rows }).to_string(), essence: essence(&consumers) })
+}
+
+/// When somebody was last seen is news by the minute: the page says how long ago it was.
+fn essence(consumers: &[ConsumerNow]) -> String {
+    let minute = |c: &ConsumerNow| c.last_seen.map(|at| at / MINUTE);
+    let each = consumers.iter().map(|c| (&c.name, c.lag, minute(c), &c.error, &c.set_aside));
+    format!("{:?}", each.collect::<Vec<_>>())
 }
 
 #[derive(Debug, Deserialize)]
@@ -185,4 +193,27 @@ fn shown(desk: &Desk, consumer: &ConsumerNow) -> Value {
         "set_aside": consumer.set_aside,
         "error": consumer.error,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_again_for_nothing_is_told_once_a_minute() {
+        let seen = |at| {
+            essence(&[ConsumerNow {
+                name: "crm".into(),
+                kind: store::Kind::Pull,
+                required: false,
+                acknowledged: 7,
+                lag: 0,
+                last_seen: Some(at),
+                set_aside: Vec::new(),
+                error: None,
+            }])
+        };
+        assert_eq!(seen(5 * MINUTE), seen(6 * MINUTE - 1));
+        assert_ne!(seen(5 * MINUTE), seen(6 * MINUTE));
+    }
 }

@@ -9,7 +9,7 @@ use crate::cli::fit::{cut, lasting};
 use crate::cli::plot::{Letters, short};
 use crate::cli::status::Device;
 use crate::cli::table::{Cell, Paint, Table, dyed};
-use crate::cli::tickets::{deadline, next_step, urgency};
+use crate::cli::tickets::{deadline, next_step, standing, urgency};
 use crate::reading::Millis;
 use crate::ticket::Ticket;
 use crate::time;
@@ -41,6 +41,8 @@ struct Part {
     name: &'static str,
     head: Option<String>,
     lines: Vec<String>,
+    /// Which of its things each line tells of: on a narrow page one needs several.
+    things: Vec<usize>,
 }
 
 pub fn picture(view: &View, now: Millis, page: Page) -> Picture {
@@ -71,9 +73,14 @@ impl Part {
     }
 
     fn of(name: &'static str, table: &Table, page: Page) -> Self {
-        let (head, lines) = table.parts(page.size.columns, page.colours);
-        let head = head.filter(|_| !lines.is_empty());
-        Self { name, head, lines }
+        let (head, rows) = table.parts(page.size.columns, page.colours);
+        let head = head.filter(|_| !rows.is_empty());
+        Self { head, ..Self::in_lines(name, rows) }
+    }
+
+    fn in_lines(name: &'static str, each: Vec<Vec<String>>) -> Self {
+        let things = each.iter().enumerate().flat_map(|(thing, lines)| vec![thing; lines.len()]).collect();
+        Self { name, head: None, lines: each.into_iter().flatten().collect(), things }
     }
 }
 
@@ -96,11 +103,12 @@ fn rooms(heights: &[usize; PARTS], marked: usize, room: usize) -> [usize; PARTS]
 }
 
 fn title(part: &Part, first: usize, shown: usize, is_marked: bool, page: Page) -> String {
-    let all = part.lines.len();
-    let which = match all {
+    let number = |line: usize| part.things.get(line).map_or(0, |thing| thing + 1);
+    let last = part.things.len().saturating_sub(1);
+    let which = match number(last) {
         0 => "none".to_owned(),
-        _ if shown >= all => all.to_string(),
-        _ => format!("{}-{} of {all}", first + 1, (first + shown).min(all)),
+        all if shown > last => all.to_string(),
+        all => format!("{}-{} of {all}", number(first), number((first + shown).saturating_sub(1).min(last))),
     };
     let sign = match (is_marked, page.letters) {
         (true, Letters::Unicode) => "▸ ",
@@ -151,9 +159,9 @@ fn sums(seen: &Seen, readings: Option<f64>) -> Vec<Cell> {
             cells.push(Cell::painted(format!("{count} {state}"), state_colour(state)));
         }
     }
-    cells.push(format!("{} tickets:", seen.tickets.len()).into());
+    cells.push(format!("{} tickets:", seen.tickets.count()).into());
     for (level, name) in (1..).zip(LEVELS) {
-        let count = seen.tickets.iter().filter(|ticket| ticket.level.clamp(1, 3) == level).count();
+        let count = seen.tickets.tickets.iter().filter(|ticket| ticket.level.clamp(1, 3) == level).count();
         if count > 0 {
             cells.push(Cell::painted(format!("{count} {name}"), urgency(level)));
         }
@@ -189,17 +197,19 @@ fn state_colour(state: &str) -> Option<Paint> {
 
 fn parts(view: &View, now: Millis, page: Page) -> [Part; PARTS] {
     let (lines, devices, tickets) = match &view.seen {
-        Some(seen) => {
-            (lines(&seen.lines, page.letters), devices(&seen.site.devices, now), tickets(&seen.tickets, now))
-        }
+        Some(seen) => (
+            lines(&seen.lines, page.letters),
+            devices(&seen.site.devices, now),
+            tickets(&seen.tickets.tickets, now),
+        ),
         None => Default::default(),
     };
-    let told = view.events.iter().flat_map(|event| events::lines(event, page.size.columns, page.colours));
+    let told = view.events.iter().map(|event| events::lines(event, page.size.columns, page.colours));
     [
         Part::of("LINES", &lines, page),
         Part::of("DEVICES", &devices, page),
         Part::of("TICKETS", &tickets, page),
-        Part { name: "EVENTS", head: None, lines: told.collect() },
+        Part::in_lines("EVENTS", told.collect()),
     ]
 }
 
@@ -262,7 +272,7 @@ fn tickets(all: &[Ticket], now: Millis) -> Table {
         table.row(vec![
             (&ticket.number).into(),
             Cell::painted(ticket.level.to_string(), urgency(ticket.level)),
-            ticket.state.word().replace('_', " ").into(),
+            standing(ticket),
             Cell::painted(words, hurry),
             (&ticket.title).into(),
         ]);
@@ -319,6 +329,19 @@ mod tests {
         assert!(view.press(crate::cli::top::keys::Key::Last, drawn.most));
         let drawn = picture(&view, NOW, page(100, 40));
         assert!(drawn.lines.iter().any(|line| line.starts_with("pump-199 ")), "{:#?}", drawn.lines);
+    }
+
+    #[test]
+    fn things_are_counted_not_the_lines_they_need() {
+        let view = view(30);
+        let title = |page: Page| {
+            let drawn = picture(&view, NOW, page);
+            drawn.lines.iter().find(|line| line.contains("DEVICES")).cloned().unwrap_or_default()
+        };
+        for columns in [30, 40, 120] {
+            assert_eq!(title(page(columns, 400)).trim(), "DEVICES  30", "{columns}");
+        }
+        assert!(title(page(30, 40)).ends_with("of 30"), "{}", title(page(30, 40)));
     }
 
     #[test]

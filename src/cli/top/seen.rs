@@ -10,7 +10,6 @@ use serde_json::{Value as Json, json};
 use crate::cli::client::{Client, read};
 use crate::cli::status::{Consumer, Consumers, Ready, Site, Tickets, UNCLOSED};
 use crate::reading::Millis;
-use crate::ticket::Ticket;
 use crate::time;
 
 /// Whoever is well answers sooner.
@@ -22,7 +21,7 @@ pub struct Seen {
     pub ready: Result<(), String>,
     pub site: Site,
     pub lines: Vec<Line>,
-    pub tickets: Vec<Ticket>,
+    pub tickets: Tickets,
     pub consumers: Vec<Consumer>,
     /// Since the daemon's start.
     pub readings: f64,
@@ -81,7 +80,7 @@ impl Seen {
             ready,
             site: read(&devices)?,
             lines: read::<Lines>(&lines)?.lines,
-            tickets: read::<Tickets>(&tickets)?.tickets,
+            tickets: read(&tickets)?,
             consumers: read::<Consumers>(&consumers)?.consumers,
             readings: total(&metrics, "gatehouse_readings_total"),
             raw,
@@ -136,7 +135,7 @@ impl Seen {
                 json!({ "gateway": "cp-017", "name": "锦绣花园", "devices": devices }),
             )?,
             lines: vec![serde_json::from_value(line)?, serde_json::from_value(unknown)?],
-            tickets: Vec::new(),
+            tickets: Tickets { tickets: Vec::new(), next: None },
             consumers: vec![serde_json::from_value(consumer)?],
             readings: 0.0,
             raw: Json::Null,

@@ -148,14 +148,9 @@ impl Two<'_> {
             };
             known.push(is);
             let name = own(self.new, is);
-            match self.point(was, is) {
-                Some(what) => words.push(format!("point {name} {what}")),
-                None if before.map(|hung| hung.source(was).in_other(self.named))
-                    != now.map(|hung| hung.source(is)) =>
-                {
-                    otherwise.push(name);
-                }
-                None => {}
+            words.extend(self.point(was, is).into_iter().map(|what| format!("point {name} {what}")));
+            if before.map(|hung| hung.source(was).in_other(self.named)) != now.map(|hung| hung.source(is)) {
+                otherwise.push(name);
             }
         }
         let new = self.new.points_of(self.is).filter(|point| !known.contains(point));
@@ -168,21 +163,25 @@ impl Two<'_> {
         words
     }
 
-    fn point(&self, was: PointId, is: PointId) -> Option<String> {
+    fn point(&self, was: PointId, is: PointId) -> Vec<String> {
         let (was, is) = (self.old.point(was), self.new.point(is));
         let range =
             |of: Option<(f64, f64)>| of.map_or("any".into(), |(low, high)| format!("{low} to {high}"));
         let unit = |of: &Option<Arc<str>>| said(of.as_deref().unwrap_or_default()).to_owned();
+        let mut words = Vec::new();
         if was.unit != is.unit {
-            return Some(format!("unit {}", arrow(unit(&was.unit), unit(&is.unit))));
+            words.push(format!("unit {}", arrow(unit(&was.unit), unit(&is.unit))));
         }
         if was.range != is.range {
-            return Some(format!("range {}", arrow(range(was.range), range(is.range))));
+            words.push(format!("range {}", arrow(range(was.range), range(is.range))));
         }
         if was.deadband != is.deadband {
-            return Some(format!("deadband {}", arrow(was.deadband, is.deadband)));
+            words.push(format!("deadband {}", arrow(was.deadband, is.deadband)));
         }
-        (was.clean != is.clean).then(|| "cleaned otherwise".to_owned())
+        if was.clean != is.clean {
+            words.push("cleaned otherwise".to_owned());
+        }
+        words
     }
 
     /// `alone`: nothing else is said of it.

@@ -137,6 +137,16 @@ const TABLE: &[Row] = &[
         &["plant"],
     ),
     (
+        "register = 0\ntype = \"u16\"\nunit = \"kPa\"",
+        "register = 0\ntype = \"u16\"\nscale = 0.1\nunit = \"bar\"\nrange = [0, 9]",
+        &[
+            "channel plant: restarts",
+            "device pump-1: point pressure unit kPa → bar, point pressure range any → 0 to 9, \
+             read otherwise: `pressure`",
+        ],
+        &["plant"],
+    ),
+    (
         "id = \"flow\"\n",
         "id = \"volume\"\n",
         &["channel plant: restarts", "device pump-1: added: `volume`, removed: `flow`"],
