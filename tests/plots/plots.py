@@ -165,6 +165,39 @@ def by_mouse_and_keys(browser, url):
     page.close()
 
 
+def closer(browser, url):
+    """A ticket's plot: what does not come is told, and a later wish is not drawn over by an earlier one."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, locale="en-GB")
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(url + "/#/")
+    ticket = page.evaluate("fetch('/api/v1/tickets?state=open,acknowledged,in_progress,resolved,closed&limit=1000').then(answer => answer.json()).then(all => all.tickets.findLast(one => one.point === 'pump-1.pressure').id)")
+    page.goto(f"{url}/#/ticket/{ticket}")
+    page.click("[data-action=closer]")
+    page.wait_for_selector(DRAWN)
+    page.route("**/history?*", lambda route: route.abort("connectionrefused"))
+    page.click("[data-plot-tool=wider]")
+    page.wait_for_selector("[data-plot-read]:has-text('does not answer')")
+    page.unroute("**/history?*")
+    held = []
+    page.route("**/history?*", lambda route: route.continue_() if held else held.append(route))
+    page.click("[data-plot-tool=wider]")
+    for _ in range(300):
+        if held:
+            break
+        page.wait_for_timeout(50)
+    with page.expect_response("**/history?*") as newest:
+        page.click("[data-plot-tool=closer]")
+    page.wait_for_selector(DRAWN)
+    before = page.inner_text("[data-plot-sum]")
+    middle = page.evaluate("figure => { const { from, to } = document.querySelector(figure).dataset; return new Date((+from + +to) / 2).toISOString(); }", FIGURE)
+    with page.expect_response("**/history?*") as late:
+        held[0].fulfill(json={**newest.value.json(), "buckets": [[middle, -999, -999, -999, 1]]})
+    late.value.finished()
+    page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
+    assert "999" not in before and "999" not in page.inner_text("[data-plot-sum]"), "the earlier answer was drawn over the later one"
+    page.close()
+
+
 def by_fingers(browser, url):
     context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, locale="zh-CN")
     page = context.new_page()
@@ -247,6 +280,7 @@ def main(url):
         parts(page)
         page.close()
         by_mouse_and_keys(browser, url)
+        closer(browser, url)
         by_fingers(browser, url)
         heat(browser, url)
         browser.close()

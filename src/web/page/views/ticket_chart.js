@@ -24,7 +24,7 @@ export function chart(path) {
   const place = el('div', { class: 'chart' }, alone);
   const closer = el('button', { type: 'button', data: { action: 'closer' }, on: { click: look } }, t('closer'));
   const node = section('ticket-chart', t('chart'), place, none, el('div', { class: 'acts' }, closer));
-  let ticket = null, drawn = null, plotted = null;
+  let ticket = null, drawn = null, plotted = null, asked = 0;
   picture.addEventListener('error', () => { alone.hidden = true; text(none, plotted ? '' : t('no-chart')); });
   picture.addEventListener('load', () => { alone.hidden = !!plotted; text(none, ''); });
 
@@ -34,18 +34,29 @@ export function chart(path) {
       const [{ plot }, { limitsOf }] = await Promise.all([import('../chart.js'), import('../chart/rows.js')]);
       const from = Date.parse(ticket.since) - AROUND;
       const to = Math.min(now(), Date.parse(ticket.cleared_at || new Date(now()).toISOString()) + AROUND);
-      const { buckets } = await readings(from, to);
+      const kept = await readings(from, to);
       const limits = limitsOf([{ id: ticket.rule, points: [ticket.point], condition: ticket.limit, level: ticket.level }], ticket.point);
-      plotted = plot(place, { point: ticket.point, unit: ticket.unit || '', rows: buckets, limits, marks: [ticket], from, to,
-        onZoom: async (a, b) => plotted.set({ rows: (await readings(a, b)).buckets }) });
+      plotted = plot(place, { point: ticket.point, unit: ticket.unit || '', ...kept, limits, marks: [ticket], from, to, onZoom: nearer });
       alone.hidden = closer.hidden = true;
       text(none, '');
     } catch (error) { text(none, error.message); }
     closer.disabled = false;
   }
 
-  const readings = (from, to) => get(`points/${encodeURIComponent(ticket.point)}/history?` +
-    new URLSearchParams({ from: new Date(from).toISOString(), to: new Date(to).toISOString(), buckets: BUCKETS }));
+  /** The newest wish wins. */
+  async function nearer(from, to) {
+    const turn = ++asked;
+    try {
+      const kept = await readings(from, to);
+      if (turn === asked) plotted.set(kept);
+    } catch (error) { if (turn === asked) plotted.say(error.message); }
+  }
+
+  async function readings(from, to) {
+    const query = new URLSearchParams({ from: new Date(from).toISOString(), to: new Date(to).toISOString(), buckets: BUCKETS });
+    const answer = await get(`points/${encodeURIComponent(ticket.point)}/history?${query}`);
+    return { rows: answer.buckets, rolledUpTo: answer.rolled_up_to ?? null };
+  }
 
   return {
     node,
