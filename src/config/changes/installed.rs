@@ -128,7 +128,7 @@ fn judged(was: &Door, is: &Door) -> Vec<String> {
         ("opened by others", was.grants != is.grants),
         ("another exit", was.exit != is.exit),
     ];
-    let parts = parts.into_iter().filter_map(|(word, other)| other.then(|| word.to_owned()));
+    let parts = parts.into_iter().filter(|(_, other)| *other).map(|(word, _)| word.to_owned());
     moved(&spans(was), &spans(is)).into_iter().chain(parts).collect()
 }
 
