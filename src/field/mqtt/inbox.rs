@@ -466,7 +466,7 @@ mod tests {
         let changed = inbox.change(vec![aaa, terminal(1), other, raw], &numbers);
         assert_eq!(changed.new, [DeviceId(0), DeviceId(2)].into());
         assert_eq!(changed.wanted, ["o".to_owned()].into(), "the other is heard already");
-        let second = say(&mut inbox, "z/b", r#"{"t":2}"#, false).remove(0);
+        let second = say(&mut inbox, "z/b", r#"{"t":2}"#, false).remove(1);
         assert_eq!(second.readings, [Reading::bad(PointId(3), 7, Reason::Ambiguous)], "its first is known");
         let edited = say(&mut inbox, "o", r#"{"u":4}"#, false).remove(0);
         assert_eq!(edited.readings, [Reading::good(PointId(2), 7, Value::Number(4.0))]);
