@@ -13,7 +13,7 @@ need mosquitto_pub mosquitto-clients
 need mbpoll mbpoll
 need socat socat
 need chromium chromium
-fc-list 2>/dev/null | grep -qi cjk || missing+=(fontconfig fonts-noto-cjk)
+fc-list 2>/dev/null | grep -ci cjk >/dev/null || missing+=(fontconfig fonts-noto-cjk)
 need pkg-config pkg-config
 need python3 python3
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
