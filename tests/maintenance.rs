@@ -94,7 +94,7 @@ async fn the_command_says_what_is_wrong_and_what_to_do() {
         for (arguments, names) in [
             (&["--device", "tnk", "--for", "2h"][..], "did you mean `tank`"),
             (&["--device", "tank", "--for", "800h"][..], "within 31 days"),
-            (&["--device", "tank"][..], "--for 2h, or --end"),
+            (&["--device", "tank"][..], "--for <TIME>|--end"),
             (&["--device", "tank", "--rule", "high", "--end"][..], "cannot be used with"),
             (&["--for", "2h"][..], "required"),
             (&["--device", "tank", "--for", "2h", "--end"][..], "cannot be used with"),

@@ -344,9 +344,9 @@ fn a_broker_that_is_the_same_goes_on_with_other_devices() {
         "[[device]]\nid = \"aaa\"\nchannel = \"broker\"\ntopic = \"t/aaa\"\n[[device.point]]\nid = \"v\"\n";
     let other = BROKER.find("[[device]]\nid = \"other\"").unwrap();
     for (text, in_place, said) in [
-        (BROKER.replace("/a", "/b"), true, "device other: read otherwise: `v`"),
+        (BROKER.replace("/a", "/b"), true, "device other: point v json /a → /b"),
         (BROKER.replace("\"m\"", "\"cm\""), true, "device other: point v unit m → cm"),
-        (BROKER.replace("t/other", "t/else"), true, "device other: read otherwise: `v`"),
+        (BROKER.replace("t/other", "t/else"), true, "device other: topic t/other → t/else"),
         (format!("{BROKER}{more}"), true, "device aaa: added on broker"),
         (BROKER[..other].to_owned(), true, "device other: removed from broker"),
         (BROKER.replace("192.0.2.1", "192.0.2.2"), false, "channel broker: set otherwise, restarts"),
