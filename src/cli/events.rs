@@ -146,7 +146,7 @@ pub fn lines(event: &Event, page: usize, colours: bool) -> Vec<String> {
     line.row(vec![
         format!("{sequence:>6}").into(),
         local(&event.time).into(),
-        Cell::painted(format!("{kind:<22}"), colour(kind)),
+        Cell::painted(format!("{kind:<21}"), colour(kind)),
         event.says().into(),
     ]);
     line.lines(page, colours)
