@@ -3,6 +3,7 @@
 //! `start`: what a house is built from; `storage`: where its journal is; `front`: where the API listens; `gear`: wires and
 //! pushes; `turn`: another configuration while it stays; `supervise`: what runs is kept running; `concerns`: what is not as it should be; `watchdog`: what systemd is told.
 
+mod certificate;
 mod concerns;
 mod front;
 mod gear;
@@ -286,6 +287,7 @@ impl House {
         }
         tokio::spawn(feed_watchdog(pulse));
         tokio::spawn(show_trouble(trouble, concerns.clone()));
+        tokio::spawn(certificate::watch(offers.subscribe(), concerns.clone(), clock.clone()));
         concerns.ready(true);
         let (devices, points, rules) = (site.devices.len(), site.points.len(), gateway.rules.len());
         tracing::info!(gateway = %site.gateway, %epoch, devices, points, rules, "gatehouse runs");

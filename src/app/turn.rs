@@ -217,7 +217,7 @@ impl House {
         for target in gateway.sync.iter().filter(|t| begins(&t.name, &changes.pushes.begun)) {
             self.pushes.begin(target.clone());
         }
-        keep_text(&gateway.store.dir, text.as_deref());
+        keep_text(&gateway, text.as_deref());
         self.again = Again { rejected: None, text, beside };
         self.concerns.set(CONFIGURATION, None);
         self.gateway = gateway;

@@ -26,6 +26,7 @@ mod status;
 mod table;
 mod tickets;
 mod top;
+mod trust;
 mod wire;
 
 use std::io::{self, Write};

@@ -23,6 +23,7 @@ mod doors;
 mod ear;
 mod files;
 mod hang;
+mod https;
 mod hush;
 mod installed;
 mod items;

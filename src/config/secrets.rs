@@ -32,7 +32,7 @@ pub(super) fn take(section: &mut Section<'_>, key: &'static str) -> Option<Secre
 }
 
 /// One of three places.
-fn grammar() -> Json {
+pub(super) fn grammar() -> Json {
     let place = String::grammar();
     json!({
         "type": "object",
