@@ -97,6 +97,8 @@
 //! | what is known across a reload | `intake/turn.rs` (who is asked), `rules/taken.rs`, `access/watch.rs`, `command/desk.rs`, [`live`], [`numbers`] (who is who in the other site) |
 //! | what is begun again when it breaks, and what is shown of it | `app/supervise.rs`, `app/concerns.rs` |
 //! | what it costs when a decoder breaks | `field/poll/guard.rs` (polled wires), `field/stumble.rs` (what is said of it), [`fault`] |
+//! | how many may connect, for how long, and over TLS | `web/seats.rs`, `web/guest.rs`, `web/tls.rs`; their loop: `web/listener.rs`; its TOML: `config/https.rs` |
+//! | whom the commands believe to be the daemon | `cli/trust.rs`; until when a certificate counts: [`certificate`] |
 //! | a new call of the API | a file in `web/` |
 //! | a new command | a file in `cli/` |
 

@@ -31,15 +31,18 @@ pub(super) fn tls(api: &mut Section<'_>) -> Option<Tls> {
         let cure = "add `client_ca = \"tls/clients.pem\"`, who signs the certificates of clients";
         report.mistake(Code::NeedsAnother, told.spot, "`client` without `client_ca`", cure);
     }
-    section.finish();
     let whole = cert.is_some() && key.is_some();
+    let key = key.filter(|_| !report.blind);
+    // Also where it is not read: that there is one is a term by itself.
+    let client_ca = client_ca.or_else(|| section.peek("client_ca").map(|_| "".into()));
+    section.finish();
     let tls = Tls {
         cert: cert.unwrap_or_default(),
         key: key.unwrap_or_else(|| Secret::new("")),
         client_ca,
         client: client.map(|told| told.value).unwrap_or_default(),
     };
-    if whole && !report.blind {
+    if whole && !report.blind && tls.client_ca.as_deref() != Some("") {
         judge(&tls, table, report);
     }
     Some(tls)

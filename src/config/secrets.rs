@@ -104,6 +104,10 @@ fn gather(table: &Table, base: &Path, files: &mut Vec<PathBuf>) {
             _ => {}
         }
     }
+    // A private key whose path stands alone, beside its certificate's.
+    if let (Some(_), Some(key)) = (table.text("cert"), table.text("key")) {
+        files.push(base.join(key));
+    }
     for entry in &table.entries {
         match &entry.value.node {
             Node::Table(inner) => gather(inner, base, files),
@@ -253,8 +257,8 @@ mod tests {
     #[test]
     fn the_files_of_secrets_are_found_wherever_they_are_named() {
         let text = "[privacy]\nkey = { file = \"keys/privacy\" }\n[[sync]]\nname = \"crm\"\ntoken = { file = \"/run/crm\" }\n\
-                    [[api.token]]\ntoken = { env = \"X\" }\n";
+                    [api]\ntls = { cert = \"c.pem\", key = \"k.pem\" }\n[[api.token]]\ntoken = { env = \"X\" }\n";
         let found = files(&[(PathBuf::from("/etc/gatehouse/gatehouse.toml"), text.to_owned())]);
-        assert_eq!(found, [Path::new("/etc/gatehouse/keys/privacy"), Path::new("/run/crm")]);
+        assert_eq!(found, ["/etc/gatehouse/keys/privacy", "/run/crm", "/etc/gatehouse/k.pem"].map(Path::new));
     }
 }

@@ -160,16 +160,19 @@ impl Host {
             let peer = Peer { address, tls: false, certified: false };
             return self.converse(guest, peer, pace).await;
         };
-        if !begins_with_a_handshake(&mut guest, self.times.head).await {
-            return;
-        }
-        match TlsAcceptor::from(server).accept(guest).await {
-            Ok(stream) => {
+        let shakes_hands = async {
+            let begins = begins_with_a_handshake(&mut guest, self.times.head).await;
+            if begins { TlsAcceptor::from(server).accept(guest).await.map(Some) } else { Ok(None) }
+        };
+        // Who has not asked anything yet is owed no answer when the house closes.
+        match self.terms.over.run_until_cancelled(shakes_hands).await {
+            Some(Ok(Some(stream))) => {
                 let certified = stream.get_ref().1.peer_certificates().is_some();
                 let peer = Peer { address, tls: true, certified };
                 self.converse(stream, peer, pace).await;
             }
-            Err(error) => tracing::debug!(from = %address.ip(), %error, "a TLS handshake failed"),
+            Some(Err(error)) => tracing::debug!(from = %address.ip(), %error, "a TLS handshake failed"),
+            Some(Ok(None)) | None => {}
         }
     }
 
@@ -207,7 +210,12 @@ impl Host {
                 }
             }
         }
-        see_out(connection.into_parts().io.into_inner()).await;
+        let mut io = connection.into_parts().io.into_inner();
+        if is_over {
+            let _ = timeout(FAREWELL, io.shutdown()).await;
+        } else {
+            see_out(io).await;
+        }
     }
 }
 
@@ -247,4 +255,114 @@ async fn see_out(mut io: impl AsyncRead + AsyncWrite + Unpin) {
         }
     };
     let _ = timeout(FAREWELL, hears_out).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+    use axum::extract::Extension;
+    use axum::routing::{get, post};
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    /// That does not end in a test.
+    const LONG: Duration = Duration::from_secs(600);
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// A house of three rooms; where it listens.
+    async fn open(times: Times, stop: &CancellationToken) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/", get(|Extension(peer): Extension<Peer>| async move { format!("tls {}", peer.tls) }))
+            .route("/body", post(|body: Bytes| async move { body.len().to_string() }))
+            .route("/much", get(|| async { vec![b'a'; 64 << 20] }));
+        let (_, terms) = watch::channel(Terms::new(None, stop).unwrap());
+        tokio::spawn(attend(listener, router, terms, times, stop.clone()));
+        address
+    }
+
+    async fn said(stream: &mut TcpStream) -> String {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// One answer of a connection that stays open.
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut bytes = vec![0; 1024];
+        let heard = stream.read(&mut bytes).await.unwrap();
+        String::from_utf8_lossy(&bytes[..heard]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_ends_in_time_and_so_does_an_answer_that_nobody_takes() {
+        let stop = CancellationToken::new();
+        let address = open(Times { body: SHORT, idle: 8 * SHORT, head: LONG }, &stop).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc").await.unwrap();
+        let refused = said(&mut stream).await;
+        assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("in time"), "{refused}");
+
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        sleep(16 * SHORT).await;
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        assert!(bytes.len() < 64 << 20, "the rest was given up");
+    }
+
+    #[tokio::test]
+    async fn between_two_requests_there_is_more_time_than_within_one() {
+        let stop = CancellationToken::new();
+        let address = open(Times { head: 20 * SHORT, body: LONG, idle: LONG }, &stop).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(GET).await.unwrap();
+        assert!(answer(&mut stream).await.ends_with("tls false"));
+        sleep(30 * SHORT).await;
+        stream.write_all(GET).await.unwrap();
+        assert!(
+            answer(&mut stream).await.ends_with("tls false"),
+            "it was idle for longer than a head may take"
+        );
+        stream.write_all(&GET[..9]).await.unwrap();
+        assert_eq!(said(&mut stream).await, "", "the third does not come to its end");
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_for_long_is_shown_out() {
+        let stop = CancellationToken::new();
+        let address = open(Times { head: LONG, body: LONG, idle: SHORT }, &stop).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(said(&mut stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn other_terms_and_the_end_close_what_is_idle() {
+        let stop = CancellationToken::new();
+        let address = open(Times { head: LONG, body: LONG, idle: LONG }, &stop).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(GET).await.unwrap();
+        answer(&mut stream).await;
+        stop.cancel();
+        assert_eq!(said(&mut stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_renewed_certificate_leaves_the_terms_and_other_clients_do_not() {
+        let stop = CancellationToken::new();
+        let terms = Terms::new(None, &stop).unwrap();
+        let same = terms.turn(None, None, &stop).unwrap();
+        assert!(!terms.over.is_cancelled());
+        drop(same);
+        let tls = Tls {
+            cert: "".into(),
+            key: crate::secret::Secret::new(""),
+            client_ca: None,
+            client: super::super::Demand::All,
+        };
+        assert!(terms.turn(None, Some(&tls), &stop).is_err(), "what cannot be spoken with");
+        assert!(!terms.over.is_cancelled(), "changes nothing");
+    }
 }
