@@ -2,9 +2,12 @@
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
 //! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
-//! `session` (who logged in on the page), `plan` (what of the configuration is shown). Before them all stand `listener` (connections: `seats`, how many there may be; `tls`; `guest`, for how long one may say nothing; `bodies`),
-//! `gate` (who may do what), and behind them `packed` (gzip) and `problem` (what every refusal looks like).
+//! `session` (who logged in on the page), `plan` (what of the configuration is shown), `openapi` (all of it, for programs).
+//! Before them all stand `listener` (connections; `seats`: how many, `guest`: for how long one may say nothing, `bodies`, `tls`),
+//! `gate` (who may do what), `said` (bodies are JSON)
+//! and behind them `packed` (gzip), `asset` (what is in the binary) and `problem` (what every refusal looks like).
 
+mod asset;
 mod bodies;
 mod chart;
 mod commands;
@@ -20,12 +23,14 @@ mod lines;
 mod listener;
 pub mod look;
 mod maintenance;
+mod openapi;
 mod packed;
 mod page;
 pub mod plan;
 mod problem;
 mod reload;
 mod rules;
+mod said;
 mod seats;
 mod session;
 mod site;
@@ -251,12 +256,26 @@ fn turn_terms(terms: &watch::Sender<Terms>, old: &Settings, new: &Settings, stop
 }
 
 fn router(present: &Present) -> Router {
+    let rooms = routes()
+        .fallback(problem::nothing_here)
+        .layer(middleware::from_fn(packed::pack))
+        .layer(middleware::from_fn(said::as_json))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(present.clone(), gate::gate))
+        .with_state(present.clone());
+    // Around the whole: what a wrong method may use instead is added outside of a router's own layers.
+    Router::new().fallback_service(rooms).layer(middleware::from_fn(problem::dress))
+}
+
+/// Each is described in `openapi`.
+fn routes() -> Router<Present> {
     let mut router = Router::new()
         .route("/", get(page::page))
         .route("/page/{*file}", get(page::file))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/configuration", get(reload::configuration))
         .route("/api/v1/reload", post(reload::reload))
@@ -286,14 +305,7 @@ fn router(present: &Present) -> Router {
         router = router
             .route(&path, post(move |desk, caller, id, body| tickets::act(verb, desk, caller, id, body)));
     }
-    let rooms = router
-        .fallback(problem::nothing_here)
-        .layer(middleware::from_fn(packed::pack))
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(middleware::from_fn_with_state(present.clone(), gate::gate))
-        .with_state(present.clone());
-    // Around the whole: what a wrong method may use instead is added outside of a router's own layers.
-    Router::new().fallback_service(rooms).layer(middleware::from_fn(problem::dress))
+    router
 }
 
 /// The desk of the moment.
