@@ -199,7 +199,9 @@ pub async fn serve_offers(
     let first =
         Desk::new(offers.borrow_and_update().clone(), stop.clone(), Bounds::default(), Arc::default());
     let (present_in, present) = watch::channel(Arc::new(first));
-    let service = router(&Present(present.clone())).into_make_service_with_connect_info::<listener::Peer>();
+    let told = middleware::from_fn(listener::told);
+    let service =
+        router(&Present(present.clone())).layer(told).into_make_service_with_connect_info::<listener::Peer>();
     let serving = axum::serve(listener::Bounded::new(listener), service)
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     let turning = async {
