@@ -61,13 +61,13 @@ fn essence(kind: &str) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Whole(pub u64);
 
-/// Whole numbers up to here are not rounded in writing.
-const EXACT_MAX: f64 = (1_u64 << 53) as f64;
+/// The first that no `u64` can hold.
+const BEYOND: f64 = 18_446_744_073_709_551_616.0;
 
 impl<'de> Deserialize<'de> for Whole {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let number = serde_json::Number::deserialize(from)?;
-        let is_whole = |number: &f64| (0.0..=EXACT_MAX).contains(number) && number.fract() == 0.0;
+        let is_whole = |number: &f64| (0.0..BEYOND).contains(number) && number.fract() == 0.0;
         let rounded = || Some(number.as_f64().filter(is_whole)? as u64);
         let none = || de::Error::custom(format!("{number} is no whole number"));
         number.as_u64().or_else(rounded).map(Whole).ok_or_else(none)
@@ -115,7 +115,7 @@ mod tests {
         {
             assert_eq!(read(text), Some(number), "{text}");
         }
-        for text in ["7.5", "-1", "-1.0", "1e300", "9007199254740993.0e3", "\"7\"", "null", "true"] {
+        for text in ["7.5", "-1", "-1.0", "1e300", "18446744073709551616", "\"7\"", "null", "true"] {
             assert_eq!(read(text), None, "{text}");
         }
     }
