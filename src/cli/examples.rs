@@ -4,6 +4,13 @@ pub const ALL: &str = "\
 Ends with 0 where all is well, 1 where it failed, 2 for wrong usage, 78 for a bad configuration.
 Begin with `gatehouse demo`, or with `gatehouse init`; `gatehouse COMMAND --help` has examples of each.";
 
+pub const ACL: &str = "\
+Examples:
+  gatehouse acl broker
+  gatehouse acl broker > /etc/mosquitto/gatehouse.acl
+
+What it prints begins with how it is put in place.";
+
 pub const RUN: &str = "\
 Examples:
   gatehouse run

@@ -1,5 +1,6 @@
 //! The commands. `run`, `check`, `demo`, `replay`, `backup`, `restore` and `doctor` work on this machine; the others ask a running daemon through its API.
 
+mod acl;
 mod backup;
 mod check;
 mod client;
@@ -123,6 +124,9 @@ pub enum Command {
     /// The built-in device profiles, or one of them
     #[command(after_help = examples::PROFILES)]
     Profiles(profiles::Profiles),
+    /// The access list of a channel's MQTT broker (mosquitto), so that no device can speak for another one
+    #[command(after_help = examples::ACL)]
+    Acl(acl::Acl),
     /// What a shell needs to complete these commands
     #[command(after_help = examples::COMPLETIONS)]
     Completions(papers::Completions),
@@ -181,6 +185,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             wait_for(doctor::doctor(&asked))
         }
         Command::Profiles(asked) => profiles::profiles(&asked),
+        Command::Acl(asked) => acl::acl(&asked),
         Command::Completions(asked) => papers::completions(&asked),
         Command::Man(asked) => papers::manual(&asked),
         Command::Schema(asked) => schema::schema(&asked),
