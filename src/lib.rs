@@ -102,6 +102,7 @@
 
 // Reading order: nouns and tools first, then the way of a reading, then who puts it together.
 pub mod backoff;
+pub mod chain;
 pub mod clock;
 pub mod event;
 pub mod fault;

@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, Transaction, params};
 
+use super::chain::Kept;
 use super::sum;
 use super::view::{self, SCANNED_MAX};
 use crate::event::{Kinds, Stored};
@@ -79,7 +80,7 @@ fn take(
     found: &mut Vec<Stored>,
 ) -> rusqlite::Result<()> {
     let mut query = db.prepare_cached(&format!(
-        "SELECT seq, kind, json, {} FROM event AS e INDEXED BY event_ticket
+        "SELECT seq, kind, json, {}, chain FROM event AS e INDEXED BY event_ticket
          WHERE ticket = ?1 AND seq > ?2
              AND NOT EXISTS (SELECT 1 FROM ahead WHERE consumer = ?3 AND seq = e.seq)
              AND NOT EXISTS (SELECT 1 FROM aside WHERE consumer = ?3 AND seq = e.seq)
@@ -103,7 +104,8 @@ fn take(
         }
         let json = row.get_ref(2)?.as_str()?;
         *bytes += json.len();
-        found.push(Stored { seq, kind: kind.to_owned(), json: json.to_owned() });
+        let chain = row.get::<_, Kept>(4)?.0;
+        found.push(Stored { seq, kind: kind.to_owned(), json: json.to_owned(), chain });
         taken += 1;
     }
     Ok(())

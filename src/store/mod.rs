@@ -20,9 +20,12 @@ mod alarm;
 pub mod backup;
 mod bits;
 mod carry;
+mod chain;
 mod chunk;
 mod column;
 mod damage;
+mod erasure;
+mod expiry;
 mod file;
 mod frame;
 mod gathered;
@@ -54,6 +57,7 @@ mod shelf;
 mod story;
 mod sum;
 mod tables;
+pub mod verify;
 mod view;
 mod wal;
 
@@ -65,6 +69,7 @@ use crate::event::Stored;
 
 pub use ahead::AHEAD_MAX;
 pub use alarm::Alarm;
+pub use erasure::{Asked, ERASURES_MAX, Erased};
 pub use history::{History, SAMPLES_MAX};
 pub use inspect::{Inspection, inspect};
 pub use journal::{Before, CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
@@ -163,6 +168,8 @@ pub enum Error {
     Configured(String),
     #[error("there are already {0} consumers; forget one that is gone first")]
     TooManyConsumers(usize),
+    #[error("{0} erasures wait until every required consumer has heard of them; ask again when they have")]
+    TooManyErasures(usize),
     #[error("ticket {id} cannot be written as JSON: {source}")]
     Ticket { id: String, source: serde_json::Error },
     #[error(
@@ -244,7 +251,7 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
         journal = Journal::open(dir, gateway, file::lock(dir)?, flushed, traces);
     }
     let mut journal = journal?;
-    let outbox = Outbox::open(dir, journal.alarm())?;
+    let outbox = Outbox { rewritten: journal.rewritten.clone(), ..Outbox::open(dir, journal.alarm())? };
     journal.outbox = Some(outbox.clone());
     let view = View::open(dir, journal.epoch().clone(), history.gathered(), journal.alarm())?;
     Ok(Ends { journal, outbox, view, history })

@@ -124,7 +124,7 @@ pub fn last_records(db: &Connection) -> rusqlite::Result<Vec<(String, String)>> 
     let after = file::head(db)?.saturating_sub(RECORDS_LOOKED);
     // Beside max() SQLite gives the columns of the row that has it.
     let mut query = db.prepare(
-        r#"SELECT json ->> '$.subject' AS subject, json ->> '$.data.record' AS record, max(seq)
+        r#"SELECT json ->> '$.subject' AS subject, coalesce(json ->> '$.data.record', json ->> '$.record') AS record, max(seq)
            FROM event WHERE seq > ?1 AND kind >= 'access.' AND kind < 'access/' AND instr(json, '"record":')
                AND subject >= 'devices/' AND subject < 'devices0' AND record IS NOT NULL
            GROUP BY subject"#,

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use rusqlite::{Row, params};
 use serde::Deserialize;
 
+use super::chain::Kept;
 use super::view::fits;
 use super::{Error, View, sum};
 use crate::event::Stored;
@@ -54,13 +55,14 @@ impl View {
     pub fn events_of(&self, ticket: &str, after: u64, limit: usize) -> Result<Vec<Stored>, Error> {
         let db = self.lock();
         let mut query = db.prepare_cached(&format!(
-            "SELECT seq, kind, json, {} FROM event WHERE ticket = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+            "SELECT seq, kind, json, {}, chain FROM event WHERE ticket = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
             sum::EVENT_FITS
         ))?;
         let after = after.min(i64::MAX as u64);
         let rows = query.query_map(params![ticket, after, limit as i64], |row| {
             fits(row, 3, 0, "event")?;
-            Ok(Stored { seq: row.get(0)?, kind: row.get(1)?, json: row.get(2)? })
+            let chain = row.get::<_, Kept>(4)?.0;
+            Ok(Stored { seq: row.get(0)?, kind: row.get(1)?, json: row.get(2)?, chain })
         })?;
         self.heed(rows.collect::<Result<_, _>>().map_err(Error::from))
     }

@@ -1,7 +1,7 @@
 //! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
-//! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
+//! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `people` (erasure), `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
 //! `session` (who logged in on the page), `plan` (what of the configuration is shown). Before them all stand `listener` (how many may come in), `gate` (who may do what)
 //! and behind them `packed` (gzip) and `problem` (what every refusal looks like).
 
@@ -20,6 +20,7 @@ pub mod look;
 mod maintenance;
 mod packed;
 mod page;
+mod people;
 pub mod plan;
 mod problem;
 mod reload;
@@ -241,6 +242,7 @@ fn router(present: &Present) -> Router {
         .route("/api/v1/devices/{id}/read", post(look::read))
         .route("/api/v1/channels/{id}/scan", post(look::scan))
         .route("/api/v1/maintenance", get(maintenance::list).post(maintenance::of_any))
+        .route("/api/v1/people/{pseudonym}/erase", post(people::erase))
         .route("/api/v1/points", get(site::points))
         .route("/api/v1/points/{point}/history", get(history::history))
         .route("/api/v1/doors", get(doors::doors))

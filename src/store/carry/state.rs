@@ -24,7 +24,7 @@ struct Table {
     key: &'static str,
 }
 
-const AS_THEY_ARE: [Table; 5] = [
+const AS_THEY_ARE: [Table; 6] = [
     Table { name: "episode", columns: "rule, subject, state", key: "rule, subject" },
     Table { name: "device", columns: "id, online, since, why", key: "id" },
     Table {
@@ -34,6 +34,8 @@ const AS_THEY_ARE: [Table; 5] = [
     },
     Table { name: "access", columns: "subject, state", key: "subject" },
     Table { name: "maintenance", columns: "scope, name, since, until, by, note", key: "scope, name" },
+    // How far it had come is of the epoch before: it begins again, and is told again.
+    Table { name: "erasure", columns: "pseudonym, by, reason, begun", key: "pseudonym" },
 ];
 
 const TICKET: &str =

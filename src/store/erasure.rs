@@ -1,0 +1,312 @@
+//! Erasure of one person: every event that names the pseudonym becomes a stub, which keeps number, type, digest and its
+//! place in the chain, and says `erased` in place of what it said.
+//!
+//! It is put down in the table `erasure` first, and is then done a bite at a time between other pages. Each bite is one
+//! transaction with how far it has come, so that a kill at any moment costs nothing: the next start goes on there. At the
+//! end, in one transaction, the pseudonym goes from all other tables too and `gateway.erased` tells the centre whom;
+//! when every required consumer has that, it becomes a stub itself and the row goes. Deleted bytes are overwritten
+//! (`secure_delete`), and the log is brought home, so that the files do not have it any more either.
+//!
+//! What comes of that person later is a new event. Copies that people made (a backup, what a restore set aside) are theirs.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use serde_json::json;
+
+use super::journal::{self, Journal, Teller};
+use super::{Error, Outbox, damage, file, sum};
+use crate::chain::digest_of;
+use crate::event::{self, Draft};
+use crate::reading::Millis;
+
+/// What somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub pseudonym: String,
+    pub by: String,
+    pub reason: Option<String>,
+}
+
+/// How far an erasure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erased {
+    /// Events that have become stubs.
+    pub events: u64,
+    /// The event that tells it; `None`: it is under way.
+    pub told: Option<u64>,
+}
+
+/// What the journal remembers between two bites.
+#[derive(Debug, Default)]
+pub(super) struct Erasing {
+    under_way: bool,
+    /// Whoever waits for the end sees it before it is forgotten.
+    told: Option<Instant>,
+    /// The log may still have what was erased.
+    unwashed: bool,
+}
+
+/// A row of `erasure`.
+struct Work {
+    pseudonym: String,
+    by: String,
+    reason: Option<String>,
+    begun: Millis,
+    scanned: u64,
+    events: u64,
+}
+
+/// Under way, or not yet heard of by every centre.
+pub const ERASURES_MAX: usize = 1000;
+/// Events looked at in one transaction, so that a commit never waits long for it.
+const BITE: u64 = 1000;
+const SEEN_FOR: Duration = Duration::from_secs(3);
+/// Where nobody has to have it, it is told for so long.
+const TOLD_FOR: Millis = 7 * 24 * 3600 * 1000;
+
+/// Where else a person may be named: tables with a sum, and their texts.
+const TEXTS: [(&str, &[&str]); 5] = [
+    ("ticket", &["json", "life"]),
+    ("episode", &["state"]),
+    ("command", &["target", "reason", "by", "detail"]),
+    ("access", &["state"]),
+    ("maintenance", &["by", "note"]),
+];
+
+impl Outbox {
+    /// Puts down that this person is to be erased; it is on the disk when this returns, and the journal does it. Where it
+    /// is under way already, it goes on.
+    pub fn erase(&self, asked: &Asked, now: Millis) -> Result<(), Error> {
+        let mut db = self.lock();
+        db.pragma_update(None, "synchronous", "full")?;
+        let done = put_down(&mut db, asked, now);
+        db.pragma_update(None, "synchronous", "normal")?;
+        done
+    }
+
+    /// `None`: there is none of this person, or it is over and every required consumer has heard of it.
+    pub fn erased(&self, pseudonym: &str) -> Result<Option<Erased>, Error> {
+        let row = |row: &Row<'_>| Ok(Erased { events: row.get(0)?, told: row.get(1)? });
+        let db = self.lock();
+        let mut query = db.prepare_cached("SELECT events, told FROM erasure WHERE pseudonym = ?1")?;
+        Ok(query.query_row([pseudonym], row).optional()?)
+    }
+}
+
+fn put_down(db: &mut Connection, asked: &Asked, now: Millis) -> Result<(), Error> {
+    let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let count: usize = step.query_row("SELECT count(*) FROM erasure", [], |row| row.get(0))?;
+    if count >= ERASURES_MAX {
+        return Err(Error::TooManyErasures(count));
+    }
+    step.execute(
+        "INSERT INTO erasure(pseudonym, by, reason, begun, sum) VALUES (?1, ?2, ?3, ?4, row_sum(?1, ?2, ?3, ?4))
+         ON CONFLICT(pseudonym) DO UPDATE SET by = excluded.by, reason = excluded.reason, begun = excluded.begun,
+             sum = excluded.sum, scanned = 0, events = 0, told = NULL WHERE told IS NOT NULL",
+        params![asked.pseudonym, asked.by, asked.reason, now],
+    )?;
+    Ok(step.commit()?)
+}
+
+impl Journal {
+    /// Whether there is more to erase at once.
+    pub fn is_erasing(&self) -> bool {
+        self.erasing.under_way
+    }
+
+    /// One bite of what is to be erased; says when one person is done.
+    pub fn erase_on(&mut self, at: Millis, synced: bool) -> Result<Option<Erased>, Error> {
+        let done = self.erase_a_bite(at, synced);
+        let done = self.noticing(done)?;
+        if done.is_some_and(|erased| erased.told.is_some()) {
+            damage::forget_all(&self.dir);
+            self.erasing.told = Some(Instant::now());
+            self.erasing.unwashed = true;
+        }
+        if !self.erasing.under_way {
+            self.wash();
+        }
+        Ok(done)
+    }
+
+    fn erase_a_bite(&mut self, at: Millis, synced: bool) -> Result<Option<Erased>, Error> {
+        self.erasing.under_way = false;
+        let Some(mut work) = next(&self.db)? else { return Ok(None) };
+        self.make_sure()?;
+        prepare(&self.db)?;
+        let (gateway, epoch) = (self.gateway.clone(), self.epoch.clone());
+        let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let head = file::head(&step)?;
+        let from = work.scanned.max(file::oldest(&step)?.saturating_sub(1));
+        let to = (from + BITE).min(head);
+        let found = blank_all(&step, &work, from, to)?;
+        (work.scanned, work.events) = (to, work.events + found);
+        let mut told = None;
+        if to >= head {
+            forget_elsewhere(&step, &work.pseudonym)?;
+            let teller = Teller { gateway: &gateway, epoch: &epoch, at, synced };
+            told = Some(journal::write_events(&step, &teller, &[work.told(&gateway)], head)?);
+        }
+        step.prepare_cached("UPDATE erasure SET scanned = ?2, events = ?3, told = ?4 WHERE pseudonym = ?1")?
+            .execute(params![work.pseudonym, work.scanned, work.events, told])?;
+        step.commit()?;
+        if found > 0 {
+            self.rewritten.fetch_add(1, Ordering::Release);
+        }
+        self.head = told.unwrap_or(self.head);
+        self.erasing.under_way = told.is_none() || next(&self.db)?.is_some();
+        Ok(Some(Erased { events: work.events, told }))
+    }
+
+    /// Where every required consumer knows whom to erase, that goes too. Says whether any did.
+    pub fn forget_erased(&mut self, now: Millis) -> Result<bool, Error> {
+        if self.erasing.told.is_some_and(|told| told.elapsed() < SEEN_FOR) {
+            return Ok(false);
+        }
+        let done = self.forget_told(now);
+        let done = self.noticing(done)?;
+        if done {
+            self.rewritten.fetch_add(1, Ordering::Release);
+            self.erasing.unwashed = true;
+        }
+        self.wash();
+        Ok(done)
+    }
+
+    fn forget_told(&mut self, now: Millis) -> Result<bool, Error> {
+        let Some((pseudonym, told)) = heard_by_all(&self.db, now)? else { return Ok(false) };
+        prepare(&self.db)?;
+        let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let json = step
+            .query_row("SELECT json FROM event WHERE seq = ?1", [told], |row| row.get::<_, String>(0))
+            .optional()?;
+        if let Some(json) = json {
+            blank(&step, told, &json, "expired", now)?;
+        }
+        step.execute("DELETE FROM erasure WHERE pseudonym = ?1", [pseudonym])?;
+        step.commit()?;
+        Ok(true)
+    }
+
+    /// As long as somebody reads from the log it stays; then it is tried again.
+    fn wash(&mut self) {
+        if self.erasing.unwashed && file::bring_home(&self.db).is_ok() {
+            (self.erasing.unwashed, self.seen.log_bytes) = (false, 0);
+        }
+    }
+}
+
+impl Work {
+    /// The centre has to know whom. It happened when it was begun, which every stub of it says too.
+    fn told(&self, gateway: &str) -> Draft {
+        let Self { pseudonym, by, reason, begun, events, .. } = self;
+        let data = json!({ "pseudonym": pseudonym, "events": events, "by": by, "reason": reason });
+        Draft::new("gateway.erased", format!("gateways/{gateway}"), *begun, &data)
+    }
+}
+
+/// The next that is not done.
+fn next(db: &Connection) -> Result<Option<Work>, Error> {
+    let mut query = db.prepare_cached(
+        "SELECT pseudonym, by, reason, begun, scanned, events FROM erasure WHERE told IS NULL LIMIT 1",
+    )?;
+    let row = |row: &Row<'_>| {
+        Ok(Work {
+            pseudonym: row.get(0)?,
+            by: row.get(1)?,
+            reason: row.get(2)?,
+            begun: row.get(3)?,
+            scanned: row.get(4)?,
+            events: row.get(5)?,
+        })
+    };
+    Ok(query.query_row([], row).optional()?)
+}
+
+/// Where nobody is required, those that the configuration names have to know; where there is none, a week is enough.
+fn heard_by_all(db: &Connection, now: Millis) -> Result<Option<(String, u64)>, Error> {
+    let mut query = db.prepare_cached(
+        "SELECT pseudonym, told FROM erasure WHERE told IS NOT NULL
+             AND coalesce(
+                 (SELECT min(acknowledged) FROM consumer WHERE required),
+                 (SELECT min(acknowledged) FROM consumer WHERE configured),
+                 CASE WHEN begun < ?1 THEN told ELSE 0 END) >= told
+             AND NOT EXISTS (SELECT 1 FROM aside WHERE seq = told)
+         LIMIT 1",
+    )?;
+    let found = query.query_row([now.saturating_sub(TOLD_FOR)], |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(found.optional()?)
+}
+
+/// What the connection needs for it; to be said again is nothing.
+fn prepare(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update(None, "secure_delete", true)?;
+    let flags =
+        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
+    db.create_scalar_function("holds", 2, flags, |call| {
+        Ok(text(call.get_raw(0)).contains(text(call.get_raw(1))))
+    })?;
+    db.create_scalar_function("without", 2, flags, |call| {
+        Ok(match call.get_raw(0) {
+            ValueRef::Text(_) => Some(text(call.get_raw(0)).replace(text(call.get_raw(1)), "erased")),
+            _ => None,
+        })
+    })
+}
+
+fn text(value: ValueRef<'_>) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// Those of the numbers above `from` up to `to` that name the person; how many.
+fn blank_all(step: &Transaction<'_>, work: &Work, from: u64, to: u64) -> Result<u64, Error> {
+    let mut query = step.prepare_cached(
+        "SELECT seq, json FROM event WHERE seq > ?1 AND seq <= ?2 AND holds(json, ?3) ORDER BY seq",
+    )?;
+    let rows = query.query_map(params![from, to, work.pseudonym], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let found: Vec<(u64, String)> = rows.collect::<Result<_, _>>()?;
+    let mut count = 0;
+    for (seq, json) in found {
+        count += u64::from(blank(step, seq, &json, "erased", work.begun)?);
+    }
+    Ok(count)
+}
+
+/// The event becomes a stub; whether it did.
+pub(super) fn blank(
+    step: &Transaction<'_>,
+    seq: u64,
+    json: &str,
+    word: &str,
+    at: Millis,
+) -> Result<bool, Error> {
+    let Some(stub) = event::blanked(json, word, at) else { return Ok(false) };
+    let digest = digest_of(json);
+    step.prepare_cached(
+        "UPDATE event SET json = ?2, digest = coalesce(digest, ?3), sum = row_sum(seq, at, kind, ticket, ?2)
+         WHERE seq = ?1",
+    )?
+    .execute(params![seq, stub, digest])?;
+    Ok(true)
+}
+
+/// The pseudonym in other tables becomes the word `erased`.
+fn forget_elsewhere(step: &Transaction<'_>, pseudonym: &str) -> rusqlite::Result<()> {
+    for (table, texts) in TEXTS {
+        let sets: Vec<String> = texts.iter().map(|text| format!("{text} = without({text}, ?1)")).collect();
+        let some: Vec<String> = texts.iter().map(|text| format!("holds({text}, ?1)")).collect();
+        let (sets, some) = (sets.join(", "), some.join(" OR "));
+        // No row has this sum.
+        step.execute(&format!("UPDATE {table} SET {sets}, sum = -1 WHERE {some}"), [pseudonym])?;
+        step.execute(&format!("UPDATE {table} SET sum = {} WHERE sum = -1", sum::of_row(table)), [])?;
+    }
+    for (table, text) in [("aside", "why"), ("consumer", "error")] {
+        let set = format!("UPDATE {table} SET {text} = without({text}, ?1) WHERE holds({text}, ?1)");
+        step.execute(&set, [pseudonym])?;
+    }
+    Ok(())
+}
