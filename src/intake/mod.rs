@@ -234,6 +234,7 @@ impl Intake {
         corridor.show_maintenance();
         corridor.settle(&doors, None).await;
         let mut batches = Vec::with_capacity(BATCHES_AT_ONCE);
+        let wanted = corridor.intake.journal.wanted();
         loop {
             corridor.believe();
             tokio::select! {
@@ -255,6 +256,7 @@ impl Intake {
                     }
                     corridor.take_all(&mut batches);
                 }
+                () = wanted.any() => {}
                 () = sleep_until(corridor.wake()) => {}
             }
             while let Ok(ask) = doors.asks.try_recv() {

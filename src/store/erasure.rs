@@ -9,13 +9,15 @@
 //!
 //! What comes of that person later is a new event. Copies that people made (a backup, what a restore set aside) are theirs.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::journal::{self, Journal, Teller};
 use super::{Error, Outbox, damage, file, sum};
@@ -38,6 +40,35 @@ pub struct Erased {
     pub events: u64,
     /// The event that tells it; `None`: it is under way.
     pub told: Option<u64>,
+}
+
+/// What outbox and journal know of each other.
+#[derive(Debug, Default)]
+pub(super) struct Between {
+    /// How often events became stubs; what was read before is out of date.
+    rewritten: AtomicU64,
+    /// Somebody is to be erased.
+    wanted: Notify,
+}
+
+impl Between {
+    pub fn rewritten(&self) {
+        self.rewritten.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn read(&self) -> u64 {
+        self.rewritten.load(Ordering::Acquire)
+    }
+}
+
+/// Wakes whoever keeps the journal when somebody is to be erased.
+#[derive(Debug, Clone)]
+pub struct Wanted(Arc<Between>);
+
+impl Wanted {
+    pub async fn any(&self) {
+        self.0.wanted.notified().await;
+    }
 }
 
 /// What the journal remembers between two bites.
@@ -85,6 +116,7 @@ impl Outbox {
         db.pragma_update(None, "synchronous", "full")?;
         let done = put_down(&mut db, asked, now);
         db.pragma_update(None, "synchronous", "normal")?;
+        self.between.wanted.notify_one();
         done
     }
 
@@ -113,6 +145,11 @@ fn put_down(db: &mut Connection, asked: &Asked, now: Millis) -> Result<(), Error
 }
 
 impl Journal {
+    /// Whoever has it hears when there is somebody to erase.
+    pub fn wanted(&self) -> Wanted {
+        Wanted(self.between.clone())
+    }
+
     /// Whether there is more to erase at once.
     pub fn is_erasing(&self) -> bool {
         self.erasing.under_way
@@ -155,7 +192,7 @@ impl Journal {
             .execute(params![work.pseudonym, work.scanned, work.events, told])?;
         step.commit()?;
         if found > 0 {
-            self.rewritten.fetch_add(1, Ordering::Release);
+            self.between.rewritten();
         }
         self.head = told.unwrap_or(self.head);
         self.erasing.under_way = told.is_none() || next(&self.db)?.is_some();
@@ -170,7 +207,7 @@ impl Journal {
         let done = self.forget_told(now);
         let done = self.noticing(done)?;
         if done {
-            self.rewritten.fetch_add(1, Ordering::Release);
+            self.between.rewritten();
             self.erasing.unwashed = true;
         }
         self.wash();

@@ -1,7 +1,6 @@
 //! Kinds of events that are kept for less long than others: acknowledged ones that are older become stubs, which keep
 //! number, type, digest and their place in the chain. Events of unclosed tickets and those set aside stay as they are.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
@@ -65,7 +64,7 @@ impl Journal {
         step.commit()?;
         of.looked = looked.max(of.looked);
         if !found.is_empty() {
-            self.rewritten.fetch_add(1, Ordering::Release);
+            self.between.rewritten();
         }
         Ok(full || end - from == LOOKED_MAX)
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -11,7 +10,7 @@ use serde::Deserialize;
 use tracing::error;
 
 use super::chain::{self, Pen};
-use super::erasure::Erasing;
+use super::erasure::{Between, Erasing};
 use super::expiry::Expiring;
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
@@ -49,8 +48,8 @@ pub struct Journal {
     pub(super) scrub: Option<Scrub>,
     /// The head that its mark speaks of; `None`: it has none.
     pub(super) marked: Option<u64>,
-    /// How often events became stubs; what was read before is out of date.
-    pub(super) rewritten: Arc<AtomicU64>,
+    /// What the outbox and the journal know of each other.
+    pub(super) between: Arc<Between>,
     pub(super) erasing: Erasing,
     /// Kinds that are not kept for as long as others.
     pub(super) kinds: Vec<Expiring>,
@@ -187,7 +186,7 @@ impl Journal {
             lock: Some(lock),
             outbox: None,
             afloat: None,
-            rewritten: Arc::default(),
+            between: Arc::default(),
             erasing: Erasing::default(),
             kinds: Vec::new(),
         })

@@ -158,11 +158,11 @@ impl Afloat {
             scrub: None,
             marked: None,
             seen: super::rescue::Seen::default(),
-            rewritten: Arc::default(),
+            between: Arc::default(),
             erasing: Default::default(),
             kinds: Vec::new(),
         };
-        let outbox = Outbox { rewritten: journal.rewritten.clone(), ..Outbox::on(&self.path)? };
+        let outbox = Outbox { between: journal.between.clone(), ..Outbox::on(&self.path)? };
         let view = View::on(&self.path, &self.dir, self.epoch.clone(), history.gathered())?;
         Ok(Ends { journal, outbox, view, history })
     }

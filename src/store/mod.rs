@@ -251,7 +251,7 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
         journal = Journal::open(dir, gateway, file::lock(dir)?, flushed, traces);
     }
     let mut journal = journal?;
-    let outbox = Outbox { rewritten: journal.rewritten.clone(), ..Outbox::open(dir, journal.alarm())? };
+    let outbox = Outbox { between: journal.between.clone(), ..Outbox::open(dir, journal.alarm())? };
     journal.outbox = Some(outbox.clone());
     let view = View::open(dir, journal.epoch().clone(), history.gathered(), journal.alarm())?;
     Ok(Ends { journal, outbox, view, history })

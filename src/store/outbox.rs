@@ -4,11 +4,11 @@
 //! A cursor that a power cut takes back only means that events are sent again; each has an id of its own.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::erasure::Between;
 use super::file::{self, Durable};
 use super::{Alarm, Error, Slice, ahead, chain, overlay, view};
 use crate::event::{Kinds, Stored};
@@ -20,7 +20,7 @@ pub struct Outbox {
     pub(super) db: Arc<Mutex<Connection>>,
     pub(super) alarm: Alarm,
     /// The journal's own.
-    pub(super) rewritten: Arc<AtomicU64>,
+    pub(super) between: Arc<Between>,
 }
 
 /// Where a cursor now is.
@@ -59,7 +59,7 @@ impl Outbox {
         let db = file::writer(journal, Durable::Normal)?;
         // The journal empties the WAL: it sees it when a sync fails, and here that would go by in silence.
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
-        Ok(Self { db: Arc::new(Mutex::new(db)), alarm: Alarm::default(), rewritten: Arc::default() })
+        Ok(Self { db: Arc::new(Mutex::new(db)), alarm: Alarm::default(), between: Arc::default() })
     }
 
     /// The next events of a consumer, in order, without what went ahead to it and what was set aside for it.
@@ -166,7 +166,7 @@ impl Outbox {
 
     /// Goes up when events that may have been read have become stubs: they are not to be sent as they were.
     pub fn rewritten(&self) -> u64 {
-        self.rewritten.load(Ordering::Acquire)
+        self.between.read()
     }
 
     /// Where the disk refuses, cursors go on in memory until it does not: a centre that has its events does not get

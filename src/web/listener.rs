@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
+use axum::extract::Request;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::middleware::Next;
+use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -54,14 +57,26 @@ impl Listener for Bounded {
     }
 }
 
-/// From where a connection comes.
+/// Who is at the other end of a connection; every request has it as an extension.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    pub address: SocketAddr,
+    /// Nobody on the way can read it.
+    pub tls: bool,
+    /// A certificate was shown that `client_ca` signed.
+    pub certified: bool,
+}
 
 impl Connected<IncomingStream<'_, Bounded>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
-        Self(*stream.remote_addr())
+        Self { address: *stream.remote_addr(), tls: false, certified: false }
     }
+}
+
+/// Says with each request who asks.
+pub async fn told(ConnectInfo(peer): ConnectInfo<Peer>, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(peer);
+    next.run(request).await
 }
 
 /// A connection that ends by itself when nothing moves on it.
