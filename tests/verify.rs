@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use gatehouse::event::Draft;
+use gatehouse::event::{Draft, Kinds};
 use gatehouse::reading::Millis;
 use gatehouse::store::room::Way;
 use gatehouse::store::{self, Ends, Kind, Page, Settings, backup};
@@ -175,6 +175,26 @@ fn what_gave_way_to_room_and_what_was_kept_long_enough_is_no_fault() {
     attack(dir.path(), &["text-and-sum", &first]);
     let (said, _) = verified(dir.path(), &[]);
     assert_eq!(faults(&said), [said["from"].as_u64().unwrap()], "also the first behind a hole");
+}
+
+/// The program of docs/crm.md.
+#[test]
+fn a_centre_can_follow_the_chain_by_the_bytes_that_it_got() {
+    let (dir, _) = journal();
+    let ends = open(dir.path());
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/crm.md")).unwrap();
+    let (_, program) = page.split_once("<!-- run: chain -->\n```python\n").unwrap();
+    let (program, _) = program.split_once("```").unwrap();
+    let slice = ends.view.events(20, 50, &Kinds::default()).unwrap();
+    let events: Vec<&str> = slice.events.iter().map(|event| &*event.json).collect();
+    let chain = |seq| ends.view.chain_at(seq).unwrap().unwrap().to_string();
+    let answer = format!(r#"{{"epoch":"e","events":[{}],"next":"70","chain":"{}"}}"#, events.join(","), chain(70));
+    for (body, right) in [(answer.clone(), "True\n"), (answer.replace(r#""n":37"#, r#""n":38"#), "False\n")] {
+        std::fs::write(dir.path().join("answer"), body).unwrap();
+        let answer = std::fs::File::open(dir.path().join("answer")).unwrap();
+        let said = Command::new("python3").args(["-c", program, &chain(20)]).stdin(answer).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout), right, "{}", String::from_utf8_lossy(&said.stderr));
+    }
 }
 
 #[test]
