@@ -10,7 +10,7 @@ use std::time::Instant;
 use gatehouse::event::{Draft, Kinds};
 use gatehouse::reading::Millis;
 use gatehouse::store::room::Way;
-use gatehouse::store::{self, Ends, Kind, Page, Settings, backup};
+use gatehouse::store::{self, Ends, Kind, Page, Seal, Settings, backup};
 use serde_json::{Value as Json, json};
 
 const T0: Millis = 1_763_712_000_000;
@@ -210,7 +210,7 @@ fn a_long_journal_is_read_in_bounded_memory() {
     drop(ends);
     let bytes = std::fs::metadata(dir.path().join("journal.db")).unwrap().len();
     let began = Instant::now();
-    let report = store::verify::verify(&PathBuf::from(dir.path()), &[]).unwrap();
+    let report = store::verify::verify(&PathBuf::from(dir.path()), &[], &Seal::none()).unwrap();
     assert!(report.holds() && report.events == count);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();

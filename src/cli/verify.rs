@@ -10,6 +10,7 @@ use serde_json::json;
 use super::table::Table;
 use super::{Config, print};
 use crate::config;
+use crate::store::Seal;
 use crate::store::verify::{self, Anchor, Report};
 
 #[derive(Debug, Args)]
@@ -28,14 +29,14 @@ pub struct Verify {
 }
 
 pub fn verify(asked: &Verify) -> anyhow::Result<ExitCode> {
+    let (gleaned, mistakes) = config::glean(&asked.config.config);
+    let gateway = gleaned.map(|loaded| loaded.gateway);
+    let seal = gateway.as_ref().map_or_else(Seal::none, |gateway| gateway.seal.clone());
     let path = match &asked.file {
         Some(path) => path.clone(),
-        None => {
-            let (gleaned, mistakes) = config::glean(&asked.config.config);
-            gleaned.with_context(|| mistakes.to_string())?.gateway.store.dir
-        }
+        None => gateway.with_context(|| mistakes.to_string())?.store.dir,
     };
-    let report = verify::verify(&path, &asked.anchors)?;
+    let report = verify::verify(&path, &asked.anchors, &seal)?;
     print(&if asked.json { machines(&report) } else { page(&report) })?;
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -46,7 +47,7 @@ fn machines(report: &Report) -> String {
     let told = json!({
         "holds": report.holds(), "gateway": report.gateway, "epoch": report.epoch,
         "events": report.events, "from": report.from, "to": report.to, "before_chain": report.unchained,
-        "erased": report.erased, "expired": report.expired, "dropped": report.dropped,
+        "locked": report.locked, "erased": report.erased, "expired": report.expired, "dropped": report.dropped,
         "anchors": { "hold": report.anchors, "no_longer_kept": report.anchors_unseen, "given": report.given },
         "chain": report.chain.map(|link| link.to_string()), "faults": faults, "more": report.more,
     });
@@ -64,6 +65,7 @@ fn page(report: &Report) -> String {
             report.unchained,
             "written before there was a chain: only their sums say that they are whole",
         ),
+        ("sealed", report.locked, "are sealed with a key that the configuration does not name: only their order was looked at"),
         ("erased", report.erased, "say only what they were"),
         ("expired", report.expired, "say only what they were"),
         ("dropped", report.dropped, "gave way to room, as the journal tells"),

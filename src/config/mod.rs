@@ -96,6 +96,8 @@ pub struct Gateway {
     pub commands: Vec<command::Allowed>,
     /// Makes pseudonyms of cards and people, where there is a key.
     pub pseudonyms: Option<Pseudonyms>,
+    /// Seals what the journal keeps of people.
+    pub seal: store::Seal,
     /// By level, 1 to 3.
     pub levels: BTreeMap<u8, Standard>,
 }
@@ -261,6 +263,7 @@ fn gateway(own: usize, bench: Option<&mut Bench<'_>>, report: &Report<'_>) -> Ga
         access: access::Plan { doors: watched, banks: installed.banks },
         commands,
         pseudonyms,
+        seal: store::Seal::none(),
         rules,
         levels: services::levels(section.table("levels").unwrap_or(&nothing), report),
         channels: channels

@@ -6,6 +6,8 @@
 use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, params};
 
+use super::seal::Place;
+use super::{Error, Seal};
 use crate::chain::{Link, digest_of};
 use crate::reading::Millis;
 
@@ -38,28 +40,38 @@ pub struct Row<'a> {
     pub at: Millis,
     pub kind: &'a str,
     pub ticket: Option<&'a str>,
-    /// As it is told.
+    /// As it is told; the chain knows nothing of how it lies on the disk.
     pub json: &'a str,
 }
 
 /// Writes one event after another, and goes on with the chain.
-pub struct Pen(Link);
+pub struct Pen<'a> {
+    link: Link,
+    seal: &'a Seal,
+}
 
-impl Pen {
+impl<'a> Pen<'a> {
     /// Behind the last event, as the file has it: that is right even after a commit whose outcome was unsure. Where that
     /// event was written before there was a chain, it begins here.
-    pub fn at_the_end(db: &Connection, gateway: &str, epoch: &str) -> rusqlite::Result<Self> {
+    pub fn at_the_end(
+        db: &Connection,
+        gateway: &str,
+        epoch: &str,
+        seal: &'a Seal,
+    ) -> rusqlite::Result<Self> {
         let last = db
             .prepare_cached("SELECT chain FROM event ORDER BY seq DESC LIMIT 1")?
             .query_row([], |row| row.get::<_, Kept>(0))
             .optional()?;
-        Ok(Self(last.and_then(|kept| kept.0).unwrap_or_else(|| Link::first(gateway, epoch))))
+        let link = last.and_then(|kept| kept.0).unwrap_or_else(|| Link::first(gateway, epoch));
+        Ok(Self { link, seal })
     }
 
-    pub fn write(&mut self, db: &Connection, row: &Row<'_>) -> rusqlite::Result<()> {
-        let next = self.0.then(row.seq, row.kind, &digest_of(row.json));
-        db.prepare_cached(INSERT)?.execute(params![row.seq, row.at, row.kind, row.ticket, row.json, next])?;
-        self.0 = next;
+    pub fn write(&mut self, db: &Connection, row: &Row<'_>) -> Result<(), Error> {
+        let next = self.link.then(row.seq, row.kind, &digest_of(row.json));
+        let json = self.seal.close(Place::Event(row.seq), row.json)?;
+        db.prepare_cached(INSERT)?.execute(params![row.seq, row.at, row.kind, row.ticket, json, next])?;
+        self.link = next;
         Ok(())
     }
 }
@@ -130,7 +142,8 @@ mod tests {
     }
 
     fn write(db: &Connection, seqs: std::ops::RangeInclusive<u64>) {
-        let mut pen = Pen::at_the_end(db, "g", "e").unwrap();
+        let seal = Seal::none();
+        let mut pen = Pen::at_the_end(db, "g", "e", &seal).unwrap();
         for seq in seqs {
             pen.write(db, &Row { seq, at: 5, kind: "device.online", ticket: None, json: "{}" }).unwrap();
         }

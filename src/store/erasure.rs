@@ -9,18 +9,20 @@
 //!
 //! What comes of that person later is a new event. Copies that people made (a backup, what a restore set aside) are theirs.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rusqlite::functions::FunctionFlags;
+use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::json;
 use tokio::sync::Notify;
 
 use super::journal::{self, Journal, Teller};
-use super::{Error, Outbox, damage, file, sum};
+use super::seal::Place;
+use super::{Error, Outbox, Seal, damage, file, sum};
 use crate::chain::digest_of;
 use crate::event::{self, Draft};
 use crate::reading::Millis;
@@ -99,13 +101,20 @@ const SEEN_FOR: Duration = Duration::from_secs(3);
 /// Where nobody has to have it, it is told for so long.
 const TOLD_FOR: Millis = 7 * 24 * 3600 * 1000;
 
-/// Where else a person may be named: tables with a sum, and their texts.
-const TEXTS: [(&str, &[&str]); 5] = [
-    ("ticket", &["json", "life"]),
-    ("episode", &["state"]),
-    ("command", &["target", "reason", "by", "detail"]),
-    ("access", &["state"]),
-    ("maintenance", &["by", "note"]),
+/// Where else a person may be named: a table with sums, its key, and its texts, of which some are sealed.
+struct Elsewhere {
+    table: &'static str,
+    key: (&'static str, &'static str),
+    plain: &'static [&'static str],
+    sealed: &'static [&'static str],
+}
+
+const ELSEWHERE: [Elsewhere; 5] = [
+    Elsewhere { table: "ticket", key: ("id", "''"), plain: &["life"], sealed: &["json"] },
+    Elsewhere { table: "episode", key: ("rule", "subject"), plain: &["state"], sealed: &[] },
+    Elsewhere { table: "command", key: ("key", "''"), plain: &["target"], sealed: &["reason", "by", "detail"] },
+    Elsewhere { table: "access", key: ("subject", "''"), plain: &[], sealed: &["state"] },
+    Elsewhere { table: "maintenance", key: ("scope", "name"), plain: &[], sealed: &["by", "note"] },
 ];
 
 impl Outbox {
@@ -174,18 +183,18 @@ impl Journal {
         self.erasing.under_way = false;
         let Some(mut work) = next(&self.db)? else { return Ok(None) };
         self.make_sure()?;
-        prepare(&self.db)?;
-        let (gateway, epoch) = (self.gateway.clone(), self.epoch.clone());
+        prepare(&self.db, &self.seal)?;
+        let (gateway, epoch, seal) = (self.gateway.clone(), self.epoch.clone(), self.seal.clone());
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let head = file::head(&step)?;
         let from = work.scanned.max(file::oldest(&step)?.saturating_sub(1));
         let to = (from + BITE).min(head);
-        let found = blank_all(&step, &work, from, to)?;
+        let found = blank_all(&step, &seal, &work, from, to)?;
         (work.scanned, work.events) = (to, work.events + found);
         let mut told = None;
         if to >= head {
             forget_elsewhere(&step, &work.pseudonym)?;
-            let teller = Teller { gateway: &gateway, epoch: &epoch, at, synced };
+            let teller = Teller { gateway: &gateway, epoch: &epoch, seal: &seal, at, synced };
             told = Some(journal::write_events(&step, &teller, &[work.told(&gateway)], head)?);
         }
         step.prepare_cached("UPDATE erasure SET scanned = ?2, events = ?3, told = ?4 WHERE pseudonym = ?1")?
@@ -216,13 +225,15 @@ impl Journal {
 
     fn forget_told(&mut self, now: Millis) -> Result<bool, Error> {
         let Some((pseudonym, told)) = heard_by_all(&self.db, now)? else { return Ok(false) };
-        prepare(&self.db)?;
+        prepare(&self.db, &self.seal)?;
+        let seal = self.seal.clone();
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let json = step
             .query_row("SELECT json FROM event WHERE seq = ?1", [told], |row| row.get::<_, String>(0))
             .optional()?;
-        if let Some(json) = json {
-            blank(&step, told, &json, "expired", now)?;
+        if let Some(stored) = json {
+            let json = seal.open(Place::Event(told), &stored).map_err(rusqlite::Error::from)?;
+            blank(&step, &seal, told, &json, "expired", now)?;
         }
         step.execute("DELETE FROM erasure WHERE pseudonym = ?1", [pseudonym])?;
         step.commit()?;
@@ -280,19 +291,37 @@ fn heard_by_all(db: &Connection, now: Millis) -> Result<Option<(String, u64)>, E
 }
 
 /// What the connection needs for it; to be said again is nothing.
-fn prepare(db: &Connection) -> rusqlite::Result<()> {
+fn prepare(db: &Connection, seal: &Seal) -> rusqlite::Result<()> {
     db.pragma_update(None, "secure_delete", true)?;
     let flags =
         FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
-    db.create_scalar_function("holds", 2, flags, |call| {
-        Ok(text(call.get_raw(0)).contains(text(call.get_raw(1))))
+    let opens = seal.clone();
+    db.create_scalar_function("opened", 5, flags, move |call| {
+        let stored = text(call.get_raw(4));
+        // What cannot be read cannot be seen to name anybody.
+        let open = |place| opens.open(place, stored).ok().map(Cow::into_owned);
+        Ok(place(call).and_then(open).unwrap_or_else(|| stored.to_owned()))
     })?;
-    db.create_scalar_function("without", 2, flags, |call| {
-        Ok(match call.get_raw(0) {
-            ValueRef::Text(_) => Some(text(call.get_raw(0)).replace(text(call.get_raw(1)), "erased")),
-            _ => None,
-        })
+    let closes = seal.clone();
+    db.create_scalar_function("closed", 5, flags.difference(FunctionFlags::SQLITE_DETERMINISTIC), move |call| {
+        let said = text(call.get_raw(4));
+        let close = |place| closes.close(place, said).map(Cow::into_owned);
+        let failed = |error: Error| rusqlite::Error::UserFunctionError(error.to_string().into());
+        place(call).map_or_else(|| Ok(said.to_owned()), |place| close(place).map_err(failed))
     })
+}
+
+/// Of table, column, and the two parts of the key.
+fn place<'a>(call: &'a Context<'_>) -> Option<Place<'a>> {
+    let [table, column, key, more] = [0, 1, 2, 3].map(|n| text(call.get_raw(n)));
+    let column = ["reason", "by", "detail", "note"].into_iter().find(|known| *known == column);
+    match table {
+        "ticket" => Some(Place::Ticket(key)),
+        "command" => Some(Place::Order(key, column?)),
+        "access" => Some(Place::Access(key)),
+        "maintenance" => Some(Place::Maintenance(key, more, column?)),
+        _ => None,
+    }
 }
 
 fn text(value: ValueRef<'_>) -> &str {
@@ -300,50 +329,68 @@ fn text(value: ValueRef<'_>) -> &str {
 }
 
 /// Those of the numbers above `from` up to `to` that name the person; how many.
-fn blank_all(step: &Transaction<'_>, work: &Work, from: u64, to: u64) -> Result<u64, Error> {
-    let mut query = step.prepare_cached(
-        "SELECT seq, json FROM event WHERE seq > ?1 AND seq <= ?2 AND holds(json, ?3) ORDER BY seq",
-    )?;
-    let rows = query.query_map(params![from, to, work.pseudonym], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let found: Vec<(u64, String)> = rows.collect::<Result<_, _>>()?;
+fn blank_all(step: &Transaction<'_>, seal: &Seal, work: &Work, from: u64, to: u64) -> Result<u64, Error> {
+    let mut query =
+        step.prepare_cached("SELECT seq, json FROM event WHERE seq > ?1 AND seq <= ?2 ORDER BY seq")?;
+    let mut rows = query.query([from, to])?;
+    let mut found: Vec<(u64, String)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let seq = row.get(0)?;
+        let json = seal.open(Place::Event(seq), row.get_ref(1)?.as_str()?).map_err(rusqlite::Error::from)?;
+        if json.contains(&work.pseudonym) {
+            found.push((seq, json.into_owned()));
+        }
+    }
     let mut count = 0;
     for (seq, json) in found {
-        count += u64::from(blank(step, seq, &json, "erased", work.begun)?);
+        count += u64::from(blank(step, seal, seq, &json, "erased", work.begun)?);
     }
     Ok(count)
 }
 
-/// The event becomes a stub; whether it did.
+/// The event becomes a stub; whether it did. `json`: as it was told.
 pub(super) fn blank(
     step: &Transaction<'_>,
+    seal: &Seal,
     seq: u64,
     json: &str,
     word: &str,
     at: Millis,
 ) -> Result<bool, Error> {
     let Some(stub) = event::blanked(json, word, at) else { return Ok(false) };
-    let digest = digest_of(json);
+    let stub = seal.close(Place::Event(seq), &stub)?;
     step.prepare_cached(
         "UPDATE event SET json = ?2, digest = coalesce(digest, ?3), sum = row_sum(seq, at, kind, ticket, ?2)
          WHERE seq = ?1",
     )?
-    .execute(params![seq, stub, digest])?;
+    .execute(params![seq, stub, digest_of(json)])?;
     Ok(true)
 }
 
 /// The pseudonym in other tables becomes the word `erased`.
 fn forget_elsewhere(step: &Transaction<'_>, pseudonym: &str) -> rusqlite::Result<()> {
-    for (table, texts) in TEXTS {
-        let sets: Vec<String> = texts.iter().map(|text| format!("{text} = without({text}, ?1)")).collect();
-        let some: Vec<String> = texts.iter().map(|text| format!("holds({text}, ?1)")).collect();
-        let (sets, some) = (sets.join(", "), some.join(" OR "));
-        // No row has this sum.
-        step.execute(&format!("UPDATE {table} SET {sets}, sum = -1 WHERE {some}"), [pseudonym])?;
+    for Elsewhere { table, key: (key, more), plain, sealed } in ELSEWHERE {
+        let within = |column: &str| format!("'{table}', '{column}', {key}, {more}");
+        let sealed = sealed.iter().map(|column| {
+            let opened = format!("opened({}, {column})", within(column));
+            let closed = format!("closed({}, replace({opened}, ?1, 'erased'))", within(column));
+            (column, opened, closed)
+        });
+        let plain = plain
+            .iter()
+            .map(|column| (column, (*column).to_owned(), format!("replace({column}, ?1, 'erased')")));
+        for (column, opened, changed) in plain.chain(sealed) {
+            // No row has this sum.
+            let change =
+                format!("UPDATE {table} SET {column} = {changed}, sum = -1 WHERE instr({opened}, ?1)");
+            step.execute(&change, [pseudonym])?;
+        }
         step.execute(&format!("UPDATE {table} SET sum = {} WHERE sum = -1", sum::of_row(table)), [])?;
     }
-    for (table, text) in [("aside", "why"), ("consumer", "error")] {
-        let set = format!("UPDATE {table} SET {text} = without({text}, ?1) WHERE holds({text}, ?1)");
-        step.execute(&set, [pseudonym])?;
+    for (table, column) in [("aside", "why"), ("consumer", "error")] {
+        let change =
+            format!("UPDATE {table} SET {column} = replace({column}, ?1, 'erased') WHERE instr({column}, ?1)");
+        step.execute(&change, [pseudonym])?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::journal::Journal;
+use super::seal::Place;
 use super::{Error, erasure, file};
 use crate::reading::Millis;
 
@@ -52,12 +53,14 @@ impl Journal {
         }
         let cut = now.saturating_sub(of.keep.as_millis().try_into().unwrap_or(Millis::MAX));
         self.db.pragma_update(None, "secure_delete", true)?;
+        let seal = self.seal.clone();
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let from = of.looked.max(file::oldest(&step)?.saturating_sub(1));
         let end = end(&step, from, cut)?;
         let found = too_old(&step, &of.kinds, from, end)?;
         for (seq, json) in &found {
-            erasure::blank(&step, *seq, json, "expired", now)?;
+            let json = seal.open(Place::Event(*seq), json).map_err(rusqlite::Error::from)?;
+            erasure::blank(&step, &seal, *seq, &json, "expired", now)?;
         }
         let full = found.len() == BITE;
         let looked = found.last().filter(|_| full).map_or(end, |(seq, _)| *seq);

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use super::erasure::Between;
 use super::file::{self, Durable};
-use super::{Alarm, Error, Slice, ahead, chain, overlay, view};
+use super::{Alarm, Error, Seal, Slice, ahead, chain, overlay, view};
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
 
@@ -18,6 +18,7 @@ use crate::reading::Millis;
 #[derive(Debug, Clone)]
 pub struct Outbox {
     pub(super) db: Arc<Mutex<Connection>>,
+    pub(super) seal: Seal,
     pub(super) alarm: Alarm,
     /// The journal's own.
     pub(super) between: Arc<Between>,
@@ -50,16 +51,18 @@ const ASIDE_MAX: i64 = 10_000;
 const WORDS_BYTES_MAX: usize = 500;
 
 impl Outbox {
-    pub(super) fn open(dir: &Path, alarm: &Alarm) -> Result<Self, Error> {
-        let outbox = Self::on(&dir.join(file::JOURNAL))?;
+    pub(super) fn open(dir: &Path, seal: &Seal, alarm: &Alarm) -> Result<Self, Error> {
+        let outbox = Self::on(&dir.join(file::JOURNAL), seal)?;
         Ok(Self { alarm: alarm.clone(), ..outbox })
     }
 
-    pub(super) fn on(journal: &Path) -> Result<Self, Error> {
+    pub(super) fn on(journal: &Path, seal: &Seal) -> Result<Self, Error> {
         let db = file::writer(journal, Durable::Normal)?;
         // The journal empties the WAL: it sees it when a sync fails, and here that would go by in silence.
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
-        Ok(Self { db: Arc::new(Mutex::new(db)), alarm: Alarm::default(), between: Arc::default() })
+        ahead::teach(&db, seal)?;
+        let (alarm, between) = (Alarm::default(), Arc::default());
+        Ok(Self { db: Arc::new(Mutex::new(db)), seal: seal.clone(), alarm, between })
     }
 
     /// The next events of a consumer, in order, without what went ahead to it and what was set aside for it.
@@ -69,7 +72,7 @@ impl Outbox {
             let read = db.transaction()?;
             let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
             let mut without = ahead::left_out(&read, consumer, acknowledged)?;
-            let slice = view::slice(&read, acknowledged, limit, kinds, &without)?;
+            let slice = view::slice(&read, &self.seal, acknowledged, limit, kinds, &without)?;
             without.retain(|seq| *seq <= slice.next);
             Ok(Pending { slice, acknowledged, without, oldest: file::oldest(&read)? })
         };
@@ -89,7 +92,8 @@ impl Outbox {
             let mut db = self.lock();
             let read = db.transaction()?;
             let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
-            Ok(ahead::urgent(&read, &ahead::Asked { consumer, acknowledged, above, limit, kinds })?)
+            let asked = ahead::Asked { consumer, acknowledged, above, limit, kinds };
+            Ok(ahead::urgent(&read, &self.seal, &asked)?)
         };
         self.alarm.heed(read())
     }
@@ -253,7 +257,7 @@ mod tests {
     fn of_too_many_that_are_set_aside_the_oldest_give_way() {
         let dir = tempfile::tempdir().unwrap();
         drop(file::journal(dir.path()).unwrap());
-        let outbox = Outbox::open(dir.path(), &Alarm::default()).unwrap();
+        let outbox = Outbox::open(dir.path(), &Seal::none(), &Alarm::default()).unwrap();
         let many = "WITH RECURSIVE n(seq) AS (SELECT 3 UNION ALL SELECT seq + 1 FROM n WHERE seq < ?1 + 2)
                     INSERT INTO aside SELECT 'crm', seq, 0, '422' FROM n";
         assert_eq!(outbox.lock().execute(many, [ASIDE_MAX]).unwrap(), ASIDE_MAX as usize);

@@ -9,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::chain::{self, Kept};
 use super::gathered::Shared;
 use super::past::Readings;
-use super::{Alarm, Error, Kind, Slice, TicketRow, alarm, file, sum};
+use super::seal::Place;
+use super::{Alarm, Error, Kind, Seal, Slice, TicketRow, alarm, file, sum};
 use crate::chain::Link;
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
@@ -22,6 +23,7 @@ pub struct View {
     dir: Arc<Path>,
     gathered: Shared,
     epoch: Arc<str>,
+    seal: Seal,
     alarm: Alarm,
 }
 
@@ -62,14 +64,33 @@ pub(super) const SCANNED_MAX: usize = 5000;
 const SLICE_BYTES_MAX: usize = 1 << 20;
 
 impl View {
-    pub(super) fn open(dir: &Path, epoch: Arc<str>, gathered: Shared, alarm: &Alarm) -> Result<Self, Error> {
-        let view = Self::on(&dir.join(file::JOURNAL), dir, epoch, gathered)?;
+    pub(super) fn open(
+        dir: &Path,
+        epoch: Arc<str>,
+        seal: &Seal,
+        gathered: Shared,
+        alarm: &Alarm,
+    ) -> Result<Self, Error> {
+        let view = Self::on(&dir.join(file::JOURNAL), dir, epoch, seal, gathered)?;
         Ok(Self { alarm: alarm.clone(), ..view })
     }
 
-    pub(super) fn on(journal: &Path, dir: &Path, epoch: Arc<str>, gathered: Shared) -> Result<Self, Error> {
+    pub(super) fn on(
+        journal: &Path,
+        dir: &Path,
+        epoch: Arc<str>,
+        seal: &Seal,
+        gathered: Shared,
+    ) -> Result<Self, Error> {
         let db = file::reader(journal)?;
-        Ok(Self { db: Arc::new(Mutex::new(db)), dir: dir.into(), gathered, epoch, alarm: Alarm::default() })
+        Ok(Self {
+            db: Arc::new(Mutex::new(db)),
+            dir: dir.into(),
+            gathered,
+            epoch,
+            seal: seal.clone(),
+            alarm: Alarm::default(),
+        })
     }
 
     pub fn epoch(&self) -> &Arc<str> {
@@ -95,7 +116,7 @@ impl View {
             if after.saturating_add(1) < oldest {
                 return Err(Error::Gone { oldest: oldest - 1 });
             }
-            Ok(slice(&read, after, limit, kinds, &[])?)
+            Ok(slice(&read, &self.seal, after, limit, kinds, &[])?)
         };
         self.alarm.heed(kept())
     }
@@ -121,7 +142,9 @@ impl View {
         let limit = filter.limit.min(TICKETS_MAX) as i64;
         let rows = query.query_map(params![after, filter.device, states, limit], |row| {
             fits(row, 2, 0, "ticket")?;
-            Ok((row.get(0)?, row.get(1)?))
+            let id: String = row.get(0)?;
+            let json = self.seal.open(Place::Ticket(&id), row.get_ref(1)?.as_str()?)?.into_owned();
+            Ok((id, json))
         })?;
         self.alarm.heed(rows.collect::<Result<_, _>>().map_err(Error::from))
     }
@@ -133,7 +156,7 @@ impl View {
             db.prepare_cached(&format!("SELECT json, id, {} FROM ticket WHERE id = ?1", sum::TICKET_FITS))?;
         let json = query.query_row([id], |row| {
             fits(row, 2, 1, "ticket")?;
-            row.get(0)
+            Ok(self.seal.open(Place::Ticket(id), row.get_ref(0)?.as_str()?)?.into_owned())
         });
         self.alarm.heed(json.optional().map_err(Error::from))
     }
@@ -147,7 +170,8 @@ impl View {
         ))?;
         let row = query.query_row([id], |row| {
             fits(row, 4, 3, "ticket")?;
-            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+            let json = self.seal.open(Place::Ticket(id), row.get_ref(0)?.as_str()?)?.into_owned();
+            Ok((json, row.get(1)?, row.get(2)?))
         });
         let Some((json, subject, life)) = self.alarm.heed(row.optional().map_err(Error::from))? else {
             return Ok(None);
@@ -166,6 +190,10 @@ impl View {
     pub fn readings(&self) -> Result<Readings, Error> {
         // Opened for each question: they are rare, and files come and go.
         Readings::open(&self.dir, Some(self.gathered.clone()))
+    }
+
+    pub(super) fn seal(&self) -> &Seal {
+        &self.seal
     }
 
     /// Damage that a look met is told to who keeps the journal.
@@ -224,6 +252,7 @@ pub(super) fn fits(row: &Row<'_>, fits: usize, id: usize, what: &str) -> rusqlit
 /// Events after the cursor that are wanted and not left out by number.
 pub(super) fn slice(
     db: &Connection,
+    seal: &Seal,
     after: u64,
     limit: usize,
     kinds: &Kinds,
@@ -243,13 +272,13 @@ pub(super) fn slice(
         let seq: u64 = row.get(0)?;
         let kind = row.get_ref(1)?.as_str()?;
         if kinds.want(kind) && without.binary_search(&seq).is_err() {
-            let json = row.get_ref(2)?.as_str()?;
+            let json = seal.open(Place::Event(seq), row.get_ref(2)?.as_str()?)?;
             bytes += json.len();
             if bytes > SLICE_BYTES_MAX && !slice.events.is_empty() {
                 break;
             }
             let chain = row.get::<_, Kept>(4)?.0;
-            slice.events.push(Stored { seq, kind: kind.to_owned(), json: json.to_owned(), chain });
+            slice.events.push(Stored { seq, kind: kind.to_owned(), json: json.into_owned(), chain });
         }
         slice.next = seq;
     }

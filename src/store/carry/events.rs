@@ -8,6 +8,7 @@ use super::{Carried, Limit, Lost, Moved, Source};
 use crate::event;
 use crate::reading::Millis;
 use crate::store::salvage::{self, Walk};
+use crate::store::seal::Place;
 use crate::store::{Error, chain, sum};
 
 /// Events written in one transaction.
@@ -58,7 +59,7 @@ pub(super) fn carry(
 ) -> Result<Moved, Error> {
     let wanted = wanted(source)?;
     let mut excess = excess(source, &wanted, limit)?;
-    let chain = chain::Pen::at_the_end(into, name.0, name.1)?;
+    let chain = chain::Pen::at_the_end(into, name.0, name.1, source.seals.close)?;
     let mut pen = Pen { into, name, chain, open: 0, moved: Moved::default(), carried };
     let mut gap = Gap::default();
     pen.into.execute_batch("BEGIN IMMEDIATE")?;
@@ -112,7 +113,7 @@ pub(super) fn each(
     };
     let mut last = above;
     salvage::walk(source.db, &walk, above, |row| {
-        match salvage::sound(old(row))?.flatten() {
+        match opened(source, salvage::sound(old(row))?.flatten())? {
             // A page that is in the tree twice would give its rows twice.
             Some(old) if old.seq > last => {
                 last = old.seq;
@@ -127,6 +128,12 @@ pub(super) fn each(
             }
         }
     })
+}
+
+fn opened(source: &Source<'_>, old: Option<Old>) -> Result<Option<Old>, Error> {
+    let Some(old) = old else { return Ok(None) };
+    let json = source.opened(Place::Event(old.seq), &old.json)?;
+    Ok(json.map(|json| Old { json, ..old }))
 }
 
 fn old(row: &Row<'_>) -> rusqlite::Result<Option<Old>> {
@@ -354,7 +361,7 @@ struct Pen<'a> {
     into: &'a mut Connection,
     /// Gateway and epoch.
     name: (&'a str, &'a str),
-    chain: chain::Pen,
+    chain: chain::Pen<'a>,
     /// Events in the open transaction.
     open: u64,
     moved: Moved,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::{Error, backup, file, mark};
+use super::{Error, Seal, backup, file, mark};
 use crate::chain::Link;
 
 /// A value of the chain that somebody has kept: `<epoch>.<seq>:<hex>`.
@@ -41,6 +41,8 @@ pub struct Report {
     pub to: u64,
     /// Events of before there was a chain; only their row's sum says that they are as they were written.
     pub unchained: u64,
+    /// Sealed with a key that is not at hand: what they say was not looked at.
+    pub locked: u64,
     pub erased: u64,
     pub expired: u64,
     /// Events that gave way to room, as the journal tells.
@@ -93,14 +95,14 @@ impl std::str::FromStr for Anchor {
 }
 
 /// Reads a data directory, a journal or a backup through. An error is what could not be read.
-pub fn verify(path: &Path, given: &[Anchor]) -> Result<Report, Error> {
+pub fn verify(path: &Path, given: &[Anchor], seal: &Seal) -> Result<Report, Error> {
     let is_dir = path.is_dir();
     let journal = if is_dir { path.join(file::JOURNAL) } else { path.to_owned() };
     std::fs::metadata(&journal).map_err(|why| Error::File { path: journal.clone(), why })?;
     // Before the journal is looked at: what is marked is in it.
     let mark = is_dir.then(|| mark::read(path)).flatten();
     let db = open(&journal, is_dir)?;
-    let mut report = read(&db, given, mark).map_err(|error| match error {
+    let mut report = read(&db, given, seal, mark).map_err(|error| match error {
         Error::Sql(error) => file::damaged(&journal, error),
         error => error,
     })?;
@@ -130,13 +132,13 @@ fn open(journal: &PathBuf, is_dir: bool) -> Result<Connection, Error> {
     }
 }
 
-fn read(db: &Connection, given: &[Anchor], mark: Option<mark::Mark>) -> Result<Report, Error> {
+fn read(db: &Connection, given: &[Anchor], seal: &Seal, mark: Option<mark::Mark>) -> Result<Report, Error> {
     let read = db.unchecked_transaction()?;
     let (gateway, epoch): (String, String) =
         read.query_row("SELECT id, epoch FROM gateway", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let report = Report { gateway, epoch, ..Report::default() };
     let mut walk = walk::Walk::begin(&read, report, given)?;
-    rows::each(&read, |row| walk.take(row))?;
+    rows::each(&read, seal, |row| walk.take(row))?;
     let mut report = walk.end()?;
     if let Some(mark) = mark.filter(|mark| mark.epoch == report.epoch && mark.head > report.to) {
         let to = report.to;

@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
         self.report.events += 1;
         self.report.to = row.seq;
         let digest = self.digest(row);
-        self.link(row, &digest);
+        self.link(row, digest);
         if !row.fits {
             self.report.fault(
                 Some(row.seq),
@@ -109,7 +109,10 @@ impl<'a> Walk<'a> {
         }
         self.report.chain = row.chain;
         self.hold_anchors(row.seq, row.chain);
-        self.look_at(row);
+        match row.json {
+            Some(json) => self.look_at(row, json),
+            None => self.report.locked += 1,
+        }
         Ok(())
     }
 
@@ -156,7 +159,8 @@ impl<'a> Walk<'a> {
             Err(_) => None,
         };
         let is_unchained = row.chain.is_none() && !self.has_begun;
-        let begins = row.chain == Some(self.first.then(row.seq, row.kind, &self.digest(row)));
+        let first = self.first;
+        let begins = self.digest(row).is_some_and(|of| row.chain == Some(first.then(row.seq, row.kind, &of)));
         if from > 1 {
             if self.holes.len() < REMEMBERED_MAX {
                 self.holes.push((from, to));
@@ -172,22 +176,23 @@ impl<'a> Walk<'a> {
     }
 
     /// Of what was told. A text that has taken its place has to be a stub.
-    fn digest(&mut self, row: &Event<'_>) -> [u8; 32] {
+    /// `None`: nobody can read it here.
+    fn digest(&mut self, row: &Event<'_>) -> Option<[u8; 32]> {
         match row.digest {
-            None => digest_of(row.json),
+            None => row.json.map(digest_of),
             Some(digest) => {
-                if !event::is_stub(row.json) {
+                if !row.json.is_none_or(event::is_stub) {
                     self.report.fault(
                         Some(row.seq),
                         "its text is not what was told, and no stub of an erased or expired event",
                     );
                 }
-                digest.try_into().unwrap_or_default()
+                Some(digest.try_into().unwrap_or_default())
             }
         }
     }
 
-    fn link(&mut self, row: &Event<'_>, digest: &[u8; 32]) {
+    fn link(&mut self, row: &Event<'_>, digest: Option<[u8; 32]>) {
         let Some(link) = row.chain else {
             if self.has_begun {
                 self.changed();
@@ -201,11 +206,13 @@ impl<'a> Walk<'a> {
             return;
         };
         self.has_begun = true;
-        let Some(before) = self.before.replace(link) else { return };
-        let expected = before.then(row.seq, row.kind, digest);
+        let (Some(before), Some(digest)) = (self.before.replace(link), digest) else {
+            return self.changed();
+        };
+        let expected = before.then(row.seq, row.kind, &digest);
         match self.doubt {
             // From what it should have been the chain goes on: only the value was spoilt.
-            Some((seq, should)) if link == should.then(row.seq, row.kind, digest) => {
+            Some((seq, should)) if link == should.then(row.seq, row.kind, &digest) => {
                 self.doubt = None;
                 self.report
                     .fault(Some(seq), "its value of the chain was changed; what it tells is as it was told");
@@ -229,8 +236,8 @@ impl<'a> Walk<'a> {
 
     // ── what it says ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn look_at(&mut self, row: &Event<'_>) {
-        let Ok(told) = serde_json::from_str::<Told<'_>>(row.json) else {
+    fn look_at(&mut self, row: &Event<'_>, json: &str) {
+        let Ok(told) = serde_json::from_str::<Told<'_>>(json) else {
             return self.report.fault(Some(row.seq), "its text is no event");
         };
         let (gateway, epoch, seq) = (&self.report.gateway, &self.report.epoch, row.seq);
@@ -241,7 +248,7 @@ impl<'a> Walk<'a> {
         if !is_named {
             self.report.fault(Some(seq), "its text and its row do not speak of the same event");
         }
-        if event::is_stub(row.json) {
+        if event::is_stub(json) {
             match &told.erased {
                 Some(time) => {
                     self.report.erased += 1;
@@ -258,7 +265,7 @@ impl<'a> Walk<'a> {
                 self.erasures.insert(told.time.into_owned());
             }
             "gateway.events-dropped" => {
-                if let Ok(Dropped { data: Span { from, to } }) = serde_json::from_str(row.json) {
+                if let Ok(Dropped { data: Span { from, to } }) = serde_json::from_str(json) {
                     self.told.push((from, to));
                     if self.told.len() >= REMEMBERED_MAX {
                         self.holes_untold();
