@@ -105,6 +105,7 @@ pub mod backoff;
 pub mod clock;
 pub mod event;
 pub mod fault;
+pub mod fingerprint;
 pub mod gzip;
 pub mod happening;
 pub mod live;

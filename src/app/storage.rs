@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::Gateway;
 use crate::intake::{Left, Waiting};
+use crate::metrics::Disk;
 use crate::store::memory::{self, Afloat, Moment};
 use crate::store::{self, Ends, Kind, Page};
 
@@ -37,6 +38,7 @@ const WELL: Duration = Duration::from_secs(3600);
 /// Outlives the houses.
 #[derive(Debug)]
 pub struct Storage {
+    disk: Disk,
     clock: Clock,
     afloat: Option<Afloat>,
     /// What a damaged journal, or a full one in memory, did not take; the first that the next one has.
@@ -67,7 +69,12 @@ pub(super) fn survive_file_limits() -> anyhow::Result<()> {
 impl Storage {
     pub fn new(clock: Clock) -> Self {
         let pauses = Arc::new(Mutex::new(Backoff::new(TRIED_FIRST, TRIED_MOST)));
-        Self { clock, afloat: None, unwritten: None, pauses, landed: None }
+        Self { disk: Disk::new(), clock, afloat: None, unwritten: None, pauses, landed: None }
+    }
+
+    /// What the kernel counts of it.
+    pub fn disk(&self) -> Disk {
+        self.disk.clone()
     }
 
     /// Why the journal is in memory.

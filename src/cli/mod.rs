@@ -25,6 +25,7 @@ mod schema;
 mod status;
 mod table;
 mod tickets;
+mod token;
 mod top;
 mod wire;
 
@@ -122,6 +123,9 @@ pub enum Command {
     /// The built-in device profiles, or one of them
     #[command(after_help = examples::PROFILES)]
     Profiles(profiles::Profiles),
+    /// A new token for the API and its fingerprint, which is all that the gateway has to know of it
+    #[command(after_help = token::EXAMPLES)]
+    Token(token::Token),
     /// What a shell needs to complete these commands
     #[command(after_help = examples::COMPLETIONS)]
     Completions(papers::Completions),
@@ -180,6 +184,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             wait_for(doctor::doctor(&asked))
         }
         Command::Profiles(asked) => profiles::profiles(&asked),
+        Command::Token(asked) => token::token(&asked),
         Command::Completions(asked) => papers::completions(&asked),
         Command::Man(asked) => papers::manual(&asked),
         Command::Schema(asked) => schema::schema(&asked),

@@ -113,6 +113,9 @@ codes! {
     // Warnings: it runs.
     FactoryLine "W501" "A line that differs from what the device leaves the factory with";
     NobodyDecides "W701" "A door that would be forced each time";
+    ShortToken "W911" "A token that can be guessed";
+    OneTokenForTwo "W912" "One token under two names";
+    TokenInTheClear "W913" "A token that goes over the network in the clear";
 }
 
 impl fmt::Display for Code {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::logging;
 use super::files::FIRST;
 use super::{Gateway, load_sources};
 
@@ -61,7 +62,8 @@ fn load(sources: Vec<(PathBuf, String)>) -> Option<Gateway> {
     match load_sources(sources) {
         Ok(loaded) => Some(loaded.gateway),
         Err(mistakes) => {
-            tracing::error!("the last good configuration is no longer right:\n{mistakes}");
+            tracing::error!("the last good configuration is no longer right");
+            logging::error_lines(&mistakes);
             None
         }
     }

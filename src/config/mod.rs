@@ -9,6 +9,7 @@
 //! mistake is enough to refuse the whole. No serde here: it stops at the first mistake and loses the spots.
 
 mod broker;
+mod certificates;
 mod builtin;
 pub mod changes;
 mod channels;
@@ -49,7 +50,7 @@ mod windows;
 mod wires;
 mod writes;
 
-use crate::secret::Secret;
+use crate::fingerprint::Fingerprint;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -121,7 +122,7 @@ pub struct Loaded {
     /// The files as read, so that the last good configuration can be kept. Secrets are not in them.
     pub text: Vec<(PathBuf, String)>,
     /// What these files name and stands elsewhere, as it was read: secrets, certificates.
-    pub beside: Vec<Secret>,
+    pub beside: Vec<Fingerprint>,
 }
 
 /// Reads one file, or one directory with `gatehouse.toml` and what that includes.

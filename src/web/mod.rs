@@ -2,7 +2,7 @@
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
 //! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
-//! `session` (who logged in on the page), `plan` (what of the configuration is shown). Before them all stand `listener` (how many may come in), `gate` (who may do what)
+//! `session` (who logged in on the page), `plan` (what of the configuration is shown). Before them all stand `listener` (how many may come in), `gate` (who may do what, with `rate`, `lockout` and `pass`: how often, after mistakes, and for how long)
 //! and behind them `packed` (gzip) and `problem` (what every refusal looks like).
 
 mod chart;
@@ -16,12 +16,15 @@ mod heat;
 mod history;
 mod lines;
 mod listener;
+mod lockout;
 pub mod look;
 mod maintenance;
 mod packed;
 mod page;
+mod pass;
 pub mod plan;
 mod problem;
+mod rate;
 mod reload;
 mod rules;
 mod session;
@@ -32,7 +35,7 @@ mod tickets;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -45,13 +48,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::Cursor;
 use crate::field::Near;
+use crate::fingerprint::Fingerprint;
 use crate::live::Live;
 use crate::maintenance::Call;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Refused};
 use crate::order::Wish;
 use crate::reading::Site;
 use crate::reload::Reload;
-use crate::secret::Secret;
 use crate::store::{Outbox, View};
 use crate::ticket::Ask;
 
@@ -66,13 +69,15 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// None: the API is open, and then it listens on loopback only.
     pub tokens: Vec<Token>,
+    /// Requests a second of one address; `None`: what is usual.
+    pub rate: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Token {
     pub name: Arc<str>,
     pub role: Role,
-    pub token: Secret,
+    pub token: Fingerprint,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,6 +292,7 @@ struct Bounds {
     polls: Arc<Semaphore>,
     looks: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    buckets: Arc<Mutex<rate::Buckets>>,
 }
 
 impl Default for Bounds {
@@ -295,6 +301,7 @@ impl Default for Bounds {
             polls: Arc::new(Semaphore::new(POLLS_MAX)),
             looks: Arc::new(Semaphore::new(LOOKS_MAX)),
             streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
+            buckets: Arc::default(),
         }
     }
 }
@@ -351,6 +358,11 @@ impl Desk {
         })
         .await
         .map_err(gone)?
+    }
+
+    /// Counts somebody who was turned away.
+    fn refused(&self, problem: &Problem) {
+        self.rooms.metrics.api_refused.get_or_create(&Refused { why: problem.word() }).inc();
     }
 
     /// `<epoch>.<seq>` of the present epoch.

@@ -12,7 +12,7 @@ use gatehouse::metrics::Metrics;
 use gatehouse::order::{Outcome, Refused, Wish};
 use gatehouse::reading::{Clean, Device, DeviceId, Point, Site, Value};
 use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
-use gatehouse::secret::Secret;
+use gatehouse::fingerprint::Fingerprint;
 use gatehouse::store::{self, Journal, Page, TicketRow};
 use gatehouse::ticket::{Ask, Class, Deadlines, Refusal, Standard, State, Ticket, Verb};
 use gatehouse::web::{self, Readiness, Role, Rooms, Sessions, Settings, Token, plan};
@@ -114,9 +114,9 @@ impl House {
         let tokens = tokens.iter().map(|(name, role)| Token {
             name: (*name).into(),
             role: *role,
-            token: Secret::new(&format!("{name}-secret")),
+            token: Fingerprint::of(format!("{name}-secret").as_bytes()),
         });
-        let settings = Settings { listen: "127.0.0.1:0".parse().unwrap(), tokens: tokens.collect() };
+        let settings = Settings { listen: "127.0.0.1:0".parse().unwrap(), tokens: tokens.collect(), rate: None };
         let listener = web::bind(&settings).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
