@@ -338,8 +338,11 @@ fn another_site_changes_nothing() {
     }
     let login = format!("{{\"token\":\"{}\"}}", TOKENS[2].2);
     for origin in ["Origin: http://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
-        let said = house.ask("POST", "/api/v1/session", &["Content-Type: text/plain", origin], &login);
-        assert_eq!((said.status, said.header("set-cookie")), (403, ""), "a login for somebody else");
+        for (kind, refused) in [("application/json", 403), ("text/plain", 415)] {
+            let kind = format!("Content-Type: {kind}");
+            let said = house.ask("POST", "/api/v1/session", &[&kind, origin], &login);
+            assert_eq!((said.status, said.header("set-cookie")), (refused, ""), "a login for somebody else");
+        }
     }
     let own = house.ask("GET", "/api/v1/site", &[&cookie], "");
     assert_eq!(own.status, 200, "the session is as it was");

@@ -2,9 +2,12 @@
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
 //! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
-//! `session` (who logged in on the page), `plan` (what of the configuration is shown). Before them all stand `listener` (how many may come in), `gate` (who may do what, with `rate`, `lockout` and `pass`: how often, after mistakes, and for how long)
-//! and behind them `packed` (gzip) and `problem` (what every refusal looks like).
+//! `session` (who logged in on the page), `plan` (what of the configuration is shown), `openapi` (all of it, for programs).
+//! Before them all stand `listener` (how many may come in), `gate` (who may do what, with `rate`, `lockout` and
+//! `pass`: how often, after mistakes, and for how long), `said` (bodies are JSON)
+//! and behind them `packed` (gzip), `asset` (what is in the binary) and `problem` (what every refusal looks like).
 
+mod asset;
 mod chart;
 mod commands;
 mod consumers;
@@ -19,6 +22,7 @@ mod listener;
 mod lockout;
 pub mod look;
 mod maintenance;
+mod openapi;
 mod packed;
 mod page;
 mod pass;
@@ -27,6 +31,7 @@ mod problem;
 mod rate;
 mod reload;
 mod rules;
+mod said;
 mod session;
 mod site;
 mod stream;
@@ -231,12 +236,26 @@ pub async fn serve_offers(
 }
 
 fn router(present: &Present) -> Router {
+    let rooms = routes()
+        .fallback(problem::nothing_here)
+        .layer(middleware::from_fn(packed::pack))
+        .layer(middleware::from_fn(said::as_json))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(present.clone(), gate::gate))
+        .with_state(present.clone());
+    // Around the whole: what a wrong method may use instead is added outside of a router's own layers.
+    Router::new().fallback_service(rooms).layer(middleware::from_fn(problem::dress))
+}
+
+/// Each is described in `openapi`.
+fn routes() -> Router<Present> {
     let mut router = Router::new()
         .route("/", get(page::page))
         .route("/page/{*file}", get(page::file))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/configuration", get(reload::configuration))
         .route("/api/v1/reload", post(reload::reload))
@@ -266,14 +285,7 @@ fn router(present: &Present) -> Router {
         router = router
             .route(&path, post(move |desk, caller, id, body| tickets::act(verb, desk, caller, id, body)));
     }
-    let rooms = router
-        .fallback(problem::nothing_here)
-        .layer(middleware::from_fn(packed::pack))
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(middleware::from_fn_with_state(present.clone(), gate::gate))
-        .with_state(present.clone());
-    // Around the whole: what a wrong method may use instead is added outside of a router's own layers.
-    Router::new().fallback_service(rooms).layer(middleware::from_fn(problem::dress))
+    router
 }
 
 /// The desk of the moment.
