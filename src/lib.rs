@@ -97,6 +97,8 @@
 //! | what is known across a reload | `intake/turn.rs` (who is asked), `rules/taken.rs`, `access/watch.rs`, `command/desk.rs`, [`live`], [`numbers`] (who is who in the other site) |
 //! | what is begun again when it breaks, and what is shown of it | `app/supervise.rs`, `app/concerns.rs` |
 //! | what it costs when a decoder breaks | `field/poll/guard.rs` (polled wires), `field/stumble.rs` (what is said of it), [`fault`] |
+//! | who may come in, how often, and after how many mistakes | `web/gate.rs`, `web/rate.rs`, `web/lockout/`; what ends with a token: `web/pass.rs` |
+//! | what of a browser is believed | `web/session/way.rs` |
 //! | a new call of the API | a file in `web/` |
 //! | a new command | a file in `cli/` |
 

@@ -30,7 +30,10 @@ pub fn init(default: LevelFilter) {
     let asked = std::env::var(VARIABLE).unwrap_or_default();
     let parsed = targets(&asked, default);
     // To complain on stderr that stderr takes nothing would break whoever logs: on a full disk it may be a file there.
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).log_internal_errors(false).fmt_fields(Harmless);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .log_internal_errors(false)
+        .fmt_fields(Harmless);
     let lines = if stderr_is_the_journal() {
         lines.with_ansi(false).event_format(Journald).boxed()
     } else {
@@ -175,7 +178,8 @@ impl fmt::Write for Escaped<'_> {
 
 /// It ends a line somewhere, orders a terminal something, or turns round what is shown.
 fn is_harmful(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
@@ -188,7 +192,10 @@ mod tests {
         let hostile = "水压\n<3>forged\r\u{1b}[2J\u{9b}31m\u{202e}\u{2028}\0\u{7f}end";
         let safe = escaped(hostile);
         assert!(!safe.chars().any(is_harmful), "{safe}");
-        assert!(safe.starts_with("水压\\n<3>forged\\r\\u{1b}[2J\\u{9b}31m") && safe.ends_with("end"), "{safe}");
+        assert!(
+            safe.starts_with("水压\\n<3>forged\\r\\u{1b}[2J\\u{9b}31m") && safe.ends_with("end"),
+            "{safe}"
+        );
         assert_eq!(escaped("锦绣花园 23.5 °C \"x\""), "锦绣花园 23.5 °C \"x\"");
         assert_eq!(harmless(&"one\ntwo\u{1b}"), "one\ntwo\\u{1b}");
     }

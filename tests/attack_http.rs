@@ -53,7 +53,9 @@ impl House {
             if !file.exists() {
                 fs::write(&file, token).unwrap();
             }
-            text += &format!("[[api.token]]\nname = \"{name}\"\nrole = \"{role}\"\ntoken = {{ file = \"{name}\" }}\n");
+            text += &format!(
+                "[[api.token]]\nname = \"{name}\"\nrole = \"{role}\"\ntoken = {{ file = \"{name}\" }}\n"
+            );
         }
         house.configure(&text);
     }
@@ -209,13 +211,35 @@ fn a_stolen_token_is_worth_nothing_after_rotation() {
     let made = Command::new(env!("CARGO_BIN_EXE_gatehouse")).args(["token", "--json"]).output().unwrap();
     let made: Json = serde_json::from_slice(&made.stdout).unwrap();
     fs::write(house.0.dir().join("li"), made["hash"].as_str().unwrap()).unwrap();
+    let hash = |token: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gatehouse"))
+            .args(["token", "--hash"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writeln!(child.stdin.take().unwrap(), "{token}").unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(hash(made["token"].as_str().unwrap()).trim(), made["hash"].as_str().unwrap());
+    let status = Command::new(env!("CARGO_BIN_EXE_gatehouse"))
+        .args(["status", "--url", &format!("http://{}", house.0.api().unwrap()), "--token-file"])
+        .arg(house.0.dir().join("li"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&status.stderr);
+    assert!(status.status.code() == Some(1) && said.contains("holds the fingerprint"), "{said}");
     house.0.reload();
     for (n, stream) in open.iter_mut().enumerate() {
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
         let rest = answer(&rest);
         // A wait that begins again after the reload wrote its event may be answered by that.
-        assert!(n % 2 == 0 || rest.status == 401 || rest.body.contains("config-changed"), "{n}: {}", rest.head);
+        assert!(
+            n % 2 == 0 || rest.status == 401 || rest.body.contains("config-changed"),
+            "{n}: {}",
+            rest.head
+        );
     }
     assert!(begun.elapsed() < PATIENCE, "they ended by themselves");
     for headers in [&old, &cookie] {
@@ -248,7 +272,11 @@ fn guessing_teaches_nothing_and_locks_out_nobody_else() {
         assert_eq!((right.status, wrong), (429, 429), "{}", right.body);
         assert!(right.header("retry-after").parse::<u32>().unwrap() >= 1);
     }
-    assert_eq!(house.get("/api/v1/site", TOKENS[0].2).status, 200, "the centre behind the same address goes on");
+    assert_eq!(
+        house.get("/api/v1/site", TOKENS[0].2).status,
+        200,
+        "the centre behind the same address goes on"
+    );
     let came_in = until(|| (house.get("/api/v1/site", TOKENS[1].2).status == 200).then_some(()));
     assert!(came_in.is_some(), "the pause ends");
     let log = house.0.log();
@@ -331,9 +359,12 @@ fn another_site_changes_nothing() {
         &[cookie.as_str(), page, "Sec-Fetch-Site: same-site"],
         &[cookie.as_str(), page, "Origin: http://evil.example", "X-Forwarded-Host: 127.0.0.1"],
     ] {
-        for (method, path) in [("POST", MAINTENANCE), ("DELETE", "/api/v1/session"), ("POST", "/api/v1/reload")] {
+        for (method, path) in
+            [("POST", MAINTENANCE), ("DELETE", "/api/v1/session"), ("POST", "/api/v1/reload")]
+        {
             let said = house.ask(method, path, headers, body);
-            assert_eq!(said.status, 403, "{method} {path} {headers:?}: {}", said.body);
+            // What is not said to be JSON is not even read.
+            assert!(matches!(said.status, 403 | 415), "{method} {path} {headers:?}: {}", said.body);
         }
     }
     let login = format!("{{\"token\":\"{}\"}}", TOKENS[2].2);
@@ -392,7 +423,8 @@ fn centre(answer: &'static str) -> u16 {
 
 #[test]
 fn words_from_outside_begin_no_log_line() {
-    const ORDERS: &str = "x\n<3>forged\r\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J\u{1b}]0;forged\u{7}\u{9b}31m";
+    const ORDERS: &str =
+        "x\n<3>forged\r\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J\u{1b}]0;forged\u{7}\u{9b}31m";
     let port = centre(
         "HTTP/1.1 403 No\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\nfrom-the-centre\n<3>forged\u{1b}[2J",
     );
@@ -450,7 +482,8 @@ fn a_request_has_one_length() {
         ("X: a\n b\r\n c\r\n", ""),
         ("Content-Length : 2\r\n", "{}"),
     ] {
-        let text = format!("POST {MAINTENANCE} HTTP/1.1\r\nHost: 127.0.0.1\r\n{li}\r\n{heads}\r\n{body}{smuggled}");
+        let text =
+            format!("POST {MAINTENANCE} HTTP/1.1\r\nHost: 127.0.0.1\r\n{li}\r\n{heads}\r\n{body}{smuggled}");
         let said = house.raw(text.as_bytes());
         let text = String::from_utf8_lossy(&said);
         assert!(answer(&said).status == 400, "{heads:?}: {text}");
@@ -500,11 +533,12 @@ fn a_crash_leaves_no_core() {
         .unwrap();
     house.until("it runs", || house.log().contains("gatehouse runs").then_some(()));
     let pid = child.id();
-    let owner = fs::metadata(format!("/proc/{pid}")).unwrap().uid();
+    let owner = fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:\t")).unwrap();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let core: Vec<&str> = limits.lines().find(|l| l.starts_with("Max core")).unwrap().split_whitespace().collect();
+    let core: Vec<&str> =
+        limits.lines().find(|l| l.starts_with("Max core")).unwrap().split_whitespace().collect();
     let written = house.until("the disk is watched", || {
         let metrics = house.text("/metrics");
         let line = metrics.lines().find(|line| line.starts_with("gatehouse_disk_written_bytes_total "))?;
@@ -518,6 +552,9 @@ fn a_crash_leaves_no_core() {
     assert_eq!(&core[4..6], ["0", "0"], "{limits}");
     assert!(written >= 0.0);
     let files = [house.dir(), &data].map(|dir| fs::read_dir(dir).unwrap());
-    let cores = files.into_iter().flatten().filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().starts_with("core"));
+    let cores = files
+        .into_iter()
+        .flatten()
+        .filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().starts_with("core"));
     assert_eq!(cores.count(), 0);
 }

@@ -49,7 +49,10 @@ impl Centre {
     fn start(dir: &Path, name: &str) -> Self {
         let mut child = Command::new("tests/.venv/bin/python")
             .arg("tests/peers/https_centre.py")
-            .args([format!("{name}.pem"), format!("{name}.key"), "own.pem".to_owned()].map(|file| dir.join(file)))
+            .args(
+                [format!("{name}.pem"), format!("{name}.key"), "own.pem".to_owned()]
+                    .map(|file| dir.join(file)),
+            )
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

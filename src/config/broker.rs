@@ -8,9 +8,9 @@ use super::codes::Code;
 use super::ear::{Tie, text};
 use super::kinds::wrong;
 use super::section::{Read, Section, Wrong};
-use super::{certificates, secrets};
 use super::tree::{Node, Value};
 use super::wires::host_and_port;
+use super::{certificates, secrets};
 use crate::field::mqtt::{self, Tls, Version};
 use crate::secret::Secret;
 

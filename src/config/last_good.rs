@@ -4,9 +4,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::logging;
 use super::files::FIRST;
 use super::{Gateway, load_sources};
+use crate::logging;
 
 const FILE: &str = "last-good.json";
 /// Where the daemon's data is when the configuration cannot say.

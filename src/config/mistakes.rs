@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::codes::Code;
 use super::ear::Ear;
 use super::{hush, quoted, secrets};
-pub(super) use crate::near::nearest;
 use crate::fingerprint::Fingerprint;
+pub(super) use crate::near::nearest;
 
 /// More are counted, not kept.
 pub const MISTAKES_MAX: usize = 500;

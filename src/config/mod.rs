@@ -9,8 +9,8 @@
 //! mistake is enough to refuse the whole. No serde here: it stops at the first mistake and loses the spots.
 
 mod broker;
-mod certificates;
 mod builtin;
+mod certificates;
 pub mod changes;
 mod channels;
 mod chatter;

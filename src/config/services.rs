@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::certificates::{self, Certificates};
 use super::codes::Code;
 use super::ear::text;
 use super::kinds::{Id, Size, Texts, millis, wrong};
@@ -15,7 +16,6 @@ use super::names::{Names, title};
 use super::section::{Read, Section, Told, Wrong};
 use super::tree::{Node, Table, Value};
 use super::{Consumer, secrets};
-use super::certificates::{self, Certificates};
 use crate::event::{self, Kinds};
 use crate::rules::Locale;
 use crate::ticket::Standard;
@@ -172,8 +172,7 @@ pub(super) fn api(table: &Table, report: &Report<'_>) -> web::Settings {
     section.later("tls", "take it out, listen on 127.0.0.1 and put a TLS proxy before it");
     let mut names = Names::new("token", "give one of them another name", TOKENS_MAX);
     let tables = section.tables("token");
-    let tokens: Vec<Token> =
-        tables.iter().filter_map(|table| token(table, &mut names, report)).collect();
+    let tokens: Vec<Token> = tables.iter().filter_map(|table| token(table, &mut names, report)).collect();
     of_one_each(&tokens, &tables, report);
     let rate = section.whole("rate", 1..=RATE_MAX).map(|told| told.value);
     section.finish();
@@ -200,11 +199,16 @@ fn of_one_each(tokens: &[Token], tables: &[&Table], report: &Report<'_>) {
     for (n, token) in tokens.iter().enumerate().filter(|_| !report.blind) {
         let Some(first) = tokens[..n].iter().find(|first| first.token == token.token) else { continue };
         let named = tables.iter().find(|table| table.text("name") == Some(&*token.name));
-        let Some(spot) = named.and_then(|table| table.get("token")).map(|entry| entry.value.spot) else { continue };
+        let Some(spot) = named.and_then(|table| table.get("token")).map(|entry| entry.value.spot) else {
+            continue;
+        };
         report.warning(
             Code::OneTokenForTwo,
             spot,
-            format!("`{}` has the token of `{}`; whoever shows it is taken for one of them", token.name, first.name),
+            format!(
+                "`{}` has the token of `{}`; whoever shows it is taken for one of them",
+                token.name, first.name
+            ),
             "give each a token of its own, so that one can be changed without the other: `gatehouse token`",
         );
     }

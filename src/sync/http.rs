@@ -8,8 +8,8 @@ use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY
 use reqwest::{Certificate, Client, Identity, Response, StatusCode, Url, redirect};
 use zeroize::Zeroizing;
 
-use super::{Target, Tls};
 use super::plan::{self, BODY_BYTES_MAX, Outcome};
+use super::{Target, Tls};
 use crate::event::Stored;
 use crate::time;
 

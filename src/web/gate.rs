@@ -20,7 +20,8 @@ pub const SESSION: &str = "/api/v1/session";
 /// Whoever watches whether the daemon lives is answered whatever else is asked.
 const HEALTH: &str = "/healthz";
 /// What somebody hears whose pass ended while he waited.
-pub const GONE: &str = "the token or the session no longer holds; log in again, or use the token that took its place";
+pub const GONE: &str =
+    "the token or the session no longer holds; log in again, or use the token that took its place";
 
 /// Of every answer, where it does not say otherwise: no browser makes more of it than what it is.
 const PROTECTION: [(HeaderName, &str); 7] = [
@@ -93,7 +94,9 @@ fn admitted(desk: &Desk, request: &Request) -> Result<(Caller, Option<Pass>), Pr
 /// One that has two means another to whoever stands before us.
 fn of_one_length(headers: &HeaderMap) -> Result<(), Problem> {
     if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(Problem::bad_request("a request has a `Content-Length` or a `Transfer-Encoding`, not both"));
+        return Err(Problem::bad_request(
+            "a request has a `Content-Length` or a `Transfer-Encoding`, not both",
+        ));
     }
     Ok(())
 }
@@ -161,7 +164,9 @@ fn known(desk: &Desk, request: &Request, peer: Peer) -> Result<(Token, Pass), Pr
     }
     let way = way(desk, request, peer);
     let key = way.key().map(Fingerprint::of).ok_or_else(|| {
-        Problem::unauthorized("this call needs a token: send `Authorization: Bearer …`, or log in on the page")
+        Problem::unauthorized(
+            "this call needs a token: send `Authorization: Bearer …`, or log in on the page",
+        )
     })?;
     let (token, _) = sessions
         .of(key, tokens)

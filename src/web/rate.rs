@@ -85,7 +85,11 @@ mod tests {
         assert_eq!(wait, Duration::from_millis(100));
         assert!(buckets.take(10, HERE, now + wait).is_ok());
         assert_eq!(taken(&mut buckets, 100, now + Duration::from_secs(1)), 9);
-        assert_eq!(taken(&mut buckets, 100, now + Duration::from_secs(3600)), 50, "no more than a burst is saved");
+        assert_eq!(
+            taken(&mut buckets, 100, now + Duration::from_secs(3600)),
+            50,
+            "no more than a burst is saved"
+        );
         assert_eq!(taken(&mut buckets, 1, now), 0, "a clock that goes back gives nothing");
     }
 
@@ -110,7 +114,10 @@ mod tests {
             let _ = buckets.take(1, HERE, now);
             assert!(buckets.0.len() <= ADDRESSES_MAX);
         }
-        assert!(buckets.take(1, HERE, now + Duration::from_secs(10)).is_err(), "who goes on is not forgotten");
+        assert!(
+            buckets.take(1, HERE, now + Duration::from_secs(10)).is_err(),
+            "who goes on is not forgotten"
+        );
     }
 
     #[test]

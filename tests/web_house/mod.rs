@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatehouse::event::Draft;
+use gatehouse::fingerprint::Fingerprint;
 use gatehouse::live::Live;
 use gatehouse::maintenance::{Call, Maintenance};
 use gatehouse::metrics::Metrics;
 use gatehouse::order::{Outcome, Refused, Wish};
 use gatehouse::reading::{Clean, Device, DeviceId, Point, Site, Value};
 use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
-use gatehouse::fingerprint::Fingerprint;
 use gatehouse::store::{self, Journal, Page, TicketRow};
 use gatehouse::ticket::{Ask, Class, Deadlines, Refusal, Standard, State, Ticket, Verb};
 use gatehouse::web::{self, Readiness, Role, Rooms, Sessions, Settings, Token, plan};
@@ -116,7 +116,8 @@ impl House {
             role: *role,
             token: Fingerprint::of(format!("{name}-secret").as_bytes()),
         });
-        let settings = Settings { listen: "127.0.0.1:0".parse().unwrap(), tokens: tokens.collect(), rate: None };
+        let settings =
+            Settings { listen: "127.0.0.1:0".parse().unwrap(), tokens: tokens.collect(), rate: None };
         let listener = web::bind(&settings).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();

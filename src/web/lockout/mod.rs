@@ -48,12 +48,7 @@ pub struct Lockout {
 
 impl Default for Lockout {
     fn default() -> Self {
-        Self {
-            logins: Pauses::new(0),
-            calls: Pauses::new(FREE),
-            familiar: VecDeque::new(),
-            lines: (None, 0),
-        }
+        Self { logins: Pauses::new(0), calls: Pauses::new(FREE), familiar: VecDeque::new(), lines: (None, 0) }
     }
 }
 
@@ -137,8 +132,16 @@ mod tests {
         assert_eq!(guessed(&mut lockout, Way::Call, 1, now), Refusal::Wrong);
         let paused = Err(Refusal::Paused(Duration::from_secs(1)));
         assert_eq!(lockout.judge(Way::Call, HERE, None, now), paused);
-        assert_eq!(lockout.judge(Way::Call, HERE, Some(&li), now), paused, "the right one is told from no other");
-        assert_eq!(lockout.judge(Way::Login, HERE, Some(&li), now), Ok(&li), "a person on the page is another matter");
+        assert_eq!(
+            lockout.judge(Way::Call, HERE, Some(&li), now),
+            paused,
+            "the right one is told from no other"
+        );
+        assert_eq!(
+            lockout.judge(Way::Login, HERE, Some(&li), now),
+            Ok(&li),
+            "a person on the page is another matter"
+        );
     }
 
     #[test]
@@ -148,7 +151,10 @@ mod tests {
         assert!(lockout.judge(Way::Call, HERE, Some(&central), now).is_ok());
         guessed(&mut lockout, Way::Call, 20, now);
         let renewed = Token { token: Fingerprint::of(b"renewed"), ..central.clone() };
-        assert!(lockout.judge(Way::Call, HERE, Some(&renewed), now).is_ok(), "by its name, whatever its token");
+        assert!(
+            lockout.judge(Way::Call, HERE, Some(&renewed), now).is_ok(),
+            "by its name, whatever its token"
+        );
         assert!(lockout.judge(Way::Call, HERE, Some(&li), now).is_err());
         let elsewhere = "192.0.2.1".parse().unwrap();
         assert!(lockout.judge(Way::Call, elsewhere, Some(&li), now).is_ok());

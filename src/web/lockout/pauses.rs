@@ -58,7 +58,8 @@ impl Pauses {
         self.by.retain(|_, pause| now.saturating_duration_since(pause.end) < FORGOTTEN_AFTER);
         let from = network(from);
         let oldest = self.by.iter().min_by_key(|(_, pause)| pause.end).map(|(from, _)| *from);
-        if let Some(oldest) = oldest.filter(|_| self.by.len() >= ADDRESSES_MAX && !self.by.contains_key(&from))
+        if let Some(oldest) =
+            oldest.filter(|_| self.by.len() >= ADDRESSES_MAX && !self.by.contains_key(&from))
         {
             self.by.remove(&oldest);
         }

@@ -103,9 +103,9 @@ impl Sessions {
         let mut lockout = self.lockout.lock().unwrap_or_else(PoisonError::into_inner);
         let judged = lockout.judge(how, peer.address.ip(), named(tokens, shown), Instant::now());
         judged.map_err(|refusal| match refusal {
-            Refusal::Wrong => {
-                Problem::unauthorized("the token is none of this gateway's; compare it with its [[api.token]]")
-            }
+            Refusal::Wrong => Problem::unauthorized(
+                "the token is none of this gateway's; compare it with its [[api.token]]",
+            ),
             Refusal::Paused(left) => {
                 let seconds = left.as_secs() + 1;
                 let detail = format!("wrong tokens were shown from here; try again in {seconds} s");

@@ -141,15 +141,16 @@ mod tests {
         let told = |from: &str, pairs: &[(&'static str, &str)]| {
             way(&headers(pairs), from, false).of_this_host().is_ok()
         };
-        let proxied =
-            [("host", "inner:80"), ("x-forwarded-host", "box"), ("origin", "https://box")];
+        let proxied = [("host", "inner:80"), ("x-forwarded-host", "box"), ("origin", "https://box")];
         assert!(told(THERE, &[("host", "box:8080")]));
         assert!(told(THERE, &[("host", "box:8080"), ("origin", "http://box:8080")]));
         assert!(told(HERE, &proxied) && !told(THERE, &proxied));
         for origin in ["null", "http://box", "http://evil", "http://evil/box:8080", "box:8080", ""] {
             assert!(!told(HERE, &[("host", "box:8080"), ("origin", origin)]), "{origin}");
         }
-        for (site, may) in [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false)] {
+        for (site, may) in
+            [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false)]
+        {
             assert_eq!(told(HERE, &[("host", "box:8080"), ("sec-fetch-site", site)]), may, "{site}");
         }
     }
