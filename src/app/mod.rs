@@ -171,7 +171,7 @@ impl House {
         let data_dir = start.gateway.store.dir.clone();
         let named = consumers(&start.gateway);
         let edition = Edition::default();
-        let ends = storage.open(&start.gateway, &named)?;
+        let mut ends = storage.open(&start.gateway, &named)?;
         // Not before the store is open: the directory might be another gateway's.
         let changed = keep(&start);
         let clock = Clock::system();
@@ -213,6 +213,7 @@ impl House {
         let orders = std::mem::take(&mut remembered.orders);
         let saved = std::mem::take(&mut remembered.access);
         let engine = Engine::new(plan_of(&gateway, &epoch), site.clone(), memory(remembered), clock.now());
+        ends.journal.keep_kinds(&gateway.keep_kinds);
         let intake = Intake {
             clock: clock.clone(),
             site: site.clone(),

@@ -183,6 +183,7 @@ impl House {
             lanes: self.wires.lanes(),
             keep: keep_of(gateway),
             write_budget: gateway.write_budget,
+            keep_kinds: gateway.keep_kinds.clone(),
             summary: gateway.summary,
             consumers: consumers(gateway),
             told: self

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::codes::Code;
 use super::ear::text;
+use super::keep::Keep;
 use super::kinds::{Id, Size, Texts, millis, wrong};
 use super::mistakes::{Report, did_you_mean, listed};
 use super::names::{Names, title};
@@ -71,6 +72,7 @@ pub(super) struct Stored {
     /// Bytes a day.
     pub write_budget: u64,
     pub summary: Option<Duration>,
+    pub keep_kinds: Vec<(String, Duration)>,
 }
 
 pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> Stored {
@@ -94,9 +96,10 @@ pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> Stored 
     let disk_limit = size("disk_limit", store::DISK_LIMIT_DEFAULT);
     let write_budget = size("write_budget", store::WRITE_BUDGET_DEFAULT);
     let summary = section.span("summary", SUMMARY_MIN..=DAY).map(|told| told.value);
+    let keep_kinds = section.take::<Keep>("keep").map(|told| told.value.0).unwrap_or_default();
     section.finish();
     let store = store::Settings { dir, events_keep, readings_keep, disk_limit };
-    Stored { store, write_budget, summary }
+    Stored { store, write_budget, summary, keep_kinds }
 }
 
 struct Zone(String);

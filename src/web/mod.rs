@@ -1,7 +1,7 @@
 //! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
-//! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
+//! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `people` (erasure), `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
 //! `session` (who logged in on the page), `plan` (what of the configuration is shown), `openapi` (all of it, for programs).
 //! Before them all stand `listener` (connections; `seats`: how many, `guest`: for how long one may say nothing, `bodies`, `tls`),
 //! `gate` (who may do what), `said` (bodies are JSON)
@@ -26,6 +26,7 @@ mod maintenance;
 mod openapi;
 mod packed;
 mod page;
+mod people;
 pub mod plan;
 mod problem;
 mod reload;
@@ -287,6 +288,7 @@ fn routes() -> Router<Present> {
         .route("/api/v1/devices/{id}/read", post(look::read))
         .route("/api/v1/channels/{id}/scan", post(look::scan))
         .route("/api/v1/maintenance", get(maintenance::list).post(maintenance::of_any))
+        .route("/api/v1/people/{pseudonym}/erase", post(people::erase))
         .route("/api/v1/points", get(site::points))
         .route("/api/v1/points/{point}/history", get(history::history))
         .route("/api/v1/doors", get(doors::doors))

@@ -156,12 +156,17 @@ pub(super) fn pushes(old: &Gateway, new: &Gateway, moves: &Moves) -> Vec<String>
 
 pub(super) fn store(old: &Gateway, new: &Gateway) -> Vec<String> {
     let span = |span: Duration| human(span);
+    let kinds = |of: &[(String, Duration)]| {
+        let each: Vec<String> = of.iter().map(|(kinds, keep)| format!("{kinds} {}", human(*keep))).collect();
+        if each.is_empty() { "all alike".to_owned() } else { each.join(", ") }
+    };
     let summary = |of: Option<Duration>| of.map_or("never".to_owned(), human);
     let parts = [
         ("events_keep", span(old.store.events_keep), span(new.store.events_keep)),
         ("readings_keep", span(old.store.readings_keep), span(new.store.readings_keep)),
         ("disk_limit", old.store.disk_limit.to_string(), new.store.disk_limit.to_string()),
         ("write_budget", old.write_budget.to_string(), new.write_budget.to_string()),
+        ("keep", kinds(&old.keep_kinds), kinds(&new.keep_kinds)),
         ("summary", summary(old.summary), summary(new.summary)),
     ];
     let other = parts.into_iter().filter(|(_, was, is)| was != is);
