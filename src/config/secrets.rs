@@ -101,7 +101,7 @@ pub(super) fn pem_file(section: &mut Section<'_>, key: &'static str, holds: &str
         return None;
     }
     let base = base(section.report, told.spot.file);
-    let text = file(&base.join(&told.value), "name a file of certificates that gatehouse may read");
+    let text = file(&base.join(&told.value), "name a PEM file that gatehouse may read");
     match text.and_then(|text| is_pem(&told.value, &text, holds).map(|()| text)) {
         Ok(text) => {
             section.report.read_beside(&text);
