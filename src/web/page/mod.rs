@@ -4,16 +4,14 @@
 //! and whatever is not there cannot age. One library draws the plots (uPlot, in `uplot/`, unmodified): a month of readings
 //! in a few milliseconds is no work to do again. A new file of the page is a line in [`FILES`].
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use axum::body::{Body, Bytes};
 use axum::extract::Path;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use ring::digest;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
 
+use super::asset::Asset;
 use super::problem::Problem;
-use crate::gzip;
 
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -70,29 +68,8 @@ const FILES: &[File] = files! {
     SCRIPT "views/events.js"
 };
 
-/// A file as it is sent.
-struct Asset {
-    kind: &'static str,
-    plain: &'static [u8],
-    packed: Bytes,
-    /// Of the content: a gateway that was updated is noticed at the next look, and nothing is fetched twice.
-    tag: HeaderValue,
-}
-
-static ASSETS: LazyLock<Vec<(&'static str, Arc<Asset>)>> =
-    LazyLock::new(|| FILES.iter().map(|file| (file.0, Arc::new(asset(file)))).collect());
-
-fn asset((_, kind, plain): &File) -> Asset {
-    let digest = digest::digest(&digest::SHA256, plain);
-    let name: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Asset {
-        kind,
-        plain,
-        // Without memory for it there is the plain one.
-        packed: gzip::packed_small(plain).unwrap_or_default().into(),
-        tag: HeaderValue::try_from(format!("\"{name}\"")).unwrap_or(HeaderValue::from_static("\"\"")),
-    }
-}
+static ASSETS: LazyLock<Vec<(&'static str, Asset)>> =
+    LazyLock::new(|| FILES.iter().map(|(path, kind, plain)| (*path, Asset::new(kind, *plain))).collect());
 
 /// `GET /`
 pub async fn page(asked: HeaderMap) -> Result<Response, Problem> {
@@ -111,33 +88,9 @@ fn served(path: &str, asked: &HeaderMap) -> Result<Response, Problem> {
             "the page has no file `{path}`; load / anew, it may be of another version"
         ))
     })?;
-    let packs =
-        says(asked, header::ACCEPT_ENCODING).is_some_and(gzip::is_welcome) && !asset.packed.is_empty();
-    let known = says(asked, header::IF_NONE_MATCH).is_some_and(|tags| names(tags, &asset.tag));
-    let mut response = if known {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else if packs {
-        ([(header::CONTENT_ENCODING, "gzip")], Body::from(asset.packed.clone())).into_response()
-    } else {
-        Body::from(asset.plain).into_response()
-    };
+    let mut response = asset.answer(asked);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.kind));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    // Kept, but asked after each time.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    headers.insert(header::ETAG, asset.tag.clone());
     Ok(response)
-}
-
-fn says(asked: &HeaderMap, name: header::HeaderName) -> Option<&str> {
-    asked.get(name)?.to_str().ok()
-}
-
-/// `If-None-Match`: one or more tags, each perhaps weak, or `*`.
-fn names(tags: &str, own: &HeaderValue) -> bool {
-    let mut tags = tags.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
-    tags.any(|tag| tag == "*" || tag.as_bytes() == own.as_bytes())
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -45,7 +45,7 @@ struct Said {
 /// `POST /api/v1/session`
 pub async fn open(
     State(desk): State<Arc<Desk>>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
@@ -57,7 +57,7 @@ pub async fn open(
     if tokens.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let key = desk.rooms.sessions.open(tokens, said.token.as_bytes(), peer)?;
+    let key = desk.rooms.sessions.open(tokens, said.token.as_bytes(), peer.address)?;
     let secure = if over_https(&headers) { "; Secure" } else { "" };
     let lasts = LASTS.as_secs();
     Ok(with_cookie(&format!("{COOKIE}={key}; HttpOnly; SameSite=Strict; Path=/; Max-Age={lasts}{secure}")))
