@@ -111,8 +111,8 @@ impl Asker {
         Self { dir, url: format!("http://{}", gateway.api().unwrap()) }
     }
 
-    /// Its report, in which there is nothing to complain of.
-    fn run(&self, role: &str, arguments: &[&str]) -> String {
+    /// In its report there is nothing to complain of.
+    fn run(&self, role: &str, arguments: &[&str]) {
         let mut st = Command::new(std::path::absolute("tests/.venv/bin/st").unwrap());
         st.current_dir(&self.dir)
             .env("SCHEMATHESIS_HOOKS", "bounds")
@@ -122,13 +122,12 @@ impl Asker {
             .args(["--url", &self.url, "--header", &format!("Authorization: Bearer {}", secret(role))])
             // It shows a wrong token to each call, and after some the gateway answers 429: that is looked at in `guarded`.
             .args(["--checks", "all", "--exclude-checks", "ignored_auth"])
-            .args(["--seed", "7", "--continue-on-failure", "--no-shrink", "--workers", "4"])
+            .args(["--seed", "7", "--continue-on-failure", "--no-shrink"])
             .args(arguments);
         let done = st.output().unwrap();
         let report = format!("{}{}", text(&done.stdout), text(&done.stderr));
         assert!(done.status.success(), "as {role}:\n{report}");
         println!("as {role}:\n{report}");
-        report
     }
 }
 
@@ -193,12 +192,19 @@ async fn whatever_is_asked_is_answered_as_it_is_described() {
     beside(move || {
         gateway.start();
         let document: Json = serde_json::from_str(&curl(&gateway, &[], "/openapi.json")).unwrap();
-        let asker = Asker::new(&gateway, document.clone());
+        let asker = &Asker::new(&gateway, document.clone());
         let examples = std::env::var("GATEHOUSE_EXAMPLES").unwrap_or_else(|_| "4".into());
-        asker.run("technician", &["--max-examples", &examples]);
-        for role in ["central", "viewer"] {
-            asker.run(role, &["--max-examples", "2", "--phases", "examples,fuzzing"]);
-        }
+        std::thread::scope(|side_by_side| {
+            for (role, phases, examples) in [
+                ("technician", "coverage", &*examples),
+                ("technician", "examples,fuzzing,stateful", &*examples),
+                ("central", "examples,fuzzing", "2"),
+                ("viewer", "examples,fuzzing", "2"),
+            ] {
+                let arguments = ["--phases", phases, "--max-examples", examples];
+                side_by_side.spawn(move || asker.run(role, &arguments));
+            }
+        });
         held(&gateway);
         bodies(&gateway);
         guarded(&gateway, &document);
