@@ -192,6 +192,9 @@ fn shown(desk: &Desk, consumer: &ConsumerNow) -> Value {
         "lag": consumer.lag,
         "last_seen": consumer.last_seen.map(time::format),
         "set_aside": consumer.set_aside,
+        "anchor": consumer.anchor.map(|(link, at)| json!({
+            "cursor": desk.cursor(consumer.acknowledged), "chain": link.to_string(), "at": time::format(at),
+        })),
         "error": consumer.error,
     })
 }
@@ -211,6 +214,7 @@ mod tests {
                 lag: 0,
                 last_seen: Some(at),
                 set_aside: Vec::new(),
+                anchor: None,
                 error: None,
             }])
         };
