@@ -114,6 +114,7 @@ pub mod chain;
 pub mod clock;
 pub mod event;
 pub mod fault;
+pub mod fingerprint;
 pub mod gzip;
 pub mod happening;
 pub mod live;
