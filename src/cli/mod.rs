@@ -16,6 +16,7 @@ mod moment;
 mod papers;
 mod plot;
 mod profiles;
+mod pseudonym;
 mod read;
 mod reload;
 mod replay;
@@ -122,6 +123,9 @@ pub enum Command {
     /// The built-in device profiles, or one of them
     #[command(after_help = examples::PROFILES)]
     Profiles(profiles::Profiles),
+    /// What a card, a person or a code is called in the journal: reads it from standard input
+    #[command(after_help = examples::PSEUDONYM)]
+    Pseudonym(pseudonym::Pseudonym),
     /// What a shell needs to complete these commands
     #[command(after_help = examples::COMPLETIONS)]
     Completions(papers::Completions),
@@ -180,6 +184,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             wait_for(doctor::doctor(&asked))
         }
         Command::Profiles(asked) => profiles::profiles(&asked),
+        Command::Pseudonym(asked) => pseudonym::pseudonym(&asked),
         Command::Completions(asked) => papers::completions(&asked),
         Command::Man(asked) => papers::manual(&asked),
         Command::Schema(asked) => schema::schema(&asked),

@@ -12,6 +12,7 @@ use tracing::error;
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
 use super::rescue::Seen;
+use super::reseal::Stage;
 use super::restore::{self, Origin};
 use super::scrub::Scrub;
 use super::seal::Place;
@@ -45,6 +46,8 @@ pub struct Journal {
     pub(super) seen: Seen,
     /// Reads on the disk what nobody asks for.
     pub(super) scrub: Option<Scrub>,
+    /// How far old rows are under the present key.
+    pub(super) resealing: Stage,
     /// The head that its mark speaks of; `None`: it has none.
     pub(super) marked: Option<u64>,
 }
@@ -168,6 +171,7 @@ impl Journal {
         }
         Ok(Self {
             marked: Some(head),
+            resealing: Stage::of(seal),
             scrub: Some(Scrub::begin(&path, alarm.clone())),
             alarm,
             seen: Seen::of(dir),
@@ -354,7 +358,7 @@ impl Journal {
     /// When a sync fails, the kernel forgets what it had still to write, cursors among it that were committed without a
     /// sync, and the next sync says that all is well. After a power cut the WAL would end at that hole, with all that
     /// was told since behind it. So before anything more is told, what is in the WAL is written into the file itself.
-    fn make_sure(&mut self) -> Result<(), Error> {
+    pub(super) fn make_sure(&mut self) -> Result<(), Error> {
         if self.unsure {
             self.alarm.heed(file::bring_home(&self.db).map_err(Error::from))?;
             (self.unsure, self.seen.log_bytes) = (false, 0);
@@ -362,7 +366,7 @@ impl Journal {
         Ok(())
     }
 
-    fn noticing<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn noticing<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
         self.unsure |= matches!(&done, Err(Error::Sql(error)) if file::is_failed_sync(error));
         self.alarm.heed(done)
     }
