@@ -18,7 +18,7 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 
 use super::mark::Mark;
-use super::{Error, salvage, sum};
+use super::{Error, keys, salvage, sum};
 use crate::event::Draft;
 use crate::reading::Millis;
 
@@ -64,11 +64,21 @@ pub(super) struct Lost {
     pub to: u64,
     /// Kinds without the prefix; `unknown` where a row could not be read at all.
     pub types: BTreeSet<String>,
+    /// More was told than could be found.
+    pub beyond: bool,
     /// Rows of other tables that were damaged, by table; 1 where a part of unknown size could not be read.
     pub rows: BTreeMap<&'static str, u64>,
 }
 
 impl Carried {
+    /// Whether orders may have been given of which nothing is known here.
+    fn lacks_orders(&self) -> bool {
+        const OF_ORDERS: [&str; 5] = ["journal", "gateway", "command", "used_key", "orders_known"];
+        self.lost.unknown
+            || self.lost.beyond
+            || OF_ORDERS.iter().any(|table| self.lost.rows.contains_key(table))
+    }
+
     /// Whether a part of what was read is damaged, and not only left behind for the limit's sake.
     pub fn damaged(&self) -> bool {
         !self.lost.rows.is_empty()
@@ -97,6 +107,7 @@ impl Lost {
     fn beyond(&mut self, mark: &Mark, head: u64) {
         if mark.head > head {
             self.span(head + 1, mark.head);
+            self.beyond = true;
             self.types.insert("unknown".into());
         }
     }
@@ -117,6 +128,7 @@ impl Lost {
 
     /// The end could not be read.
     pub fn unread(&mut self, from: u64, to: u64) {
+        self.beyond = true;
         self.span(from, to);
         self.types.insert("unknown".into());
     }
@@ -167,6 +179,8 @@ impl Moved {
 struct Source<'a> {
     db: &'a Connection,
     has_sums: bool,
+    /// It knows when orders expire, and their keys for ever; older formats do not.
+    has_keys: bool,
 }
 
 impl Source<'_> {
@@ -200,13 +214,17 @@ pub(super) fn carry(
     // Either of them may be damaged in the schema.
     let has_sums =
         ["SELECT sum FROM event", "SELECT sum FROM ticket"].iter().any(|s| salvage::answers(from, s));
-    let source = Source { db: from, has_sums };
+    let has_keys = ["SELECT expires_at FROM command", "SELECT digest FROM used_key"]
+        .iter()
+        .any(|s| salvage::answers(from, s));
+    let source = Source { db: from, has_sums, has_keys };
     let mut carried = Carried::default();
     let moved = events::carry(&source, into, (gateway, epoch), limit, &mut carried)?;
     let known = gateway_row(&source, &mut carried)?;
     let step = into.transaction()?;
     let closed_since = state::tickets(&source, &step, &moved, limit, &mut carried)?;
     state::rules_and_devices(&source, &step, &mut carried)?;
+    state::keys_of_orders(&source, &step, &mut carried)?;
     state::consumers(&source, &step, &moved, &mut carried)?;
     let mut number = known.max(state::last_number(&step)?);
     if carried.damaged() {
@@ -273,6 +291,9 @@ pub(super) fn tell(
     let before =
         json!({ "epoch": carried.before, "reason": why, "at": at, "lost": lost.count(), "rows": lost.rows });
     step.execute("UPDATE gateway SET before = ?1", [before.to_string()])?;
+    if carried.lacks_orders() {
+        keys::lost(&step, at.max(carried.committed))?;
+    }
     if !lost.is_nothing() {
         let cursor = |seq: u64| match &carried.before {
             Some(before) if seq > 0 => json!(format!("{before}.{seq}")),
