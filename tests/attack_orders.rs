@@ -56,7 +56,7 @@ struct House {
 const LAMPS: [&str; 5] = ["lamp", "gate", "vault", "bell", "shop"];
 
 impl House {
-    async fn new(id: &str, rest: String) -> Self {
+    async fn new(id: &'static str, rest: String) -> Self {
         let units = Units::default();
         units.change(1, |unit| unit.coils = (0..5).map(|coil| (coil, false)).collect());
         let server = Server::tcp(units.clone()).await.unwrap();

@@ -488,14 +488,14 @@ fn a_memory_that_is_gone_is_told_and_one_that_landed_goes_on() {
     ends.journal.commit(&step(1)).unwrap();
     // On the card, in memory, on the card again: nothing is lost.
     let afloat = Afloat::from_open(ends.journal, "no writes", now).unwrap();
-    afloat.land(now).unwrap();
+    afloat.land(&store::Seal::none(), now).unwrap();
     drop((afloat, ends.outbox, ends.view, ends.history));
     let ends = open(dir.path());
     assert_eq!(ends.journal.before().unwrap().unwrap().lost, Some(0));
     assert_eq!(ends.journal.recall().unwrap().tickets[0].ticket.revision, 1);
     let epoch = ends.journal.epoch().clone();
     drop(ends);
-    drop(Afloat::from_directory(dir.path(), "cp-017", "no writes", now).unwrap());
+    drop(Afloat::from_directory(dir.path(), "cp-017", &store::Seal::none(), "no writes", now).unwrap());
     let ends = open(dir.path());
     assert_ne!(*ends.journal.epoch(), epoch);
     let before = ends.journal.before().unwrap().unwrap();

@@ -370,7 +370,7 @@ fn the_memory_is_bounded_and_what_it_cannot_hold_gives_way() {
     let waiting = afloat.unacknowledged().unwrap().events;
     let in_memory = ends.journal.epoch().clone();
     drop(ends);
-    afloat.land(now).unwrap();
+    afloat.land(&store::Seal::none(), now).unwrap();
     drop(afloat);
     let ends = open(dir.path());
     assert_ne!(*ends.journal.epoch(), in_memory);

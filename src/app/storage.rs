@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::Gateway;
 use crate::intake::{Left, Waiting};
 use crate::store::memory::{self, Afloat, Moment};
-use crate::store::{self, Ends, Kind, Page};
+use crate::store::{self, Ends, Kind, Page, Seal};
 
 /// Why the next house is built, as told by `gateway.stopped` and `gateway.started`.
 pub(super) const INTO_MEMORY: &str = "memory";
@@ -39,6 +39,8 @@ const WELL: Duration = Duration::from_secs(3600);
 pub struct Storage {
     clock: Clock,
     afloat: Option<Afloat>,
+    /// Of the house that was built last; what goes from memory onto the disk is sealed with it.
+    seal: Seal,
     /// What a damaged journal, or a full one in memory, did not take; the first that the next one has.
     unwritten: Option<(Page, Waiting)>,
     /// Grow until the card has been well for an hour.
@@ -67,7 +69,7 @@ pub(super) fn survive_file_limits() -> anyhow::Result<()> {
 impl Storage {
     pub fn new(clock: Clock) -> Self {
         let pauses = Arc::new(Mutex::new(Backoff::new(TRIED_FIRST, TRIED_MOST)));
-        Self { clock, afloat: None, unwritten: None, pauses, landed: None }
+        Self { clock, afloat: None, seal: Seal::none(), unwritten: None, pauses, landed: None }
     }
 
     /// Why the journal is in memory.
@@ -83,16 +85,17 @@ impl Storage {
         named: &[(Arc<str>, Kind, bool)],
     ) -> anyhow::Result<Ends> {
         let (settings, id) = (&gateway.store, &gateway.site.gateway);
+        self.seal = gateway.seal.clone();
         let opening = || format!("opening the store in {}", settings.dir.display());
         if self.afloat.is_none() {
-            let error = match on_disk(settings, id, named).and_then(|ends| self.with_unwritten(ends)) {
+            let error = match on_disk(gateway, named).and_then(|ends| self.with_unwritten(ends)) {
                 Ok(ends) => return Ok(ends),
                 Err(error) if error.is_refusal() => error,
                 Err(error) => return Err(error).with_context(opening),
             };
             tracing::error!(%error, "the data directory takes no writes");
             let why = error.to_string();
-            let afloat = Afloat::from_directory(&settings.dir, id, &why, self.moment());
+            let afloat = Afloat::from_directory(&settings.dir, id, &gateway.seal, &why, self.moment());
             self.afloat = Some(afloat.with_context(opening)?);
         }
         let mut ends = match &self.afloat {
@@ -161,7 +164,7 @@ impl Storage {
     /// Back onto the disk; where that fails, the memory goes on.
     pub(super) fn land(&mut self) {
         let Some(afloat) = &self.afloat else { return };
-        match afloat.land(self.moment()) {
+        match afloat.land(&self.seal, self.moment()) {
             Ok(()) => (self.afloat, self.landed) = (None, Some(Instant::now())),
             Err(error) => {
                 tracing::warn!(%error, "the journal cannot go back onto the disk yet; it is tried again");
@@ -206,12 +209,8 @@ impl Storage {
 }
 
 /// Naming the consumers is the first write: a card that can only be read shows itself here.
-fn on_disk(
-    settings: &store::Settings,
-    gateway: &str,
-    named: &[(Arc<str>, Kind, bool)],
-) -> Result<Ends, store::Error> {
-    let mut ends = store::open(settings, gateway)?;
+fn on_disk(gateway: &Gateway, named: &[(Arc<str>, Kind, bool)]) -> Result<Ends, store::Error> {
+    let mut ends = store::open_sealed(&gateway.store, &gateway.site.gateway, &gateway.seal)?;
     ends.journal.keep_consumers(named)?;
     Ok(ends)
 }

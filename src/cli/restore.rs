@@ -57,6 +57,7 @@ pub fn restore(asked: &Restore) -> anyhow::Result<ExitCode> {
         from: &asked.from,
         dir,
         gateway: &gateway.site.gateway,
+        seal: &gateway.seal,
         force: asked.force,
         at: time::now(),
         synced: time::clock_is_synced(),

@@ -23,9 +23,11 @@ mod doors;
 mod ear;
 mod files;
 mod hang;
+mod https;
 mod hush;
 mod installed;
 mod items;
+mod keep;
 mod kinds;
 pub mod last_good;
 mod messages;
@@ -83,6 +85,8 @@ pub struct Gateway {
     pub write_budget: u64,
     /// What was read in so long is told as `readings.summary`.
     pub summary: Option<Duration>,
+    /// Kinds of events that are kept for less long than others.
+    pub keep_kinds: Vec<(String, Duration)>,
     pub web: web::Settings,
     /// Pullers by name; retention waits for the required ones.
     pub consumers: Vec<Consumer>,
@@ -94,6 +98,8 @@ pub struct Gateway {
     pub commands: Vec<command::Allowed>,
     /// Makes pseudonyms of cards and people, where there is a key.
     pub pseudonyms: Option<Pseudonyms>,
+    /// Seals what the journal keeps of people.
+    pub seal: store::Seal,
     /// By level, 1 to 3.
     pub levels: BTreeMap<u8, Standard>,
 }
@@ -245,19 +251,21 @@ fn gateway(own: usize, bench: Option<&mut Bench<'_>>, report: &Report<'_>) -> Ga
         bench.read(&written, &installed, &about.timezone, report);
     }
     let pseudonyms = privacy::privacy(section.table("privacy"), installed.people.take(), report);
-    let services::Stored { store, write_budget, summary } =
+    let services::Stored { store, write_budget, summary, keep_kinds } =
         services::store(section.table("store").unwrap_or(&nothing), about.data_dir, report);
     let gateway = Gateway {
         locale: about.locale,
         store,
         write_budget,
         summary,
+        keep_kinds,
         web: services::api(api, report),
         consumers: services::consumers(&section.tables("consumer"), api, &sync, report),
         sync,
         access: access::Plan { doors: watched, banks: installed.banks },
         commands,
         pseudonyms,
+        seal: store::Seal::none(),
         rules,
         levels: services::levels(section.table("levels").unwrap_or(&nothing), report),
         channels: channels

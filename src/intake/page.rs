@@ -53,6 +53,7 @@ impl Corridor {
         for (answer, done) in self.maintained.drain(..) {
             let _ = answer.send(done);
         }
+        self.erase(doors, now);
         self.keep_house(doors, now);
         doors.pulse.send_modify(|pulse| *pulse = pulse.wrapping_add(1));
     }

@@ -3,10 +3,14 @@
 //! Of each ticket from its first pending event on, so that a ticket's events never overtake one another; what went is
 //! remembered in the table `ahead` until the cursor has passed it.
 
+use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, Transaction, params};
+use serde::Deserialize;
 
-use super::sum;
+use super::chain::Kept;
+use super::seal::Place;
 use super::view::{self, SCANNED_MAX};
+use super::{Seal, sum};
 use crate::event::{Kinds, Stored};
 
 /// Events that are remembered as ahead of one consumer. Where it is full, tickets wait for the bulk lane, which makes
@@ -38,16 +42,32 @@ pub(super) fn left_out(db: &Connection, consumer: &str, cursor: u64) -> rusqlite
     .collect()
 }
 
+/// Gives the connection `ticket_level(id, json)`. A ticket that cannot be read is as urgent as the least.
+pub(super) fn teach(db: &Connection, seal: &Seal) -> rusqlite::Result<()> {
+    #[derive(Deserialize)]
+    struct Ticket {
+        level: i64,
+    }
+    let seal = seal.clone();
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    db.create_scalar_function("ticket_level", 2, flags, move |call| {
+        let (id, stored) = (call.get_raw(0).as_str()?, call.get_raw(1).as_str()?);
+        let ticket = seal
+            .open(Place::Ticket(id), stored)
+            .ok()
+            .and_then(|json| serde_json::from_str::<Ticket>(&json).ok());
+        Ok(ticket.map_or(9, |ticket| ticket.level))
+    })
+}
+
 /// Takes tickets by level, among them those with the newest event first, until `limit` events are found.
-pub(super) fn urgent(db: &Connection, asked: &Asked<'_>) -> rusqlite::Result<Vec<Stored>> {
+pub(super) fn urgent(db: &Connection, seal: &Seal, asked: &Asked<'_>) -> rusqlite::Result<Vec<Stored>> {
     let floor = asked.acknowledged.max(asked.above);
     let remembered: usize = db
         .prepare_cached("SELECT count(*) FROM ahead WHERE consumer = ?1 AND seq > ?2")?
         .query_row(params![asked.consumer, asked.acknowledged], |row| row.get(0))?;
-    // A ticket that cannot be read is as urgent as the least.
     let mut tickets = db.prepare_cached(
-        "SELECT id, CASE WHEN json_valid(json) THEN json_extract(json, '$.level') ELSE 9 END AS level
-         FROM ticket AS t
+        "SELECT id, ticket_level(id, json) AS level FROM ticket AS t
          WHERE state <> 'closed' AND last_seq > ?2
              AND NOT EXISTS (SELECT 1 FROM ahead WHERE consumer = ?1 AND seq = t.last_seq)
              AND NOT EXISTS (SELECT 1 FROM aside WHERE consumer = ?1 AND seq = t.last_seq)
@@ -57,13 +77,13 @@ pub(super) fn urgent(db: &Connection, asked: &Asked<'_>) -> rusqlite::Result<Vec
     let mut found: Vec<Stored> = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        let level: i64 = row.get::<_, Option<i64>>(1)?.unwrap_or(9);
+        let level: i64 = row.get(1)?;
         let most = if level <= 1 { AHEAD_MAX } else { AHEAD_MAX / 2 };
         let room = asked.limit.min(most.saturating_sub(remembered)).saturating_sub(found.len());
         if room == 0 || bytes >= BYTES_MAX {
             break;
         }
-        take(db, asked, row.get_ref(0)?.as_str()?, room, &mut bytes, &mut found)?;
+        take(db, seal, asked, row.get_ref(0)?.as_str()?, room, &mut bytes, &mut found)?;
     }
     found.sort_unstable_by_key(|event| event.seq);
     Ok(found)
@@ -72,6 +92,7 @@ pub(super) fn urgent(db: &Connection, asked: &Asked<'_>) -> rusqlite::Result<Vec
 /// One ticket's pending events from the first one on; none where that one is the bulk lane's.
 fn take(
     db: &Connection,
+    seal: &Seal,
     asked: &Asked<'_>,
     ticket: &str,
     room: usize,
@@ -79,7 +100,7 @@ fn take(
     found: &mut Vec<Stored>,
 ) -> rusqlite::Result<()> {
     let mut query = db.prepare_cached(&format!(
-        "SELECT seq, kind, json, {} FROM event AS e INDEXED BY event_ticket
+        "SELECT seq, kind, json, {}, chain FROM event AS e INDEXED BY event_ticket
          WHERE ticket = ?1 AND seq > ?2
              AND NOT EXISTS (SELECT 1 FROM ahead WHERE consumer = ?3 AND seq = e.seq)
              AND NOT EXISTS (SELECT 1 FROM aside WHERE consumer = ?3 AND seq = e.seq)
@@ -101,9 +122,10 @@ fn take(
         if seq <= asked.above {
             return Ok(());
         }
-        let json = row.get_ref(2)?.as_str()?;
+        let json = seal.open(Place::Event(seq), row.get_ref(2)?.as_str()?)?.into_owned();
         *bytes += json.len();
-        found.push(Stored { seq, kind: kind.to_owned(), json: json.to_owned() });
+        let chain = row.get::<_, Kept>(4)?.0;
+        found.push(Stored { seq, kind: kind.to_owned(), json, chain });
         taken += 1;
     }
     Ok(())

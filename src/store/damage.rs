@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
-use super::carry::{self, Carried, Limit};
-use super::{Error, alarm, file, landing, mark, salvage, segment, sum, tables, wal};
+use super::carry::{self, Carried, Limit, Seals};
+use super::{Error, Seal, alarm, file, landing, mark, salvage, segment, sum, tables, wal};
 use crate::clock::Clock;
 use crate::time;
 
@@ -67,22 +67,22 @@ fn is_empty(path: &Path) -> bool {
 }
 
 /// The journal, checked; or what could be saved of it.
-pub(super) fn open(dir: &Path, gateway: &str, traces: bool) -> Result<Connection, Error> {
+pub(super) fn open(dir: &Path, gateway: &str, seal: &Seal, traces: bool) -> Result<Connection, Error> {
     let path = dir.join(file::JOURNAL);
     if traces && is_empty(&path) {
-        recover(dir, gateway, "the journal is empty")?;
+        recover(dir, gateway, seal, "the journal is empty")?;
     } else if !path.exists() {
         if !traces {
             return file::journal(dir);
         }
-        recover(dir, gateway, "the journal is missing")?;
+        recover(dir, gateway, seal, "the journal is missing")?;
     }
     let error = match check(dir, gateway) {
         Ok(db) => return Ok(db),
         Err(error) => error,
     };
     let Some(what) = what_is_damaged(&error) else { return Err(error) };
-    recover(dir, gateway, &what)?;
+    recover(dir, gateway, seal, &what)?;
     check(dir, gateway)
 }
 
@@ -284,15 +284,15 @@ fn as_far_as_time_lets(db: &Connection, read: impl FnOnce() -> Result<(), Error>
 // ── recovering ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Puts a new journal with all that can be read in the place of the present one.
-fn recover(dir: &Path, gateway: &str, what: &str) -> Result<(), Error> {
+fn recover(dir: &Path, gateway: &str, seal: &Seal, what: &str) -> Result<(), Error> {
     let path = dir.join(file::JOURNAL);
     let at = |why| Error::Directory { path: path.clone(), why };
     tracing::error!(what, "the journal is damaged; what can be read of it goes on under a new epoch");
     let epoch = uuid::Uuid::now_v7().simple().to_string();
-    let carried = match carry_over(dir, gateway, &epoch, what) {
+    let carried = match carry_over(dir, (gateway, &epoch), seal, what) {
         Err(error) if what_is_damaged(&error).is_some() => {
             tracing::error!(%error, "nothing of the journal can be read; it begins anew, empty");
-            nothing(dir, gateway, &epoch, what)?
+            write(dir, (gateway, &epoch), seal, what, None)?
         }
         carried => carried?,
     };
@@ -309,10 +309,10 @@ fn recover(dir: &Path, gateway: &str, what: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn carry_over(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carried, Error> {
+fn carry_over(dir: &Path, name: (&str, &str), seal: &Seal, what: &str) -> Result<Carried, Error> {
     let path = dir.join(file::JOURNAL);
     if !path.exists() || is_empty(&path) {
-        return nothing(dir, gateway, epoch, what);
+        return write(dir, name, seal, what, None);
     }
     let [log, _] = file::beside(&path);
     if unseen(&path)? > 1 {
@@ -321,7 +321,7 @@ fn carry_over(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carr
     salvage::mend_header(&path).map_err(|why| Error::Directory { path: path.clone(), why })?;
     mend_tables(dir, &path)?;
     let from = file::damaged_reader(&path)?;
-    write(dir, gateway, epoch, what, Some(&from))
+    write(dir, name, seal, what, Some(&from))
 }
 
 /// What tables there are is known, should the file no longer say so.
@@ -338,30 +338,26 @@ fn mend_tables(dir: &Path, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn nothing(dir: &Path, gateway: &str, epoch: &str, what: &str) -> Result<Carried, Error> {
-    write(dir, gateway, epoch, what, None)
-}
-
 fn write(
     dir: &Path,
-    gateway: &str,
-    epoch: &str,
+    (gateway, epoch): (&str, &str),
+    seal: &Seal,
     what: &str,
     from: Option<&Connection>,
 ) -> Result<Carried, Error> {
     landing::prepare(dir).map_err(|why| Error::Directory { path: dir.to_owned(), why })?;
     let mut into = file::draft(dir)?;
     let mut carried = match from {
-        Some(from) => carry::carry(from, &mut into, gateway, epoch, Limit::NONE)?,
+        Some(from) => carry::carry(from, &mut into, gateway, epoch, Seals::same(seal), Limit::NONE)?,
         None => carry::nothing(&mut into, gateway, epoch)?,
     };
     if let Some(mark) = mark::read(dir) {
         let head = from.map_or(0, |from| file::head(from).unwrap_or(mark.head));
         carry::count_what_was_told(&mut carried, mark, head);
     }
-    carry::leap(&into)?;
+    carry::leap(&mut into, seal)?;
     let clock = Clock::system();
-    carry::tell(&mut into, gateway, epoch, &carried, what, clock.now(), clock.is_believed())?;
+    carry::tell(&mut into, (gateway, epoch), seal, &carried, what, clock.now(), clock.is_believed())?;
     landing::close(into)?;
     Ok(carried)
 }
@@ -378,6 +374,17 @@ fn broken(dir: &Path) -> Vec<PathBuf> {
         .collect();
     paths.sort();
     paths
+}
+
+/// Somebody is to be erased, and what was kept for a look may have them.
+pub(super) fn forget_all(dir: &Path) {
+    let paths = broken(dir).into_iter().chain([dir.join(landing::LEFT)]);
+    for path in paths.filter(|path| path.exists()) {
+        tracing::warn!(path = %path.display(), "an older journal that was kept is removed: somebody in it is erased");
+        for path in file::beside(&path).iter().chain([&path]) {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 fn forget_oldest(dir: &Path) {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::journal::{self, Journal, Teller};
 use super::room::Way;
-use super::{Error, file};
+use super::{Error, chain, file};
 use crate::event::Draft;
 use crate::reading::Millis;
 
@@ -28,7 +28,7 @@ impl Journal {
     /// Drops the oldest events that may go, and tells it with the next number. `None`: there are none, or too few. From
     /// the one that is dropped first to the last there may be some that stay.
     pub fn give_way(&mut self, way: Way, at: Millis, synced: bool) -> Result<Option<Dropped>, Error> {
-        let (gateway, epoch) = (self.gateway.clone(), self.epoch.clone());
+        let (gateway, epoch, seal) = (self.gateway.clone(), self.epoch.clone(), self.seal.clone());
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let Some(dropped) = drop_oldest(&step, way)? else { return Ok(None) };
         let head = file::head(&step)?;
@@ -41,7 +41,7 @@ impl Journal {
             "reason": "there is no room for them",
         });
         let draft = Draft::new("gateway.events-dropped", format!("gateways/{gateway}"), at, &data);
-        let teller = Teller { gateway: &gateway, epoch: &epoch, at, synced };
+        let teller = Teller { gateway: &gateway, epoch: &epoch, seal: &seal, at, synced };
         let head = journal::write_events(&step, &teller, &[draft], head)?;
         step.commit()?;
         self.head = head;
@@ -78,6 +78,7 @@ fn drop_oldest(step: &Transaction<'_>, way: Way) -> Result<Option<Dropped>, Erro
     let (Some(from), Some(to), LEAST..) = (from, to, count) else { return Ok(None) };
     let mut kinds = step.prepare_cached(&format!("SELECT DISTINCT kind FROM ({some}) ORDER BY kind"))?;
     let kinds = kinds.query_map(bounds, |row| row.get(0))?.collect::<Result<_, _>>()?;
+    chain::before_dropping(step, &some, bounds)?;
     step.prepare_cached(&format!("DELETE FROM event WHERE seq IN (SELECT seq FROM ({some}))"))?
         .execute(bounds)?;
     Ok(Some(Dropped { from, to, kinds, count }))

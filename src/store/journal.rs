@@ -9,13 +9,17 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use serde::Deserialize;
 use tracing::error;
 
+use super::chain::{self, Pen};
+use super::erasure::{Between, Erasing};
+use super::expiry::Expiring;
 use super::keys::{self, KEYS_MAX, Known as OrdersKnown};
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, ORDERS_MAX, OrderRow};
 use super::rescue::Seen;
 use super::restore::{self, Origin};
 use super::scrub::Scrub;
-use super::{Alarm, Error, Kind, Outbox, damage, file, mark};
+use super::seal::Place;
+use super::{Alarm, Error, Kind, Outbox, Seal, damage, file, mark};
 use crate::event;
 use crate::live::DeviceState;
 use crate::maintenance::Maintenance;
@@ -28,6 +32,7 @@ pub struct Journal {
     pub(super) db: Connection,
     pub(super) gateway: Arc<str>,
     pub(super) epoch: Arc<str>,
+    pub(super) seal: Seal,
     pub(super) head: u64,
     /// Time of the last history flush before the start.
     pub(super) flushed: Millis,
@@ -46,6 +51,11 @@ pub struct Journal {
     pub(super) scrub: Option<Scrub>,
     /// The head that its mark speaks of; `None`: it has none.
     pub(super) marked: Option<u64>,
+    /// What the outbox and the journal know of each other.
+    pub(super) between: Arc<Between>,
+    pub(super) erasing: Erasing,
+    /// Kinds that are not kept for as long as others.
+    pub(super) kinds: Vec<Expiring>,
 }
 
 /// What one step of the world caused; written as a whole or not at all.
@@ -150,11 +160,12 @@ impl Journal {
     pub(super) fn open(
         dir: &Path,
         gateway: &str,
+        seal: &Seal,
         lock: file::Lock,
         flushed: Millis,
         traces: bool,
     ) -> Result<Self, Error> {
-        let db = damage::open(dir, gateway, traces)?;
+        let db = damage::open(dir, gateway, seal, traces)?;
         let path = dir.join(file::JOURNAL);
         let epoch = epoch_for(&db, &path, gateway)?;
         let head = file::head(&db)?;
@@ -172,6 +183,7 @@ impl Journal {
             db,
             gateway: gateway.into(),
             epoch: epoch.into(),
+            seal: seal.clone(),
             head,
             flushed,
             unsure,
@@ -179,6 +191,9 @@ impl Journal {
             lock: Some(lock),
             outbox: None,
             afloat: None,
+            between: Arc::default(),
+            erasing: Erasing::default(),
+            kinds: Vec::new(),
         })
     }
 
@@ -238,9 +253,9 @@ impl Journal {
             tickets: self.recall_tickets(last_trace.saturating_sub(CLOSED_REMEMBERED))?,
             episodes: self.recall_episodes()?,
             devices: self.devices()?,
-            orders: orders::under_way(&self.db)?,
-            access: orders::access(&self.db)?,
-            maintenance: maintenance::under_way(&self.db)?,
+            orders: orders::under_way(&self.db, &self.seal)?,
+            access: orders::access(&self.db, &self.seal)?,
+            maintenance: maintenance::under_way(&self.db, &self.seal)?,
             number,
             last_trace,
         })
@@ -258,14 +273,15 @@ impl Journal {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // From the file, not from memory: it is right even after a commit whose outcome was unsure.
         let before = file::head(&step)?;
-        let teller = Teller { gateway: &self.gateway, epoch: &self.epoch, at: page.at, synced: page.synced };
+        let (gateway, epoch, seal) = (&self.gateway, &self.epoch, &self.seal);
+        let teller = Teller { gateway, epoch, seal, at: page.at, synced: page.synced };
         let seq = write_events(&step, &teller, &page.events, before)?;
-        write_tickets(&step, page, before)?;
+        write_tickets(&step, seal, page, before)?;
         write_episodes(&step, &page.episodes)?;
         write_devices(&step, &page.devices)?;
-        orders::write(&step, &page.orders)?;
-        orders::write_access(&step, &page.access)?;
-        maintenance::write(&step, &page.maintenance)?;
+        orders::write(&step, seal, &page.orders)?;
+        orders::write_access(&step, seal, &page.access)?;
+        maintenance::write(&step, seal, &page.maintenance)?;
         step.prepare_cached("UPDATE gateway SET number = coalesce(?1, number), committed = ?2")?
             .execute(params![page.number, page.at])?;
         step.commit()?;
@@ -300,6 +316,7 @@ impl Journal {
     fn retire_before(&mut self, now: Millis, cut: Millis) -> Result<u64, Error> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let end = retirable_end(&step, now, cut)?;
+        chain::before_retiring(&step, end)?;
         step.prepare_cached("DELETE FROM aside WHERE seq < ?1")?.execute([end])?;
         let deleted = step.prepare_cached("DELETE FROM event WHERE seq < ?1")?.execute([end])?;
         step.prepare_cached(
@@ -327,7 +344,7 @@ impl Journal {
 
     /// The order under this key, where one is kept.
     pub fn order(&self, key: &str) -> Result<Option<OrderRow>, Error> {
-        self.alarm.heed(orders::named(&self.db, key).map_err(Error::from))
+        self.alarm.heed(orders::named(&self.db, &self.seal, key).map_err(Error::from))
     }
 
     /// Deletes orders that ended before `cut`, and the oldest beyond [`ORDERS_MAX`]; at most 1000 a call, and none that
@@ -370,18 +387,18 @@ impl Journal {
 
     /// The last events of doors and readers that carry a record of their device, oldest first, as they were told.
     pub fn records(&self) -> Result<Vec<String>, Error> {
-        self.alarm.heed(orders::records(&self.db).map_err(Error::from))
+        self.alarm.heed(orders::records(&self.db, &self.seal).map_err(Error::from))
     }
 
     /// What [`records`](Self::records) has last of each device: its subject and the record.
     pub fn last_records(&self) -> Result<Vec<(String, String)>, Error> {
-        self.alarm.heed(orders::last_records(&self.db).map_err(Error::from))
+        self.alarm.heed(orders::last_records(&self.db, &self.seal).map_err(Error::from))
     }
 
     /// When a sync fails, the kernel forgets what it had still to write, cursors among it that were committed without a
     /// sync, and the next sync says that all is well. After a power cut the WAL would end at that hole, with all that
     /// was told since behind it. So before anything more is told, what is in the WAL is written into the file itself.
-    fn make_sure(&mut self) -> Result<(), Error> {
+    pub(super) fn make_sure(&mut self) -> Result<(), Error> {
         if self.unsure {
             self.alarm.heed(file::bring_home(&self.db).map_err(Error::from))?;
             (self.unsure, self.seen.log_bytes) = (false, 0);
@@ -389,7 +406,7 @@ impl Journal {
         Ok(())
     }
 
-    fn noticing<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn noticing<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
         self.unsure |= matches!(&done, Err(Error::Sql(error)) if file::is_failed_sync(error));
         self.alarm.heed(done)
     }
@@ -405,7 +422,7 @@ impl Journal {
         let mut rows = query.query(params![closed_since, CLOSED_REMEMBERED_MAX as i64])?;
         let mut tickets = Vec::new();
         while let Some(row) = rows.next()? {
-            match ticket_row(row) {
+            match ticket_row(row, &self.seal) {
                 Ok(row) => tickets.push(row),
                 Err(error) => {
                     let id: String = row.get(3).unwrap_or_default();
@@ -453,9 +470,10 @@ impl Drop for Journal {
     }
 }
 
-fn ticket_row(row: &Row<'_>) -> Result<TicketRow, Box<dyn std::error::Error>> {
+fn ticket_row(row: &Row<'_>, seal: &Seal) -> Result<TicketRow, Box<dyn std::error::Error>> {
+    let id: String = row.get(3)?;
     Ok(TicketRow {
-        ticket: serde_json::from_str(row.get_ref(0)?.as_str()?)?,
+        ticket: serde_json::from_str(&seal.open(Place::Ticket(&id), row.get_ref(0)?.as_str()?)?)?,
         subject: row.get(1)?,
         life: row.get(2)?,
     })
@@ -485,6 +503,7 @@ fn epoch_for(db: &Connection, path: &Path, gateway: &str) -> Result<String, Erro
 pub(super) struct Teller<'a> {
     pub gateway: &'a str,
     pub epoch: &'a str,
+    pub seal: &'a Seal,
     pub at: Millis,
     pub synced: bool,
 }
@@ -496,15 +515,13 @@ pub(super) fn write_events(
     drafts: &[event::Draft],
     before: u64,
 ) -> Result<u64, Error> {
-    let mut insert = step.prepare_cached(
-        "INSERT INTO event(seq, at, kind, ticket, json, sum)
-         VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))",
-    )?;
+    let mut pen = Pen::at_the_end(step, teller.gateway, teller.epoch, teller.seal)?;
     let mut seq = before;
     for draft in drafts {
         seq += 1;
         let json = draft.render(teller.gateway, teller.epoch, seq, teller.synced);
-        insert.execute(params![seq, teller.at, draft.kind, ticket_of(draft), json])?;
+        let (at, kind, ticket) = (teller.at, draft.kind, ticket_of(draft));
+        pen.write(step, &chain::Row { seq, at, kind, ticket, json: &json })?;
     }
     Ok(seq)
 }
@@ -514,7 +531,7 @@ fn ticket_of(draft: &event::Draft) -> Option<&str> {
 }
 
 /// `before` is the number before this page's first event.
-fn write_tickets(step: &Transaction<'_>, page: &Page, before: u64) -> Result<(), Error> {
+fn write_tickets(step: &Transaction<'_>, seal: &Seal, page: &Page, before: u64) -> Result<(), Error> {
     let mut write = step.prepare_cached(
         "INSERT INTO ticket(id, state, device, closed_at, last_seq, subject, life, json, sum)
          VALUES (?1, ?2, ?3, ?4, coalesce(?5, 0), ?6, ?7, ?8, row_sum(?1, ?2, ?3, ?4, ?6, ?7, ?8))
@@ -525,6 +542,7 @@ fn write_tickets(step: &Transaction<'_>, page: &Page, before: u64) -> Result<(),
         let ticket = &row.ticket;
         let json = serde_json::to_string(ticket)
             .map_err(|source| Error::Ticket { id: ticket.id.to_string(), source })?;
+        let json = seal.close(Place::Ticket(&ticket.id), &json)?;
         let spoken = page
             .events
             .iter()

@@ -15,7 +15,7 @@ pub const KEYS_MAX: usize = 100_000;
 /// Bytes of a key's sum: nobody finds two keys with the same.
 const SUM_BYTES: usize = 16;
 
-/// What the journal's format 5 has of orders.
+/// What the journal's format 6 has of orders.
 pub const FORMAT: &str = "
 ALTER TABLE command ADD COLUMN role TEXT;        -- technician, central
 ALTER TABLE command ADD COLUMN via TEXT;         -- the token's name, the sync's

@@ -1,7 +1,11 @@
 //! Maintenance under way, as rows of the journal.
 
+use std::borrow::Cow;
+
 use rusqlite::{Connection, Transaction, params};
 
+use super::seal::Place;
+use super::{Error, Seal};
 use crate::maintenance::{Maintenance, Scope};
 
 /// A maintenance as it now is; takes the place of the one of the same scope.
@@ -12,7 +16,7 @@ pub struct MaintenanceRow {
     pub now: Option<Maintenance>,
 }
 
-pub fn write(step: &Transaction<'_>, rows: &[MaintenanceRow]) -> rusqlite::Result<()> {
+pub fn write(step: &Transaction<'_>, seal: &Seal, rows: &[MaintenanceRow]) -> Result<(), Error> {
     let mut write = step.prepare_cached(
         "INSERT OR REPLACE INTO maintenance(scope, name, since, until, by, note, sum)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, row_sum(?1, ?2, ?3, ?4, ?5, ?6))",
@@ -21,7 +25,11 @@ pub fn write(step: &Transaction<'_>, rows: &[MaintenanceRow]) -> rusqlite::Resul
     for MaintenanceRow { scope, now } in rows {
         let (word, name) = (scope.word(), scope.name());
         match now {
-            Some(now) => write.execute(params![word, name, now.since, now.until, now.by, now.note])?,
+            Some(now) => {
+                let close = |column, text| seal.close(Place::Maintenance(word, name, column), text);
+                let note = now.note.as_deref().map(|note| close("note", note)).transpose()?;
+                write.execute(params![word, name, now.since, now.until, close("by", &now.by)?, note])?
+            }
             None => delete.execute(params![word, name])?,
         };
     }
@@ -29,12 +37,19 @@ pub fn write(step: &Transaction<'_>, rows: &[MaintenanceRow]) -> rusqlite::Resul
 }
 
 /// In the order in which they began.
-pub fn under_way(db: &Connection) -> rusqlite::Result<Vec<Maintenance>> {
+pub fn under_way(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<Maintenance>> {
     let mut query =
         db.prepare("SELECT scope, name, since, until, by, note FROM maintenance ORDER BY since")?;
     let rows = query.query_map([], |row| {
-        let scope = Scope::of(row.get_ref(0)?.as_str()?, row.get(1)?);
-        let (since, until, by, note) = (row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?);
+        let (word, name): (String, String) = (row.get(0)?, row.get(1)?);
+        let open = |column, text: String| {
+            let place = Place::Maintenance(&word, &name, column);
+            seal.open(place, &text).map(Cow::into_owned).map_err(rusqlite::Error::from)
+        };
+        let by = open("by", row.get(4)?)?;
+        let note = row.get::<_, Option<String>>(5)?.map(|text| open("note", text)).transpose()?;
+        let scope = Scope::of(&word, name.as_str().into());
+        let (since, until) = (row.get(2)?, row.get(3)?);
         Ok(scope.map(|scope| Maintenance { scope, since, until, by, note }))
     })?;
     rows.filter_map(Result::transpose).collect()

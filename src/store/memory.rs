@@ -4,7 +4,7 @@
 //! Into memory goes what can still be read and what goes on from it ([`carry`]), bounded; back goes all of it. Each way
 //! every consumer's cursor is carried with the events, so that none is doubled or missed. The memory is one SQLite
 //! database (`memdb`) that all ends of the process share; it lives as long as [`Afloat`] does, and a kill or a power cut
-//! is its end.
+//! is its end. What is in memory is not sealed.
 //!
 //! Bound: [`BYTES_MAX`]. From [`LIMIT`] on events give way as `room` says; events of tickets wait when there is nothing
 //! else left, and then the wires wait.
@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::carry::{self, Carried, Limit};
-use super::{Alarm, Ends, Error, History, Journal, Outbox, View, damage, file, landing, mark};
+use super::carry::{self, Carried, Limit, Seals};
+use super::{Alarm, Ends, Error, History, Journal, Outbox, Seal, View, damage, file, landing, mark};
 use crate::reading::Millis;
 
 /// Bytes above which events give way.
@@ -66,16 +66,22 @@ impl Afloat {
         let (lock, outbox) = (journal.lock.take(), journal.outbox.take());
         // It speaks of the memory from now on.
         journal.marked = None;
-        let (dir, gateway) = (&journal.dir, &journal.gateway);
+        let (dir, gateway, seal) = (&journal.dir, &journal.gateway, &journal.seal);
         match outbox {
             // It sees the cursors that the disk no longer took.
-            Some(outbox) => Self::begin(dir, gateway, Some(&*outbox.lock()), lock, why, now),
-            None => Self::begin(dir, gateway, Some(&journal.db), lock, why, now),
+            Some(outbox) => Self::begin(dir, gateway, Some((&*outbox.lock(), seal)), lock, why, now),
+            None => Self::begin(dir, gateway, Some((&journal.db, seal)), lock, why, now),
         }
     }
 
     /// From what can be read in the directory, perhaps nothing.
-    pub fn from_directory(dir: &Path, gateway: &str, why: &str, now: Moment) -> Result<Self, Error> {
+    pub fn from_directory(
+        dir: &Path,
+        gateway: &str,
+        seal: &Seal,
+        why: &str,
+        now: Moment,
+    ) -> Result<Self, Error> {
         let db = file::unwritable(&dir.join(file::JOURNAL))
             .inspect_err(
                 |error| tracing::warn!(%error, "nothing of the journal can be read; it begins empty"),
@@ -88,24 +94,25 @@ impl Afloat {
             let (path, ours) = (dir.join(file::JOURNAL), gateway.to_owned());
             return Err(Error::OtherGateway { path, theirs, ours });
         }
-        Self::begin(dir, gateway, db.as_ref(), file::lock(dir).ok(), why, now)
+        Self::begin(dir, gateway, db.as_ref().map(|db| (db, seal)), file::lock(dir).ok(), why, now)
     }
 
     fn begin(
         dir: &Path,
         gateway: &str,
-        from: Option<&Connection>,
+        from: Option<(&Connection, &Seal)>,
         lock: Option<file::Lock>,
         why: &str,
         now: Moment,
     ) -> Result<Self, Error> {
-        let carried = from.and_then(|from| {
-            carried_over(from, gateway, why, now)
-                .inspect_err(
-                    |error| tracing::error!(%error, "the journal cannot be read; it begins empty in memory"),
-                )
-                .ok()
-        });
+        let carried = match from.map(|(from, seal)| carried_over(from, seal, gateway, why, now)) {
+            Some(Err(error @ Error::Locked(_))) => return Err(error),
+            Some(Err(error)) => {
+                tracing::error!(%error, "the journal cannot be read; it begins empty in memory");
+                None
+            }
+            carried => carried.and_then(Result::ok),
+        };
         let (keeper, path, epoch, carried) = match carried {
             Some(carried) => carried,
             None => {
@@ -115,7 +122,8 @@ impl Afloat {
                     if let Some(mark) = mark::read(dir) {
                         carry::count_what_was_told(&mut carried, mark, 0);
                     }
-                    carry::tell(&mut db, gateway, &epoch, &carried, why, now.at, now.synced)?;
+                    let seal = Seal::none();
+                    carry::tell(&mut db, (gateway, &epoch), &seal, &carried, why, now.at, now.synced)?;
                 }
                 (db, path, epoch, carried)
             }
@@ -147,6 +155,7 @@ impl Afloat {
             db: writer(&self.path)?,
             gateway: self.gateway.clone(),
             epoch: self.epoch.clone(),
+            seal: Seal::none(),
             head: file::head(&self.keeper)?,
             unsure: false,
             flushed: 0,
@@ -158,9 +167,13 @@ impl Afloat {
             scrub: None,
             marked: None,
             seen: super::rescue::Seen::default(),
+            between: Arc::default(),
+            erasing: Default::default(),
+            kinds: Vec::new(),
         };
-        let outbox = Outbox::on(&self.path)?;
-        let view = View::on(&self.path, &self.dir, self.epoch.clone(), history.gathered())?;
+        let none = Seal::none();
+        let outbox = Outbox { between: journal.between.clone(), ..Outbox::on(&self.path, &none)? };
+        let view = View::on(&self.path, &self.dir, self.epoch.clone(), &none, history.gathered())?;
         Ok(Ends { journal, outbox, view, history })
     }
 
@@ -174,9 +187,9 @@ impl Afloat {
 
     /// Writes all of it to the card, under a new epoch, in the place of what was there. Until this has been done, and
     /// where it fails, the memory goes on; afterwards the directory is opened as ever.
-    pub fn land(&self, now: Moment) -> Result<(), Error> {
+    pub fn land(&self, seal: &Seal, now: Moment) -> Result<(), Error> {
         let at = |why| Error::Directory { path: self.dir.clone(), why };
-        let (epoch, carried) = self.draft(now).inspect_err(|_| {
+        let (epoch, carried) = self.draft(seal, now).inspect_err(|_| {
             // Half a draft would take up the room of whatever is written next.
             let _ = landing::prepare(&self.dir);
         })?;
@@ -188,13 +201,14 @@ impl Afloat {
         Ok(())
     }
 
-    fn draft(&self, now: Moment) -> Result<(String, Carried), Error> {
+    fn draft(&self, seal: &Seal, now: Moment) -> Result<(String, Carried), Error> {
         let epoch = new_epoch();
         landing::prepare(&self.dir).map_err(|why| Error::Directory { path: self.dir.clone(), why })?;
         let mut into = file::draft(&self.dir)?;
-        let carried = carry::carry(&self.keeper, &mut into, &self.gateway, &epoch, Limit::NONE)?;
+        let seals = Seals { open: &Seal::none(), close: seal };
+        let carried = carry::carry(&self.keeper, &mut into, &self.gateway, &epoch, seals, Limit::NONE)?;
         let why = "the card takes writes again";
-        carry::tell(&mut into, &self.gateway, &epoch, &carried, why, now.at, now.synced)?;
+        carry::tell(&mut into, (&self.gateway, &epoch), seal, &carried, why, now.at, now.synced)?;
         landing::close(into)?;
         Ok((epoch, carried))
     }
@@ -202,10 +216,18 @@ impl Afloat {
 
 type Begun = (Connection, PathBuf, String, Carried);
 
-fn carried_over(from: &Connection, gateway: &str, why: &str, now: Moment) -> Result<Begun, Error> {
+fn carried_over(
+    from: &Connection,
+    seal: &Seal,
+    gateway: &str,
+    why: &str,
+    now: Moment,
+) -> Result<Begun, Error> {
     let (mut db, path, epoch) = empty()?;
-    let carried = carry::carry(from, &mut db, gateway, &epoch, TAKEN_ALONG)?;
-    carry::tell(&mut db, gateway, &epoch, &carried, why, now.at, now.synced)?;
+    let none = Seal::none();
+    let seals = Seals { open: seal, close: &none };
+    let carried = carry::carry(from, &mut db, gateway, &epoch, seals, TAKEN_ALONG)?;
+    carry::tell(&mut db, (gateway, &epoch), &none, &carried, why, now.at, now.synced)?;
     Ok((db, path, epoch, carried))
 }
 

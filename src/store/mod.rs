@@ -20,9 +20,12 @@ mod alarm;
 pub mod backup;
 mod bits;
 mod carry;
+mod chain;
 mod chunk;
 mod column;
 mod damage;
+mod erasure;
+mod expiry;
 mod file;
 mod frame;
 mod gathered;
@@ -49,12 +52,14 @@ pub mod room;
 mod salvage;
 mod scribe;
 mod scrub;
+mod seal;
 mod segment;
 mod series;
 mod shelf;
 mod story;
 mod sum;
 mod tables;
+pub mod verify;
 mod view;
 mod wal;
 
@@ -66,6 +71,7 @@ use crate::event::Stored;
 
 pub use ahead::AHEAD_MAX;
 pub use alarm::Alarm;
+pub use erasure::{Asked, ERASURES_MAX, Erased};
 pub use history::{History, SAMPLES_MAX};
 pub use inspect::{Inspection, inspect};
 pub use journal::{Before, CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
@@ -75,6 +81,7 @@ pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
 pub use outbox::{Outbox, Pending, Settled};
 pub use past::{Piece, Readings};
 pub use rollup::{Summary, Values};
+pub use seal::{SECRET_MIN, Seal};
 pub use series::Sample;
 pub use story::Coming;
 pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, TICKETS_MAX, View};
@@ -165,6 +172,15 @@ pub enum Error {
     Configured(String),
     #[error("there are already {0} consumers; forget one that is gone first")]
     TooManyConsumers(usize),
+    #[error("{0} erasures wait until every required consumer has heard of them; ask again when they have")]
+    TooManyErasures(usize),
+    /// Rows that were written under a key that is not at hand are not damaged.
+    #[error(
+        "the journal is sealed with key {0}, which the configuration does not name; write that key's secret as `store_key` of `[privacy]`, or among `store_key_before`"
+    )]
+    Locked(String),
+    #[error("nothing can be sealed, since the system gives no random numbers")]
+    Unsealed,
     #[error("ticket {id} cannot be written as JSON: {source}")]
     Ticket { id: String, source: serde_json::Error },
     #[error(
@@ -231,6 +247,11 @@ pub fn recorded(dir: &Path) -> Result<Option<Readings>, Error> {
 /// Opens the data directory, or makes it; brings an older format up to date and checks the journal.
 /// Refuses the data of another gateway.
 pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
+    open_sealed(settings, gateway, &Seal::none())
+}
+
+/// Likewise, with the key under which texts about people are sealed.
+pub fn open_sealed(settings: &Settings, gateway: &str, seal: &Seal) -> Result<Ends, Error> {
     let dir = &settings.dir;
     let directory = |why| Error::Directory { path: dir.clone(), why };
     fs::create_dir_all(dir).map_err(directory)?;
@@ -240,14 +261,14 @@ pub fn open(settings: &Settings, gateway: &str) -> Result<Ends, Error> {
     let traces = damage::has_traces(dir);
     let history = History::open(dir);
     let flushed = history.last_flush();
-    let mut journal = Journal::open(dir, gateway, lock, flushed, traces);
+    let mut journal = Journal::open(dir, gateway, seal, lock, flushed, traces);
     if journal.as_ref().is_err_and(Error::is_full) && reserve::give_up(dir) {
         tracing::warn!("the disk is full at the start; the reserve is given up");
-        journal = Journal::open(dir, gateway, file::lock(dir)?, flushed, traces);
+        journal = Journal::open(dir, gateway, seal, file::lock(dir)?, flushed, traces);
     }
     let mut journal = journal?;
-    let outbox = Outbox::open(dir, journal.alarm())?;
+    let outbox = Outbox { between: journal.between.clone(), ..Outbox::open(dir, seal, journal.alarm())? };
     journal.outbox = Some(outbox.clone());
-    let view = View::open(dir, journal.epoch().clone(), history.gathered(), journal.alarm())?;
+    let view = View::open(dir, journal.epoch().clone(), seal, history.gathered(), journal.alarm())?;
     Ok(Ends { journal, outbox, view, history })
 }

@@ -1,10 +1,15 @@
 //! Orders and the state of doors and lockers, as rows of the journal.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::Deserialize;
+use serde_json::Value as Json;
 
-use super::{file, keys};
+use super::seal::Place;
+use super::{Error, Seal, file, keys};
 use crate::order::{Order, Outcome, Role};
 use crate::reading::Millis;
 
@@ -40,7 +45,7 @@ const COLUMNS: &str =
     "key, device, action, target, reason, by, begun_at, ended_at, outcome, detail, role, via,
     expires_at, effect";
 
-pub fn write(step: &Transaction<'_>, rows: &[OrderRow]) -> rusqlite::Result<()> {
+pub fn write(step: &Transaction<'_>, seal: &Seal, rows: &[OrderRow]) -> Result<(), Error> {
     let mut write = step.prepare_cached(
         "INSERT OR REPLACE INTO command(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail,
              role, via, expires_at, effect, sum)
@@ -49,17 +54,18 @@ pub fn write(step: &Transaction<'_>, rows: &[OrderRow]) -> rusqlite::Result<()> 
     )?;
     for OrderRow { order, begun_at, ended } in rows {
         let (outcome, detail) = ended.as_ref().map(|(_, outcome)| outcome.words()).unzip();
+        let close = |column, text| seal.close(Place::Order(&order.key, column), text);
         write.execute(params![
             order.key,
             order.device,
             order.action,
             order.target,
-            order.reason,
-            order.by,
+            order.reason.as_deref().map(|text| close("reason", text)).transpose()?,
+            close("by", &order.by)?,
             begun_at,
             ended.as_ref().map(|(at, _)| at),
             outcome,
-            detail,
+            detail.map(|text| close("detail", text)).transpose()?,
             order.role.word(),
             order.via,
             order.expires_at,
@@ -69,12 +75,13 @@ pub fn write(step: &Transaction<'_>, rows: &[OrderRow]) -> rusqlite::Result<()> 
     Ok(())
 }
 
-pub fn write_access(step: &Transaction<'_>, rows: &[AccessRow]) -> rusqlite::Result<()> {
+pub fn write_access(step: &Transaction<'_>, seal: &Seal, rows: &[AccessRow]) -> Result<(), Error> {
     let mut write = step.prepare_cached(
         "INSERT OR REPLACE INTO access(subject, state, sum) VALUES (?1, ?2, row_sum(?1, ?2))",
     )?;
     for row in rows {
-        write.execute(params![row.subject, row.state])?;
+        let state = seal.close(Place::Access(&row.subject), &row.state)?;
+        write.execute(params![row.subject, state])?;
     }
     Ok(())
 }
@@ -84,21 +91,26 @@ pub fn forget_access(step: &Transaction<'_>, subjects: &[&str]) -> rusqlite::Res
     subjects.iter().try_for_each(|subject| forget.execute([subject]).map(drop))
 }
 
-pub fn named(db: &Connection, key: &str) -> rusqlite::Result<Option<OrderRow>> {
+pub fn named(db: &Connection, seal: &Seal, key: &str) -> rusqlite::Result<Option<OrderRow>> {
     db.prepare_cached(&format!("SELECT {COLUMNS} FROM command WHERE key = ?1"))?
-        .query_row([key], order_row)
+        .query_row([key], |row| order_row(row, seal))
         .optional()
 }
 
-pub fn under_way(db: &Connection) -> rusqlite::Result<Vec<OrderRow>> {
+pub fn under_way(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<OrderRow>> {
     let mut query =
         db.prepare(&format!("SELECT {COLUMNS} FROM command WHERE ended_at IS NULL ORDER BY begun_at"))?;
-    query.query_map([], order_row)?.collect()
+    query.query_map([], |row| order_row(row, seal))?.collect()
 }
 
-pub fn access(db: &Connection) -> rusqlite::Result<Vec<AccessRow>> {
+pub fn access(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<AccessRow>> {
     let mut query = db.prepare("SELECT subject, state FROM access")?;
-    query.query_map([], |row| Ok(AccessRow { subject: row.get(0)?, state: row.get(1)? }))?.collect()
+    let rows = query.query_map([], |row| {
+        let subject: String = row.get(0)?;
+        let state = seal.open(Place::Access(&subject), row.get_ref(1)?.as_str()?)?.into_owned();
+        Ok(AccessRow { subject, state })
+    })?;
+    rows.collect()
 }
 
 /// What was ordered of a device since then: action, target, when.
@@ -151,38 +163,74 @@ fn going(
     .collect()
 }
 
-pub fn records(db: &Connection) -> rusqlite::Result<Vec<String>> {
-    let after = file::head(db)?.saturating_sub(RECORDS_LOOKED);
-    let mut query = db.prepare(
-        r#"SELECT json FROM event WHERE seq > ?1 AND kind >= 'access.' AND kind < 'access/'
-               AND instr(json, '"record":') ORDER BY seq"#,
-    )?;
-    query.query_map([after], |row| row.get(0))?.collect()
+pub fn records(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<String>> {
+    let mut records = Vec::new();
+    each_record(db, seal, |json| records.push(json.to_owned()))?;
+    Ok(records)
 }
 
 /// The device's subject and its last record, one row a device.
-pub fn last_records(db: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
-    let after = file::head(db)?.saturating_sub(RECORDS_LOOKED);
-    // Beside max() SQLite gives the columns of the row that has it.
-    let mut query = db.prepare(
-        r#"SELECT json ->> '$.subject' AS subject, json ->> '$.data.record' AS record, max(seq)
-           FROM event WHERE seq > ?1 AND kind >= 'access.' AND kind < 'access/' AND instr(json, '"record":')
-               AND subject >= 'devices/' AND subject < 'devices0' AND record IS NOT NULL
-           GROUP BY subject"#,
-    )?;
-    query.query_map([after], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+pub fn last_records(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<(String, String)>> {
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow)]
+        subject: Cow<'a, str>,
+        /// None: it is erased, or has expired, and has its record itself.
+        data: Option<Data>,
+        record: Option<Json>,
+    }
+    #[derive(Deserialize)]
+    struct Data {
+        record: Option<Json>,
+    }
+    let mut last = BTreeMap::new();
+    each_record(db, seal, |json| {
+        let Ok(event) = serde_json::from_str::<Event<'_>>(json) else { return };
+        let record = match event.data.and_then(|data| data.record).or(event.record) {
+            Some(Json::String(text)) => text,
+            Some(record) if !record.is_null() => record.to_string(),
+            _ => return,
+        };
+        if event.subject.starts_with("devices/") {
+            last.insert(event.subject.into_owned(), record);
+        }
+    })?;
+    Ok(last.into_iter().collect())
 }
 
-fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
+/// Gives `take` the events that may have a record of their device, oldest first.
+fn each_record(db: &Connection, seal: &Seal, mut take: impl FnMut(&str)) -> rusqlite::Result<()> {
+    let after = file::head(db)?.saturating_sub(RECORDS_LOOKED);
+    let mut query = db.prepare(
+        "SELECT seq, json FROM event WHERE seq > ?1 AND kind >= 'access.' AND kind < 'access/' ORDER BY seq",
+    )?;
+    let mut rows = query.query([after])?;
+    while let Some(row) = rows.next()? {
+        let json = seal.open(Place::Event(row.get(0)?), row.get_ref(1)?.as_str()?)?;
+        if json.contains(r#""record":"#) {
+            take(&json);
+        }
+    }
+    Ok(())
+}
+
+fn order_row(row: &Row<'_>, seal: &Seal) -> rusqlite::Result<OrderRow> {
+    let key: String = row.get(0)?;
+    let open = |column, text: String| {
+        seal.open(Place::Order(&key, column), &text).map(Cow::into_owned).map_err(rusqlite::Error::from)
+    };
+    let reason = row.get::<_, Option<String>>(4)?.map(|text| open("reason", text)).transpose()?;
+    let by = open("by", row.get(5)?)?;
+    let detail = row.get::<_, Option<String>>(9)?.map(|text| open("detail", text)).transpose()?;
     let device: Arc<str> = row.get(1)?;
     let role: Option<String> = row.get(10)?;
     let order = Order {
-        key: row.get(0)?,
+        key,
         device,
         action: row.get(2)?,
         target: row.get(3)?,
-        reason: row.get(4)?,
-        by: row.get(5)?,
+        reason,
+        by,
         role: role.as_deref().and_then(Role::of).unwrap_or(Role::Technician),
         via: row.get::<_, Option<Arc<str>>>(11)?.unwrap_or_else(|| "api".into()),
         expires_at: row.get(12)?,
@@ -191,7 +239,6 @@ fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
     let ended = match ended_at {
         Some(at) => {
             let outcome: Option<String> = row.get(8)?;
-            let detail: Option<String> = row.get(9)?;
             let effect: Option<String> = row.get(13)?;
             let (outcome, effect) = (outcome.unwrap_or_default(), effect.unwrap_or_default());
             Some((at, Outcome::of(&outcome, &effect, detail.unwrap_or_default())))

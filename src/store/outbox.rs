@@ -8,16 +8,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::erasure::Between;
 use super::file::{self, Durable};
-use super::{Alarm, Error, Slice, ahead, overlay, view};
+use super::{Alarm, Error, Seal, Slice, ahead, chain, overlay, view};
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
 
 /// Cheap to clone; all clones share one connection.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    db: Arc<Mutex<Connection>>,
-    alarm: Alarm,
+    pub(super) db: Arc<Mutex<Connection>>,
+    pub(super) seal: Seal,
+    pub(super) alarm: Alarm,
+    /// The journal's own.
+    pub(super) between: Arc<Between>,
 }
 
 /// Where a cursor now is.
@@ -47,16 +51,18 @@ const ASIDE_MAX: i64 = 10_000;
 const WORDS_BYTES_MAX: usize = 500;
 
 impl Outbox {
-    pub(super) fn open(dir: &Path, alarm: &Alarm) -> Result<Self, Error> {
-        let outbox = Self::on(&dir.join(file::JOURNAL))?;
+    pub(super) fn open(dir: &Path, seal: &Seal, alarm: &Alarm) -> Result<Self, Error> {
+        let outbox = Self::on(&dir.join(file::JOURNAL), seal)?;
         Ok(Self { alarm: alarm.clone(), ..outbox })
     }
 
-    pub(super) fn on(journal: &Path) -> Result<Self, Error> {
+    pub(super) fn on(journal: &Path, seal: &Seal) -> Result<Self, Error> {
         let db = file::writer(journal, Durable::Normal)?;
         // The journal empties the WAL: it sees it when a sync fails, and here that would go by in silence.
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
-        Ok(Self { db: Arc::new(Mutex::new(db)), alarm: Alarm::default() })
+        ahead::teach(&db, seal)?;
+        let (alarm, between) = (Alarm::default(), Arc::default());
+        Ok(Self { db: Arc::new(Mutex::new(db)), seal: seal.clone(), alarm, between })
     }
 
     /// The next events of a consumer, in order, without what went ahead to it and what was set aside for it.
@@ -66,7 +72,7 @@ impl Outbox {
             let read = db.transaction()?;
             let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
             let mut without = ahead::left_out(&read, consumer, acknowledged)?;
-            let slice = view::slice(&read, acknowledged, limit, kinds, &without)?;
+            let slice = view::slice(&read, &self.seal, acknowledged, limit, kinds, &without)?;
             without.retain(|seq| *seq <= slice.next);
             Ok(Pending { slice, acknowledged, without, oldest: file::oldest(&read)? })
         };
@@ -86,7 +92,8 @@ impl Outbox {
             let mut db = self.lock();
             let read = db.transaction()?;
             let acknowledged = cursor(&read, consumer)?.unwrap_or(0);
-            Ok(ahead::urgent(&read, &ahead::Asked { consumer, acknowledged, above, limit, kinds })?)
+            let asked = ahead::Asked { consumer, acknowledged, above, limit, kinds };
+            Ok(ahead::urgent(&read, &self.seal, &asked)?)
         };
         self.alarm.heed(read())
     }
@@ -109,15 +116,8 @@ impl Outbox {
                 return Err(Error::AheadOfJournal { asked: seq, head });
             }
             know(step, consumer)?;
-            step.prepare_cached(
-                "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3, error = NULL WHERE name = ?1",
-            )?
-            .execute(params![consumer, seq, now])?;
-            ahead::prune(step, consumer)?;
-            Ok(Settled {
-                acknowledged: cursor(step, consumer)?.unwrap_or(0),
-                head,
-            })
+            acknowledge(step, consumer, seq, now)?;
+            Ok(Settled { acknowledged: cursor(step, consumer)?.unwrap_or(0), head })
         })
     }
 
@@ -125,11 +125,7 @@ impl Outbox {
     pub fn set_aside(&self, consumer: &str, seq: u64, why: &str, now: Millis) -> Result<(), Error> {
         self.write(|step| {
             put_aside(step, consumer, seq, why, now)?;
-            step.execute(
-                "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3, error = NULL WHERE name = ?1",
-                params![consumer, seq, now],
-            )?;
-            Ok(ahead::prune(step, consumer)?)
+            acknowledge(step, consumer, seq, now)
         })
     }
 
@@ -159,7 +155,7 @@ impl Outbox {
             if configured == Some(true) {
                 return Err(Error::Configured(consumer.to_owned()));
             }
-            for table in ["aside", "ahead"] {
+            for table in ["aside", "ahead", "anchor"] {
                 step.execute(&format!("DELETE FROM {table} WHERE consumer = ?1"), [consumer])?;
             }
             Ok(step.execute("DELETE FROM consumer WHERE name = ?1", [consumer])? > 0)
@@ -170,6 +166,11 @@ impl Outbox {
     pub fn acknowledged(&self, consumer: &str) -> Result<u64, Error> {
         let cursor = cursor(&self.lock(), consumer).map_err(Error::from);
         Ok(self.alarm.heed(cursor)?.unwrap_or(0))
+    }
+
+    /// Goes up when events that may have been read have become stubs: they are not to be sent as they were.
+    pub fn rewritten(&self) -> u64 {
+        self.between.read()
     }
 
     /// Where the disk refuses, cursors go on in memory until it does not: a centre that has its events does not get
@@ -199,6 +200,19 @@ fn cursor(db: &Connection, consumer: &str) -> rusqlite::Result<Option<u64>> {
     db.prepare_cached("SELECT acknowledged FROM consumer WHERE name = ?1")?
         .query_row([consumer], |row| row.get(0))
         .optional()
+}
+
+/// Forward only; with it goes the value of the chain there.
+fn acknowledge(step: &Transaction<'_>, consumer: &str, seq: u64, now: Millis) -> Result<(), Error> {
+    let before = cursor(step, consumer)?.unwrap_or(0);
+    step.prepare_cached(
+        "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3, error = NULL WHERE name = ?1",
+    )?
+    .execute(params![consumer, seq, now])?;
+    if seq > before {
+        chain::anchor(step, consumer, seq, now)?;
+    }
+    Ok(ahead::prune(step, consumer)?)
 }
 
 /// Whoever acknowledges is a consumer, named in the configuration or not.
@@ -243,7 +257,7 @@ mod tests {
     fn of_too_many_that_are_set_aside_the_oldest_give_way() {
         let dir = tempfile::tempdir().unwrap();
         drop(file::journal(dir.path()).unwrap());
-        let outbox = Outbox::open(dir.path(), &Alarm::default()).unwrap();
+        let outbox = Outbox::open(dir.path(), &Seal::none(), &Alarm::default()).unwrap();
         let many = "WITH RECURSIVE n(seq) AS (SELECT 3 UNION ALL SELECT seq + 1 FROM n WHERE seq < ?1 + 2)
                     INSERT INTO aside SELECT 'crm', seq, 0, '422' FROM n";
         assert_eq!(outbox.lock().execute(many, [ASIDE_MAX]).unwrap(), ASIDE_MAX as usize);

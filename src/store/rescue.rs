@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::carry::{self, Carried, Limit};
+use super::carry::{self, Carried, Limit, Seals};
 use super::memory::Moment;
 use super::{Error, Journal, alarm, file, landing};
 
@@ -106,6 +106,7 @@ impl Journal {
         let at = |why| Error::Directory { path: dir.clone(), why };
         fs::create_dir_all(&dir).map_err(at)?;
         let (gateway, before, head) = (self.gateway.clone(), self.epoch.clone(), self.head);
+        let seal = self.seal.clone();
         let epoch = uuid::Uuid::now_v7().simple().to_string();
         let is_log_cut = what == alarm::LOG_CUT;
         let own = (!is_log_cut).then_some(self);
@@ -115,7 +116,9 @@ impl Journal {
             landing::prepare(&dir).map_err(at)?;
             let mut into = file::draft(&dir)?;
             let mut carried = match from {
-                Some(from) => carry::carry(from, &mut into, &gateway, &epoch, Limit::NONE)?,
+                Some(from) => {
+                    carry::carry(from, &mut into, &gateway, &epoch, Seals::same(&seal), Limit::NONE)?
+                }
                 None => carry::nothing(&mut into, &gateway, &epoch)?,
             };
             carried.before.get_or_insert_with(|| before.to_string());
@@ -126,7 +129,7 @@ impl Journal {
                 carried.lost.types.insert("unknown".into());
                 carried.lost.rows.entry("journal").or_insert(1);
             }
-            carry::tell(&mut into, &gateway, &epoch, &carried, what, now.at, now.synced)?;
+            carry::tell(&mut into, (&gateway, &epoch), &seal, &carried, what, now.at, now.synced)?;
             landing::close(into)?;
             Ok(carried)
         };

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use super::carry::{self, Limit};
+use super::carry::{self, Limit, Seals};
 use super::file::{self, Durable};
 use super::segment::FOLDER;
-use super::{Error, Inspection, backup, inspect, keys, mark};
+use super::{Error, Inspection, Seal, backup, inspect, keys, mark};
 use crate::reading::Millis;
 use crate::time;
 
@@ -26,6 +26,8 @@ pub struct Order<'a> {
     pub from: &'a Path,
     pub dir: &'a Path,
     pub gateway: &'a str,
+    /// What is sealed in it is opened by this, and sealed anew.
+    pub seal: &'a Seal,
     /// Sets aside whatever is there.
     pub force: bool,
     pub at: Millis,
@@ -236,9 +238,10 @@ fn is_newer(there: &Inspection, origin: &Origin) -> bool {
 fn build(order: &Order<'_>, source: &Source, new: &Path) -> Result<Restored, Error> {
     let epoch = uuid::Uuid::now_v7().simple().to_string();
     let mut db = file::journal(new)?;
-    let carried = carry::carry(&source.db, &mut db, order.gateway, &epoch, Limit::NONE)?;
-    carry::leap(&db)?;
-    carry::tell(&mut db, order.gateway, &epoch, &carried, REASON, order.at, order.synced)?;
+    let carried =
+        carry::carry(&source.db, &mut db, order.gateway, &epoch, Seals::same(order.seal), Limit::NONE)?;
+    carry::leap(&mut db, order.seal)?;
+    carry::tell(&mut db, (order.gateway, &epoch), order.seal, &carried, REASON, order.at, order.synced)?;
     if source.kind != Kind::Here {
         // What the old box was told after the backup is not known.
         keys::lost(&db, order.at.max(source.origin.committed))?;

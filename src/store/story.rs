@@ -6,6 +6,8 @@ use std::ops::ControlFlow;
 use rusqlite::{Row, params};
 use serde::Deserialize;
 
+use super::chain::Kept;
+use super::seal::Place;
 use super::view::fits;
 use super::{Error, View, sum};
 use crate::event::Stored;
@@ -54,13 +56,15 @@ impl View {
     pub fn events_of(&self, ticket: &str, after: u64, limit: usize) -> Result<Vec<Stored>, Error> {
         let db = self.lock();
         let mut query = db.prepare_cached(&format!(
-            "SELECT seq, kind, json, {} FROM event WHERE ticket = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+            "SELECT seq, kind, json, {}, chain FROM event WHERE ticket = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
             sum::EVENT_FITS
         ))?;
         let after = after.min(i64::MAX as u64);
         let rows = query.query_map(params![ticket, after, limit as i64], |row| {
             fits(row, 3, 0, "event")?;
-            Ok(Stored { seq: row.get(0)?, kind: row.get(1)?, json: row.get(2)? })
+            let seq = row.get(0)?;
+            let json = self.seal().open(Place::Event(seq), row.get_ref(2)?.as_str()?)?.into_owned();
+            Ok(Stored { seq, kind: row.get(1)?, json, chain: row.get::<_, Kept>(4)?.0 })
         })?;
         self.heed(rows.collect::<Result<_, _>>().map_err(Error::from))
     }
@@ -68,12 +72,14 @@ impl View {
     /// How many tickets of each rule are not closed.
     pub fn unclosed_by_rule(&self) -> Result<HashMap<String, u64>, Error> {
         let db = self.lock();
-        let mut query = db.prepare_cached("SELECT json FROM ticket WHERE state <> 'closed' LIMIT ?1")?;
+        let mut query = db.prepare_cached("SELECT json, id FROM ticket WHERE state <> 'closed' LIMIT ?1")?;
         let mut rows = query.query([COUNTED_MAX])?;
         let mut counts = HashMap::new();
         while let Some(row) = rows.next()? {
             // One that cannot be read is shown as damaged elsewhere.
-            if let Ok(ticket) = serde_json::from_str::<OfRule<'_>>(text(row, 0)?) {
+            if let Ok(json) = self.seal().open(Place::Ticket(text(row, 1)?), text(row, 0)?)
+                && let Ok(ticket) = serde_json::from_str::<OfRule<'_>>(&json)
+            {
                 *counts.entry(ticket.rule.into_owned()).or_default() += 1;
             }
         }
@@ -118,7 +124,8 @@ impl View {
                 return Ok(ControlFlow::Break(()));
             }
             if row.get(2)?
-                && let Ok(event) = serde_json::from_str::<Event<'_>>(text(row, 3)?)
+                && let Ok(json) = self.seal().open(Place::Event(row.get(0)?), text(row, 3)?)
+                && let Ok(event) = serde_json::from_str::<Event<'_>>(&json)
             {
                 let (place, device) = (&*event.data.place, event.data.device.as_deref());
                 take(&Coming { time: event.time, place, device });

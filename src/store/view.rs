@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::chain::{self, Kept};
 use super::gathered::Shared;
 use super::past::Readings;
-use super::{Alarm, Error, Kind, Slice, TicketRow, alarm, file, sum};
+use super::seal::Place;
+use super::{Alarm, Error, Kind, Seal, Slice, TicketRow, alarm, file, sum};
+use crate::chain::Link;
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
 use crate::ticket::State;
@@ -20,6 +23,7 @@ pub struct View {
     dir: Arc<Path>,
     gathered: Shared,
     epoch: Arc<str>,
+    seal: Seal,
     alarm: Alarm,
 }
 
@@ -46,6 +50,8 @@ pub struct ConsumerNow {
     pub last_seen: Option<Millis>,
     /// Numbers of events it did not like, the first [`ASIDE_SHOWN_MAX`].
     pub set_aside: Vec<u64>,
+    /// The chain where it has acknowledged to, and when it did.
+    pub anchor: Option<(Link, Millis)>,
     /// What it suffers from now.
     pub error: Option<String>,
 }
@@ -58,14 +64,33 @@ pub(super) const SCANNED_MAX: usize = 5000;
 const SLICE_BYTES_MAX: usize = 1 << 20;
 
 impl View {
-    pub(super) fn open(dir: &Path, epoch: Arc<str>, gathered: Shared, alarm: &Alarm) -> Result<Self, Error> {
-        let view = Self::on(&dir.join(file::JOURNAL), dir, epoch, gathered)?;
+    pub(super) fn open(
+        dir: &Path,
+        epoch: Arc<str>,
+        seal: &Seal,
+        gathered: Shared,
+        alarm: &Alarm,
+    ) -> Result<Self, Error> {
+        let view = Self::on(&dir.join(file::JOURNAL), dir, epoch, seal, gathered)?;
         Ok(Self { alarm: alarm.clone(), ..view })
     }
 
-    pub(super) fn on(journal: &Path, dir: &Path, epoch: Arc<str>, gathered: Shared) -> Result<Self, Error> {
+    pub(super) fn on(
+        journal: &Path,
+        dir: &Path,
+        epoch: Arc<str>,
+        seal: &Seal,
+        gathered: Shared,
+    ) -> Result<Self, Error> {
         let db = file::reader(journal)?;
-        Ok(Self { db: Arc::new(Mutex::new(db)), dir: dir.into(), gathered, epoch, alarm: Alarm::default() })
+        Ok(Self {
+            db: Arc::new(Mutex::new(db)),
+            dir: dir.into(),
+            gathered,
+            epoch,
+            seal: seal.clone(),
+            alarm: Alarm::default(),
+        })
     }
 
     pub fn epoch(&self) -> &Arc<str> {
@@ -77,6 +102,11 @@ impl View {
         self.alarm.heed(file::head(&self.lock()).map_err(Error::from))
     }
 
+    /// The value of the chain at a number, where that event is kept and has one.
+    pub fn chain_at(&self, seq: u64) -> Result<Option<Link>, Error> {
+        self.alarm.heed(chain::at(&self.lock(), seq).map_err(Error::from))
+    }
+
     /// At most `limit` events after the cursor; [`Error::Gone`] where some of them are no longer kept.
     pub fn events(&self, after: u64, limit: usize, kinds: &Kinds) -> Result<Slice, Error> {
         let kept = || {
@@ -86,7 +116,7 @@ impl View {
             if after.saturating_add(1) < oldest {
                 return Err(Error::Gone { oldest: oldest - 1 });
             }
-            Ok(slice(&read, after, limit, kinds, &[])?)
+            Ok(slice(&read, &self.seal, after, limit, kinds, &[])?)
         };
         self.alarm.heed(kept())
     }
@@ -112,7 +142,9 @@ impl View {
         let limit = filter.limit.min(TICKETS_MAX) as i64;
         let rows = query.query_map(params![after, filter.device, states, limit], |row| {
             fits(row, 2, 0, "ticket")?;
-            Ok((row.get(0)?, row.get(1)?))
+            let id: String = row.get(0)?;
+            let json = self.seal.open(Place::Ticket(&id), row.get_ref(1)?.as_str()?)?.into_owned();
+            Ok((id, json))
         })?;
         self.alarm.heed(rows.collect::<Result<_, _>>().map_err(Error::from))
     }
@@ -124,7 +156,7 @@ impl View {
             db.prepare_cached(&format!("SELECT json, id, {} FROM ticket WHERE id = ?1", sum::TICKET_FITS))?;
         let json = query.query_row([id], |row| {
             fits(row, 2, 1, "ticket")?;
-            row.get(0)
+            Ok(self.seal.open(Place::Ticket(id), row.get_ref(0)?.as_str()?)?.into_owned())
         });
         self.alarm.heed(json.optional().map_err(Error::from))
     }
@@ -138,7 +170,8 @@ impl View {
         ))?;
         let row = query.query_row([id], |row| {
             fits(row, 4, 3, "ticket")?;
-            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+            let json = self.seal.open(Place::Ticket(id), row.get_ref(0)?.as_str()?)?.into_owned();
+            Ok((json, row.get(1)?, row.get(2)?))
         });
         let Some((json, subject, life)) = self.alarm.heed(row.optional().map_err(Error::from))? else {
             return Ok(None);
@@ -159,6 +192,10 @@ impl View {
         Readings::open(&self.dir, Some(self.gathered.clone()))
     }
 
+    pub(super) fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
     /// Damage that a look met is told to who keeps the journal.
     pub(super) fn heed<T>(&self, looked: Result<T, Error>) -> Result<T, Error> {
         self.alarm.heed(looked)
@@ -172,9 +209,14 @@ impl View {
 /// All consumers by name, at one moment of a transaction.
 pub(super) fn consumers(read: &Connection) -> rusqlite::Result<Vec<ConsumerNow>> {
     let head = file::head(read)?;
-    let mut query = read.prepare_cached(
-        "SELECT name, kind, required, acknowledged, seen, error FROM consumer ORDER BY name",
-    )?;
+    // A directory is looked at before it is brought up to date.
+    let anchor = match read.prepare_cached("SELECT chain, chained FROM consumer") {
+        Ok(_) => "chain, chained",
+        Err(_) => "NULL, NULL",
+    };
+    let mut query = read.prepare_cached(&format!(
+        "SELECT name, kind, required, acknowledged, seen, error, {anchor} FROM consumer ORDER BY name"
+    ))?;
     let rows = query.query_map([], |row| {
         let acknowledged: u64 = row.get(3)?;
         Ok(ConsumerNow {
@@ -185,6 +227,7 @@ pub(super) fn consumers(read: &Connection) -> rusqlite::Result<Vec<ConsumerNow>>
             lag: head.saturating_sub(acknowledged),
             last_seen: row.get(4)?,
             set_aside: Vec::new(),
+            anchor: row.get::<_, Kept>(6)?.0.zip(row.get(7)?),
             error: row.get(5)?,
         })
     })?;
@@ -209,6 +252,7 @@ pub(super) fn fits(row: &Row<'_>, fits: usize, id: usize, what: &str) -> rusqlit
 /// Events after the cursor that are wanted and not left out by number.
 pub(super) fn slice(
     db: &Connection,
+    seal: &Seal,
     after: u64,
     limit: usize,
     kinds: &Kinds,
@@ -216,7 +260,7 @@ pub(super) fn slice(
 ) -> rusqlite::Result<Slice> {
     let mut slice = Slice { events: Vec::new(), next: after, head: file::head(db)? };
     let mut query = db.prepare_cached(&format!(
-        "SELECT seq, kind, json, {} FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        "SELECT seq, kind, json, {}, chain FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         sum::EVENT_FITS
     ))?;
     let mut rows = query.query(params![after.min(i64::MAX as u64), SCANNED_MAX as i64])?;
@@ -228,12 +272,13 @@ pub(super) fn slice(
         let seq: u64 = row.get(0)?;
         let kind = row.get_ref(1)?.as_str()?;
         if kinds.want(kind) && without.binary_search(&seq).is_err() {
-            let json = row.get_ref(2)?.as_str()?;
+            let json = seal.open(Place::Event(seq), row.get_ref(2)?.as_str()?)?;
             bytes += json.len();
             if bytes > SLICE_BYTES_MAX && !slice.events.is_empty() {
                 break;
             }
-            slice.events.push(Stored { seq, kind: kind.to_owned(), json: json.to_owned() });
+            let chain = row.get::<_, Kept>(4)?.0;
+            slice.events.push(Stored { seq, kind: kind.to_owned(), json: json.into_owned(), chain });
         }
         slice.next = seq;
     }

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row};
 
 use super::{Carried, Limit, Lost, Moved, Source};
 use crate::event;
 use crate::reading::Millis;
 use crate::store::salvage::{self, Walk};
-use crate::store::{Error, sum};
-
-pub const INSERT: &str = "INSERT INTO event(seq, at, kind, ticket, json, sum)
-    VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))";
+use crate::store::seal::Place;
+use crate::store::{Error, chain, sum};
 
 /// Events written in one transaction.
 const BITE: u64 = 5000;
@@ -61,7 +59,8 @@ pub(super) fn carry(
 ) -> Result<Moved, Error> {
     let wanted = wanted(source)?;
     let mut excess = excess(source, &wanted, limit)?;
-    let mut pen = Pen { into, name, open: 0, moved: Moved::default(), carried };
+    let chain = chain::Pen::at_the_end(into, name.0, name.1, source.seals.close)?;
+    let mut pen = Pen { into, name, chain, open: 0, moved: Moved::default(), carried };
     let mut gap = Gap::default();
     pen.into.execute_batch("BEGIN IMMEDIATE")?;
     let oldest = salvage::read(source.db.query_row("SELECT min(seq) FROM event", [], |row| row.get(0)))?;
@@ -114,7 +113,7 @@ pub(super) fn each(
     };
     let mut last = above;
     salvage::walk(source.db, &walk, above, |row| {
-        match salvage::sound(old(row))?.flatten() {
+        match opened(source, salvage::sound(old(row))?.flatten())? {
             // A page that is in the tree twice would give its rows twice.
             Some(old) if old.seq > last => {
                 last = old.seq;
@@ -129,6 +128,12 @@ pub(super) fn each(
             }
         }
     })
+}
+
+fn opened(source: &Source<'_>, old: Option<Old>) -> Result<Option<Old>, Error> {
+    let Some(old) = old else { return Ok(None) };
+    let json = source.opened(Place::Event(old.seq), &old.json)?;
+    Ok(json.map(|json| Old { json, ..old }))
 }
 
 fn old(row: &Row<'_>) -> rusqlite::Result<Option<Old>> {
@@ -356,6 +361,7 @@ struct Pen<'a> {
     into: &'a mut Connection,
     /// Gateway and epoch.
     name: (&'a str, &'a str),
+    chain: chain::Pen<'a>,
     /// Events in the open transaction.
     open: u64,
     moved: Moved,
@@ -369,7 +375,8 @@ impl Pen<'_> {
         let Some(json) = event::moved(&old.json, old.seq, self.name.0, self.name.1, seq) else {
             return Ok(false);
         };
-        self.into.prepare_cached(INSERT)?.execute(params![seq, old.at, old.kind, old.ticket, json])?;
+        let (kind, ticket) = (&*old.kind, old.ticket.as_deref());
+        self.chain.write(self.into, &chain::Row { seq, at: old.at, kind, ticket, json: &json })?;
         self.moved.add(old.seq, seq);
         self.carried.events = seq;
         self.carried.committed = self.carried.committed.max(old.at);

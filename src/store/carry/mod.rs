@@ -3,7 +3,7 @@
 //! What goes on: the events that a consumer has not acknowledged or that were set aside for it, as far as the [`Limit`]
 //! lets them; the unclosed tickets and the closed ones that may come back; the state of the rules, doors, devices,
 //! orders and maintenance; the last ticket number; the consumers. Events get the numbers 1, 2, … in their old order.
-//! Each consumer's cursor becomes the number of events carried that it had, so that it gets none twice and misses none.
+//! Their chain begins anew, since it is one of what is told. Each consumer's cursor becomes the number of events carried that it had, so that it gets none twice and misses none.
 //!
 //! It reads row by row: what cannot be read, or does not fit its sum, is left behind and counted. A ticket whose row is
 //! lost is taken from the last event that tells it. The row in `gateway` is written last; a journal without one was not
@@ -14,11 +14,13 @@ mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 
+use super::chain::{self, Pen};
 use super::mark::Mark;
-use super::{Error, keys, salvage, sum};
+use super::seal::{Place, Unreadable};
+use super::{Error, Seal, keys, salvage, sum};
 use crate::event::Draft;
 use crate::reading::Millis;
 
@@ -174,6 +176,19 @@ impl Moved {
     }
 }
 
+/// Under which keys the texts are that are read, and under which they are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seals<'a> {
+    pub open: &'a Seal,
+    pub close: &'a Seal,
+}
+
+impl<'a> Seals<'a> {
+    pub fn same(seal: &'a Seal) -> Self {
+        Self { open: seal, close: seal }
+    }
+}
+
 /// Of the file that is read: which condition says that a row of a table fits; older formats have no sums.
 #[derive(Debug, Clone, Copy)]
 struct Source<'a> {
@@ -181,6 +196,9 @@ struct Source<'a> {
     has_sums: bool,
     /// It knows when orders expire, and their keys for ever; older formats do not.
     has_keys: bool,
+    /// As formats from 5 on have.
+    has_chain: bool,
+    seals: Seals<'a>,
 }
 
 impl Source<'_> {
@@ -193,10 +211,20 @@ impl Source<'_> {
         if self.has_sums { format!("(sum IS row_sum({columns}))") } else { "1".into() }
     }
 
+    /// What was said there; `None` where it is not what was sealed there. A row whose key is not at hand is not lost.
+    fn opened(&self, place: Place<'_>, stored: &str) -> Result<Option<String>, Error> {
+        match self.seals.open.open(place, stored) {
+            Ok(text) => Ok(Some(text.into_owned())),
+            Err(Unreadable::Unknown { key, .. }) => Err(Error::Locked(key)),
+            Err(Unreadable::Changed { .. }) => Ok(None),
+        }
+    }
+
     /// Whether there is this table to be read. Older formats have not all of them; of ours it is lost.
     fn has(&self, table: &'static str, rows: &str, lost: &mut Lost) -> bool {
         let has = salvage::answers(self.db, rows);
-        if !has && self.has_sums {
+        let is_newer = table == "erasure" && !self.has_chain;
+        if !has && self.has_sums && !is_newer {
             lost.part_of(table);
         }
         has
@@ -209,6 +237,7 @@ pub(super) fn carry(
     into: &mut Connection,
     gateway: &str,
     epoch: &str,
+    seals: Seals<'_>,
     limit: Limit,
 ) -> Result<Carried, Error> {
     // Either of them may be damaged in the schema.
@@ -217,7 +246,8 @@ pub(super) fn carry(
     let has_keys = ["SELECT expires_at FROM command", "SELECT digest FROM used_key"]
         .iter()
         .any(|s| salvage::answers(from, s));
-    let source = Source { db: from, has_sums, has_keys };
+    let has_chain = salvage::answers(from, "SELECT chain FROM event");
+    let source = Source { db: from, has_sums, has_keys, has_chain, seals };
     let mut carried = Carried::default();
     let moved = events::carry(&source, into, (gateway, epoch), limit, &mut carried)?;
     let known = gateway_row(&source, &mut carried)?;
@@ -226,7 +256,7 @@ pub(super) fn carry(
     state::rules_and_devices(&source, &step, &mut carried)?;
     state::keys_of_orders(&source, &step, &mut carried)?;
     state::consumers(&source, &step, &moved, &mut carried)?;
-    let mut number = known.max(state::last_number(&step)?);
+    let mut number = known.max(state::last_number(&step, seals.close)?);
     if carried.damaged() {
         number = number.max(state::rescue(&source, &step, closed_since, &mut carried)?);
     }
@@ -266,21 +296,36 @@ pub(super) fn count_what_was_told(carried: &mut Carried, mark: Mark, head: u64) 
 
 /// What was carried may be older than what was told of it. A ticket's id and revision name one version for ever, so the next
 /// one is above any that may have been told.
-pub(super) fn leap(into: &Connection) -> Result<(), Error> {
-    into.execute_batch(
-        "BEGIN IMMEDIATE;
-         UPDATE ticket SET json = json_set(json, '$.revision', (json ->> '$.revision') + 1000) WHERE json_valid(json);
-         UPDATE ticket SET sum = row_sum(id, state, device, closed_at, subject, life, json);
-         COMMIT",
+pub(super) fn leap(into: &mut Connection, seal: &Seal) -> Result<(), Error> {
+    let step = into.transaction()?;
+    let ids: Vec<String> =
+        step.prepare("SELECT id FROM ticket")?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut read = step.prepare("SELECT json FROM ticket WHERE id = ?1")?;
+    let mut raise =
+        step.prepare("SELECT json_set(?1, '$.revision', (?1 ->> '$.revision') + 1000) WHERE json_valid(?1)")?;
+    let mut write = step.prepare(
+        "UPDATE ticket SET json = ?2, sum = row_sum(id, state, device, closed_at, subject, life, ?2)
+         WHERE id = ?1",
     )?;
+    for id in &ids {
+        let place = Place::Ticket(id);
+        let stored: String = read.query_row([id], |row| row.get(0))?;
+        let Ok(json) = seal.open(place, &stored) else { continue };
+        let raised: Option<String> = raise.query_row([&*json], |row| row.get(0)).optional()?;
+        if let Some(raised) = raised {
+            write.execute(params![id, seal.close(place, &raised)?])?;
+        }
+    }
+    drop((read, raise, write));
+    step.commit()?;
     Ok(())
 }
 
 /// Tells the new journal where it comes from and what is lost, as its next event; and keeps it beside the epoch.
 pub(super) fn tell(
     into: &mut Connection,
-    gateway: &str,
-    epoch: &str,
+    (gateway, epoch): (&str, &str),
+    seal: &Seal,
     carried: &Carried,
     why: &str,
     at: Millis,
@@ -304,7 +349,7 @@ pub(super) fn tell(
             "types": lost.types, "rows": lost.rows, "reason": why,
         });
         let draft = Draft::new("gateway.events-dropped", format!("gateways/{gateway}"), at, &data);
-        append(&step, gateway, epoch, &draft, at, synced)?;
+        append(&step, (gateway, epoch), seal, &draft, at, synced)?;
     }
     step.commit()?;
     Ok(())
@@ -312,15 +357,16 @@ pub(super) fn tell(
 
 fn append(
     db: &Connection,
-    gateway: &str,
-    epoch: &str,
+    (gateway, epoch): (&str, &str),
+    seal: &Seal,
     draft: &Draft,
     at: Millis,
     synced: bool,
 ) -> Result<(), Error> {
     let seq = super::file::head(db)? + 1;
     let json = draft.render(gateway, epoch, seq, synced);
-    db.execute(events::INSERT, params![seq, at, draft.kind, None::<&str>, json])?;
+    let row = chain::Row { seq, at, kind: draft.kind, ticket: None, json: &json };
+    Pen::at_the_end(db, gateway, epoch, seal)?.write(db, &row)?;
     Ok(())
 }
 
@@ -339,7 +385,7 @@ fn gateway_row(source: &Source<'_>, carried: &mut Carried) -> Result<u64, Error>
         }
         None => {
             carried.lost.row("gateway");
-            if let Some((json, at)) = last_event(source.db)? {
+            if let Some((json, at)) = last_event(source)? {
                 carried.before = epoch_of(&json);
                 carried.committed = at;
             }
@@ -348,12 +394,16 @@ fn gateway_row(source: &Source<'_>, carried: &mut Carried) -> Result<u64, Error>
     }
 }
 
-fn last_event(db: &Connection) -> Result<Option<(String, Millis)>, Error> {
+fn last_event(source: &Source<'_>) -> Result<Option<(String, Millis)>, Error> {
     for order in ["DESC", "ASC"] {
-        let event = format!("SELECT json, at FROM event ORDER BY seq {order} LIMIT 1");
-        let event = db.query_row(&event, [], |row| Ok((row.get(0)?, row.get(1)?)));
-        if let Some(event) = salvage::read(event)? {
-            return Ok(Some(event));
+        let event = format!("SELECT seq, json, at FROM event ORDER BY seq {order} LIMIT 1");
+        let event = source.db.query_row(&event, [], |row| {
+            Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, Millis>(2)?))
+        });
+        if let Some((seq, stored, at)) = salvage::read(event)?
+            && let Some(json) = source.opened(Place::Event(seq), &stored)?
+        {
+            return Ok(Some((json, at)));
         }
     }
     Ok(None)

@@ -11,7 +11,8 @@ use super::{Carried, Limit, Moved, Source};
 use crate::reading::Millis;
 use crate::store::journal::CLOSED_REMEMBERED;
 use crate::store::salvage::{self, Walk};
-use crate::store::{Error, sum};
+use crate::store::seal::Place;
+use crate::store::{Error, Seal, sum};
 use crate::ticket::{State, Ticket};
 
 /// Keys asked for behind the last one that can be read.
@@ -22,19 +23,57 @@ struct Table {
     name: &'static str,
     columns: &'static str,
     key: &'static str,
+    /// Where the texts about people stand.
+    sealed: &'static [(usize, &'static str)],
 }
 
-const AS_THEY_ARE: [Table; 4] = [
-    Table { name: "episode", columns: "rule, subject, state", key: "rule, subject" },
-    Table { name: "device", columns: "id, online, since, why", key: "id" },
-    Table { name: "access", columns: "subject, state", key: "subject" },
-    Table { name: "maintenance", columns: "scope, name, since, until, by, note", key: "scope, name" },
+impl Table {
+    /// `None` where the row's key is no text.
+    fn place<'a>(&self, column: &'static str, row: &'a [Value]) -> Option<Place<'a>> {
+        let text = |n: usize| match row.get(n) {
+            Some(Value::Text(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        match self.name {
+            "command" => Some(Place::Order(text(0)?, column)),
+            "access" => Some(Place::Access(text(0)?)),
+            "maintenance" => Some(Place::Maintenance(text(0)?, text(1)?, column)),
+            _ => None,
+        }
+    }
+
+    /// The row under the key that is written with; `None` where a text of it cannot be believed.
+    fn resealed(&self, source: &Source<'_>, mut row: Vec<Value>) -> Result<Option<Vec<Value>>, Error> {
+        for (n, column) in self.sealed {
+            let (Some(place), Some(Value::Text(stored))) = (self.place(column, &row), row.get(*n)) else {
+                continue;
+            };
+            let Some(text) = source.opened(place, stored)? else { return Ok(None) };
+            row[*n] = Value::Text(source.seals.close.close(place, &text)?.into_owned());
+        }
+        Ok(Some(row))
+    }
+}
+
+const AS_THEY_ARE: [Table; 5] = [
+    Table { name: "episode", columns: "rule, subject, state", key: "rule, subject", sealed: &[] },
+    Table { name: "device", columns: "id, online, since, why", key: "id", sealed: &[] },
+    Table { name: "access", columns: "subject, state", key: "subject", sealed: &[(1, "state")] },
+    Table {
+        name: "maintenance",
+        columns: "scope, name, since, until, by, note",
+        key: "scope, name",
+        sealed: &[(4, "by"), (5, "note")],
+    },
+    // How far it had come is of the epoch before: it begins again, and is told again.
+    Table { name: "erasure", columns: "pseudonym, by, reason, begun", key: "pseudonym", sealed: &[] },
 ];
 
 const ORDERS: Table = Table {
     name: "command",
     columns: "key, device, action, target, reason, by, begun_at, ended_at, outcome, detail, role, via, expires_at, effect",
     key: "key",
+    sealed: &[(4, "reason"), (5, "by"), (9, "detail")],
 };
 /// As an older format has them.
 const OLDER_ORDERS: Table = Table {
@@ -82,13 +121,13 @@ pub(super) fn tickets(
         last: last.unwrap_or(0) + BEHIND,
     };
     let damaged = salvage::walk(source.db, &walk, 0, |row| {
-        let Some(ticket) = salvage::sound(ticket_now(row))?.flatten() else {
+        let Some(ticket) = opened(source, salvage::sound(ticket_now(row))?.flatten())? else {
             carried.lost.row("ticket");
             return Ok(None);
         };
         if ticket.closed_at.is_none_or(|at| at >= closed_since) {
             let spoken = moved.of(ticket.last_seq).unwrap_or(0);
-            carried.tickets += u64::from(write(step, &ticket, spoken)?);
+            carried.tickets += u64::from(write(step, source.seals.close, &ticket, spoken)?);
         }
         Ok(Some(ticket.rowid))
     })?;
@@ -139,7 +178,7 @@ pub(super) fn rescue(
             id,
         };
         // A ticket whose row could be read is there already.
-        if write(step, &row, 0)? {
+        if write(step, source.seals.close, &row, 0)? {
             carried.tickets += 1;
             carried.rescued += 1;
         }
@@ -169,7 +208,7 @@ fn as_it_is(
     table: &Table,
     carried: &mut Carried,
 ) -> Result<u64, Error> {
-    let Table { name, columns, key } = *table;
+    let Table { name, columns, key, .. } = *table;
     let count = columns.split(", ").count();
     let fits = source.fits_all(columns);
     let rows = format!("SELECT {columns}, {fits} FROM {name}");
@@ -186,11 +225,14 @@ fn as_it_is(
     let mut copied = 0;
     let damaged = salvage::from_both_ends(source.db, &rows, key, |row| {
         let values = (0..count).map(|n| row.get(n)).collect::<Result<Vec<Value>, _>>();
-        match (salvage::sound(values)?, salvage::sound(row.get(count))?) {
-            (Some(values), Some(true)) => {
-                copied += write.execute(rusqlite::params_from_iter(values))? as u64;
-            }
-            _ => carried.lost.row(name),
+        let fits: Option<bool> = salvage::sound(row.get(count))?;
+        let row = match salvage::sound(values)? {
+            Some(row) if fits == Some(true) => table.resealed(source, row)?,
+            _ => None,
+        };
+        match row {
+            Some(values) => copied += write.execute(rusqlite::params_from_iter(values))? as u64,
+            None => carried.lost.row(name),
         }
         Ok(())
     })?;
@@ -303,12 +345,21 @@ fn numbers(
 }
 
 /// The highest number of a ticket that is there.
-pub(super) fn last_number(db: &Connection) -> Result<u64, Error> {
-    let mut query = db.prepare("SELECT json ->> '$.number' FROM ticket")?;
+pub(super) fn last_number(db: &Connection, seal: &Seal) -> Result<u64, Error> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        number: String,
+    }
+    let mut query = db.prepare("SELECT id, json FROM ticket")?;
     let mut rows = query.query([])?;
     let mut last = 0;
     while let Some(row) = rows.next()? {
-        last = last.max(number_of(row.get_ref(0)?.as_str().unwrap_or_default()));
+        let (Ok(id), Ok(stored)) = (row.get_ref(0)?.as_str(), row.get_ref(1)?.as_str()) else { continue };
+        if let Ok(json) = seal.open(Place::Ticket(id), stored)
+            && let Ok(ticket) = serde_json::from_str::<Numbered>(&json)
+        {
+            last = last.max(number_of(&ticket.number));
+        }
     }
     Ok(last)
 }
@@ -324,6 +375,12 @@ fn closed_since(source: &Source<'_>, limit: Limit, committed: Millis) -> Result<
     let nth = source.db.query_row(nth, [limit.closed.min(i64::MAX as u64)], |row| row.get::<_, Millis>(0));
     let beyond = salvage::read(nth)?.map_or(Millis::MIN, |at| at.saturating_add(1));
     Ok(committed.saturating_sub(CLOSED_REMEMBERED).max(beyond))
+}
+
+fn opened(source: &Source<'_>, ticket: Option<TicketNow>) -> Result<Option<TicketNow>, Error> {
+    let Some(ticket) = ticket else { return Ok(None) };
+    let json = source.opened(Place::Ticket(&ticket.id), &ticket.json)?;
+    Ok(json.map(|json| TicketNow { json, ..ticket }))
 }
 
 fn ticket_now(row: &Row<'_>) -> rusqlite::Result<Option<TicketNow>> {
@@ -344,9 +401,10 @@ fn ticket_now(row: &Row<'_>) -> rusqlite::Result<Option<TicketNow>> {
 }
 
 /// Whether it was not there yet.
-fn write(step: &Transaction<'_>, t: &TicketNow, spoken: u64) -> Result<bool, Error> {
+fn write(step: &Transaction<'_>, seal: &Seal, t: &TicketNow, spoken: u64) -> Result<bool, Error> {
     let mut write = step.prepare_cached(TICKET)?;
-    let row = params![t.id, t.state, t.device, t.closed_at, t.subject, t.life, t.json, spoken];
+    let json = seal.close(Place::Ticket(&t.id), &t.json)?;
+    let row = params![t.id, t.state, t.device, t.closed_at, t.subject, t.life, json, spoken];
     Ok(write.execute(row)? > 0)
 }
 
@@ -358,6 +416,8 @@ fn told(source: &Source<'_>, seq: u64) -> Result<Option<Ticket>, Error> {
     }
     let json =
         source.db.query_row("SELECT json FROM event WHERE seq = ?1", [seq], |row| row.get::<_, String>(0));
-    let told = salvage::read(json)?.and_then(|json| serde_json::from_str::<Told>(&json).ok());
+    let Some(stored) = salvage::read(json)? else { return Ok(None) };
+    let told = source.opened(Place::Event(seq), &stored)?;
+    let told = told.and_then(|json| serde_json::from_str::<Told>(&json).ok());
     Ok(told.map(|told| told.data))
 }

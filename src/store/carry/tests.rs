@@ -131,7 +131,7 @@ fn consumers() -> Vec<(Arc<str>, Kind, bool)> {
 fn carried(from: &Path, into: &Path, limit: Limit) -> (Carried, Ends) {
     let source = file::reader(&from.join(file::JOURNAL)).unwrap();
     let mut target = file::journal(into).unwrap();
-    let carried = carry(&source, &mut target, "cp-017", "second", limit).unwrap();
+    let carried = carry(&source, &mut target, "cp-017", "second", Seals::same(&Seal::none()), limit).unwrap();
     drop(target);
     (carried, open(into))
 }
