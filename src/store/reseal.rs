@@ -227,6 +227,8 @@ mod tests {
             target: String::new(),
             reason: Some("WhyAsked".into()),
             by: "WhoAsked".into(),
+            via: "api".into(),
+            role: crate::order::Role::Technician,
             expires_at: None,
             key: format!("k-{n}"),
         };
