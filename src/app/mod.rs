@@ -72,7 +72,13 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let front = Front::new(&start.gateway.web);
     // Where it is taken, the house does without it and goes on trying.
     let _ = front.open().await;
-    let mut house = House::build_on(&mut storage, front, start).await?;
+    let mut house = match House::build_on(&mut storage, front, start).await {
+        Err(error) if is_locked(&error) => {
+            tracing::error!("{error:#}");
+            return Ok(ExitCode::from(BAD_CONFIGURATION));
+        }
+        house => house?,
+    };
     loop {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let next = house.wait(&mut signals, path).await;
@@ -100,6 +106,14 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
         drop(patience);
         house = rebuild(&mut storage, &front, *next, &data_dir).await?;
     }
+}
+
+/// A journal whose key is not at hand is left as it is, however often a supervisor would start.
+fn is_locked(error: &anyhow::Error) -> bool {
+    let locked = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(crate::store::Error::Locked(_)))
+    };
+    error.chain().any(locked)
 }
 
 /// What reads well may still not work on this machine (a port that is taken): then on with the one before.

@@ -18,6 +18,7 @@ mod moment;
 mod papers;
 mod plot;
 mod profiles;
+mod pseudonym;
 mod read;
 mod reload;
 mod replay;
@@ -140,6 +141,9 @@ pub enum Command {
     /// A new token for the API and its fingerprint, which is all that the gateway has to know of it
     #[command(after_help = token::EXAMPLES)]
     Token(token::Token),
+    /// What a card, a person or a code is called in the journal: reads it from standard input
+    #[command(after_help = examples::PSEUDONYM)]
+    Pseudonym(pseudonym::Pseudonym),
     /// What a shell needs to complete these commands
     #[command(after_help = examples::COMPLETIONS)]
     Completions(papers::Completions),
@@ -202,6 +206,7 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Profiles(asked) => profiles::profiles(&asked),
         Command::Acl(asked) => acl::acl(&asked),
         Command::Token(asked) => token::token(&asked),
+        Command::Pseudonym(asked) => pseudonym::pseudonym(&asked),
         Command::Completions(asked) => papers::completions(&asked),
         Command::Man(asked) => papers::manual(&asked),
         Command::Schema(asked) => schema::schema(&asked),

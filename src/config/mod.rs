@@ -98,6 +98,8 @@ pub struct Gateway {
     pub commands: Vec<command::Allowed>,
     /// Makes pseudonyms of cards and people, where there is a key.
     pub pseudonyms: Option<Pseudonyms>,
+    /// Of keys that were used before, the latest first: events of then can be found by them.
+    pub pseudonyms_before: Vec<Pseudonyms>,
     /// Seals what the journal keeps of people.
     pub seal: store::Seal,
     /// By level, 1 to 3.
@@ -250,7 +252,8 @@ fn gateway(own: usize, bench: Option<&mut Bench<'_>>, report: &Report<'_>) -> Ga
     if let Some(bench) = bench {
         bench.read(&written, &installed, &about.timezone, report);
     }
-    let pseudonyms = privacy::privacy(section.table("privacy"), installed.people.take(), report);
+    let privacy::Privacy { pseudonyms, pseudonyms_before, seal } =
+        privacy::privacy(section.table("privacy"), installed.people.take(), report);
     let services::Stored { store, write_budget, summary, keep_kinds } =
         services::store(section.table("store").unwrap_or(&nothing), about.data_dir, report);
     let gateway = Gateway {
@@ -265,7 +268,8 @@ fn gateway(own: usize, bench: Option<&mut Bench<'_>>, report: &Report<'_>) -> Ga
         access: access::Plan { doors: watched, banks: installed.banks },
         commands,
         pseudonyms,
-        seal: store::Seal::none(),
+        pseudonyms_before,
+        seal,
         rules,
         levels: services::levels(section.table("levels").unwrap_or(&nothing), report),
         channels: channels

@@ -21,6 +21,8 @@ const SECRET_MAX: u64 = 4096;
 const TOKEN_CHARS_FEW: usize = 16;
 /// Bytes of one file of certificates or a key.
 const PEM_MAX: u64 = 256 * 1024;
+/// Secrets in one list.
+const LIST_MAX: usize = 8;
 /// What a command says that was not started by systemd, of every credential there is.
 pub(super) const NONE_GIVEN: &str = "since systemd gave none ($CREDENTIALS_DIRECTORY is not set)";
 /// Stands for a secret that is not read; as long as any has to be.
@@ -33,6 +35,24 @@ pub(super) fn take(section: &mut Section<'_>, key: &'static str) -> Option<Secre
     section.hear(key, grammar);
     let entry = section.entry(key)?;
     secret(section, entry)
+}
+
+/// Several of them in one list.
+pub(super) fn list(section: &mut Section<'_>, key: &'static str) -> Vec<Secret> {
+    section.hear(key, || json!({ "type": "array", "items": grammar(), "maxItems": LIST_MAX }));
+    let Some(entry) = section.entry(key) else { return Vec::new() };
+    match &entry.value.node {
+        Node::List(values) if values.len() <= LIST_MAX => {
+            let one = |value: &Value| secret(section, &Entry { value: value.clone(), ..entry.clone() });
+            values.iter().filter_map(one).collect()
+        }
+        _ => {
+            let cure = format!("write up to {LIST_MAX} of them: `[{{ credential = \"name\" }}]`");
+            let what = format!("`{key}` is a list of secrets");
+            section.report.mistake(Code::SecretNotNamed, entry.value.spot, what, cure);
+            Vec::new()
+        }
+    }
 }
 
 /// One of three places.
@@ -101,7 +121,7 @@ pub(super) fn pem_file(section: &mut Section<'_>, key: &'static str, holds: &str
         return None;
     }
     let base = base(section.report, told.spot.file);
-    let text = file(&base.join(&told.value), "name a file of certificates that gatehouse may read");
+    let text = file(&base.join(&told.value), "name a PEM file that gatehouse may read");
     match text.and_then(|text| is_pem(&told.value, &text, holds).map(|()| text)) {
         Ok(text) => {
             section.report.read_beside(&text);

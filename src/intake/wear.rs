@@ -12,7 +12,7 @@ use crate::reading::Millis;
 pub(super) struct Wear {
     /// At the last look.
     written: u64,
-    today: u64,
+    pub(super) today: u64,
     midnight: Millis,
 }
 
