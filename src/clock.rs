@@ -101,11 +101,11 @@ impl Clock {
         &self.inner.boot
     }
 
-    /// Seconds since this boot, in step with the time at which it is asked; `None` where the kernel does not say.
-    pub fn uptime(&self) -> Option<f64> {
+    /// Seconds since this boot, in step with the time at which it is asked.
+    pub fn uptime(&self) -> f64 {
         match &self.inner.source {
             Source::System => time::uptime(),
-            Source::Simulated { start, .. } => Some(start.elapsed().as_secs_f64()),
+            Source::Simulated { start, .. } => start.elapsed().as_secs_f64(),
         }
     }
 

@@ -8,7 +8,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::personal;
+use crate::chain::Link;
 use crate::reading::Millis;
 use crate::time;
 
@@ -29,7 +29,7 @@ impl Draft {
     pub fn new(kind: &'static str, subject: String, at: Millis, data: &impl Serialize) -> Self {
         let data = serde_json::value::to_raw_value(data)
             .unwrap_or_else(|_| RawValue::from_string("null".into()).unwrap_or_default());
-        Self { kind, subject, at, data: personal::admitted(kind, data) }
+        Self { kind, subject, at, data }
     }
 
     /// The event as it is stored and sent.
@@ -71,6 +71,14 @@ pub struct Stored {
     pub kind: String,
     /// The rendered CloudEvent.
     pub json: String,
+    /// The chain with it; `None`: it was written before there was one.
+    pub chain: Option<Link>,
+}
+
+impl Stored {
+    pub fn is_stub(&self) -> bool {
+        is_stub(&self.json)
+    }
 }
 
 /// A rendered event under another epoch: it says the same, with the id and the number it has there, and `origin` says the
@@ -102,6 +110,40 @@ pub fn moved(json: &str, was: u64, gateway: &str, epoch: &str, seq: u64) -> Opti
     }
     text.push('}');
     Some(text)
+}
+
+/// What is told of an event that is erased or has expired (`word`): all that it is named by, no data, and since when. A
+/// device's own number of a record stays, so that the device does not have to tell it again. `None`: it is no event, or
+/// a stub already.
+pub fn blanked(json: &str, word: &str, at: Millis) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Record<'a> {
+        #[serde(borrow)]
+        record: Option<&'a RawValue>,
+    }
+    let Fields(fields) = serde_json::from_str(json).ok()?;
+    if is_stub(json) || !fields.iter().any(|(name, _)| name == "sequence") {
+        return None;
+    }
+    let mut text = String::with_capacity(400);
+    for (name, value) in fields.iter().filter(|(name, _)| name != "data") {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        text.push_str(&format!("{}:{}", json_text(name), value.get()));
+    }
+    text.push_str(&format!(r#","{word}":"{}""#, time::format(at)));
+    let data = fields.iter().find(|(name, _)| name == "data").map_or("null", |(_, data)| data.get());
+    if let Ok(Record { record: Some(record) }) = serde_json::from_str(data) {
+        text.push_str(&format!(r#","record":{}"#, record.get()));
+    }
+    text.push_str(STUB_END);
+    Some(text)
+}
+
+const STUB_END: &str = r#","data":null}"#;
+
+/// Whether it is one that [`blanked`] has made.
+pub fn is_stub(json: &str) -> bool {
+    json.ends_with(STUB_END) && [r#","erased":""#, r#","expired":""#].iter().any(|word| json.contains(word))
 }
 
 fn json_text(text: &str) -> String {
@@ -169,7 +211,7 @@ ticket.opened ticket.updated ticket.escalated ticket.cleared ticket.reopened tic
 ticket.verified ticket.closed access.card access.keypad access.granted access.denied access.opened access.closed access.forced \
 access.held access.exit access.tamper locker.opened locker.closed locker.deposited locker.collected locker.unexpected locker.jammed \
 locker.overdue locker.held device.online device.offline device.degraded readings.summary gateway.started gateway.stopped gateway.config-changed \
-gateway.config-rejected gateway.clock-stepped gateway.maintenance gateway.storage-low gateway.events-dropped gateway.data-quality command.executed \
+gateway.config-rejected gateway.erased gateway.clock-stepped gateway.maintenance gateway.storage-low gateway.events-dropped gateway.data-quality command.executed \
 command.refused";
 
 /// Which kinds of event someone wants: `ticket.*`, `device.offline`. An empty list wants all.
@@ -229,6 +271,23 @@ mod tests {
         assert_eq!(moved(&first, 8, "g", "e2", 3), None, "another's number");
         assert_eq!(moved("{}", 0, "g", "e2", 3), None);
         assert_eq!(moved(&first[..first.len() - 1], 7, "g", "e2", 3), None);
+    }
+
+    #[test]
+    fn a_stub_says_what_the_event_was_and_nothing_of_what_it_said() {
+        let data = serde_json::json!({"card": "c-0123456789abcdef", "record": "77"});
+        let told = Draft::new("access.granted", "devices/门".into(), 0, &data).render("g", "e", 7, true);
+        let stub = blanked(&told, "erased", 1000).unwrap();
+        let expected = told.replace(
+            r#""data":{"card":"c-0123456789abcdef","record":"77"}"#,
+            r#""erased":"1970-01-01T00:00:01.000Z","record":"77","data":null"#,
+        );
+        assert_eq!(stub, expected);
+        assert!(is_stub(&stub) && !is_stub(&told));
+        assert_eq!(blanked(&stub, "expired", 2000), None, "it is one already");
+        assert_eq!(blanked("{}", "erased", 0), None);
+        let elsewhere = moved(&stub, 7, "g", "e2", 1).unwrap();
+        assert!(is_stub(&elsewhere) && elsewhere.contains(r#""origin":"g/e/7""#), "{elsewhere}");
     }
 
     #[test]

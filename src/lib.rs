@@ -42,7 +42,8 @@
 //! - A number belongs to one epoch. A journal that was damaged, restored, or in memory goes on under a new one, which tells what is lost.
 //! - Readings may be lost without harm to any ticket; the journal never waits for the history.
 //! - A door's device is told that its word was heard once that word is on the disk ([`receipt`]).
-//! - Event numbers have no gaps but those that `gateway.events-dropped` tells, and an event once told never changes.
+//! - Event numbers have no gaps but those that `gateway.events-dropped` tells, and an event once told never changes: one that is
+//!   erased or has expired loses what it said, and keeps number, type, digest and its place in the [`chain`].
 //! - Never two unclosed tickets of one rule and point.
 //! - No order reaches a wire before it is on the disk, and none reaches it twice under one key for as long as the key is
 //!   kept ([`store::ORDERS_KEPT`], [`store::ORDERS_MAX`]); `expires_at` bounds what may come later still.
@@ -76,6 +77,8 @@
 //! | who gives way when the disk is full | `store/room.rs` (the order), `intake/room.rs` (when, and what is told); a card that takes no writes: `store/memory.rs`, `app/storage.rs` |
 //! | what a damaged journal becomes | `store/damage.rs` (found, and what then), `store/carry/` (what goes on under a new epoch), `store/landing.rs` (how it is put in place) |
 //! | what the history keeps, and how finely | `store/shelf.rs` (segments), `store/rollup.rs` (minutes, hours), `store/series.rs` (bits of a reading); how much a day: `intake/wear.rs` |
+//! | what is erased, what expires, and what is told of it | `store/erasure.rs`, `store/expiry.rs`, [`event::blanked`], `web/people.rs` |
+//! | what is in the chain, and what is found wrong with it | [`chain`], `store/chain.rs`, `store/verify/` |
 //! | backup, restore, doctor | `cli/` of that name, `store/backup.rs`, `store/restore.rs`, `store/inspect.rs` |
 //! | the built-in rules | `rules/channel.rs`, `rules/storm.rs`, `rules/storage.rs`, `rules/unsynced.rs`; their TOML: `config/builtin.rs` |
 //! | what a stepped clock does | `intake/clocks.rs` (seen, believed, told), `rules/stepped.rs` (what moves along), `docs/time.md` |
@@ -98,11 +101,17 @@
 //! | what is known across a reload | `intake/turn.rs` (who is asked), `rules/taken.rs`, `access/watch.rs`, `command/desk.rs`, [`live`], [`numbers`] (who is who in the other site) |
 //! | what is begun again when it breaks, and what is shown of it | `app/supervise.rs`, `app/concerns.rs` |
 //! | what it costs when a decoder breaks | `field/poll/guard.rs` (polled wires), `field/stumble.rs` (what is said of it), [`fault`] |
+//! | how many may connect, for how long, and over TLS | `web/seats.rs`, `web/guest.rs`, `web/tls.rs`; their loop: `web/listener.rs`; its TOML: `config/https.rs` |
+//! | whom the commands believe to be the daemon | `cli/trust.rs`; until when a certificate counts: [`certificate`] |
 //! | a new call of the API | a file in `web/` |
 //! | a new command | a file in `cli/` |
 
+#![forbid(unsafe_code)]
+
 // Reading order: nouns and tools first, then the way of a reading, then who puts it together.
 pub mod backoff;
+pub mod certificate;
+pub mod chain;
 pub mod clock;
 pub mod event;
 pub mod fault;

@@ -1,5 +1,7 @@
 //! The door: arguments, logging, exit codes.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -7,7 +9,6 @@ use clap::Parser;
 use gatehouse::{cli, fault, logging};
 
 fn main() -> ExitCode {
-    keep_one_heap();
     // The one crypto library, named before anything can ask for TLS. It fails only where one is named already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = cli::Cli::parse();
@@ -18,14 +19,4 @@ fn main() -> ExitCode {
         let _ = writeln!(io::stderr(), "gatehouse: {error:#}");
         ExitCode::FAILURE
     })
-}
-
-/// For all threads: glibc keeps room of its own for each of them, nearly 3 MB of this daemon.
-fn keep_one_heap() {
-    // SAFETY: it sets a number, before there is a second thread.
-    #[cfg(target_env = "gnu")]
-    #[expect(unsafe_code, reason = "the allocator of the C library has no safe wrapper")]
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-    }
 }

@@ -55,6 +55,17 @@ impl Pseudonym {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether a text has the form of one: letters and digits that say of what, and hexadecimal digits.
+    pub fn is_one(text: &str) -> bool {
+        let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        text.rsplit_once('-').is_some_and(|(of, digits)| {
+            (1..=8).contains(&of.len())
+                && of.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+                && (16..=64).contains(&digits.len())
+                && digits.bytes().all(is_hex)
+        })
+    }
 }
 
 impl Serialize for Pseudonym {

@@ -1,6 +1,9 @@
 //! Tool: the wall clock, RFC 3339 in JSON, and whether the clock can be believed.
 
 use jiff::Timestamp;
+use rtime_clock::adjtime::{Timex, adjtimex};
+use rustix::time::{ClockId, clock_gettime};
+use uuid::Uuid;
 
 use crate::reading::Millis;
 
@@ -21,28 +24,24 @@ pub fn parse(text: &str) -> Result<Millis, jiff::Error> {
 
 /// Whether the kernel says that the clock is synchronised (`adjtimex`; not `STA_UNSYNC`).
 pub fn clock_is_synced() -> bool {
-    // SAFETY: an all-zero timex is valid, `modes = 0` only reads, and the kernel fills the struct we own.
-    #[expect(unsafe_code, reason = "adjtimex has no safe wrapper among our dependencies")]
-    let status = unsafe {
-        let mut timex: libc::timex = std::mem::zeroed();
-        if libc::adjtimex(&raw mut timex) == -1 {
-            return false;
-        }
-        timex.status
-    };
-    status & libc::STA_UNSYNC == 0
+    let mut timex = Timex::new(); // its `modes` are 0: it only asks
+    adjtimex(&mut timex).is_ok_and(|_| timex.0.status & libc::STA_UNSYNC == 0)
 }
 
-/// The kernel's name for this boot; empty where it does not say.
+/// The kernel's name for this boot; empty where it does not say. Inside the unit nothing of /proc is seen but processes,
+/// so the unit hands it in.
 pub fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    id.map(|id| id.trim().to_owned()).unwrap_or_default()
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .or_else(|_| std::env::var("GATEHOUSE_BOOT_ID"));
+    // systemd writes it without dashes.
+    let id = id.ok().and_then(|id| Uuid::parse_str(id.trim()).ok());
+    id.map(|id| id.to_string()).unwrap_or_default()
 }
 
-/// Seconds since this boot; `None` where the kernel does not say.
-pub fn uptime() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/uptime").ok()?;
-    text.split_whitespace().next()?.parse().ok()
+/// Seconds since this boot, sleep included.
+pub fn uptime() -> f64 {
+    let since = clock_gettime(ClockId::Boottime);
+    since.tv_sec as f64 + since.tv_nsec as f64 / 1e9
 }
 
 /// `#[serde(with = "rfc3339")]` for [`Millis`].

@@ -207,7 +207,8 @@ impl Drop for Program {
     }
 }
 
-const PROGRAMS: [&str; 2] = ["run: receiver", "run: puller"];
+/// `chain` is run in tests/verify.rs.
+const PROGRAMS: [&str; 3] = ["run: receiver", "run: puller", "run: chain"];
 
 /// The page's program, as it stands there.
 fn program(note: &str, dir: &Path, argument: &str, secret: (&str, &str)) -> Program {

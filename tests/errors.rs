@@ -4,6 +4,8 @@
 //! beside a small gateway, as the page says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod certs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -100,6 +102,9 @@ fn looked_at(example: &str) -> (BTreeSet<&'static str>, String) {
         ("short-key", "abc"),
     ] {
         fs::write(dir.path().join(name), secret).unwrap();
+    }
+    if example.contains(".pem") {
+        certs::make(dir.path());
     }
     let files = files(example);
     for (name, text) in &files {

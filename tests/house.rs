@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &[
         "backoff",
+        "certificate",
         "clock",
         "event",
         "fault",

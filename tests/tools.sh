@@ -33,12 +33,12 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 # The Python peers live in an environment of their own. Never the package `osdp` beside libosdp: it has the same import name.
-if ! tests/.venv/bin/python -c 'import pymodbus, serial, dlt645, osdp, uhppoted, playwright, axe_playwright_python, jsonschema' 2>/dev/null; then
+if ! tests/.venv/bin/python -c 'import pymodbus, serial, dlt645, osdp, uhppoted, playwright, axe_playwright_python, jsonschema, schemathesis' 2>/dev/null; then
     echo "installing the Python peers into tests/.venv"
     python3 -m venv tests/.venv
     tests/.venv/bin/pip install --quiet --disable-pip-version-check \
         'pymodbus[serial]==3.16.1' dlt645==3.2.0 libosdp==3.2.9 uhppoted==0.9.1.1 \
-        playwright==1.65.2 axe-playwright-python==0.1.8 jsonschema==4.26.0
+        playwright==1.65.2 axe-playwright-python==0.1.8 jsonschema==4.26.0 schemathesis==4.32.5
 fi
 
 if ! cargo deny --version >/dev/null 2>&1; then

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # 0 is safest, 100 is wide open; in tenths of what `systemd-analyze security` prints.
-exposure_most=30
+exposure_most=16
 
 if ! command -v systemd-analyze >/dev/null; then
     echo "unit.sh: systemd-analyze is missing; install the package systemd" >&2

@@ -19,6 +19,7 @@ pub(super) const CONFIGURATION: &str = "configuration";
 pub(super) const JOURNAL: &str = "journal";
 pub(super) const CARD: &str = "card";
 pub(super) const EPOCH: &str = "epoch";
+pub(super) const CERTIFICATE: &str = "certificate";
 /// Not the name of the API's task, which has a word of its own.
 pub(super) const API: &str = "port";
 

@@ -3,6 +3,7 @@
 //! `start`: what a house is built from; `storage`: where its journal is; `front`: where the API listens; `gear`: wires and
 //! pushes; `turn`: another configuration while it stays; `supervise`: what runs is kept running; `concerns`: what is not as it should be; `watchdog`: what systemd is told.
 
+mod certificate;
 mod concerns;
 mod front;
 mod gear;
@@ -184,7 +185,7 @@ impl House {
         let data_dir = start.gateway.store.dir.clone();
         let named = consumers(&start.gateway);
         let edition = Edition::default();
-        let ends = storage.open(&start.gateway, &named)?;
+        let mut ends = storage.open(&start.gateway, &named)?;
         // Not before the store is open: the directory might be another gateway's.
         let changed = keep(&start);
         let clock = Clock::system();
@@ -226,6 +227,7 @@ impl House {
         let orders = std::mem::take(&mut remembered.orders);
         let saved = std::mem::take(&mut remembered.access);
         let engine = Engine::new(plan_of(&gateway, &epoch), site.clone(), memory(remembered), clock.now());
+        ends.journal.keep_kinds(&gateway.keep_kinds);
         let intake = Intake {
             clock: clock.clone(),
             site: site.clone(),
@@ -300,6 +302,7 @@ impl House {
         }
         tokio::spawn(feed_watchdog(pulse));
         tokio::spawn(show_trouble(trouble, concerns.clone()));
+        tokio::spawn(certificate::watch(offers.subscribe(), concerns.clone(), clock.clone()));
         concerns.ready(true);
         let (devices, points, rules) = (site.devices.len(), site.points.len(), gateway.rules.len());
         tracing::info!(gateway = %site.gateway, %epoch, devices, points, rules, "gatehouse runs");

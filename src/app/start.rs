@@ -89,13 +89,19 @@ pub(super) fn accept(loaded: Loaded, reason: &'static str) -> Start {
 
 /// Keeps the configuration as the last good one; whether it is another one than before.
 pub(super) fn keep(start: &Start) -> bool {
-    keep_text(&start.gateway.store.dir, start.text.as_deref())
+    keep_text(&start.gateway, start.text.as_deref())
 }
 
-pub(super) fn keep_text(dir: &Path, text: Option<&[(PathBuf, String)]>) -> bool {
+pub(super) fn keep_text(gateway: &Gateway, text: Option<&[(PathBuf, String)]>) -> bool {
+    let dir = &gateway.store.dir;
     let Some(text) = text else {
         return false;
     };
+    if let Some(Err(error)) =
+        gateway.web.tls.as_ref().map(|tls| config::last_good::keep_certificate(dir, &tls.cert))
+    {
+        tracing::warn!(%error, "the API's certificate could not be kept for the commands on this machine");
+    }
     config::last_good::keep(dir, text).unwrap_or_else(|error| {
         tracing::warn!(%error, "the configuration could not be kept as the last good one");
         true

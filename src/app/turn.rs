@@ -183,6 +183,7 @@ impl House {
             lanes: self.wires.lanes(),
             keep: keep_of(gateway),
             write_budget: gateway.write_budget,
+            keep_kinds: gateway.keep_kinds.clone(),
             summary: gateway.summary,
             consumers: consumers(gateway),
             told: self
@@ -217,7 +218,7 @@ impl House {
         for target in gateway.sync.iter().filter(|t| begins(&t.name, &changes.pushes.begun)) {
             self.pushes.begin(target.clone());
         }
-        keep_text(&gateway.store.dir, text.as_deref());
+        keep_text(&gateway, text.as_deref());
         self.again = Again { rejected: None, text, beside };
         self.concerns.set(CONFIGURATION, None);
         self.gateway = gateway;

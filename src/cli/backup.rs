@@ -10,8 +10,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::client::{self, Ready};
+use super::daemon::Address;
 use super::table::{Table, size};
-use super::wire::local;
+use super::trust::Papers;
 use super::{Config, print};
 use crate::config::{self, Loaded};
 use crate::reading::Millis;
@@ -31,6 +32,8 @@ pub struct Backup {
     /// Where the running daemon's API is; without it, where the configuration says
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    #[command(flatten)]
+    papers: Papers,
     /// Even where the daemon's journal is in memory, and that on the card is an old one
     #[arg(long)]
     force: bool,
@@ -46,9 +49,10 @@ pub async fn backup(asked: &Backup) -> anyhow::Result<ExitCode> {
         write!(io::stderr(), "{mistakes}")?;
         return Ok(ExitCode::from(app::BAD_CONFIGURATION));
     };
-    let url = asked.url.clone().unwrap_or_else(|| format!("http://{}", local(gateway.web.listen)));
+    let configured = || Address::configured(&gateway, &asked.config.config);
+    let address = asked.url.as_deref().map_or_else(configured, Address::named);
     let dir = gateway.store.dir;
-    if !asked.force && store::in_use(&dir) && is_in_memory(&url).await {
+    if !asked.force && store::in_use(&dir) && is_in_memory(address, &asked.papers).await {
         bail!(
             "the card takes no writes and the daemon's journal is in memory: a copy would be of the old one on the card; \
              try again when `gatehouse status` shows it well, or take the old one with --force"
@@ -84,8 +88,8 @@ impl Backup {
     }
 }
 
-async fn is_in_memory(url: &str) -> bool {
-    let answer = client::ready(url).await;
+async fn is_in_memory(address: Address, papers: &Papers) -> bool {
+    let answer = client::ready(address, papers).await;
     answer.is_some_and(|answer| client::read::<Ready>(&answer.text).is_ok_and(|says| says.is_in_memory()))
 }
 

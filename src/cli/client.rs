@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::daemon::{Address, Daemon};
+use super::trust::{self, Papers};
 
 /// Longer than the longest wait for news.
 const TIMEOUT: Duration = Duration::from_secs(75);
@@ -44,8 +45,8 @@ impl Ready {
 }
 
 /// The daemon's word on whether it is ready; `None`: there is no answer.
-pub async fn ready(url: &str) -> Option<Answer> {
-    let client = Client::at(Address::named(url), None).ok()?;
+pub async fn ready(address: Address, papers: &Papers) -> Option<Answer> {
+    let client = Client::at(address, papers, None).ok()?;
     tokio::time::timeout(READY_WITHIN, client.ask("/readyz")).await.ok()?.ok()
 }
 
@@ -56,10 +57,10 @@ struct Problem {
 
 impl Client {
     pub fn new(daemon: &Daemon) -> anyhow::Result<Self> {
-        Self::at(daemon.address()?, daemon.token_file.as_deref())
+        Self::at(daemon.address()?, &daemon.papers, daemon.token_file.as_deref())
     }
 
-    pub fn at(mut address: Address, token_file: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn at(mut address: Address, papers: &Papers, token_file: Option<&Path>) -> anyhow::Result<Self> {
         let token = match token_file {
             Some(file) => {
                 let text = std::fs::read_to_string(file);
@@ -69,11 +70,12 @@ impl Client {
             None => None,
         };
         // A proxy is for the world outside; the daemon is named by its own address.
-        let http =
-            reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(5)).timeout(TIMEOUT);
-        let http = http.build().context(
-            "cannot make an HTTP client; without CA certificates install the package ca-certificates",
-        )?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(TIMEOUT)
+            .tls_backend_preconfigured(papers.client(&address.trust)?);
+        let http = http.build().context("cannot make an HTTP client")?;
         address.url.truncate(address.url.trim_end_matches('/').len());
         Ok(Self { http, address, token })
     }
@@ -82,8 +84,16 @@ impl Client {
         &self.address.url
     }
 
-    fn no_answer(&self) -> String {
-        let Address { url, why } = &self.address;
+    fn failed(&self, error: reqwest::Error) -> anyhow::Error {
+        let words = self.no_answer(&error);
+        anyhow::Error::new(error).context(words)
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> String {
+        let Address { url, why, .. } = &self.address;
+        if let Some(of_tls) = trust::why(error) {
+            return format!("{url}, {why}, cannot be believed: {of_tls}");
+        }
         format!(
             "no answer from {url}, {why}; is the daemon running (systemctl status gatehouse; gatehouse run)? \
              If its API is elsewhere (it stays at the old address until a changed `listen` is reloaded), say --url URL or \
@@ -98,9 +108,9 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let response = request.send().await.with_context(|| self.no_answer())?;
+        let response = request.send().await.map_err(|error| self.failed(error))?;
         let status = response.status();
-        let text = response.text().await.with_context(|| self.no_answer())?;
+        let text = response.text().await.map_err(|error| self.failed(error))?;
         Ok(Answer { status, text })
     }
 
@@ -122,9 +132,9 @@ impl Client {
             request = request.bearer_auth(token);
         }
         let request = request.header("content-type", "application/json").body(body.to_string());
-        let response = request.send().await.with_context(|| self.no_answer())?;
+        let response = request.send().await.map_err(|error| self.failed(error))?;
         let status = response.status();
-        let text = response.text().await.with_context(|| self.no_answer())?;
+        let text = response.text().await.map_err(|error| self.failed(error))?;
         Ok(Answer { status, text })
     }
 
@@ -141,7 +151,7 @@ impl Client {
             request = request.bearer_auth(token);
         }
         let request = request.header("content-type", "application/json").body(body.to_string());
-        let mut response = request.send().await.with_context(|| self.no_answer())?;
+        let mut response = request.send().await.map_err(|error| self.failed(error))?;
         let status = response.status();
         let mut text = Vec::new();
         while let Some(chunk) = response.chunk().await.context("the daemon broke off")? {

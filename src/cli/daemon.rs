@@ -9,8 +9,10 @@ use anyhow::bail;
 use clap::Args;
 
 use super::API_PORT;
+use super::trust::{Papers, Trust};
 use super::wire::local;
-use crate::config;
+use crate::config::{self, Gateway};
+use crate::web;
 
 pub const CONFIG_USUAL: &str = "/etc/gatehouse";
 /// Whoever listens takes a connection at once.
@@ -28,6 +30,8 @@ pub struct Daemon {
     /// A file with the token, where the API asks for one
     #[arg(long, value_name = "FILE", env = "GATEHOUSE_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub papers: Papers,
     /// For machines: one JSON object, or one a line
     #[arg(long)]
     pub json: bool,
@@ -39,6 +43,8 @@ pub struct Address {
     pub url: String,
     /// For people: `as --url says`.
     pub why: String,
+    /// Where it is https.
+    pub trust: Trust,
 }
 
 impl Daemon {
@@ -62,25 +68,31 @@ impl Daemon {
 
 impl Address {
     pub fn named(url: &str) -> Self {
-        Self { url: url.to_owned(), why: "as --url says".to_owned() }
+        Self { url: url.to_owned(), why: "as --url says".to_owned(), trust: Trust::Vouched }
     }
 
-    pub fn configured(listen: SocketAddr, path: &Path) -> Self {
+    pub fn configured(gateway: &Gateway, path: &Path) -> Self {
         let why = format!("as [api] listen of {} says", path.display());
-        Self { url: format!("http://{}", local(listen)), why }
+        Self { url: url_of(&gateway.web), why, trust: Trust::of(&gateway.web, &gateway.store.dir) }
     }
 
     fn usual() -> Self {
         let why =
             format!("where it usually is, since {CONFIG_USUAL} holds no configuration that can be read here");
-        Self { url: format!("http://127.0.0.1:{API_PORT}"), why }
+        Self { url: format!("http://127.0.0.1:{API_PORT}"), why, trust: Trust::Vouched }
     }
+}
+
+fn url_of(web: &web::Settings) -> String {
+    let scheme = if web.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", local(web.listen))
 }
 
 /// As the configuration says, whatever else is wrong in it; `None` where there is none.
 fn configured(path: &Path) -> anyhow::Result<Option<Address>> {
     let (Some(loaded), _) = config::glean(path) else { return Ok(None) };
-    let listen = loaded.gateway.web.listen;
+    let gateway = &loaded.gateway;
+    let listen = gateway.web.listen;
     if listen.port() == 0 {
         bail!(
             "[api] listen = \"{listen}\" of {} leaves the port to the system; the daemon's log says which one it is \
@@ -88,24 +100,33 @@ fn configured(path: &Path) -> anyhow::Result<Option<Address>> {
             path.display()
         );
     }
-    let address = Address::configured(listen, path);
-    let former = listened(&loaded.gateway.store.dir).filter(|former| *former != listen);
-    let Some(former) = former.filter(|former| !is_there(listen) && is_there(*former)) else {
+    let address = Address::configured(gateway, path);
+    let Some(former) = listened(&gateway.store.dir).filter(|former| is_at(former, &gateway.web)) else {
+        address.trust.say_what_is_over()?;
         return Ok(Some(address));
     };
-    let Address { url, why } = &address;
+    let Address { url, why, .. } = &address;
     let former = Address {
-        url: format!("http://{}", local(former)),
+        url: url_of(&former),
         why: format!("where it listens by the last good configuration, since nobody is at {url}, {why}"),
+        trust: Trust::of(&former, &gateway.store.dir),
     };
     writeln!(io::stderr(), "asking {}, {}", former.url, former.why)?;
     Ok(Some(former))
 }
 
-/// Where the API was by the last configuration that was good: a changed `listen` counts once it is reloaded.
-fn listened(data: &Path) -> Option<SocketAddr> {
+/// Where the API was by the last configuration that was good: a changed `listen` or `tls` counts once it is reloaded.
+fn listened(data: &Path) -> Option<web::Settings> {
     let gateway = config::outline_sources(config::last_good::texts(data)?).ok()?;
-    Some(gateway.web.listen).filter(|listen| listen.port() != 0)
+    Some(gateway.web).filter(|web| web.listen.port() != 0)
+}
+
+/// Whether the daemon is rather there than where it is to be.
+fn is_at(former: &web::Settings, next: &web::Settings) -> bool {
+    if former.listen == next.listen {
+        return former.tls.is_some() != next.tls.is_some();
+    }
+    !is_there(next.listen) && is_there(former.listen)
 }
 
 fn is_there(listen: SocketAddr) -> bool {
@@ -120,7 +141,8 @@ mod tests {
 
     fn asked(url: Option<&str>, config: Option<&Path>) -> anyhow::Result<Address> {
         let url = url.map(str::to_owned);
-        Daemon { url, config: config.map(Path::to_owned), token_file: None, json: false }.address()
+        let papers = Papers::default();
+        Daemon { url, config: config.map(Path::to_owned), token_file: None, papers, json: false }.address()
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::client::Client;
 use super::daemon::Address;
 use super::print;
 use super::table::{Paint, Table, paint, width};
+use super::trust::Papers;
 use crate::app::{House, Start};
 use crate::reading::Millis;
 use crate::sim::crm::Arrival;
@@ -140,7 +141,9 @@ async fn open(compound: &Compound, listen: SocketAddr, dir: &Scratch) -> anyhow:
 
 /// A central server: long-polls the journal from its beginning.
 async fn pull(api: SocketAddr, out: mpsc::Sender<(Event, Millis)>, stop: CancellationToken) {
-    let Ok(client) = Client::at(Address::named(&format!("http://{api}")), None) else { return };
+    let Ok(client) = Client::at(Address::named(&format!("http://{api}")), &Papers::default(), None) else {
+        return;
+    };
     let mut cursor = "0".to_owned();
     let pulling = async {
         loop {

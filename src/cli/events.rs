@@ -46,8 +46,12 @@ pub struct Event {
     r#type: String,
     subject: String,
     time: String,
+    /// None: it is erased, or has expired.
+    data: Option<Data>,
     #[serde(default)]
-    data: Data,
+    erased: Option<String>,
+    #[serde(default)]
+    expired: Option<String>,
 }
 
 /// What of an event's data fits on a line.
@@ -166,7 +170,11 @@ fn colour(kind: &str) -> Option<Paint> {
 impl Event {
     /// Whose it is, and what happened.
     fn says(&self) -> String {
-        let data = &self.data;
+        let Some(data) = &self.data else {
+            let since = |word, at: &Option<String>| at.as_ref().map(|at| format!("{word} {}", local(at)));
+            let why = since("erased", &self.erased).or_else(|| since("expired", &self.expired));
+            return format!("{}  {}", self.subject, why.unwrap_or_default()).trim_end().to_owned();
+        };
         if let Some(title) = &data.title {
             return [data.number.as_deref().unwrap_or_default(), title].join(" ").trim_start().to_owned();
         }

@@ -4,6 +4,13 @@ pub const ALL: &str = "\
 Ends with 0 where all is well, 1 where it failed, 2 for wrong usage, 78 for a bad configuration.
 Begin with `gatehouse demo`, or with `gatehouse init`; `gatehouse COMMAND --help` has examples of each.";
 
+pub const ACL: &str = "\
+Examples:
+  gatehouse acl broker
+  gatehouse acl broker > /etc/mosquitto/gatehouse.acl
+
+What it prints begins with how it is put in place.";
+
 pub const RUN: &str = "\
 Examples:
   gatehouse run
@@ -13,6 +20,21 @@ pub const DEMO: &str = "\
 Examples:
   gatehouse demo
   gatehouse demo --for 60s --listen 127.0.0.1:8099";
+
+pub const VERIFY: &str = "\
+Examples:
+  gatehouse verify
+  gatehouse verify /media/usb/cp-017.backup --json
+  gatehouse verify --anchor 0199aaaabbbbccccddddeeeeffff0000.1234:0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0
+
+Ends with 1 where anything is not as it was told. --anchor is what the centre has kept of `chain`, which nobody at the box can change.";
+
+pub const ERASE: &str = "\
+Examples:
+  gatehouse erase c-0123456789abcdef --by Wang --reason 'has moved out'
+  gatehouse erase c-0123456789abcdef --yes
+
+The events keep number and type and say nothing more; the centre is told (gateway.erased). Backups and copies that people have made are theirs to delete.";
 
 pub const CHECK: &str = "\
 Examples:

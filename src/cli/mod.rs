@@ -1,11 +1,13 @@
-//! The commands. `run`, `check`, `demo`, `replay`, `backup`, `restore` and `doctor` work on this machine; the others ask a running daemon through its API.
+//! The commands. `run`, `check`, `demo`, `replay`, `backup`, `restore`, `verify` and `doctor` work on this machine; the others ask a running daemon through its API.
 
+mod acl;
 mod backup;
 mod check;
 mod client;
 mod daemon;
 mod demo;
 mod doctor;
+mod erase;
 mod events;
 mod examples;
 mod fit;
@@ -27,6 +29,8 @@ mod status;
 mod table;
 mod tickets;
 mod top;
+mod trust;
+mod verify;
 mod wire;
 
 use std::io::{self, Write};
@@ -61,6 +65,7 @@ impl Cli {
             | Command::Backup(_)
             | Command::Restore(_)
             | Command::Doctor(_)
+            | Command::Verify(_)
             | Command::Top(_) => LevelFilter::ERROR,
             _ => LevelFilter::INFO,
         }
@@ -120,12 +125,21 @@ pub enum Command {
     /// Looks at all that the gateway stands on (store, ports, channels, clock, centre, …) and says what to do
     #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::Doctor),
+    /// Whether the journal is as it was told: each event, their chain, and what consumers and the centre have kept of it
+    #[command(after_help = examples::VERIFY)]
+    Verify(verify::Verify),
+    /// Erases one person, by pseudonym, from the journal of a running daemon
+    #[command(after_help = examples::ERASE)]
+    Erase(erase::Erase),
     /// The built-in device profiles, or one of them
     #[command(after_help = examples::PROFILES)]
     Profiles(profiles::Profiles),
     /// What a card, a person or a code is called in the journal: reads it from standard input
     #[command(after_help = examples::PSEUDONYM)]
     Pseudonym(pseudonym::Pseudonym),
+    /// The access list of a channel's MQTT broker (mosquitto), so that no device can speak for another one
+    #[command(after_help = examples::ACL)]
+    Acl(acl::Acl),
     /// What a shell needs to complete these commands
     #[command(after_help = examples::COMPLETIONS)]
     Completions(papers::Completions),
@@ -183,8 +197,11 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             doctor::with_credentials();
             wait_for(doctor::doctor(&asked))
         }
+        Command::Verify(asked) => verify::verify(&asked),
+        Command::Erase(asked) => wait_for(erase::erase(&asked)),
         Command::Profiles(asked) => profiles::profiles(&asked),
         Command::Pseudonym(asked) => pseudonym::pseudonym(&asked),
+        Command::Acl(asked) => acl::acl(&asked),
         Command::Completions(asked) => papers::completions(&asked),
         Command::Man(asked) => papers::manual(&asked),
         Command::Schema(asked) => schema::schema(&asked),

@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Config;
 use super::client::Client;
 use super::daemon::Address;
+use super::trust::Papers;
 use crate::app;
 use crate::config::{self, Gateway};
 use crate::field::{self, Channel, Errand, Kind};
@@ -36,6 +37,8 @@ pub struct Reach {
     /// A file with the token, where the API asks for one
     #[arg(long, value_name = "FILE", env = "GATEHOUSE_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    papers: Papers,
     /// For machines
     #[arg(long)]
     pub json: bool,
@@ -68,9 +71,10 @@ impl Reach {
     /// To `channel`, of which only `device` is of interest, or all.
     pub fn way(&self, gateway: &Gateway, channel: &str, device: Option<DeviceId>) -> anyhow::Result<Way> {
         if self.url.is_some() || store::in_use(&gateway.store.dir) {
-            let configured = || Address::configured(gateway.web.listen, &self.config.config);
+            let configured = || Address::configured(gateway, &self.config.config);
             let address = self.url.as_deref().map_or_else(configured, Address::named);
-            return Client::at(address, self.token_file.as_deref()).map(Way::Daemon);
+            address.trust.say_what_is_over()?;
+            return Client::at(address, &self.papers, self.token_file.as_deref()).map(Way::Daemon);
         }
         let Some(found) = gateway.channels.iter().find(|c| *c.id == *channel) else {
             bail!("there is no channel `{channel}`; {}", channels(gateway));

@@ -1,5 +1,6 @@
 //! A channel of type `mqtt`: the broker, who we are there, and how the connection is kept from others' eyes.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -95,6 +96,19 @@ fn login(section: &mut Section<'_>) -> Option<(String, Secret)> {
         _ => {}
     }
     username.zip(password)
+}
+
+/// A device of a door, at a broker elsewhere that takes us without asking who we are: it will take others so, too.
+pub(super) fn anyone_may_speak(section: &Section<'_>, broker: &mqtt::Settings) {
+    let certified = broker.tls.as_ref().is_some_and(|tls| tls.identity.is_some());
+    let is_here = broker.host == "localhost" || broker.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if broker.login.is_some() || certified || is_here || broker.host.is_empty() {
+        return;
+    }
+    let what = format!("{}: whoever reaches its broker can speak for it", section.name);
+    let cure = "give each device a user at the broker (`gatehouse acl CHANNEL` writes the list), and the channel `username` \
+                and `password`";
+    section.report.warning(Code::AnyoneMaySpeak, section.spot(), what, cure);
 }
 
 struct Broker {

@@ -102,6 +102,8 @@ codes! {
     // The gateway and its services.
     NoTimezone "E801" "There is no such timezone";
     OpenToOthers "E802" "The API would be open to others";
+    CertificateUnusable "E803" "A certificate or a key that cannot be used";
+    KeyOfAnother "E804" "A key that is not its certificate's";
 
     // Secrets and people.
     SecretInTheOpen "E901" "A secret stands in the configuration";
@@ -111,8 +113,10 @@ codes! {
     NoPrivacy "E905" "People would be named";
 
     // Warnings: it runs.
+    AnyoneMaySpeak "W401" "Anyone at the broker may speak for a door"
     FactoryLine "W501" "A line that differs from what the device leaves the factory with";
     NobodyDecides "W701" "A door that would be forced each time";
+    CertificateOver "W801" "A certificate that ends soon, or does not count now";
 }
 
 impl fmt::Display for Code {

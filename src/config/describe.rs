@@ -57,7 +57,8 @@ fn write(text: &mut String, gateway: &Gateway) -> std::fmt::Result {
     }
     writeln!(
         text,
-        "\nAPI on http://{}, {}",
+        "\nAPI on {}://{}, {}",
+        if gateway.web.tls.is_some() { "https" } else { "http" },
         gateway.web.listen,
         match gateway.web.tokens.len() {
             0 => "open to this machine".to_owned(),

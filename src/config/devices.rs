@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::channels::{self, Channel, Type};
-use super::cleaning;
 use super::codes::Code;
 use super::ear::{Tie, Variant};
 use super::hang::{self, Numbers, fits};
@@ -19,6 +18,7 @@ use super::points::{self, Means};
 use super::profiles::{BUILT_IN as PROFILES, Known};
 use super::section::Section;
 use super::tree::Table;
+use super::{broker, cleaning};
 use crate::field::Kind;
 use crate::field::profile::Point;
 use crate::reading::{self, DeviceId};
@@ -98,6 +98,9 @@ impl<'a> Installer<'a> {
             Kind::Uhppote(settings) => Some(self.uhppote(keys, device, &channel, settings)),
             Kind::Mqtt(settings) => {
                 self.mqtt(keys, device, &channel, settings);
+                if is_of_people(draft.words) {
+                    broker::anyone_may_speak(&section, settings);
+                }
                 None
             }
         };
@@ -263,8 +266,7 @@ impl<'a> Installer<'a> {
         });
         self.installed.polls.push(poll);
         self.installed.words.push(draft.words);
-        let tells = matches!(draft.words, Some(Words::Access | Words::Reader));
-        if tells && self.installed.people.is_none() {
+        if is_of_people(draft.words) && self.installed.people.is_none() {
             self.installed.people = Some((draft.id.clone(), spot));
         }
         for point in draft.points {
@@ -284,6 +286,11 @@ impl<'a> Installer<'a> {
             self.report.mistake(Code::OneTooMany, spot, "one point too many", cure);
         }
     }
+}
+
+/// Whether it tells who came and went.
+fn is_of_people(words: Option<Words>) -> bool {
+    matches!(words, Some(Words::Access | Words::Reader))
 }
 
 /// Devices of one kind of channel have keys in common.

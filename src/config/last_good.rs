@@ -8,18 +8,34 @@ use super::files::FIRST;
 use super::{Gateway, load_sources};
 
 const FILE: &str = "last-good.json";
+/// What the API shows; not its key.
+const CERTIFICATE: &str = "last-good.pem";
 /// Where the daemon's data is when the configuration cannot say.
 const DATA_DIR: &str = "/var/lib/gatehouse";
 
 /// Keeps it; whether it is another one than before. Nothing is written where nothing changed.
 pub fn keep(dir: &Path, sources: &[(PathBuf, String)]) -> io::Result<bool> {
     let text = serde_json::to_string(sources).map_err(io::Error::other)?;
-    let path = dir.join(FILE);
+    put(dir, FILE, &text)
+}
+
+/// Keeps the certificate with which the API runs: the commands on this machine know it by that.
+pub fn keep_certificate(dir: &Path, pem: &str) -> io::Result<bool> {
+    put(dir, CERTIFICATE, pem)
+}
+
+/// The one that was kept.
+pub fn certificate(dir: &Path) -> Option<String> {
+    fs::read_to_string(dir.join(CERTIFICATE)).ok()
+}
+
+fn put(dir: &Path, name: &str, text: &str) -> io::Result<bool> {
+    let path = dir.join(name);
     match fs::read_to_string(&path) {
         Ok(before) if before == text => return Ok(false),
         _ => fs::create_dir_all(dir)?,
     }
-    let draft = dir.join(format!("{FILE}.new"));
+    let draft = dir.join(format!("{name}.new"));
     let mut file = fs::File::create(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;

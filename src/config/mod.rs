@@ -23,9 +23,11 @@ mod doors;
 mod ear;
 mod files;
 mod hang;
+mod https;
 mod hush;
 mod installed;
 mod items;
+mod keep;
 mod kinds;
 pub mod last_good;
 mod messages;
@@ -82,6 +84,8 @@ pub struct Gateway {
     pub write_budget: u64,
     /// What was read in so long is told as `readings.summary`.
     pub summary: Option<Duration>,
+    /// Kinds of events that are kept for less long than others.
+    pub keep_kinds: Vec<(String, Duration)>,
     pub web: web::Settings,
     /// Pullers by name; retention waits for the required ones.
     pub consumers: Vec<Consumer>,
@@ -249,13 +253,14 @@ fn gateway(own: usize, bench: Option<&mut Bench<'_>>, report: &Report<'_>) -> Ga
     }
     let privacy::Privacy { pseudonyms, pseudonyms_before, seal } =
         privacy::privacy(section.table("privacy"), installed.people.take(), report);
-    let services::Stored { store, write_budget, summary } =
+    let services::Stored { store, write_budget, summary, keep_kinds } =
         services::store(section.table("store").unwrap_or(&nothing), about.data_dir, report);
     let gateway = Gateway {
         locale: about.locale,
         store,
         write_budget,
         summary,
+        keep_kinds,
         web: services::api(api, report),
         consumers: services::consumers(&section.tables("consumer"), api, &sync, report),
         sync,

@@ -52,7 +52,7 @@ pub(super) fn list(section: &mut Section<'_>, key: &'static str) -> Vec<Secret> 
 }
 
 /// One of three places.
-fn grammar() -> Json {
+pub(super) fn grammar() -> Json {
     let place = String::grammar();
     json!({
         "type": "object",
@@ -123,6 +123,10 @@ fn gather(table: &Table, base: &Path, files: &mut Vec<PathBuf>) {
             ("credential", Some(dir)) => files.push(Path::new(&dir).join(name)),
             _ => {}
         }
+    }
+    // A private key whose path stands alone, beside its certificate's.
+    if let (Some(_), Some(key)) = (table.text("cert"), table.text("key")) {
+        files.push(base.join(key));
     }
     for entry in &table.entries {
         match &entry.value.node {
@@ -273,8 +277,8 @@ mod tests {
     #[test]
     fn the_files_of_secrets_are_found_wherever_they_are_named() {
         let text = "[privacy]\nkey = { file = \"keys/privacy\" }\n[[sync]]\nname = \"crm\"\ntoken = { file = \"/run/crm\" }\n\
-                    [[api.token]]\ntoken = { env = \"X\" }\n";
+                    [api]\ntls = { cert = \"c.pem\", key = \"k.pem\" }\n[[api.token]]\ntoken = { env = \"X\" }\n";
         let found = files(&[(PathBuf::from("/etc/gatehouse/gatehouse.toml"), text.to_owned())]);
-        assert_eq!(found, [Path::new("/etc/gatehouse/keys/privacy"), Path::new("/run/crm")]);
+        assert_eq!(found, ["/etc/gatehouse/keys/privacy", "/run/crm", "/etc/gatehouse/k.pem"].map(Path::new));
     }
 }

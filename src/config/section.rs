@@ -21,7 +21,7 @@ pub(super) struct Section<'a> {
     pub name: String,
     /// Every key that was asked for.
     known: Vec<&'static str>,
-    /// Keys of later versions: known, and not offered.
+    /// Known, and not offered.
     to_come: Vec<&'static str>,
     left: bool,
     pub report: &'a Report<'a>,
@@ -86,7 +86,7 @@ impl<'a> Section<'a> {
         self.table.get(key)
     }
 
-    /// The entry of a key of a later version, which no one is told to use.
+    /// The entry of a key which no one is told to use.
     pub fn entry_to_come(&mut self, key: &'static str) -> Option<&'a Entry> {
         self.to_come.push(key);
         self.table.get(key)
@@ -269,18 +269,6 @@ impl<'a> Section<'a> {
         }
         self.report.mistake(Code::Brackets, entry.key_spot, format!("`{key}` is one table"), cure());
         None
-    }
-
-    /// A key that this version knows of and cannot do: a mistake, since what it asks for would not happen.
-    pub fn later(&mut self, key: &'static str, instead: &str) {
-        if let Some(entry) = self.entry_to_come(key) {
-            self.report.mistake(
-                Code::NotInThisVersion,
-                entry.key_spot,
-                format!("`{key}` is not in this version"),
-                instead,
-            );
-        }
     }
 
     /// Complains of every key that was never asked for.

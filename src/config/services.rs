@@ -9,12 +9,13 @@ use serde_json::{Value as Json, json};
 
 use super::codes::Code;
 use super::ear::text;
+use super::keep::Keep;
 use super::kinds::{Id, Size, Texts, millis, wrong};
 use super::mistakes::{Report, did_you_mean, listed};
 use super::names::{Names, title};
-use super::section::{Read, Section, Wrong};
+use super::section::{Read, Section, Told, Wrong};
 use super::tree::{Node, Table, Value};
-use super::{Consumer, secrets};
+use super::{Consumer, https, secrets};
 use crate::event::{self, Kinds};
 use crate::rules::Locale;
 use crate::ticket::Standard;
@@ -71,6 +72,7 @@ pub(super) struct Stored {
     /// Bytes a day.
     pub write_budget: u64,
     pub summary: Option<Duration>,
+    pub keep_kinds: Vec<(String, Duration)>,
 }
 
 pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> Stored {
@@ -94,9 +96,10 @@ pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> Stored 
     let disk_limit = size("disk_limit", store::DISK_LIMIT_DEFAULT);
     let write_budget = size("write_budget", store::WRITE_BUDGET_DEFAULT);
     let summary = section.span("summary", SUMMARY_MIN..=DAY).map(|told| told.value);
+    let keep_kinds = section.take::<Keep>("keep").map(|told| told.value.0).unwrap_or_default();
     section.finish();
     let store = store::Settings { dir, events_keep, readings_keep, disk_limit };
-    Stored { store, write_budget, summary }
+    Stored { store, write_budget, summary, keep_kinds }
 }
 
 struct Zone(String);
@@ -158,23 +161,31 @@ impl Read for Dir {
 pub(super) fn api(table: &Table, report: &Report<'_>) -> web::Settings {
     let mut section = Section::new(table, "`[api]`", report);
     let listen = section.take::<SocketAddr>("listen");
-    section.narrow("listen", || text(r"^(127(\.[0-9]+){3}|localhost|\[::1\]):[0-9]{1,5}$"));
-    if let Some(listen) = listen.as_ref().filter(|listen| !listen.value.ip().is_loopback()) {
-        let what = format!(
-            "`{}` is reachable from outside, and that needs TLS, which is not in this version",
-            listen.value
-        );
-        let cure =
-            format!("write `listen = \"127.0.0.1:{}\"` and put a TLS proxy before it", listen.value.port());
-        report.mistake(Code::OpenToOthers, listen.spot, what, cure);
-    }
-    section.later("tls", "take it out, listen on 127.0.0.1 and put a TLS proxy before it");
+    let tls = https::tls(&mut section);
     let mut names = Names::new("token", "give one of them another name", TOKENS_MAX);
     let tokens =
         section.tables("token").into_iter().filter_map(|table| token(table, &mut names, report)).collect();
+    let is_guarded = tls.is_some() && section.peek("token").is_some();
+    if let Some(listen) = listen.as_ref().filter(|listen| !listen.value.ip().is_loopback() && !is_guarded) {
+        open_to_others(listen, tls.is_some(), report);
+    }
     section.finish();
     let default = LISTEN_DEFAULT.parse().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
-    web::Settings { listen: listen.map_or(default, |told| told.value), tokens }
+    web::Settings { listen: listen.map_or(default, |told| told.value), tokens, tls }
+}
+
+fn open_to_others(listen: &Told<SocketAddr>, tls: bool, report: &Report<'_>) {
+    let (address, port) = (listen.value, listen.value.port());
+    let (lacks, add) = match tls {
+        true => ("a token", "add an `[[api.token]]`".to_owned()),
+        false => ("TLS and a token", format!("add {} and an `[[api.token]]`", https::HOW)),
+    };
+    report.mistake(
+        Code::OpenToOthers,
+        listen.spot,
+        format!("`{address}` is reachable from outside, and that needs {lacks}"),
+        format!("{add}, or write `listen = \"127.0.0.1:{port}\"`"),
+    );
 }
 
 fn token(table: &Table, names: &mut Names, report: &Report<'_>) -> Option<Token> {

@@ -1,20 +1,18 @@
 //! Waiting to the microsecond. The runtime's timer ticks in milliseconds, which would make 3 ms of the 1.75 ms between two
 //! frames; a timer of the kernel's own does not.
 
-use std::io;
-use std::os::fd::OwnedFd;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Instant, sleep_until};
 
 /// Made with the first short wait.
 #[derive(Debug, Default)]
-pub struct Rest(Option<AsyncFd<OwnedFd>>);
+pub struct Rest(Option<Receiver>);
 
 /// What is longer may end a millisecond late.
 const SHORT: Duration = Duration::from_millis(20);
@@ -38,25 +36,23 @@ impl Rest {
         let span = Timespec { tv_sec: 0, tv_nsec: span.subsec_nanos().into() };
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: span };
         // Whatever an earlier wait, given up, has left in it goes with this.
-        timerfd_settime(timer.get_ref(), TimerfdTimerFlags::empty(), &once)?;
+        timerfd_settime(&*timer, TimerfdTimerFlags::empty(), &once)?;
         loop {
-            let mut ready = timer.readable().await?;
-            match rustix::io::read(timer.get_ref(), &mut [0; 8]) {
+            timer.readable().await?;
+            match timer.try_read(&mut [0; 8]) {
                 Ok(_) => return Ok(()),
-                Err(Errno::AGAIN | Errno::INTR) => ready.clear_ready(),
-                Err(e) => return Err(e.into()),
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(e) => return Err(e),
             }
         }
     }
 }
 
-fn timer() -> io::Result<AsyncFd<OwnedFd>> {
+/// A timer of the kernel is read like a pipe that is told how often it has rung, eight bytes at a time.
+fn timer() -> io::Result<Receiver> {
     let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
     let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-    // SAFETY: an `OwnedFd` is open, and one and the same, until it is dropped, and the `AsyncFd` owns it.
-    #[expect(unsafe_code, reason = "AsyncFd has no safe way in for a descriptor that is simply owned")]
-    let timer = unsafe { AsyncFd::register(timer) };
-    Ok(timer?)
+    Receiver::from_owned_fd_unchecked(timer)
 }
 
 #[cfg(test)]

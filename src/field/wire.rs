@@ -5,16 +5,18 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rest::Rest;
+use rustix::fs::{Mode, OFlags};
+use serial2::rs4xx::Rs485Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_serial::{ClearBuffer, DataBits, SerialPort, SerialPortBuilderExt, SerialStream, StopBits};
+
+use super::rest::Rest;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wire {
@@ -139,6 +141,7 @@ impl Wire {
 impl Port {
     /// With the reason why the kernel does not switch its direction, where it should and does not.
     fn open(&self) -> io::Result<(SerialStream, Option<io::Error>)> {
+        let direction = self.rs485.then(|| direction_by_kernel(&self.path));
         let port = tokio_serial::new(&*self.path, self.baud)
             .data_bits(DataBits::Eight)
             .parity(match self.parity {
@@ -152,8 +155,7 @@ impl Port {
             })
             .open_native_async()
             .map_err(|e| self.busy(&e).unwrap_or_else(|| e.into()))?;
-        let direction = if self.rs485 { direction_by_kernel(&port).err() } else { None };
-        Ok((port, direction))
+        Ok((port, direction.and_then(Result::err)))
     }
 
     /// The library calls a port that another program holds "no device", as one that is not there.
@@ -165,27 +167,13 @@ impl Port {
     }
 }
 
-/// Linux `struct serial_rs485`.
-#[repr(C)]
-struct Rs485 {
-    flags: u32,
-    delay_before: u32,
-    delay_after: u32,
-    padding: [u32; 5],
-}
-
-const RS485_ENABLED: u32 = 1;
-const RS485_RTS_ON_SEND: u32 = 1 << 1;
-
-/// RTS high while sending, low after it, switched by the driver.
-fn direction_by_kernel(port: &SerialStream) -> io::Result<()> {
-    let flags = RS485_ENABLED | RS485_RTS_ON_SEND;
-    let mut settings = Rs485 { flags, delay_before: 0, delay_after: 0, padding: [0; 5] };
-    // SAFETY: the descriptor is open as long as `port` is borrowed, and the kernel reads and writes back the one struct
-    // of its own layout that we own.
-    #[expect(unsafe_code, reason = "TIOCSRS485 has no safe wrapper among our dependencies")]
-    let done = unsafe { libc::ioctl(port.as_raw_fd(), libc::TIOCSRS485, &raw mut settings) };
-    if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+/// RTS high while sending, low after it, switched by the driver. Told over a descriptor of its own, which has to stay open
+/// until the port is: what is told to a port that nobody holds may be forgotten.
+fn direction_by_kernel(path: &str) -> io::Result<serial2::SerialPort> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let port = serial2::SerialPort::from(rustix::fs::open(path, flags, Mode::empty())?);
+    port.set_rs4xx_mode(Rs485Config::new())?;
+    Ok(port)
 }
 
 impl fmt::Display for Wire {

@@ -42,6 +42,7 @@ impl Corridor {
             return;
         }
         self.intake.journal.leave_mark();
+        self.forget_erased(now);
         self.keep_room(doors, now);
         self.look_at_wear(now);
         if self.intake.history.due(now) {
@@ -94,6 +95,13 @@ impl Corridor {
         // In memory nothing is kept that every centre has.
         let in_memory = self.intake.journal.why_in_memory().is_some();
         let keep = if in_memory { Duration::ZERO } else { keep.events };
+        match self.intake.journal.expire(now) {
+            Ok(true) => self.retire_at = now + HOUSE_EVERY,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, "events of kinds that are kept for less long could not expire")
+            }
+        }
         match self.intake.journal.retire(now, keep) {
             // A bite at a time, so that no ticket waits for it; there may be more.
             Ok(1..) => self.retire_at = now + HOUSE_EVERY,

@@ -3,14 +3,15 @@
 //!
 //! One file a subject: `page` (filled, written, told), `told` (doors and lockers), `orders`, `acts` (words on tickets),
 //! `maintenance`, `show` (present values, history, life of devices), `quality` (what of it could be used),
-//! `summary` (what was read in a period), `clocks`, `house`
-//! (what can wait), `turn` (another configuration), `room` (who gives way when there is little), `wear` (bytes written), `records` (what came before).
+//! `summary` (what was read in a period), `clocks`, `erase` (what is to be
+//! erased), `house` (what can wait), `turn` (another configuration), `room` (who gives way when there is little), `wear` (bytes written), `records` (what came before).
 //!
 //! It runs on a thread of its own, since a disk sync blocks: the wires go on while it writes, and what they bring
 //! meanwhile goes into the next transaction. Nobody is told of a ticket before it is synced to disk.
 
 mod acts;
 mod clocks;
+mod erase;
 mod house;
 mod left;
 mod maintenance;
@@ -236,6 +237,7 @@ impl Intake {
         corridor.show_maintenance();
         corridor.settle(&doors, None).await;
         let mut batches = Vec::with_capacity(BATCHES_AT_ONCE);
+        let wanted = corridor.intake.journal.wanted();
         loop {
             corridor.believe();
             tokio::select! {
@@ -257,6 +259,7 @@ impl Intake {
                     }
                     corridor.take_all(&mut batches);
                 }
+                () = wanted.any() => {}
                 () = sleep_until(corridor.wake()) => {}
             }
             while let Ok(ask) = doors.asks.try_recv() {
@@ -293,7 +296,9 @@ impl Intake {
 impl Corridor {
     /// When it has to come by without being called.
     fn wake(&self) -> Instant {
-        let round = Instant::now() + ROUND;
+        // Between two bites of what is to be erased there is room for whatever else comes.
+        let round = if self.intake.journal.is_erasing() { erase::PAUSE } else { ROUND };
+        let round = Instant::now() + round;
         let period = self.period.as_ref().map(Period::until);
         let dues = [self.intake.engine.next_due(), self.watch.next_due(), self.orders.next_due(), period];
         match dues.into_iter().flatten().min() {

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{Corridor, Doors};
 use crate::event::Draft;
+use crate::personal;
 use crate::reading::Millis;
 use crate::rules::Outcome;
 use crate::store::room::PATIENCE;
@@ -53,6 +54,7 @@ impl Corridor {
         for (answer, done) in self.maintained.drain(..) {
             let _ = answer.send(done);
         }
+        self.erase(doors, now);
         self.keep_house(doors, now);
         doors.pulse.send_modify(|pulse| *pulse = pulse.wrapping_add(1));
     }
@@ -97,6 +99,7 @@ impl Corridor {
     async fn write(&mut self, doors: &Doors, now: Millis, tries: Option<u32>) -> bool {
         self.page.at = now;
         self.page.synced = self.synced;
+        personal::hold_to_list(&mut self.page.events);
         let began = Instant::now();
         let mut tried = 0;
         loop {

@@ -50,6 +50,8 @@ pub struct Turn {
     pub lanes: HashMap<Arc<str>, Near>,
     pub keep: Keep,
     pub write_budget: u64,
+    /// Kinds of events that are kept for less long than others.
+    pub keep_kinds: Vec<(String, Duration)>,
     pub summary: Option<Duration>,
     pub consumers: Vec<(Arc<str>, Kind, bool)>,
     /// `None` where no text changed: back from one that was refused.
@@ -146,6 +148,7 @@ impl Corridor {
         self.intake.lanes = turn.lanes;
         self.intake.keep = turn.keep;
         self.intake.history.set_write_budget(turn.write_budget);
+        self.intake.journal.keep_kinds(&turn.keep_kinds);
         if renumbered || turn.summary != self.intake.summary {
             let begin =
                 |span: Duration| Period::begin(&site, &self.intake.zone, span.as_millis() as Millis, now);

@@ -7,6 +7,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, Transaction, params};
 use serde::Deserialize;
 
+use super::chain::Kept;
 use super::seal::Place;
 use super::view::{self, SCANNED_MAX};
 use super::{Seal, sum};
@@ -99,7 +100,7 @@ fn take(
     found: &mut Vec<Stored>,
 ) -> rusqlite::Result<()> {
     let mut query = db.prepare_cached(&format!(
-        "SELECT seq, kind, json, {} FROM event AS e INDEXED BY event_ticket
+        "SELECT seq, kind, json, {}, chain FROM event AS e INDEXED BY event_ticket
          WHERE ticket = ?1 AND seq > ?2
              AND NOT EXISTS (SELECT 1 FROM ahead WHERE consumer = ?3 AND seq = e.seq)
              AND NOT EXISTS (SELECT 1 FROM aside WHERE consumer = ?3 AND seq = e.seq)
@@ -123,7 +124,8 @@ fn take(
         }
         let json = seal.open(Place::Event(seq), row.get_ref(2)?.as_str()?)?.into_owned();
         *bytes += json.len();
-        found.push(Stored { seq, kind: kind.to_owned(), json });
+        let chain = row.get::<_, Kept>(4)?.0;
+        found.push(Stored { seq, kind: kind.to_owned(), json, chain });
         taken += 1;
     }
     Ok(())

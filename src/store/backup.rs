@@ -231,9 +231,12 @@ fn write_label(db: &Connection, now: Millis, history: u64) -> Result<(), Error> 
         })?;
     let count =
         |what: &str| db.query_row(&format!("SELECT count(*) FROM {what}"), [], |row| row.get::<_, u64>(0));
-    let damaged = sum::TABLES.iter().try_fold(0, |sum, (table, fits)| {
-        Ok::<_, rusqlite::Error>(sum + count(&format!("{table} WHERE NOT {fits}"))?)
-    })?;
+    // An older format has not all of them.
+    let there = |table: &str| db.prepare(&format!("SELECT sum FROM {table}")).is_ok();
+    let damaged =
+        sum::TABLES.iter().filter(|(table, _)| there(table)).try_fold(0, |sum, (table, fits)| {
+            Ok::<_, rusqlite::Error>(sum + count(&format!("{table} WHERE NOT {fits}"))?)
+        })?;
     let label = [
         ("gateway", gateway),
         ("epoch", epoch),

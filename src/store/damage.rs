@@ -382,6 +382,17 @@ fn broken(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// Somebody is to be erased, and what was kept for a look may have them.
+pub(super) fn forget_all(dir: &Path) {
+    let paths = broken(dir).into_iter().chain([dir.join(landing::LEFT)]);
+    for path in paths.filter(|path| path.exists()) {
+        tracing::warn!(path = %path.display(), "an older journal that was kept is removed: somebody in it is erased");
+        for path in file::beside(&path).iter().chain([&path]) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
 fn forget_oldest(dir: &Path) {
     let broken = broken(dir);
     for path in broken.iter().rev().skip(BROKEN_KEPT) {

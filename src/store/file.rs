@@ -17,7 +17,7 @@ pub const HISTORY: &str = "history.db";
 pub const DRAFT: &str = "journal.db.new";
 
 /// The journal's formats; `user_version` says how many of these a file has been through.
-const JOURNAL_FORMATS: [&str; 4] = [
+const JOURNAL_FORMATS: [&str; 5] = [
     "
 CREATE TABLE gateway(
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -139,6 +139,35 @@ CREATE TABLE ahead(
     consumer TEXT NOT NULL,
     seq INTEGER NOT NULL,               -- above its cursor, and yet with it already
     PRIMARY KEY (consumer, seq)
+) WITHOUT ROWID;
+",
+    // The chain: `chain.rs`. Events of before have none: they are many. What is erased: `erasure.rs`.
+    "
+ALTER TABLE event ADD COLUMN chain BLOB;        -- the chain with this event
+ALTER TABLE event ADD COLUMN digest BLOB;       -- of what was told, where that is not what stands here any more
+ALTER TABLE consumer ADD COLUMN chain BLOB;     -- the chain where it has acknowledged to
+ALTER TABLE consumer ADD COLUMN chained INTEGER; -- when it did
+CREATE TABLE anchor(
+    consumer TEXT NOT NULL,
+    day INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    chain BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (consumer, day)
+) WITHOUT ROWID;
+CREATE TABLE gap(
+    seq INTEGER PRIMARY KEY,            -- gone, and the next one is there
+    chain BLOB NOT NULL
+);
+CREATE TABLE erasure(
+    pseudonym TEXT PRIMARY KEY,
+    by TEXT NOT NULL,
+    reason TEXT,
+    begun INTEGER NOT NULL,
+    scanned INTEGER NOT NULL DEFAULT 0, -- up to here nothing is left to erase
+    events INTEGER NOT NULL DEFAULT 0,
+    told INTEGER,                       -- the event that tells it
+    sum INTEGER
 ) WITHOUT ROWID;
 ",
 ];
@@ -454,7 +483,7 @@ mod tests {
             drop(db);
             let db = journal(dir.path()).unwrap();
             assert_eq!(head(&db).unwrap(), 7, "{older}");
-            for table in ["command", "access", "maintenance", "ahead"] {
+            for table in ["command", "access", "maintenance", "ahead", "anchor", "gap", "erasure"] {
                 let count = format!("SELECT count(*) FROM {table}");
                 let rows = db.query_row(&count, [], |row| row.get::<_, i64>(0));
                 assert_eq!(rows.unwrap(), 0, "{table} of {older}");

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::journal::{self, Journal, Teller};
 use super::room::Way;
-use super::{Error, file};
+use super::{Error, chain, file};
 use crate::event::Draft;
 use crate::reading::Millis;
 
@@ -78,6 +78,7 @@ fn drop_oldest(step: &Transaction<'_>, way: Way) -> Result<Option<Dropped>, Erro
     let (Some(from), Some(to), LEAST..) = (from, to, count) else { return Ok(None) };
     let mut kinds = step.prepare_cached(&format!("SELECT DISTINCT kind FROM ({some}) ORDER BY kind"))?;
     let kinds = kinds.query_map(bounds, |row| row.get(0))?.collect::<Result<_, _>>()?;
+    chain::before_dropping(step, &some, bounds)?;
     step.prepare_cached(&format!("DELETE FROM event WHERE seq IN (SELECT seq FROM ({some}))"))?
         .execute(bounds)?;
     Ok(Some(Dropped { from, to, kinds, count }))

@@ -9,6 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use serde::Deserialize;
 use tracing::error;
 
+use super::chain::{self, Pen};
+use super::erasure::{Between, Erasing};
+use super::expiry::Expiring;
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
 use super::rescue::Seen;
@@ -50,6 +53,11 @@ pub struct Journal {
     pub(super) resealing: Stage,
     /// The head that its mark speaks of; `None`: it has none.
     pub(super) marked: Option<u64>,
+    /// What the outbox and the journal know of each other.
+    pub(super) between: Arc<Between>,
+    pub(super) erasing: Erasing,
+    /// Kinds that are not kept for as long as others.
+    pub(super) kinds: Vec<Expiring>,
 }
 
 /// What one step of the world caused; written as a whole or not at all.
@@ -186,6 +194,9 @@ impl Journal {
             lock: Some(lock),
             outbox: None,
             afloat: None,
+            between: Arc::default(),
+            erasing: Erasing::default(),
+            kinds: Vec::new(),
         })
     }
 
@@ -308,6 +319,7 @@ impl Journal {
     fn retire_before(&mut self, now: Millis, cut: Millis) -> Result<u64, Error> {
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let end = retirable_end(&step, now, cut)?;
+        chain::before_retiring(&step, end)?;
         step.prepare_cached("DELETE FROM aside WHERE seq < ?1")?.execute([end])?;
         let deleted = step.prepare_cached("DELETE FROM event WHERE seq < ?1")?.execute([end])?;
         step.prepare_cached(
@@ -475,16 +487,13 @@ pub(super) fn write_events(
     drafts: &[event::Draft],
     before: u64,
 ) -> Result<u64, Error> {
-    let mut insert = step.prepare_cached(
-        "INSERT INTO event(seq, at, kind, ticket, json, sum)
-         VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))",
-    )?;
+    let mut pen = Pen::at_the_end(step, teller.gateway, teller.epoch, teller.seal)?;
     let mut seq = before;
     for draft in drafts {
         seq += 1;
         let json = draft.render(teller.gateway, teller.epoch, seq, teller.synced);
-        let json = teller.seal.close(Place::Event(seq), &json)?;
-        insert.execute(params![seq, teller.at, draft.kind, ticket_of(draft), json])?;
+        let (at, kind, ticket) = (teller.at, draft.kind, ticket_of(draft));
+        pen.write(step, &chain::Row { seq, at, kind, ticket, json: &json })?;
     }
     Ok(seq)
 }

@@ -168,9 +168,12 @@ impl Afloat {
             marked: None,
             resealing: super::reseal::Stage::Done,
             seen: super::rescue::Seen::default(),
+            between: Arc::default(),
+            erasing: Default::default(),
+            kinds: Vec::new(),
         };
         let none = Seal::none();
-        let outbox = Outbox::on(&self.path, &none)?;
+        let outbox = Outbox { between: journal.between.clone(), ..Outbox::on(&self.path, &none)? };
         let view = View::on(&self.path, &self.dir, self.epoch.clone(), &none, history.gathered())?;
         Ok(Ends { journal, outbox, view, history })
     }

@@ -20,9 +20,12 @@ mod alarm;
 pub mod backup;
 mod bits;
 mod carry;
+mod chain;
 mod chunk;
 mod column;
 mod damage;
+mod erasure;
+mod expiry;
 mod file;
 mod frame;
 mod gathered;
@@ -57,6 +60,7 @@ mod shelf;
 mod story;
 mod sum;
 mod tables;
+pub mod verify;
 mod view;
 mod wal;
 
@@ -68,6 +72,7 @@ use crate::event::Stored;
 
 pub use ahead::AHEAD_MAX;
 pub use alarm::Alarm;
+pub use erasure::{Asked, ERASURES_MAX, Erased};
 pub use history::{History, SAMPLES_MAX};
 pub use inspect::{Inspection, inspect};
 pub use journal::{Before, CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
@@ -168,6 +173,8 @@ pub enum Error {
     Configured(String),
     #[error("there are already {0} consumers; forget one that is gone first")]
     TooManyConsumers(usize),
+    #[error("{0} erasures wait until every required consumer has heard of them; ask again when they have")]
+    TooManyErasures(usize),
     /// Rows that were written under a key that is not at hand are not damaged.
     #[error(
         "the journal is sealed with key {0}, which the configuration does not name; write that key's secret as `store_key` of `[privacy]`, or among `store_key_before`"
@@ -261,7 +268,7 @@ pub fn open_sealed(settings: &Settings, gateway: &str, seal: &Seal) -> Result<En
         journal = Journal::open(dir, gateway, seal, file::lock(dir)?, flushed, traces);
     }
     let mut journal = journal?;
-    let outbox = Outbox::open(dir, seal, journal.alarm())?;
+    let outbox = Outbox { between: journal.between.clone(), ..Outbox::open(dir, seal, journal.alarm())? };
     journal.outbox = Some(outbox.clone());
     let view = View::open(dir, journal.epoch().clone(), seal, history.gathered(), journal.alarm())?;
     Ok(Ends { journal, outbox, view, history })

@@ -134,7 +134,9 @@ pub fn last_records(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<(Strin
     struct Event<'a> {
         #[serde(borrow)]
         subject: Cow<'a, str>,
-        data: Data,
+        /// None: it is erased, or has expired, and has its record itself.
+        data: Option<Data>,
+        record: Option<Json>,
     }
     #[derive(Deserialize)]
     struct Data {
@@ -143,7 +145,7 @@ pub fn last_records(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<(Strin
     let mut last = BTreeMap::new();
     each_record(db, seal, |json| {
         let Ok(event) = serde_json::from_str::<Event<'_>>(json) else { return };
-        let record = match event.data.record {
+        let record = match event.data.and_then(|data| data.record).or(event.record) {
             Some(Json::String(text)) => text,
             Some(record) if !record.is_null() => record.to_string(),
             _ => return,

@@ -8,17 +8,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::erasure::Between;
 use super::file::{self, Durable};
-use super::{Alarm, Error, Seal, Slice, ahead, overlay, view};
+use super::{Alarm, Error, Seal, Slice, ahead, chain, overlay, view};
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
 
 /// Cheap to clone; all clones share one connection.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    db: Arc<Mutex<Connection>>,
-    seal: Seal,
-    alarm: Alarm,
+    pub(super) db: Arc<Mutex<Connection>>,
+    pub(super) seal: Seal,
+    pub(super) alarm: Alarm,
+    /// The journal's own.
+    pub(super) between: Arc<Between>,
 }
 
 /// Where a cursor now is.
@@ -58,7 +61,8 @@ impl Outbox {
         // The journal empties the WAL: it sees it when a sync fails, and here that would go by in silence.
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
         ahead::teach(&db, seal)?;
-        Ok(Self { db: Arc::new(Mutex::new(db)), seal: seal.clone(), alarm: Alarm::default() })
+        let (alarm, between) = (Alarm::default(), Arc::default());
+        Ok(Self { db: Arc::new(Mutex::new(db)), seal: seal.clone(), alarm, between })
     }
 
     /// The next events of a consumer, in order, without what went ahead to it and what was set aside for it.
@@ -112,15 +116,8 @@ impl Outbox {
                 return Err(Error::AheadOfJournal { asked: seq, head });
             }
             know(step, consumer)?;
-            step.prepare_cached(
-                "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3, error = NULL WHERE name = ?1",
-            )?
-            .execute(params![consumer, seq, now])?;
-            ahead::prune(step, consumer)?;
-            Ok(Settled {
-                acknowledged: cursor(step, consumer)?.unwrap_or(0),
-                head,
-            })
+            acknowledge(step, consumer, seq, now)?;
+            Ok(Settled { acknowledged: cursor(step, consumer)?.unwrap_or(0), head })
         })
     }
 
@@ -128,11 +125,7 @@ impl Outbox {
     pub fn set_aside(&self, consumer: &str, seq: u64, why: &str, now: Millis) -> Result<(), Error> {
         self.write(|step| {
             put_aside(step, consumer, seq, why, now)?;
-            step.execute(
-                "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3, error = NULL WHERE name = ?1",
-                params![consumer, seq, now],
-            )?;
-            Ok(ahead::prune(step, consumer)?)
+            acknowledge(step, consumer, seq, now)
         })
     }
 
@@ -162,7 +155,7 @@ impl Outbox {
             if configured == Some(true) {
                 return Err(Error::Configured(consumer.to_owned()));
             }
-            for table in ["aside", "ahead"] {
+            for table in ["aside", "ahead", "anchor"] {
                 step.execute(&format!("DELETE FROM {table} WHERE consumer = ?1"), [consumer])?;
             }
             Ok(step.execute("DELETE FROM consumer WHERE name = ?1", [consumer])? > 0)
@@ -173,6 +166,11 @@ impl Outbox {
     pub fn acknowledged(&self, consumer: &str) -> Result<u64, Error> {
         let cursor = cursor(&self.lock(), consumer).map_err(Error::from);
         Ok(self.alarm.heed(cursor)?.unwrap_or(0))
+    }
+
+    /// Goes up when events that may have been read have become stubs: they are not to be sent as they were.
+    pub fn rewritten(&self) -> u64 {
+        self.between.read()
     }
 
     /// Where the disk refuses, cursors go on in memory until it does not: a centre that has its events does not get
@@ -202,6 +200,19 @@ fn cursor(db: &Connection, consumer: &str) -> rusqlite::Result<Option<u64>> {
     db.prepare_cached("SELECT acknowledged FROM consumer WHERE name = ?1")?
         .query_row([consumer], |row| row.get(0))
         .optional()
+}
+
+/// Forward only; with it goes the value of the chain there.
+fn acknowledge(step: &Transaction<'_>, consumer: &str, seq: u64, now: Millis) -> Result<(), Error> {
+    let before = cursor(step, consumer)?.unwrap_or(0);
+    step.prepare_cached(
+        "UPDATE consumer SET acknowledged = max(acknowledged, ?2), seen = ?3, error = NULL WHERE name = ?1",
+    )?
+    .execute(params![consumer, seq, now])?;
+    if seq > before {
+        chain::anchor(step, consumer, seq, now)?;
+    }
+    Ok(ahead::prune(step, consumer)?)
 }
 
 /// Whoever acknowledges is a consumer, named in the configuration or not.

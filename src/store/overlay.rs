@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::Error;
 
-const TABLES: [&str; 3] = ["consumer", "aside", "ahead"];
+const TABLES: [&str; 4] = ["consumer", "aside", "ahead", "anchor"];
 
 /// Whether they were laid now; they may lie already.
 pub(super) fn lay(db: &Connection) -> Result<bool, Error> {

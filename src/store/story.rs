@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use rusqlite::{Row, params};
 use serde::Deserialize;
 
+use super::chain::Kept;
 use super::seal::Place;
 use super::view::fits;
 use super::{Error, View, sum};
@@ -55,7 +56,7 @@ impl View {
     pub fn events_of(&self, ticket: &str, after: u64, limit: usize) -> Result<Vec<Stored>, Error> {
         let db = self.lock();
         let mut query = db.prepare_cached(&format!(
-            "SELECT seq, kind, json, {} FROM event WHERE ticket = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+            "SELECT seq, kind, json, {}, chain FROM event WHERE ticket = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
             sum::EVENT_FITS
         ))?;
         let after = after.min(i64::MAX as u64);
@@ -63,7 +64,7 @@ impl View {
             fits(row, 3, 0, "event")?;
             let seq = row.get(0)?;
             let json = self.seal().open(Place::Event(seq), row.get_ref(2)?.as_str()?)?.into_owned();
-            Ok(Stored { seq, kind: row.get(1)?, json })
+            Ok(Stored { seq, kind: row.get(1)?, json, chain: row.get::<_, Kept>(4)?.0 })
         })?;
         self.heed(rows.collect::<Result<_, _>>().map_err(Error::from))
     }

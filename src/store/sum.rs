@@ -3,7 +3,7 @@
 //! SQL calls it `row_sum(column, …)`: a row is written with its sum and read beside the answer whether it fits. An event
 //! without one (NULL) was written by an older format and fits where it has the types of one and texts can be read. What
 //! stands in no sum is what is only there for looking up or counting up (`ticket.last_seq`, `consumer.seen`,
-//! `consumer.error`), and the short-lived rows of `aside` and `ahead`.
+//! `consumer.error`, `erasure.scanned`), the short-lived rows of `aside` and `ahead`, and the chain, which is a sum itself.
 
 use crc::{CRC_32_ISO_HDLC, Crc, Digest};
 use rusqlite::Connection;
@@ -21,7 +21,7 @@ pub const GATEWAY_FITS: &str = "(sum IS row_sum(id, epoch, number, committed))";
 pub const CONSUMER_FITS: &str = "(sum IS row_sum(name, kind, required, configured, acknowledged))";
 
 /// Each table that has sums, and what says of a row that it fits.
-pub const TABLES: [(&str, &str); 9] = [
+pub const TABLES: [(&str, &str); 10] = [
     ("gateway", GATEWAY_FITS),
     ("consumer", CONSUMER_FITS),
     ("episode", "(sum IS row_sum(rule, subject, state))"),
@@ -32,9 +32,16 @@ pub const TABLES: [(&str, &str); 9] = [
     ),
     ("access", "(sum IS row_sum(subject, state))"),
     ("maintenance", "(sum IS row_sum(scope, name, since, until, by, note))"),
+    ("erasure", "(sum IS row_sum(pseudonym, by, reason, begun))"),
     ("ticket", TICKET_FITS),
     ("event", EVENT_FITS),
 ];
+
+/// What the sum of a row of this table is, in SQL.
+pub fn of_row(table: &str) -> &'static str {
+    let fits = TABLES.iter().find(|(name, _)| *name == table).map_or("", |(_, fits)| *fits);
+    fits.trim_start_matches("(sum IS ").strip_suffix(')').unwrap_or("NULL")
+}
 
 /// Of what is no row.
 pub fn of(bytes: &[u8]) -> u32 {

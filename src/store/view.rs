@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::chain::{self, Kept};
 use super::gathered::Shared;
 use super::past::Readings;
 use super::seal::Place;
 use super::{Alarm, Error, Kind, Seal, Slice, TicketRow, alarm, file, sum};
+use crate::chain::Link;
 use crate::event::{Kinds, Stored};
 use crate::reading::Millis;
 use crate::ticket::State;
@@ -48,6 +50,8 @@ pub struct ConsumerNow {
     pub last_seen: Option<Millis>,
     /// Numbers of events it did not like, the first [`ASIDE_SHOWN_MAX`].
     pub set_aside: Vec<u64>,
+    /// The chain where it has acknowledged to, and when it did.
+    pub anchor: Option<(Link, Millis)>,
     /// What it suffers from now.
     pub error: Option<String>,
 }
@@ -96,6 +100,11 @@ impl View {
     /// The last event's number, 0 where there is none.
     pub fn head(&self) -> Result<u64, Error> {
         self.alarm.heed(file::head(&self.lock()).map_err(Error::from))
+    }
+
+    /// The value of the chain at a number, where that event is kept and has one.
+    pub fn chain_at(&self, seq: u64) -> Result<Option<Link>, Error> {
+        self.alarm.heed(chain::at(&self.lock(), seq).map_err(Error::from))
     }
 
     /// At most `limit` events after the cursor; [`Error::Gone`] where some of them are no longer kept.
@@ -200,9 +209,14 @@ impl View {
 /// All consumers by name, at one moment of a transaction.
 pub(super) fn consumers(read: &Connection) -> rusqlite::Result<Vec<ConsumerNow>> {
     let head = file::head(read)?;
-    let mut query = read.prepare_cached(
-        "SELECT name, kind, required, acknowledged, seen, error FROM consumer ORDER BY name",
-    )?;
+    // A directory is looked at before it is brought up to date.
+    let anchor = match read.prepare_cached("SELECT chain, chained FROM consumer") {
+        Ok(_) => "chain, chained",
+        Err(_) => "NULL, NULL",
+    };
+    let mut query = read.prepare_cached(&format!(
+        "SELECT name, kind, required, acknowledged, seen, error, {anchor} FROM consumer ORDER BY name"
+    ))?;
     let rows = query.query_map([], |row| {
         let acknowledged: u64 = row.get(3)?;
         Ok(ConsumerNow {
@@ -213,6 +227,7 @@ pub(super) fn consumers(read: &Connection) -> rusqlite::Result<Vec<ConsumerNow>>
             lag: head.saturating_sub(acknowledged),
             last_seen: row.get(4)?,
             set_aside: Vec::new(),
+            anchor: row.get::<_, Kept>(6)?.0.zip(row.get(7)?),
             error: row.get(5)?,
         })
     })?;
@@ -245,7 +260,7 @@ pub(super) fn slice(
 ) -> rusqlite::Result<Slice> {
     let mut slice = Slice { events: Vec::new(), next: after, head: file::head(db)? };
     let mut query = db.prepare_cached(&format!(
-        "SELECT seq, kind, json, {} FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        "SELECT seq, kind, json, {}, chain FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         sum::EVENT_FITS
     ))?;
     let mut rows = query.query(params![after.min(i64::MAX as u64), SCANNED_MAX as i64])?;
@@ -262,7 +277,8 @@ pub(super) fn slice(
             if bytes > SLICE_BYTES_MAX && !slice.events.is_empty() {
                 break;
             }
-            slice.events.push(Stored { seq, kind: kind.to_owned(), json: json.into_owned() });
+            let chain = row.get::<_, Kept>(4)?.0;
+            slice.events.push(Stored { seq, kind: kind.to_owned(), json: json.into_owned(), chain });
         }
         slice.next = seq;
     }

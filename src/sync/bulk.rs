@@ -33,9 +33,11 @@ pub async fn run(courier: &Courier) {
 pub async fn load(courier: &Courier, porter: &mut Porter) -> Result<bool, store::Error> {
     loop {
         let mut lanes = courier.lanes.lock().await;
-        if !lanes.is_empty(Lane::Bulk) {
+        let rewritten = courier.context.outbox.rewritten();
+        if !lanes.is_empty(Lane::Bulk) && porter.rewritten == rewritten {
             return Ok(true);
         }
+        porter.rewritten = rewritten;
         // Seen before it is read, so that an event that comes in between wakes us again.
         porter.head.borrow_and_update();
         let (name, kinds) = (courier.target.name.clone(), courier.target.kinds.clone());

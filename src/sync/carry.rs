@@ -54,6 +54,8 @@ pub struct Porter {
     pub lane: Lane,
     pub head: watch::Receiver<u64>,
     well: watch::Receiver<u64>,
+    /// What the outbox said when the load was read: where it says more since, some of it may have been erased.
+    pub rewritten: u64,
     /// While the centre is away.
     soon: Backoff,
     /// While it is misconfigured.
@@ -86,6 +88,7 @@ impl Porter {
             lane,
             head: courier.context.head.clone(),
             well: courier.well.subscribe(),
+            rewritten: courier.context.outbox.rewritten(),
             soon: Backoff::new(SOON_FIRST, SOON_MOST),
             slowly: Backoff::new(SLOWLY_FIRST, SLOWLY_MOST),
             trouble: None,
@@ -226,14 +229,16 @@ impl Courier {
 
     async fn pack(&self, lane: Lane) -> Result<(Parcel, usize), store::Error> {
         let (gateway, epoch) = (&self.context.gateway, &self.context.epoch);
-        let (key, body, count) = {
+        let (key, body, count, chain) = {
             let lanes = self.lanes.lock().await;
             let batch = lanes.batch(lane);
-            (format!("{gateway}-{epoch}-{}", lanes.key(lane)), http::joined(batch), batch.len())
+            let last = batch.last().and_then(|last| Some((last.seq, last.chain?)));
+            let chain = last.map(|(seq, link)| format!("{epoch}.{seq} {link}"));
+            (format!("{gateway}-{epoch}-{}", lanes.key(lane)), http::joined(batch), batch.len(), chain)
         };
         held(&self.pace).spend(count, std::time::Instant::now());
         if !self.target.compress {
-            return Ok((Parcel { key, body, gzip: false }, count));
+            return Ok((Parcel { key, body, gzip: false, chain }, count));
         }
         let zipped = tokio::task::spawn_blocking(move || gzip::packed(&body)).await;
         let body = match zipped {
@@ -241,7 +246,7 @@ impl Courier {
             Ok(Err(error)) => return Err(store::Error::Interrupted(error.to_string())),
             Err(error) => return Err(store::Error::Interrupted(error.to_string())),
         };
-        Ok((Parcel { key, body, gzip: true }, count))
+        Ok((Parcel { key, body, gzip: true, chain }, count))
     }
 
     /// Has the centre's words done by intake, which answers when they are written; false where it has ended. Then the

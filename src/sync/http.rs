@@ -28,6 +28,8 @@ pub struct Parcel {
     /// A JSON array.
     pub body: Vec<u8>,
     pub gzip: bool,
+    /// `<epoch>.<seq> <hex>` of its last event.
+    pub chain: Option<String>,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,6 +67,9 @@ pub async fn post(client: &Client, target: &Target, parcel: Parcel) -> Answer {
         .header(CONTENT_TYPE, "application/cloudevents-batch+json")
         .header(ACCEPT, "application/json")
         .header("Idempotency-Key", parcel.key);
+    if let Some(chain) = parcel.chain {
+        request = request.header("Gatehouse-Chain", chain);
+    }
     if parcel.gzip {
         request = request.header(CONTENT_ENCODING, "gzip");
     }

@@ -111,7 +111,7 @@ impl Lanes {
     }
 
     /// `<first>-<last>`, which says what is in a batch as long as nothing went another way in between; then a sum of the
-    /// numbers comes behind it. A batch that is tried again has the same key.
+    /// numbers comes behind it, and of which of them are stubs: an erasure changes what there is to be told. A batch that is tried again has the same key.
     pub fn key(&self, lane: Lane) -> String {
         let load = self.load(lane);
         let batch = &load.events[..load.take];
@@ -123,7 +123,7 @@ impl Lanes {
             Lane::Bulk => load.without.iter().any(|seq| (first.seq..last.seq).contains(seq)),
             Lane::Urgent => (last.seq - first.seq) as usize >= batch.len(),
         };
-        if holes {
+        if holes || batch.iter().any(Stored::is_stub) {
             // Writing to a text cannot fail.
             let _ = write!(key, "-{:08x}", sum(batch));
         }
@@ -207,6 +207,9 @@ fn sum(batch: &[Stored]) -> u32 {
     let mut digest = CRC.digest();
     for event in batch {
         digest.update(&event.seq.to_le_bytes());
+        if event.is_stub() {
+            digest.update(b"stub");
+        }
     }
     digest.finalize()
 }

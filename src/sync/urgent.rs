@@ -41,9 +41,12 @@ pub async fn run(courier: &Courier) {
 /// Fills the load where it is empty; false where no ticket can go ahead.
 pub async fn load(courier: &Courier, porter: &mut Porter) -> Result<bool, store::Error> {
     let mut lanes = courier.lanes.lock().await;
-    if !lanes.is_empty(Lane::Urgent) {
+    let rewritten = courier.context.outbox.rewritten();
+    if !lanes.is_empty(Lane::Urgent) && porter.rewritten == rewritten {
         return Ok(true);
     }
+    porter.rewritten = rewritten;
+    lanes.load_urgent(Vec::new());
     porter.head.borrow_and_update();
     let (name, kinds) = (courier.target.name.clone(), courier.target.kinds.clone());
     let above = lanes.reach();

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::gate::Caller;
 use super::problem::Problem;
+use super::said::Whole;
 use super::{Desk, Role};
 use crate::reading::Millis;
 use crate::store::ConsumerNow;
@@ -83,7 +84,7 @@ struct Acknowledged {
 #[serde(untagged)]
 enum Place {
     Cursor(String),
-    Seq(u64),
+    Seq(Whole),
 }
 
 /// `PUT /api/v1/consumers/{name}`: answers with the consumer as it now is.
@@ -99,7 +100,7 @@ pub async fn acknowledge(
     })?;
     let seq = match said.acknowledged {
         Place::Cursor(cursor) => desk.seq(&cursor)?,
-        Place::Seq(seq) => seq,
+        Place::Seq(Whole(seq)) => seq,
     };
     let row = desk.look(move |desk| settle(desk, &name, seq)).await?;
     Ok(Json(row))
@@ -191,6 +192,9 @@ fn shown(desk: &Desk, consumer: &ConsumerNow) -> Value {
         "lag": consumer.lag,
         "last_seen": consumer.last_seen.map(time::format),
         "set_aside": consumer.set_aside,
+        "anchor": consumer.anchor.map(|(link, at)| json!({
+            "cursor": desk.cursor(consumer.acknowledged), "chain": link.to_string(), "at": time::format(at),
+        })),
         "error": consumer.error,
     })
 }
@@ -210,6 +214,7 @@ mod tests {
                 lag: 0,
                 last_seen: Some(at),
                 set_aside: Vec::new(),
+                anchor: None,
                 error: None,
             }])
         };

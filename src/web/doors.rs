@@ -102,8 +102,8 @@ struct Word {
 struct Event {
     subject: String,
     time: String,
-    #[serde(default)]
-    data: Data,
+    /// None: it is erased, or has expired.
+    data: Option<Data>,
 }
 
 #[derive(Default, Deserialize)]
@@ -137,7 +137,7 @@ impl Last {
     fn take(&mut self, event: &Stored) {
         let Ok(told) = serde_json::from_str::<Event>(&event.json) else { return };
         let word = event.kind.rsplit_once('.').map_or(&*event.kind, |(_, word)| word).to_owned();
-        let key = (told.subject, told.data.cell);
+        let key = (told.subject, told.data.and_then(|data| data.cell));
         if self.by.len() < WORDS_MAX || self.by.contains_key(&key) {
             self.by.insert(key, Word { word, time: told.time });
         }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Desk;
 use super::problem::Problem;
+use crate::chain::Link;
 use crate::event::Kinds;
 
 const LIMIT_DEFAULT: usize = 100;
@@ -106,6 +107,8 @@ struct Pulled {
     count: usize,
     next: u64,
     head: u64,
+    /// The chain at `next`.
+    chain: Option<Link>,
 }
 
 impl Pulled {
@@ -115,7 +118,8 @@ impl Pulled {
 
     fn whole(self, desk: &Desk) -> String {
         let (next, head) = (desk.cursor(self.next), desk.cursor(self.head));
-        self.body + &format!(r#"],"next":"{next}","head":"{head}"}}"#)
+        let chain = self.chain.map_or("null".to_owned(), |link| format!(r#""{link}""#));
+        self.body + &format!(r#"],"next":"{next}","head":"{head}","chain":{chain}}}"#)
     }
 }
 
@@ -125,6 +129,7 @@ fn pull(desk: &Desk, after: u64, limit: usize, kinds: &Kinds) -> Result<Pulled, 
         count: 0,
         next: after,
         head: 0,
+        chain: None,
     };
     let begun = Instant::now();
     loop {
@@ -149,6 +154,8 @@ fn pull(desk: &Desk, after: u64, limit: usize, kinds: &Kinds) -> Result<Pulled, 
         pulled.head = slice.head;
         let full = pulled.count >= limit || pulled.body.len() >= BODY_SOFT_MAX;
         if full || !moved || pulled.next >= pulled.head || begun.elapsed() >= LOOK_MAX {
+            let chain = desk.rooms.view.chain_at(pulled.next);
+            pulled.chain = chain.map_err(|error| Problem::of_store(&error, |seq| desk.cursor(seq)))?;
             return Ok(pulled);
         }
     }

@@ -8,8 +8,9 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use super::listener::Peer;
 use super::problem::Problem;
-use super::{Desk, Role, Token};
+use super::{Desk, Role, Tls, Token};
 
 /// Where a token is exchanged for a cookie.
 pub const SESSION: &str = "/api/v1/session";
@@ -34,6 +35,7 @@ pub async fn gate(
         Caller { name: None, role: Role::Technician }
     } else if is_guarded(request.uri().path()) {
         let caller = known(&desk, &request)?;
+        certified(&desk, &caller, &request)?;
         may(&caller, request.method())?;
         caller
     } else {
@@ -70,7 +72,8 @@ fn of_this_machine(request: &Request) -> Result<(), Problem> {
     }
     let foreign = headers.get(header::ORIGIN).is_some_and(|origin| {
         let origin = origin.to_str().unwrap_or("");
-        !origin.strip_prefix("http://").is_some_and(is_local)
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        !host.is_some_and(is_local)
     });
     if foreign {
         return Err(Problem::forbidden(
@@ -119,6 +122,17 @@ pub fn named<'a>(tokens: &'a [Token], shown: &[u8]) -> Option<&'a Token> {
 fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = value.as_bytes().split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
+}
+
+/// Where `client = "central"`, a token alone is not enough for a central server.
+fn certified(desk: &Desk, caller: &Caller, request: &Request) -> Result<(), Problem> {
+    let asked = desk.settings.tls.as_ref().is_some_and(Tls::asks_central) && caller.role == Role::Central;
+    if asked && !request.extensions().get::<Peer>().is_some_and(|peer| peer.certified) {
+        let detail = "a token of role central counts only together with a client certificate that [api] tls.client_ca has \
+                      signed; connect with one";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "certificate-required", detail));
+    }
+    Ok(())
 }
 
 fn may(caller: &Caller, method: &Method) -> Result<(), Problem> {

@@ -1,61 +1,48 @@
-//! How many may come in, and for how long one may say nothing.
+//! Who comes in: connections are taken from the port, and each is a task of its own, from its first byte to its last.
+//!
+//! Nobody is waited for here but the next one: a handshake, a slow head or a slow body holds up the task of its own
+//! connection alone, and none of them for longer than [`Times`] says.
 
-use std::future::Future;
-use std::io::{self, IoSlice};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::middleware::Next;
-use axum::response::Response;
-use axum::serve::{IncomingStream, Listener};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
-/// Connections at one time; the next ones wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 128;
-/// Longer than the longest wait for news.
-const IDLE_MAX: Duration = Duration::from_secs(90);
+use super::bodies::{Arriving, Told};
+use super::guest::{Guest, Pace, Times};
+use super::seats::{ALL_MAX, ONE_MAX, Seat, Seats};
+use super::tls::{Tls, Unusable};
 
-/// A listener with a bound.
-pub struct Bounded {
-    listener: TcpListener,
-    seats: Arc<Semaphore>,
-    idle_max: Duration,
-}
-
-impl Bounded {
-    pub fn new(listener: TcpListener) -> Self {
-        let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Self { listener, seats, idle_max: IDLE_MAX }
-    }
-}
-
-impl Listener for Bounded {
-    type Io = Guest;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Guest, SocketAddr) {
-        // The semaphore is never closed, so there always is a seat in the end.
-        let seat = self.seats.clone().acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        // Answers are written in one go; waiting for more to send would only delay them.
-        let _ = stream.set_nodelay(true);
-        let guest =
-            Guest { stream, idle_max: self.idle_max, idle: Box::pin(sleep(self.idle_max)), _seat: seat };
-        (guest, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
+/// Bytes of a request's head, and of what is read and written at one time. Of headers hyper takes 100.
+const HEAD_MAX: usize = 32 << 10;
+/// With which TLS begins.
+const HANDSHAKE: u8 = 0x16;
+/// After an accept that failed for lack of something.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long, and how much, is still taken and thrown away after the last answer.
+const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_BYTES: usize = 256 << 10;
+/// Half a year would outlive many a certificate of one's own.
+const HTTPS_FROM_NOW_ON: &str = "max-age=2592000";
 
 /// Who is at the other end of a connection; every request has it as an extension.
 #[derive(Debug, Clone, Copy)]
@@ -67,111 +54,315 @@ pub struct Peer {
     pub certified: bool,
 }
 
-impl Connected<IncomingStream<'_, Bounded>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
-        Self { address: *stream.remote_addr(), tls: false, certified: false }
+/// On what terms connections are taken now.
+#[derive(Clone)]
+pub struct Terms {
+    server: Option<Arc<ServerConfig>>,
+    /// Others are: who came on these is answered, and then has to come again.
+    over: CancellationToken,
+}
+
+impl Terms {
+    pub fn new(tls: Option<&Tls>, stop: &CancellationToken) -> Result<Self, Unusable> {
+        let server = tls.map(Tls::server).transpose()?;
+        Ok(Self { server, over: stop.child_token() })
     }
-}
 
-/// Says with each request who asks.
-pub async fn told(ConnectInfo(peer): ConnectInfo<Peer>, mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(peer);
-    next.run(request).await
-}
-
-/// A connection that ends by itself when nothing moves on it.
-pub struct Guest {
-    stream: TcpStream,
-    idle_max: Duration,
-    idle: Pin<Box<Sleep>>,
-    _seat: Option<OwnedSemaphorePermit>,
-}
-
-impl Guest {
-    /// Something moved: the clock starts anew. Nothing did: the clock runs.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, moved: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if moved.is_ready() {
-            let end = Instant::now() + self.idle_max;
-            self.idle.as_mut().reset(end);
-            return moved;
+    /// Those from now on. A renewed certificate is shown to who comes next and closes nothing.
+    pub fn turn(
+        &self,
+        before: Option<&Tls>,
+        now: Option<&Tls>,
+        stop: &CancellationToken,
+    ) -> Result<Self, Unusable> {
+        let next = Self::new(now, stop)?;
+        let same = match (before, now) {
+            (Some(before), Some(now)) => now.is_as_strict_as(before),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        if same {
+            return Ok(Self { over: self.over.clone(), ..next });
         }
-        ready!(self.idle.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        self.over.cancel();
+        Ok(next)
     }
 }
 
-impl AsyncRead for Guest {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let moved = Pin::new(&mut self.stream).poll_read(cx, into);
-        self.watch(cx, moved)
+/// Takes connections until `stop`, and returns when the last has been answered.
+pub async fn attend(
+    listener: TcpListener,
+    router: Router,
+    terms: watch::Receiver<Terms>,
+    times: Times,
+    stop: CancellationToken,
+) {
+    let seats = Seats::new(ALL_MAX, ONE_MAX);
+    let mut guests = JoinSet::new();
+    loop {
+        let came = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = guests.join_next() => continue,
+            came = next(&listener, &seats) => came,
+        };
+        let (stream, address, seat) = came;
+        let Some(seat) = seat else {
+            tracing::debug!(from = %address.ip(), "an address has as many connections as it may");
+            continue;
+        };
+        let host = Host { router: router.clone(), terms: terms.borrow().clone(), times };
+        guests.spawn(async move {
+            // Boxed, since what it holds while it shakes hands is not needed for the hours after.
+            Box::pin(host.welcome(stream, address)).await;
+            drop::<Seat>(seat);
+        });
+    }
+    drop(listener);
+    while guests.join_next().await.is_some() {}
+}
+
+async fn next(listener: &TcpListener, seats: &Seats) -> (TcpStream, SocketAddr, Option<Seat>) {
+    let permit = seats.free().await;
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                // Answers are written in one go; waiting for more to send would only delay them.
+                let _ = stream.set_nodelay(true);
+                let seat = permit.and_then(|permit| seats.sit(permit, address));
+                return (stream, address, seat);
+            }
+            // Of that connection, which has gone already.
+            Err(error) if is_of_the_guest(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "the API cannot take connections for the moment");
+                sleep(PAUSE).await;
+            }
+        }
     }
 }
 
-impl AsyncWrite for Guest {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let moved = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watch(cx, moved)
+fn is_of_the_guest(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// What one connection needs of the house.
+struct Host {
+    router: Router,
+    terms: Terms,
+    times: Times,
+}
+
+impl Host {
+    async fn welcome(self, stream: TcpStream, address: SocketAddr) {
+        let pace = Pace::default();
+        let mut guest = Guest::new(stream, self.times, pace.clone());
+        let Some(server) = self.terms.server.clone() else {
+            let peer = Peer { address, tls: false, certified: false };
+            return self.converse(guest, peer, pace).await;
+        };
+        let shakes_hands = async {
+            let begins = begins_with_a_handshake(&mut guest, self.times.head).await;
+            if begins { TlsAcceptor::from(server).accept(guest).await.map(Some) } else { Ok(None) }
+        };
+        // Who has not asked anything yet is owed no answer when the house closes.
+        match self.terms.over.run_until_cancelled(shakes_hands).await {
+            Some(Ok(Some(stream))) => {
+                let certified = stream.get_ref().1.peer_certificates().is_some();
+                let peer = Peer { address, tls: true, certified };
+                self.converse(stream, peer, pace).await;
+            }
+            Some(Err(error)) => tracing::debug!(from = %address.ip(), %error, "a TLS handshake failed"),
+            Some(Ok(None)) | None => {}
+        }
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let moved = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.watch(cx, moved)
+    /// Answers one request after the other.
+    async fn converse<I>(self, io: I, peer: Peer, pace: Pace)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (rooms, body_within) = (TowerToHyperService::new(self.router), self.times.body);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let answering = pace.answers();
+            let mut request = request.map(|body| Arriving::within(body, body_within));
+            request.extensions_mut().insert(peer);
+            let answer = rooms.call(request);
+            // On the heap: the connection can then be moved, and taken apart at its end.
+            Box::pin(async move {
+                let mut answer: Response<Body> = answer.await?;
+                if peer.tls {
+                    let value = HeaderValue::from_static(HTTPS_FROM_NOW_ON);
+                    answer.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, value);
+                }
+                Ok::<_, Infallible>(answer.map(|body| Told { body, _answering: answering }))
+            })
+        });
+        let mut connection =
+            http1::Builder::new().max_buf_size(HEAD_MAX).serve_connection(TokioIo::new(io), service);
+        let mut is_over = false;
+        loop {
+            tokio::select! {
+                // How it ended is the client's affair: the reason was sent to them where there was one.
+                _ = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break,
+                () = self.terms.over.cancelled(), if !is_over => {
+                    is_over = true;
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        }
+        let mut io = connection.into_parts().io.into_inner();
+        if is_over {
+            let _ = timeout(FAREWELL, io.shutdown()).await;
+        } else {
+            see_out(io).await;
+        }
     }
+}
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+/// Whoever speaks HTTP to a port of TLS is told so; whoever says nothing, nothing.
+async fn begins_with_a_handshake(guest: &mut Guest, within: Duration) -> bool {
+    let mut first = [0];
+    match timeout(within, guest.stream.peek(&mut first)).await {
+        Ok(Ok(1)) if first[0] == HANDSHAKE => return true,
+        Ok(Ok(1)) if first[0].is_ascii_uppercase() => {}
+        _ => return false,
     }
+    let detail = "this port speaks HTTPS only; write https:// in place of http://";
+    let body = format!(
+        "{{\"type\":\"urn:gatehouse:problem:https-only\",\"title\":\"Bad Request\",\"status\":400,\"detail\":\"{detail}\"}}"
+    );
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
+    );
+    if guest.write_all(answer.as_bytes()).await.is_ok() {
+        see_out(guest).await;
+    }
+    false
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+/// A socket that is closed over unread bytes takes back what it has sent: a little of what still comes is taken.
+async fn see_out(mut io: impl AsyncRead + AsyncWrite + Unpin) {
+    let hears_out = async {
+        let _ = io.shutdown().await;
+        let (mut rest, mut left) = ([0; 1024], FAREWELL_BYTES);
+        while let Ok(heard @ 1..) = io.read(&mut rest).await {
+            left = left.saturating_sub(heard);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = timeout(FAREWELL, hears_out).await;
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use axum::body::Bytes;
+    use axum::extract::Extension;
+    use axum::routing::{get, post};
 
     use super::*;
 
-    #[tokio::test]
-    async fn one_more_than_the_bound_waits_until_another_leaves() {
+    const SHORT: Duration = Duration::from_millis(50);
+    /// That does not end in a test.
+    const LONG: Duration = Duration::from_secs(600);
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// A house of three rooms; where it listens.
+    async fn open(times: Times, stop: &CancellationToken) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut bounded = Bounded::new(listener);
-        let mut inside = Vec::new();
-        for _ in 0..CONNECTIONS_MAX {
-            let outside = TcpStream::connect(address).await.unwrap();
-            inside.push((bounded.accept().await.0, outside));
-        }
-        let _late = TcpStream::connect(address).await.unwrap();
-        let mut next = Box::pin(bounded.accept());
-        let waits = tokio::time::timeout(Duration::from_millis(50), &mut next).await;
-        assert!(waits.is_err(), "the bound let one more in");
-        inside.pop();
-        next.await;
+        let router = Router::new()
+            .route("/", get(|Extension(peer): Extension<Peer>| async move { format!("tls {}", peer.tls) }))
+            .route("/body", post(|body: Bytes| async move { body.len().to_string() }))
+            .route("/much", get(|| async { vec![b'a'; 64 << 20] }));
+        let (_, terms) = watch::channel(Terms::new(None, stop).unwrap());
+        tokio::spawn(attend(listener, router, terms, times, stop.clone()));
+        address
+    }
+
+    async fn said(stream: &mut TcpStream) -> String {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// One answer of a connection that stays open.
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut bytes = vec![0; 1024];
+        let heard = stream.read(&mut bytes).await.unwrap();
+        String::from_utf8_lossy(&bytes[..heard]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_ends_in_time_and_so_does_an_answer_that_nobody_takes() {
+        let stop = CancellationToken::new();
+        let address = open(Times { body: SHORT, idle: 8 * SHORT, head: LONG }, &stop).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc").await.unwrap();
+        let refused = said(&mut stream).await;
+        assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("in time"), "{refused}");
+
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        sleep(16 * SHORT).await;
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        assert!(bytes.len() < 64 << 20, "the rest was given up");
+    }
+
+    #[tokio::test]
+    async fn between_two_requests_there_is_more_time_than_within_one() {
+        let stop = CancellationToken::new();
+        let address = open(Times { head: 20 * SHORT, body: LONG, idle: LONG }, &stop).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(GET).await.unwrap();
+        assert!(answer(&mut stream).await.ends_with("tls false"));
+        sleep(30 * SHORT).await;
+        stream.write_all(GET).await.unwrap();
+        assert!(
+            answer(&mut stream).await.ends_with("tls false"),
+            "it was idle for longer than a head may take"
+        );
+        stream.write_all(&GET[..9]).await.unwrap();
+        assert_eq!(said(&mut stream).await, "", "the third does not come to its end");
     }
 
     #[tokio::test]
     async fn who_says_nothing_for_long_is_shown_out() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut bounded = Bounded::new(listener);
-        bounded.idle_max = Duration::from_millis(20);
-        let (mut guest, _) = bounded.accept().await;
-        let end = guest.read_u8().await.unwrap_err();
-        assert_eq!(end.kind(), io::ErrorKind::TimedOut);
-        drop(silent);
+        let stop = CancellationToken::new();
+        let address = open(Times { head: LONG, body: LONG, idle: SHORT }, &stop).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(said(&mut stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn other_terms_and_the_end_close_what_is_idle() {
+        let stop = CancellationToken::new();
+        let address = open(Times { head: LONG, body: LONG, idle: LONG }, &stop).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(GET).await.unwrap();
+        answer(&mut stream).await;
+        stop.cancel();
+        assert_eq!(said(&mut stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_renewed_certificate_leaves_the_terms_and_other_clients_do_not() {
+        let stop = CancellationToken::new();
+        let terms = Terms::new(None, &stop).unwrap();
+        let same = terms.turn(None, None, &stop).unwrap();
+        assert!(!terms.over.is_cancelled());
+        drop(same);
+        let tls = Tls {
+            cert: "".into(),
+            key: crate::secret::Secret::new(""),
+            client_ca: None,
+            client: super::super::Demand::All,
+        };
+        assert!(terms.turn(None, Some(&tls), &stop).is_err(), "what cannot be spoken with");
+        assert!(!terms.over.is_cancelled(), "changes nothing");
     }
 }

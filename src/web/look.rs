@@ -18,6 +18,7 @@ use tokio_util::io::ReaderStream;
 
 use super::gate::Caller;
 use super::problem::Problem;
+use super::said::Whole;
 use super::{Desk, Role};
 use crate::field::profile::Line;
 use crate::field::{Errand, Exchange, Near, Scan, Sighting};
@@ -82,12 +83,12 @@ pub(super) async fn read(
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    from: Option<u8>,
-    to: Option<u8>,
+    from: Option<Whole>,
+    to: Option<Whole>,
     /// `9600 8N1`
     #[serde(default)]
     lines: Vec<String>,
-    timeout_ms: Option<u64>,
+    timeout_ms: Option<Whole>,
 }
 
 /// `POST /api/v1/channels/{id}/scan`: a line of JSON for each thing there is to say, as it comes.
@@ -122,7 +123,7 @@ async fn pass_on(from: &mut mpsc::Receiver<Sighting>, to: &mut DuplexStream) -> 
 }
 
 fn wanted(asked: &Asked) -> Result<Scan, Problem> {
-    let (from, to) = (asked.from.unwrap_or(1), asked.to.unwrap_or(247));
+    let (from, to) = (address(asked.from)?.unwrap_or(1), address(asked.to)?.unwrap_or(247));
     if from > to {
         return Err(Problem::bad_request(format!("from {from} is above to {to}; exchange them")));
     }
@@ -130,13 +131,19 @@ fn wanted(asked: &Asked) -> Result<Scan, Problem> {
         return Err(Problem::bad_request(format!("`lines` may have up to {LINES_MAX} settings")));
     }
     let lines = asked.lines.iter().map(|text| text.parse::<Line>());
-    let ms = asked.timeout_ms.unwrap_or(TIMEOUT_DEFAULT_MS).clamp(10, TIMEOUT_MAX_MS);
+    let ms = asked.timeout_ms.map_or(TIMEOUT_DEFAULT_MS, |Whole(ms)| ms).clamp(10, TIMEOUT_MAX_MS);
     Ok(Scan {
         from,
         to,
         lines: lines.collect::<Result<_, _>>().map_err(Problem::bad_request)?,
         timeout: Duration::from_millis(ms),
     })
+}
+
+fn address(asked: Option<Whole>) -> Result<Option<u8>, Problem> {
+    let Some(Whole(address)) = asked else { return Ok(None) };
+    let none = |_| Problem::bad_request(format!("{address} is no address; say 0 to {}", u8::MAX));
+    u8::try_from(address).map(Some).map_err(none)
 }
 
 fn near<'a>(desk: &'a Desk, channel: &str) -> Result<&'a Near, Problem> {

@@ -1,18 +1,21 @@
 //! The pull API, the page, health and metrics: from View only, and people's actions as nouns to intake.
 //!
 //! One file a subject: `events` (the journal), `consumers` (its readers), `tickets`, `commands` (orders to devices),
-//! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
+//! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `people` (erasure), `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
 //! `session` (who logged in on the page), `plan` (what of the configuration is shown), `openapi` (all of it, for programs).
-//! Before them all stand `listener` (how many may come in), `gate` (who may do what), `said` (bodies are JSON)
+//! Before them all stand `listener` (connections; `seats`: how many, `guest`: for how long one may say nothing, `bodies`, `tls`),
+//! `gate` (who may do what), `said` (bodies are JSON)
 //! and behind them `packed` (gzip), `asset` (what is in the binary) and `problem` (what every refusal looks like).
 
 mod asset;
+mod bodies;
 mod chart;
 mod commands;
 mod consumers;
 mod doors;
 mod events;
 mod gate;
+mod guest;
 mod health;
 mod heat;
 mod history;
@@ -23,15 +26,18 @@ mod maintenance;
 mod openapi;
 mod packed;
 mod page;
+mod people;
 pub mod plan;
 mod problem;
 mod reload;
 mod rules;
 mod said;
+mod seats;
 mod session;
 mod site;
 mod stream;
 mod tickets;
+mod tls;
 
 use std::collections::HashMap;
 use std::io;
@@ -59,17 +65,22 @@ use crate::secret::Secret;
 use crate::store::{Outbox, View};
 use crate::ticket::Ask;
 
+use guest::Times;
 pub use health::Readiness;
+use listener::Terms;
 pub use plan::Plan;
 use problem::Problem;
 pub use reload::{Files, RELOADS_MAX};
 pub use session::Sessions;
+pub use tls::{Demand, Tls, Unusable};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     pub listen: SocketAddr,
     /// None: the API is open, and then it listens on loopback only.
     pub tokens: Vec<Token>,
+    /// None: it speaks HTTP.
+    pub tls: Option<Tls>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -159,9 +170,13 @@ pub async fn bind(settings: &Settings) -> io::Result<TcpListener> {
 }
 
 /// # Errors
-/// It would be open to others while no token guards it.
+/// It would be open to others while no token guards it; or its certificate cannot be used.
 pub fn bind_allowed(settings: &Settings) -> io::Result<()> {
     let listen = settings.listen;
+    if let Some(Err(error)) = settings.tls.as_ref().map(Tls::server) {
+        let why = format!("[api] tls: {error}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
     if settings.tokens.is_empty() && !listen.ip().is_loopback() {
         let why = format!(
             "[api] listen = \"{listen}\" can be reached by others, but there is no [[api.token]]; \
@@ -175,7 +190,7 @@ pub fn bind_allowed(settings: &Settings) -> io::Result<()> {
 /// Answers requests until `stop`; those that wait for news are then answered at once.
 ///
 /// # Errors
-/// None at present; accepting goes on after an error of one connection.
+/// TLS cannot be spoken with the certificate there is; accepting goes on after an error of one connection.
 pub async fn serve(
     listener: TcpListener,
     settings: Settings,
@@ -196,18 +211,18 @@ pub async fn serve_offers(
     mut offers: watch::Receiver<Offer>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let first =
-        Desk::new(offers.borrow_and_update().clone(), stop.clone(), Bounds::default(), Arc::default());
+    let first = offers.borrow_and_update().clone();
+    let terms = Terms::new(first.0.tls.as_ref(), &stop).map_err(io::Error::other)?;
+    let (terms_in, terms) = watch::channel(terms);
+    let first = Desk::new(first, stop.clone(), Bounds::default(), Arc::default());
     let (present_in, present) = watch::channel(Arc::new(first));
-    let told = middleware::from_fn(listener::told);
-    let service =
-        router(&Present(present.clone())).layer(told).into_make_service_with_connect_info::<listener::Peer>();
-    let serving = axum::serve(listener::Bounded::new(listener), service)
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let rooms = router(&Present(present.clone()));
+    let serving = listener::attend(listener, rooms, terms, Times::default(), stop.clone());
     let turning = async {
         // Once nothing else will be offered, it stays as it is.
         while offers.changed().await.is_ok() {
             let (offer, desk) = (offers.borrow_and_update().clone(), present_in.borrow().clone());
+            turn_terms(&terms_in, &desk.settings, &offer.0, &stop);
             let next = Desk::new(offer, stop.clone(), desk.bounds.clone(), desk.rates.clone());
             present_in.send_replace(Arc::new(next));
             desk.outdated.cancel();
@@ -219,13 +234,25 @@ pub async fn serve_offers(
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        done = async { serving.await } => done,
+        () = serving => Ok(()),
         () = turning => Ok(()),
         () = lines::count(&present) => Ok(()),
         () = patience => {
             tracing::warn!(after = ?DRAIN, "connections were still open when the API closed");
             Ok(())
         }
+    }
+}
+
+/// Another certificate, or other clients. Where it cannot be used, which was looked at before, it stays as it is.
+fn turn_terms(terms: &watch::Sender<Terms>, old: &Settings, new: &Settings, stop: &CancellationToken) {
+    if old.tls == new.tls {
+        return;
+    }
+    let next = terms.borrow().turn(old.tls.as_ref(), new.tls.as_ref(), stop);
+    match next {
+        Ok(next) => drop(terms.send_replace(next)),
+        Err(error) => tracing::error!(%error, "the API keeps the certificate it has"),
     }
 }
 
@@ -261,6 +288,7 @@ fn routes() -> Router<Present> {
         .route("/api/v1/devices/{id}/read", post(look::read))
         .route("/api/v1/channels/{id}/scan", post(look::scan))
         .route("/api/v1/maintenance", get(maintenance::list).post(maintenance::of_any))
+        .route("/api/v1/people/{pseudonym}/erase", post(people::erase))
         .route("/api/v1/points", get(site::points))
         .route("/api/v1/points/{point}/history", get(history::history))
         .route("/api/v1/doors", get(doors::doors))

@@ -95,6 +95,7 @@ impl Problem {
                 let detail = format!("the cursor is above the journal's head {head}; say at most the head");
                 Self::conflict("above-head", detail).with("head", head)
             }
+            store::Error::TooManyErasures(_) => Self::conflict("too-many", error.to_string()),
             other => {
                 tracing::error!(error = %other, "the store could not answer the API");
                 Self::internal(format!("the store could not answer: {other}"))

@@ -5,6 +5,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Deserializer, de};
 
 use super::problem::Problem;
 
@@ -54,6 +55,25 @@ fn essence(kind: &str) -> String {
     kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+// --- what is in them ---
+
+/// A whole number, also where a program writes each number with a point: `7.0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole(pub u64);
+
+/// The first that no `u64` can hold.
+const BEYOND: f64 = 18_446_744_073_709_551_616.0;
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let number = serde_json::Number::deserialize(from)?;
+        let is_whole = |number: &f64| (0.0..BEYOND).contains(number) && number.fract() == 0.0;
+        let rounded = || Some(number.as_f64().filter(is_whole)? as u64);
+        let none = || de::Error::custom(format!("{number} is no whole number"));
+        number.as_u64().or_else(rounded).map(Whole).ok_or_else(none)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +105,18 @@ mod tests {
         assert!(taken(&[page, ("content-type", "application/json")]));
         assert!(!taken(&[page, ("content-type", CURL)]), "a form of a page");
         assert!(!taken(&[("content-encoding", "gzip")]) && taken(&[("content-encoding", "Identity")]));
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        let read = |text| serde_json::from_str::<Whole>(text).ok().map(|Whole(number)| number);
+        for (text, number) in
+            [("7", 7), ("7.0", 7), ("7e1", 70), ("18446744073709551615", u64::MAX), ("-0.0", 0)]
+        {
+            assert_eq!(read(text), Some(number), "{text}");
+        }
+        for text in ["7.5", "-1", "-1.0", "1e300", "18446744073709551616", "\"7\"", "null", "true"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 }

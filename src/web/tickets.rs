@@ -15,6 +15,7 @@ use super::Desk;
 use super::events::{BODY_SOFT_MAX, CHUNK, limit};
 use super::gate::Caller;
 use super::problem::Problem;
+use super::said::Whole;
 use crate::store::Filter;
 use crate::ticket::{Action, Ask, Refusal, State as TicketState, Ticket, Verb};
 
@@ -129,7 +130,7 @@ struct Said {
     note: Option<String>,
     external_id: Option<String>,
     /// The revision the speaker saw; an older one than the last reopening is refused.
-    revision: Option<u64>,
+    revision: Option<Whole>,
 }
 
 /// `POST /api/v1/tickets/{id}/{acknowledge,start,resolve,close}`: answers with the ticket as it now is.
@@ -148,7 +149,7 @@ pub async fn act(
         by: said.by.filter(|by| !by.is_empty()).unwrap_or_else(own_name),
         note: said.note,
         external_id: said.external_id,
-        revision: said.revision,
+        revision: said.revision.map(|Whole(revision)| revision),
     };
     let (answer, answered) = oneshot::channel();
     desk.rooms.asks.try_send(Ask { action, answer }).map_err(|error| match error {

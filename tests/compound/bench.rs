@@ -199,6 +199,7 @@ impl Bench {
                 disk_limit: store::DISK_LIMIT_DEFAULT,
             },
             write_budget: u64::MAX,
+            keep_kinds: Vec::new(),
             summary: None,
             consumers: Vec::new(),
             told: Some(Draft::new(

@@ -116,7 +116,8 @@ impl House {
             role: *role,
             token: Secret::new(&format!("{name}-secret")),
         });
-        let settings = Settings { listen: "127.0.0.1:0".parse().unwrap(), tokens: tokens.collect() };
+        let settings =
+            Settings { listen: "127.0.0.1:0".parse().unwrap(), tokens: tokens.collect(), tls: None };
         let listener = web::bind(&settings).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();

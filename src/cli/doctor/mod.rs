@@ -5,6 +5,7 @@
 //! whether the disk takes it. A centre is asked with an empty batch.
 
 mod centre;
+mod certificates;
 mod machine;
 mod paper;
 mod processes;
@@ -18,9 +19,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::client::{self, Ready};
+use super::daemon::Address;
 use super::fit::wrapped;
 use super::table::{Paint, harmless, page as columns, paint, width};
-use super::wire::local;
+use super::trust::Papers;
 use super::{Config, print};
 use crate::config::Gateway;
 use processes::Processes;
@@ -32,6 +34,8 @@ pub struct Doctor {
     /// Where the running daemon's API is; without it, where the configuration says
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    #[command(flatten)]
+    papers: Papers,
     /// For machines
     #[arg(long)]
     json: bool,
@@ -90,7 +94,7 @@ pub async fn doctor(asked: &Doctor) -> anyhow::Result<ExitCode> {
     let processes = Processes::now();
     findings.extend(machine::who());
     match &gateway {
-        Some(gateway) => findings.extend(house(gateway, asked.url.as_deref(), &processes).await),
+        Some(gateway) => findings.extend(house(gateway, asked, &processes).await),
         None => findings.extend(machine::clock()),
     }
     findings.extend(machine::memory());
@@ -101,13 +105,16 @@ pub async fn doctor(asked: &Doctor) -> anyhow::Result<ExitCode> {
 }
 
 /// All for which one has to know what is configured.
-async fn house(gateway: &Gateway, url: Option<&str>, processes: &Processes) -> Vec<Finding> {
+async fn house(gateway: &Gateway, asked: &Doctor, processes: &Processes) -> Vec<Finding> {
     let daemon = processes.daemon(&gateway.store.dir);
-    let url = url.map_or_else(|| format!("http://{}", local(gateway.web.listen)), str::to_owned);
-    let answer = client::ready(&url).await;
+    let configured = || Address::configured(gateway, &asked.config.config);
+    let address = asked.url.as_deref().map_or_else(configured, Address::named);
+    let url = address.url.clone();
+    let answer = client::ready(address, &asked.papers).await;
     let says = answer.as_ref().and_then(|answer| serde_json::from_str::<Ready>(&answer.text).ok());
     let in_memory = daemon.is_some() && says.is_some_and(|says| says.is_in_memory());
     let mut findings = vec![machine::daemon(gateway, &url, answer.as_ref(), daemon)];
+    findings.extend(certificates::look(gateway));
     findings.extend(shelf::look(gateway, daemon.is_some(), in_memory));
     findings.extend(wires::ports(gateway, processes, daemon));
     findings.extend(wires::endpoints(gateway, daemon.is_some()).await);

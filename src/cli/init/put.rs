@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::ask::Tongue;
 use crate::app::BAD_CONFIGURATION;
 use crate::cli::print;
-use crate::config::schema::Of;
+use crate::config::schema::{DEFAULT, Of};
 use crate::config::{self, Loaded, Mistakes};
 
 /// Beside the configuration.
@@ -50,7 +50,7 @@ impl Target {
 
     /// Said before anything is asked.
     pub fn may_be_written(&self, force: bool, tongue: Tongue) -> anyhow::Result<()> {
-        if self.file.exists() && !force {
+        if self.file.exists() && !force && !self.is_as_shipped() {
             let cure = tongue.pick(
                 "已经存在；--force 覆盖它，--config 写到别处，--dry-run 只显示",
                 "is there already; --force writes over it, --config names another place, --dry-run only shows",
@@ -58,6 +58,11 @@ impl Target {
             bail!("{} {cure}", self.file.display());
         }
         fs::create_dir_all(&self.dir).with_context(|| format!("{} cannot be made", self.dir.display()))
+    }
+
+    /// A package put it there, and nobody has changed it.
+    fn is_as_shipped(&self) -> bool {
+        fs::read_to_string(&self.file).is_ok_and(|text| text == DEFAULT)
     }
 
     /// Where the service keeps its data; of a trial, beside the configuration.
@@ -113,17 +118,18 @@ pub fn put(target: &Target, written: &Written, tongue: Tongue) -> anyhow::Result
             tongue.pick("隐私密钥（0600），请另存一份：", "The privacy key (0600), keep a copy of it:");
         writeln!(err, "{keep} {}", key.display())?;
     }
-    let config = if target.file == Path::new("/etc/gatehouse").join(FIRST) {
-        String::new()
-    } else {
-        format!(" --config {}", target.file.display())
-    };
-    writeln!(
-        err,
-        "{}\n  gatehouse check{config}\n  gatehouse run{config}",
-        tongue.pick("接下来：", "Next:")
-    )?;
+    writeln!(err, "{}\n{}", tongue.pick("接下来：", "Next:"), next(&target.file, service_user().is_some()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the service is installed, and it is its configuration that was written, it is the service that is started.
+fn next(file: &Path, installed: bool) -> String {
+    let usual = file == Path::new("/etc/gatehouse").join(FIRST);
+    match (usual, installed) {
+        (true, true) => "  gatehouse check\n  systemctl enable --now gatehouse".into(),
+        (true, false) => "  gatehouse check\n  gatehouse run".into(),
+        (false, _) => format!("  gatehouse check --config {0}\n  gatehouse run --config {0}", file.display()),
+    }
 }
 
 fn refused(mistakes: &Mistakes) -> anyhow::Result<ExitCode> {
@@ -237,6 +243,24 @@ mod tests {
         target.may_be_written(true, Tongue::En).unwrap();
         put(&target, &good, Tongue::En).unwrap();
         assert_eq!(fs::read_to_string(target.dir.join(KEY)).unwrap(), key, "a key is never changed");
+    }
+
+    #[test]
+    fn what_a_package_put_there_is_written_over_until_somebody_changes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = Target::of(dir.path());
+        fs::write(&target.file, DEFAULT).unwrap();
+        target.may_be_written(false, Tongue::En).unwrap();
+        fs::write(&target.file, DEFAULT.replace("gateway-1", "cp-017")).unwrap();
+        assert!(target.may_be_written(false, Tongue::En).is_err(), "somebody's own");
+    }
+
+    #[test]
+    fn what_comes_next_is_the_service_where_it_is_installed() {
+        let usual = Path::new("/etc/gatehouse/gatehouse.toml");
+        assert!(next(usual, true).contains("systemctl enable --now gatehouse"));
+        assert!(next(usual, false).ends_with("gatehouse run"));
+        assert!(next(Path::new("/x/site.toml"), true).ends_with("gatehouse run --config /x/site.toml"));
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub(super) fn api(old: &web::Settings, new: &web::Settings) -> Vec<String> {
     if old.listen != new.listen {
         told.push(format!("api: listens on {}", arrow(old.listen, new.listen)));
     }
+    told.extend(tls(old.tls.as_ref(), new.tls.as_ref()));
     for token in &old.tokens {
         match new.tokens.iter().find(|now| now.name == token.name) {
             None => told.push(format!("api: token {} removed", token.name)),
@@ -69,6 +70,39 @@ pub(super) fn api(old: &web::Settings, new: &web::Settings) -> Vec<String> {
     let new = new.tokens.iter().filter(|token| !known(&token.name));
     told.extend(new.map(|token| format!("api: token {} added, role {}", token.name, token.role.word())));
     told
+}
+
+/// Who is connected stays so where only the certificate is another.
+fn tls(old: Option<&web::Tls>, new: Option<&web::Tls>) -> Vec<String> {
+    let (old, new) = match (old, new) {
+        (None, None) => return Vec::new(),
+        (None, Some(_)) => return vec!["api: speaks HTTPS, and HTTP no longer".into()],
+        (Some(_), None) => return vec!["api: speaks HTTP, and HTTPS no longer".into()],
+        (Some(old), Some(new)) => (old, new),
+    };
+    let mut told = Vec::new();
+    if old.cert != new.cert || old.key != new.key {
+        told.push("api: shows another certificate".into());
+    }
+    match (&old.client_ca, &new.client_ca) {
+        (None, Some(_)) => told.push(format!("api: asks {} for a certificate", asked(new.client))),
+        (Some(_), None) => told.push("api: asks nobody for a certificate".into()),
+        (Some(old), Some(new)) if old != new => {
+            told.push("api: another CA signs the certificates of clients".into())
+        }
+        _ => {}
+    }
+    if old.client != new.client && old.client_ca.is_some() && new.client_ca.is_some() {
+        told.push(format!("api: asks {} for a certificate", asked(new.client)));
+    }
+    told
+}
+
+fn asked(client: web::Demand) -> &'static str {
+    match client {
+        web::Demand::All => "everybody",
+        web::Demand::Central => "role central",
+    }
 }
 
 pub(super) fn levels(old: &Gateway, new: &Gateway) -> Vec<String> {
@@ -124,12 +158,17 @@ pub(super) fn pushes(old: &Gateway, new: &Gateway, moves: &Moves) -> Vec<String>
 
 pub(super) fn store(old: &Gateway, new: &Gateway) -> Vec<String> {
     let span = |span: Duration| human(span);
+    let kinds = |of: &[(String, Duration)]| {
+        let each: Vec<String> = of.iter().map(|(kinds, keep)| format!("{kinds} {}", human(*keep))).collect();
+        if each.is_empty() { "all alike".to_owned() } else { each.join(", ") }
+    };
     let summary = |of: Option<Duration>| of.map_or("never".to_owned(), human);
     let parts = [
         ("events_keep", span(old.store.events_keep), span(new.store.events_keep)),
         ("readings_keep", span(old.store.readings_keep), span(new.store.readings_keep)),
         ("disk_limit", old.store.disk_limit.to_string(), new.store.disk_limit.to_string()),
         ("write_budget", old.write_budget.to_string(), new.write_budget.to_string()),
+        ("keep", kinds(&old.keep_kinds), kinds(&new.keep_kinds)),
         ("summary", summary(old.summary), summary(new.summary)),
     ];
     let other = parts.into_iter().filter(|(_, was, is)| was != is);

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
+pub use self::words::DEFAULT;
 use super::channels::TYPES;
 use super::ear::{Below, Heard};
 use super::mistakes::Report;

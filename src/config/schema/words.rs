@@ -8,7 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::Of;
 
-const DEFAULT: &str = include_str!("../../../config/gatehouse.toml");
+/// config/gatehouse.toml, as a package puts it into place.
+pub const DEFAULT: &str = include_str!("../../../config/gatehouse.toml");
 const BLUEPRINT: &str = include_str!("../../../config/profiles/_blueprint.toml");
 const MORE: &str = include_str!("words.txt");
 /// Tables of a profile that are written like others.

@@ -14,6 +14,7 @@ mod link;
 mod milesight;
 mod owed;
 mod payload;
+mod rights;
 mod scan;
 mod seen;
 mod session;
@@ -32,6 +33,7 @@ use errands::Errands;
 use inbox::Inbox;
 use line::Place;
 use link::{Link, Shared};
+pub use rights::access_list;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {

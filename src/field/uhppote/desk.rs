@@ -113,7 +113,7 @@ impl Desk {
                 },
                 () = until(due) => if let Some(nth) = next { self.guarded_turn(nth).await? },
                 // Last, so that a flood of calls shuts nobody out.
-                serial = listener.heard() => self.woken(serial),
+                called = listener.heard() => self.woken(called),
             }
         }
     }
@@ -122,9 +122,15 @@ impl Desk {
         (0..self.units.len()).min_by_key(|&nth| self.units.get(nth).map(Unit::due))
     }
 
-    fn woken(&mut self, serial: Option<u32>) {
-        let unit = self.units.iter_mut().find(|unit| Some(unit.controller.serial) == serial);
-        match unit {
+    /// A call only says that there is something to fetch, which the controller itself is asked for. One from elsewhere is not
+    /// even that.
+    fn woken(&mut self, called: Option<(u32, IpAddr)>) {
+        let is_called = |unit: &&mut Unit| {
+            called.is_some_and(|(serial, from)| {
+                unit.controller.serial == serial && unit.at().is_none_or(|at| at == from)
+            })
+        };
+        match self.units.iter_mut().find(is_called) {
             Some(unit) => unit.woken = Some(unit.asked.map_or_else(Instant::now, |asked| asked + WAKE_GAP)),
             None => self.asker.foreign(),
         }
@@ -272,9 +278,8 @@ impl Desk {
 
     pub async fn ask(&self, nth: usize, question: impl FnOnce(u32) -> Packet) -> Result<Packet, Trouble> {
         let Some(unit) = self.units.get(nth) else { return Err(Trouble::Silent(Duration::ZERO)) };
-        let own = unit.controller.address;
-        let from = own.map(|address| address.ip()).filter(|ip: &IpAddr| !ip.is_unspecified());
-        self.asker.ask(own.unwrap_or(self.address), from, &question(unit.controller.serial)).await
+        let to = unit.controller.address.unwrap_or(self.address);
+        self.asker.ask(to, unit.at(), &question(unit.controller.serial)).await
     }
 
     pub async fn hand_on(&self, batch: Batch) -> Result<(), Closed> {
@@ -283,6 +288,11 @@ impl Desk {
 }
 
 impl Unit {
+    /// Where it sits, where that is known.
+    fn at(&self) -> Option<IpAddr> {
+        self.controller.address.map(|address| address.ip()).filter(|ip: &IpAddr| !ip.is_unspecified())
+    }
+
     fn new(controller: Controller, record: Option<Arc<str>>, start: Instant) -> Self {
         Self {
             turns: Turns::new(controller.poll, start),

@@ -1,7 +1,7 @@
 //! Where controllers send what happens there. Without it events come by polling only, so a port that is taken is waited
 //! for beside the polling.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,12 +32,13 @@ impl Listener {
         Self { channel, address, socket: None, pauses, again: Instant::now(), told: false }
     }
 
-    /// The next controller that has something to say; `None`: whatever came was none. Nothing is lost if it is cancelled.
-    pub async fn heard(&mut self) -> Option<u32> {
+    /// The next controller that has something to say, and from where; `None`: whatever came was none. Nothing is lost if it
+    /// is cancelled.
+    pub async fn heard(&mut self) -> Option<(u32, IpAddr)> {
         let socket = self.open().await;
         let mut bytes = [0; codec::LENGTH + 1];
-        let (length, _) = socket.recv_from(&mut bytes).await.ok()?;
-        codec::read(bytes.get(..length)?).map(|(serial, _, _)| serial)
+        let (length, from) = socket.recv_from(&mut bytes).await.ok()?;
+        codec::read(bytes.get(..length)?).map(|(serial, _, _)| (serial, from.ip()))
     }
 
     /// Tries until it is open, ever more rarely.
@@ -95,7 +96,8 @@ mod tests {
         });
         let heard = tokio::time::timeout(Duration::from_secs(30), listener.heard()).await.unwrap();
         calling.abort();
-        assert_eq!(heard, Some(u32::from_le_bytes(vector()[4..8].try_into().unwrap())));
+        let serial = u32::from_le_bytes(vector()[4..8].try_into().unwrap());
+        assert_eq!(heard, Some((serial, address.ip())));
         assert!(!listener.told, "a second outage would be told again");
     }
 }

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row};
 
 use super::{Carried, Limit, Lost, Moved, Source};
 use crate::event;
 use crate::reading::Millis;
 use crate::store::salvage::{self, Walk};
 use crate::store::seal::Place;
-use crate::store::{Error, Seal, sum};
-
-pub const INSERT: &str = "INSERT INTO event(seq, at, kind, ticket, json, sum)
-    VALUES (?1, ?2, ?3, ?4, ?5, row_sum(?1, ?2, ?3, ?4, ?5))";
+use crate::store::{Error, chain, sum};
 
 /// Events written in one transaction.
 const BITE: u64 = 5000;
@@ -62,8 +59,8 @@ pub(super) fn carry(
 ) -> Result<Moved, Error> {
     let wanted = wanted(source)?;
     let mut excess = excess(source, &wanted, limit)?;
-    let seal = source.seals.close;
-    let mut pen = Pen { into, name, seal, open: 0, moved: Moved::default(), carried };
+    let chain = chain::Pen::at_the_end(into, name.0, name.1, source.seals.close)?;
+    let mut pen = Pen { into, name, chain, open: 0, moved: Moved::default(), carried };
     let mut gap = Gap::default();
     pen.into.execute_batch("BEGIN IMMEDIATE")?;
     let oldest = salvage::read(source.db.query_row("SELECT min(seq) FROM event", [], |row| row.get(0)))?;
@@ -364,7 +361,7 @@ struct Pen<'a> {
     into: &'a mut Connection,
     /// Gateway and epoch.
     name: (&'a str, &'a str),
-    seal: &'a Seal,
+    chain: chain::Pen<'a>,
     /// Events in the open transaction.
     open: u64,
     moved: Moved,
@@ -378,8 +375,8 @@ impl Pen<'_> {
         let Some(json) = event::moved(&old.json, old.seq, self.name.0, self.name.1, seq) else {
             return Ok(false);
         };
-        let json = self.seal.close(Place::Event(seq), &json)?;
-        self.into.prepare_cached(INSERT)?.execute(params![seq, old.at, old.kind, old.ticket, json])?;
+        let (kind, ticket) = (&*old.kind, old.ticket.as_deref());
+        self.chain.write(self.into, &chain::Row { seq, at: old.at, kind, ticket, json: &json })?;
         self.moved.add(old.seq, seq);
         self.carried.events = seq;
         self.carried.committed = self.carried.committed.max(old.at);

@@ -3,7 +3,7 @@
 //! What goes on: the events that a consumer has not acknowledged or that were set aside for it, as far as the [`Limit`]
 //! lets them; the unclosed tickets and the closed ones that may come back; the state of the rules, doors, devices,
 //! orders and maintenance; the last ticket number; the consumers. Events get the numbers 1, 2, … in their old order.
-//! Each consumer's cursor becomes the number of events carried that it had, so that it gets none twice and misses none.
+//! Their chain begins anew, since it is one of what is told. Each consumer's cursor becomes the number of events carried that it had, so that it gets none twice and misses none.
 //!
 //! It reads row by row: what cannot be read, or does not fit its sum, is left behind and counted. A ticket whose row is
 //! lost is taken from the last event that tells it. The row in `gateway` is written last; a journal without one was not
@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 
+use super::chain::{self, Pen};
 use super::mark::Mark;
 use super::seal::{Place, Unreadable};
 use super::{Error, Seal, salvage, sum};
@@ -181,6 +182,8 @@ impl<'a> Seals<'a> {
 struct Source<'a> {
     db: &'a Connection,
     has_sums: bool,
+    /// As formats from 5 on have.
+    has_chain: bool,
     seals: Seals<'a>,
 }
 
@@ -206,7 +209,8 @@ impl Source<'_> {
     /// Whether there is this table to be read. Older formats have not all of them; of ours it is lost.
     fn has(&self, table: &'static str, rows: &str, lost: &mut Lost) -> bool {
         let has = salvage::answers(self.db, rows);
-        if !has && self.has_sums {
+        let is_newer = table == "erasure" && !self.has_chain;
+        if !has && self.has_sums && !is_newer {
             lost.part_of(table);
         }
         has
@@ -225,7 +229,8 @@ pub(super) fn carry(
     // Either of them may be damaged in the schema.
     let has_sums =
         ["SELECT sum FROM event", "SELECT sum FROM ticket"].iter().any(|s| salvage::answers(from, s));
-    let source = Source { db: from, has_sums, seals };
+    let has_chain = salvage::answers(from, "SELECT chain FROM event");
+    let source = Source { db: from, has_sums, has_chain, seals };
     let mut carried = Carried::default();
     let moved = events::carry(&source, into, (gateway, epoch), limit, &mut carried)?;
     let known = gateway_row(&source, &mut carried)?;
@@ -339,8 +344,8 @@ fn append(
 ) -> Result<(), Error> {
     let seq = super::file::head(db)? + 1;
     let json = draft.render(gateway, epoch, seq, synced);
-    let json = seal.close(Place::Event(seq), &json)?;
-    db.execute(events::INSERT, params![seq, at, draft.kind, None::<&str>, json])?;
+    let row = chain::Row { seq, at, kind: draft.kind, ticket: None, json: &json };
+    Pen::at_the_end(db, gateway, epoch, seal)?.write(db, &row)?;
     Ok(())
 }
 

@@ -55,7 +55,7 @@ impl Table {
     }
 }
 
-const AS_THEY_ARE: [Table; 5] = [
+const AS_THEY_ARE: [Table; 6] = [
     Table { name: "episode", columns: "rule, subject, state", key: "rule, subject", sealed: &[] },
     Table { name: "device", columns: "id, online, since, why", key: "id", sealed: &[] },
     Table {
@@ -71,6 +71,8 @@ const AS_THEY_ARE: [Table; 5] = [
         key: "scope, name",
         sealed: &[(4, "by"), (5, "note")],
     },
+    // How far it had come is of the epoch before: it begins again, and is told again.
+    Table { name: "erasure", columns: "pseudonym, by, reason, begun", key: "pseudonym", sealed: &[] },
 ];
 
 const TICKET: &str =

@@ -15,7 +15,8 @@ const AT: i64 = 1_763_712_000_000;
 // --- What each may have in hand ---
 
 fn stored(seqs: &[u64]) -> Vec<Stored> {
-    let event = |seq: &u64| Stored { seq: *seq, kind: "ticket.opened".into(), json: "{}".into() };
+    let event =
+        |seq: &u64| Stored { seq: *seq, kind: "ticket.opened".into(), json: "{}".into(), chain: None };
     seqs.iter().map(event).collect()
 }
 
@@ -52,6 +53,22 @@ fn the_bulk_lane_reaches_up_to_what_the_urgent_lane_has_in_hand() {
             "{urgent:?} {read:?}"
         );
     }
+}
+
+#[test]
+fn a_key_never_means_what_was_erased_and_what_was_not() {
+    let mut lanes = Lanes::new(500);
+    lanes.load_bulk(pending(&[1, 2, 3], &[], 3));
+    let whole = lanes.key(Lane::Bulk);
+    let mut keys = vec![whole];
+    for erased in [0, 1] {
+        let mut read = pending(&[1, 2, 3], &[], 3);
+        let json = Draft::new("access.card", "devices/d".into(), AT, &1).render("g", "e", erased + 1, true);
+        read.slice.events[erased as usize].json = crate::event::blanked(&json, "erased", AT).unwrap();
+        lanes.load_bulk(read);
+        keys.push(lanes.key(Lane::Bulk));
+    }
+    assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), 3, "{keys:?}");
 }
 
 #[test]

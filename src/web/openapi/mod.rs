@@ -15,7 +15,7 @@ use super::asset::Asset;
 
 const DOCUMENT: &str = include_str!("document.json");
 
-const SUBJECTS: [&str; 17] = [
+const SUBJECTS: [&str; 18] = [
     include_str!("commands.json"),
     include_str!("consumers.json"),
     include_str!("doors.json"),
@@ -28,6 +28,7 @@ const SUBJECTS: [&str; 17] = [
     include_str!("look.json"),
     include_str!("maintenance.json"),
     include_str!("page.json"),
+    include_str!("people.json"),
     include_str!("reload.json"),
     include_str!("rules.json"),
     include_str!("session.json"),

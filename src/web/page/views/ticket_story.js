@@ -42,7 +42,7 @@ export class Story {
     // Reopening sets new deadlines.
     const begun = this.events.findLastIndex(event => /\.(opened|reopened)$/.test(event.type));
     const before = step === 'contact' ? ['open'] : ['open', 'acknowledged'];
-    const done = step === 'follow_up' ? null : this.events.slice(Math.max(0, begun)).find(event => !before.includes(event.data.state));
+    const done = step === 'follow_up' ? null : this.events.slice(Math.max(0, begun)).find(event => event.data && !before.includes(event.data.state));
     if (!done) return ['✓', 'calm'];
     const late = Date.parse(done.time) - Date.parse(by);
     return [`✓ ${when(done.time)} ${late > 0 ? t('too-late', { span: span(late) }) : t('on-time')}`, late > 0 ? 'late' : 'calm'];
@@ -50,11 +50,11 @@ export class Story {
 }
 
 function step(event, before) {
-  const data = event.data, known = before ? before.data : {};
+  const data = event.data || {}, known = (before && before.data) || {};
   // A ticket carries all of itself along: told is what this event changed.
   const fresh = (field, show) => (data[field] !== null && data[field] !== undefined && data[field] !== known[field] ? show() : null);
   const extra = [fresh('state', () => t(data.state)), fresh('value', () => value(data.value, data.unit)),
-    fresh('external_id', () => data.external_id), t('revision', { n: data.revision })];
+    fresh('external_id', () => data.external_id), fresh('revision', () => t('revision', { n: data.revision }))];
   const words = sentence({ ...event, data: { ...data, title: '' } }).replace(/[:：]\s*$/, '');
   return el('li', { data: { tone: tone(event), type: event.type } },
     el('strong', {}, words),

@@ -1,0 +1,407 @@
+//! Erasure of one person: every event that names the pseudonym becomes a stub, which keeps number, type, digest and its
+//! place in the chain, and says `erased` in place of what it said.
+//!
+//! It is put down in the table `erasure` first, and is then done a bite at a time between other pages. Each bite is one
+//! transaction with how far it has come, so that a kill at any moment costs nothing: the next start goes on there. At the
+//! end, in one transaction, the pseudonym goes from all other tables too and `gateway.erased` tells the centre whom;
+//! when every required consumer has that, it becomes a stub itself and the row goes. Deleted bytes are overwritten
+//! (`secure_delete`), and the log is brought home, so that the files do not have it any more either.
+//!
+//! What comes of that person later is a new event. Copies that people made (a backup, what a restore set aside) are theirs.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::journal::{self, Journal, Teller};
+use super::seal::Place;
+use super::{Error, Outbox, Seal, damage, file, sum};
+use crate::chain::digest_of;
+use crate::event::{self, Draft};
+use crate::reading::Millis;
+
+/// What somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub pseudonym: String,
+    pub by: String,
+    pub reason: Option<String>,
+}
+
+/// How far an erasure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erased {
+    /// Events that have become stubs.
+    pub events: u64,
+    /// The event that tells it; `None`: it is under way.
+    pub told: Option<u64>,
+}
+
+/// What outbox and journal know of each other.
+#[derive(Debug, Default)]
+pub(super) struct Between {
+    /// How often events became stubs; what was read before is out of date.
+    rewritten: AtomicU64,
+    /// Somebody is to be erased.
+    wanted: Notify,
+}
+
+impl Between {
+    pub fn rewritten(&self) {
+        self.rewritten.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn read(&self) -> u64 {
+        self.rewritten.load(Ordering::Acquire)
+    }
+}
+
+/// Wakes whoever keeps the journal when somebody is to be erased.
+#[derive(Debug, Clone)]
+pub struct Wanted(Arc<Between>);
+
+impl Wanted {
+    pub async fn any(&self) {
+        self.0.wanted.notified().await;
+    }
+}
+
+/// What the journal remembers between two bites.
+#[derive(Debug, Default)]
+pub(super) struct Erasing {
+    under_way: bool,
+    /// Whoever waits for the end sees it before it is forgotten.
+    told: Option<Instant>,
+    /// The log may still have what was erased.
+    unwashed: bool,
+}
+
+/// A row of `erasure`.
+struct Work {
+    pseudonym: String,
+    by: String,
+    reason: Option<String>,
+    begun: Millis,
+    scanned: u64,
+    events: u64,
+}
+
+/// Under way, or not yet heard of by every centre.
+pub const ERASURES_MAX: usize = 1000;
+/// Events looked at in one transaction, so that a commit never waits long for it.
+const BITE: u64 = 1000;
+const SEEN_FOR: Duration = Duration::from_secs(3);
+/// Where nobody has to have it, it is told for so long.
+const TOLD_FOR: Millis = 7 * 24 * 3600 * 1000;
+
+/// Where else a person may be named: a table with sums, its key, and its texts, of which some are sealed.
+struct Elsewhere {
+    table: &'static str,
+    key: (&'static str, &'static str),
+    plain: &'static [&'static str],
+    sealed: &'static [&'static str],
+}
+
+const ELSEWHERE: [Elsewhere; 5] = [
+    Elsewhere { table: "ticket", key: ("id", "''"), plain: &["life"], sealed: &["json"] },
+    Elsewhere { table: "episode", key: ("rule", "subject"), plain: &["state"], sealed: &[] },
+    Elsewhere {
+        table: "command",
+        key: ("key", "''"),
+        plain: &["target"],
+        sealed: &["reason", "by", "detail"],
+    },
+    Elsewhere { table: "access", key: ("subject", "''"), plain: &[], sealed: &["state"] },
+    Elsewhere { table: "maintenance", key: ("scope", "name"), plain: &[], sealed: &["by", "note"] },
+];
+
+impl Outbox {
+    /// Puts down that this person is to be erased; it is on the disk when this returns, and the journal does it. Where it
+    /// is under way already, it goes on.
+    pub fn erase(&self, asked: &Asked, now: Millis) -> Result<(), Error> {
+        let mut db = self.lock();
+        db.pragma_update(None, "synchronous", "full")?;
+        let done = put_down(&mut db, asked, now);
+        db.pragma_update(None, "synchronous", "normal")?;
+        self.between.wanted.notify_one();
+        done
+    }
+
+    /// `None`: there is none of this person, or it is over and every required consumer has heard of it.
+    pub fn erased(&self, pseudonym: &str) -> Result<Option<Erased>, Error> {
+        let row = |row: &Row<'_>| Ok(Erased { events: row.get(0)?, told: row.get(1)? });
+        let db = self.lock();
+        let mut query = db.prepare_cached("SELECT events, told FROM erasure WHERE pseudonym = ?1")?;
+        Ok(query.query_row([pseudonym], row).optional()?)
+    }
+}
+
+fn put_down(db: &mut Connection, asked: &Asked, now: Millis) -> Result<(), Error> {
+    let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let count: usize = step.query_row("SELECT count(*) FROM erasure", [], |row| row.get(0))?;
+    if count >= ERASURES_MAX {
+        return Err(Error::TooManyErasures(count));
+    }
+    step.execute(
+        "INSERT INTO erasure(pseudonym, by, reason, begun, sum) VALUES (?1, ?2, ?3, ?4, row_sum(?1, ?2, ?3, ?4))
+         ON CONFLICT(pseudonym) DO UPDATE SET by = excluded.by, reason = excluded.reason, begun = excluded.begun,
+             sum = excluded.sum, scanned = 0, events = 0, told = NULL WHERE told IS NOT NULL",
+        params![asked.pseudonym, asked.by, asked.reason, now],
+    )?;
+    Ok(step.commit()?)
+}
+
+impl Journal {
+    /// Whoever has it hears when there is somebody to erase.
+    pub fn wanted(&self) -> Wanted {
+        Wanted(self.between.clone())
+    }
+
+    /// Whether there is more to erase at once.
+    pub fn is_erasing(&self) -> bool {
+        self.erasing.under_way
+    }
+
+    /// One bite of what is to be erased; says when one person is done.
+    pub fn erase_on(&mut self, at: Millis, synced: bool) -> Result<Option<Erased>, Error> {
+        let done = self.erase_a_bite(at, synced);
+        let done = self.noticing(done)?;
+        if done.is_some_and(|erased| erased.told.is_some()) {
+            damage::forget_all(&self.dir);
+            self.erasing.told = Some(Instant::now());
+            self.erasing.unwashed = true;
+        }
+        if !self.erasing.under_way {
+            self.wash();
+        }
+        Ok(done)
+    }
+
+    fn erase_a_bite(&mut self, at: Millis, synced: bool) -> Result<Option<Erased>, Error> {
+        self.erasing.under_way = false;
+        let Some(mut work) = next(&self.db)? else { return Ok(None) };
+        self.make_sure()?;
+        prepare(&self.db, &self.seal)?;
+        let (gateway, epoch, seal) = (self.gateway.clone(), self.epoch.clone(), self.seal.clone());
+        let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let head = file::head(&step)?;
+        let from = work.scanned.max(file::oldest(&step)?.saturating_sub(1));
+        let to = (from + BITE).min(head);
+        let found = blank_all(&step, &seal, &work, from, to)?;
+        (work.scanned, work.events) = (to, work.events + found);
+        let mut told = None;
+        if to >= head {
+            forget_elsewhere(&step, &work.pseudonym)?;
+            let teller = Teller { gateway: &gateway, epoch: &epoch, seal: &seal, at, synced };
+            told = Some(journal::write_events(&step, &teller, &[work.told(&gateway)], head)?);
+        }
+        step.prepare_cached("UPDATE erasure SET scanned = ?2, events = ?3, told = ?4 WHERE pseudonym = ?1")?
+            .execute(params![work.pseudonym, work.scanned, work.events, told])?;
+        step.commit()?;
+        if found > 0 {
+            self.between.rewritten();
+        }
+        self.head = told.unwrap_or(self.head);
+        self.erasing.under_way = told.is_none() || next(&self.db)?.is_some();
+        Ok(Some(Erased { events: work.events, told }))
+    }
+
+    /// Where every required consumer knows whom to erase, that goes too. Says whether any did.
+    pub fn forget_erased(&mut self, now: Millis) -> Result<bool, Error> {
+        if self.erasing.told.is_some_and(|told| told.elapsed() < SEEN_FOR) {
+            return Ok(false);
+        }
+        let done = self.forget_told(now);
+        let done = self.noticing(done)?;
+        if done {
+            self.between.rewritten();
+            self.erasing.unwashed = true;
+        }
+        self.wash();
+        Ok(done)
+    }
+
+    fn forget_told(&mut self, now: Millis) -> Result<bool, Error> {
+        let Some((pseudonym, told)) = heard_by_all(&self.db, now)? else { return Ok(false) };
+        prepare(&self.db, &self.seal)?;
+        let seal = self.seal.clone();
+        let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let json = step
+            .query_row("SELECT json FROM event WHERE seq = ?1", [told], |row| row.get::<_, String>(0))
+            .optional()?;
+        if let Some(stored) = json {
+            let json = seal.open(Place::Event(told), &stored).map_err(rusqlite::Error::from)?;
+            blank(&step, &seal, told, &json, "expired", now)?;
+        }
+        step.execute("DELETE FROM erasure WHERE pseudonym = ?1", [pseudonym])?;
+        step.commit()?;
+        Ok(true)
+    }
+
+    /// As long as somebody reads from the log it stays; then it is tried again.
+    fn wash(&mut self) {
+        if self.erasing.unwashed && file::bring_home(&self.db).is_ok() {
+            (self.erasing.unwashed, self.seen.log_bytes) = (false, 0);
+        }
+    }
+}
+
+impl Work {
+    /// The centre has to know whom. It happened when it was begun, which every stub of it says too.
+    fn told(&self, gateway: &str) -> Draft {
+        let Self { pseudonym, by, reason, begun, events, .. } = self;
+        let data = json!({ "pseudonym": pseudonym, "events": events, "by": by, "reason": reason });
+        Draft::new("gateway.erased", format!("gateways/{gateway}"), *begun, &data)
+    }
+}
+
+/// The next that is not done.
+fn next(db: &Connection) -> Result<Option<Work>, Error> {
+    let mut query = db.prepare_cached(
+        "SELECT pseudonym, by, reason, begun, scanned, events FROM erasure WHERE told IS NULL LIMIT 1",
+    )?;
+    let row = |row: &Row<'_>| {
+        Ok(Work {
+            pseudonym: row.get(0)?,
+            by: row.get(1)?,
+            reason: row.get(2)?,
+            begun: row.get(3)?,
+            scanned: row.get(4)?,
+            events: row.get(5)?,
+        })
+    };
+    Ok(query.query_row([], row).optional()?)
+}
+
+/// Where nobody is required, those that the configuration names have to know; where there is none, a week is enough.
+fn heard_by_all(db: &Connection, now: Millis) -> Result<Option<(String, u64)>, Error> {
+    let mut query = db.prepare_cached(
+        "SELECT pseudonym, told FROM erasure WHERE told IS NOT NULL
+             AND coalesce(
+                 (SELECT min(acknowledged) FROM consumer WHERE required),
+                 (SELECT min(acknowledged) FROM consumer WHERE configured),
+                 CASE WHEN begun < ?1 THEN told ELSE 0 END) >= told
+             AND NOT EXISTS (SELECT 1 FROM aside WHERE seq = told)
+         LIMIT 1",
+    )?;
+    let found = query.query_row([now.saturating_sub(TOLD_FOR)], |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(found.optional()?)
+}
+
+/// What the connection needs for it; to be said again is nothing.
+fn prepare(db: &Connection, seal: &Seal) -> rusqlite::Result<()> {
+    db.pragma_update(None, "secure_delete", true)?;
+    let flags =
+        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
+    let opens = seal.clone();
+    db.create_scalar_function("opened", 5, flags, move |call| {
+        let stored = text(call.get_raw(4));
+        // What cannot be read cannot be seen to name anybody.
+        let open = |place| opens.open(place, stored).ok().map(Cow::into_owned);
+        Ok(place(call).and_then(open).unwrap_or_else(|| stored.to_owned()))
+    })?;
+    let closes = seal.clone();
+    db.create_scalar_function(
+        "closed",
+        5,
+        flags.difference(FunctionFlags::SQLITE_DETERMINISTIC),
+        move |call| {
+            let said = text(call.get_raw(4));
+            let close = |place| closes.close(place, said).map(Cow::into_owned);
+            let failed = |error: Error| rusqlite::Error::UserFunctionError(error.to_string().into());
+            place(call).map_or_else(|| Ok(said.to_owned()), |place| close(place).map_err(failed))
+        },
+    )
+}
+
+/// Of table, column, and the two parts of the key.
+fn place<'a>(call: &'a Context<'_>) -> Option<Place<'a>> {
+    let [table, column, key, more] = [0, 1, 2, 3].map(|n| text(call.get_raw(n)));
+    let column = ["reason", "by", "detail", "note"].into_iter().find(|known| *known == column);
+    match table {
+        "ticket" => Some(Place::Ticket(key)),
+        "command" => Some(Place::Order(key, column?)),
+        "access" => Some(Place::Access(key)),
+        "maintenance" => Some(Place::Maintenance(key, more, column?)),
+        _ => None,
+    }
+}
+
+fn text(value: ValueRef<'_>) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// Those of the numbers above `from` up to `to` that name the person; how many.
+fn blank_all(step: &Transaction<'_>, seal: &Seal, work: &Work, from: u64, to: u64) -> Result<u64, Error> {
+    let mut query =
+        step.prepare_cached("SELECT seq, json FROM event WHERE seq > ?1 AND seq <= ?2 ORDER BY seq")?;
+    let mut rows = query.query([from, to])?;
+    let mut found: Vec<(u64, String)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let seq = row.get(0)?;
+        let json = seal.open(Place::Event(seq), row.get_ref(1)?.as_str()?).map_err(rusqlite::Error::from)?;
+        if json.contains(&work.pseudonym) {
+            found.push((seq, json.into_owned()));
+        }
+    }
+    let mut count = 0;
+    for (seq, json) in found {
+        count += u64::from(blank(step, seal, seq, &json, "erased", work.begun)?);
+    }
+    Ok(count)
+}
+
+/// The event becomes a stub; whether it did. `json`: as it was told.
+pub(super) fn blank(
+    step: &Transaction<'_>,
+    seal: &Seal,
+    seq: u64,
+    json: &str,
+    word: &str,
+    at: Millis,
+) -> Result<bool, Error> {
+    let Some(stub) = event::blanked(json, word, at) else { return Ok(false) };
+    let stub = seal.close(Place::Event(seq), &stub)?;
+    step.prepare_cached(
+        "UPDATE event SET json = ?2, digest = coalesce(digest, ?3), sum = row_sum(seq, at, kind, ticket, ?2)
+         WHERE seq = ?1",
+    )?
+    .execute(params![seq, stub, digest_of(json)])?;
+    Ok(true)
+}
+
+/// The pseudonym in other tables becomes the word `erased`.
+fn forget_elsewhere(step: &Transaction<'_>, pseudonym: &str) -> rusqlite::Result<()> {
+    for Elsewhere { table, key: (key, more), plain, sealed } in ELSEWHERE {
+        let within = |column: &str| format!("'{table}', '{column}', {key}, {more}");
+        let sealed = sealed.iter().map(|column| {
+            let opened = format!("opened({}, {column})", within(column));
+            let closed = format!("closed({}, replace({opened}, ?1, 'erased'))", within(column));
+            (column, opened, closed)
+        });
+        let plain = plain
+            .iter()
+            .map(|column| (column, (*column).to_owned(), format!("replace({column}, ?1, 'erased')")));
+        for (column, opened, changed) in plain.chain(sealed) {
+            // No row has this sum.
+            let change =
+                format!("UPDATE {table} SET {column} = {changed}, sum = -1 WHERE instr({opened}, ?1)");
+            step.execute(&change, [pseudonym])?;
+        }
+        step.execute(&format!("UPDATE {table} SET sum = {} WHERE sum = -1", sum::of_row(table)), [])?;
+    }
+    for (table, column) in [("aside", "why"), ("consumer", "error")] {
+        let change = format!(
+            "UPDATE {table} SET {column} = replace({column}, ?1, 'erased') WHERE instr({column}, ?1)"
+        );
+        step.execute(&change, [pseudonym])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! HTTPS: what a port shows of itself, and whom it lets in.
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::ServerConfig;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+
+use crate::certificate;
+use crate::secret::Secret;
+
+/// As configured; it is compared by what the files hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tls {
+    /// PEM, our own certificate first.
+    pub cert: Arc<str>,
+    pub key: Secret,
+    /// PEM of those who sign certificates of clients; `None`: clients show none.
+    pub client_ca: Option<Arc<str>>,
+    pub client: Demand,
+}
+
+/// Who has to show a certificate, where there is a `client_ca`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Demand {
+    /// Whoever connects.
+    #[default]
+    All,
+    /// Who shows a token of role central; a technician's browser comes without.
+    Central,
+}
+
+impl Demand {
+    pub fn word(self) -> &'static str {
+        match self {
+            Demand::All => "all",
+            Demand::Central => "central",
+        }
+    }
+}
+
+/// What cannot be spoken with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    #[error("`cert` holds no certificate that can be used: {0}")]
+    Certificate(String),
+    #[error("`key` holds no private key that can be used: {0}")]
+    Key(String),
+    #[error("`key` is not the key of the certificate in `cert`")]
+    KeyOfAnother,
+    #[error("`client_ca` holds no certificate that can sign others: {0}")]
+    ClientCa(String),
+}
+
+impl Tls {
+    /// Whether a client with this role has to have shown a certificate in the handshake or is turned away later.
+    pub fn asks_central(&self) -> bool {
+        self.client_ca.is_some() && self.client == Demand::Central
+    }
+
+    /// Whether clients are let in on the same terms: who came on others is asked to come again.
+    pub fn is_as_strict_as(&self, other: &Self) -> bool {
+        self.client_ca == other.client_ca && self.client == other.client
+    }
+
+    /// TLS 1.2 and 1.3, for HTTP/1.1.
+    pub fn server(&self) -> Result<Arc<ServerConfig>, Unusable> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chain =
+            certificate::chain(&self.cert).ok_or_else(|| Unusable::Certificate("it is no PEM".into()))?;
+        let key = certificate::key(self.key.reveal())
+            .ok_or_else(|| Unusable::Key("it has to be PEM, without a password".into()))?;
+        let unusable = |error: rustls::Error| match error {
+            rustls::Error::InconsistentKeys(_) => Unusable::KeyOfAnother,
+            rustls::Error::InvalidCertificate(why) => Unusable::Certificate(why.to_string()),
+            other => Unusable::Key(other.to_string()),
+        };
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(ca) => {
+                let roots = Arc::new(roots(ca).map_err(Unusable::ClientCa)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                let verifier = match self.client {
+                    Demand::All => verifier,
+                    Demand::Central => verifier.allow_unauthenticated(),
+                };
+                let verifier = verifier.build().map_err(|error| Unusable::ClientCa(error.to_string()))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut server = builder.with_single_cert(chain, key).map_err(unusable)?;
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if self.client_ca.is_some() {
+            // What was resumed would not be looked at again: a client's certificate may have ended meanwhile.
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = 0;
+        }
+        Ok(Arc::new(server))
+    }
+}
+
+fn roots(pem: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for ca in certificate::chain(pem).ok_or("it is no PEM")? {
+        roots.add(ca).map_err(|error| error.to_string())?;
+    }
+    Ok(roots)
+}

@@ -1,0 +1,268 @@
+//! One person is erased: no event, no table and no byte of the files names them any more, the chain holds, and the centre
+//! is told. Kinds that are kept for less long say no more than what they were.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod gateway;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gatehouse::event::{Draft, Kinds};
+use gatehouse::order::{Order, Outcome};
+use gatehouse::reading::Millis;
+use gatehouse::store::{self, Asked, Ends, Kind, OrderRow, Page, Seal, Settings, verify};
+use gateway::Gateway;
+use serde_json::{Value as Json, json};
+
+const DAY: Millis = 24 * 3600 * 1000;
+const T0: Millis = 1_763_712_000_000;
+const WHO: &str = "c-0123456789abcdef";
+const OTHER: &str = "c-fedcba9876543210";
+
+fn open(dir: &Path) -> Ends {
+    let settings = Settings {
+        dir: dir.to_owned(),
+        events_keep: store::EVENTS_KEEP_DEFAULT,
+        readings_keep: store::READINGS_KEEP_DEFAULT,
+        disk_limit: store::DISK_LIMIT_DEFAULT,
+    };
+    store::open(&settings, "cp-017").unwrap()
+}
+
+/// Each tenth is theirs.
+fn write(ends: &mut Ends, count: u64) {
+    let from = ends.journal.head();
+    let numbers: Vec<u64> = (from + 1..=from + count).collect();
+    for some in numbers.chunks(500) {
+        let draft = |n: &u64| {
+            let card = if n % 10 == 0 { WHO } else { OTHER };
+            let data = json!({ "door": "b3", "card": card, "record": n.to_string() });
+            Draft::new("access.granted", "devices/reader".into(), T0 + *n as Millis, &data)
+        };
+        let events = some.iter().map(draft).collect();
+        ends.journal
+            .commit(&Page { at: T0 + some[0] as Millis, synced: true, events, ..Page::default() })
+            .unwrap();
+    }
+}
+
+fn told(ends: &Ends) -> Vec<Json> {
+    let slice = ends.view.events(0, 100_000, &Kinds::default()).unwrap();
+    slice.events.iter().map(|event| serde_json::from_str(&event.json).unwrap()).collect()
+}
+
+fn erase(ends: &mut Ends) -> store::Erased {
+    let asked = Asked { pseudonym: WHO.into(), by: "Wang".into(), reason: Some("has moved out".into()) };
+    ends.outbox.erase(&asked, T0 + DAY).unwrap();
+    loop {
+        let erased = ends.journal.erase_on(T0 + DAY, true).unwrap().expect("it is under way");
+        if erased.told.is_some() {
+            return erased;
+        }
+        assert!(ends.journal.is_erasing());
+    }
+}
+
+/// Files of the directory in which somebody who looks finds them.
+fn files_with(dir: &Path, who: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let bytes = fs::read(entry.path()).unwrap_or_default();
+        if bytes.windows(who.len()).any(|some| some == who.as_bytes()) {
+            found.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_person_goes_from_events_tables_and_files_and_the_chain_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+    write(&mut ends, 3000);
+    let order = Order {
+        key: "k".into(),
+        device: "lock".into(),
+        action: "open".into(),
+        target: "1".into(),
+        reason: Some(format!("for {WHO}")),
+        by: "Wang".into(),
+        expires_at: None,
+    };
+    let row = OrderRow { order, begun_at: T0, ended: Some((T0, Outcome::of("executed", String::new()))) };
+    ends.journal.commit(&Page { at: T0, synced: true, orders: vec![row], ..Page::default() }).unwrap();
+    ends.outbox.settle("crm", 1500, T0).unwrap();
+    ends.outbox.set_aside("crm", 1501, &format!("422: {WHO}?"), T0).unwrap();
+    fs::write(dir.path().join("journal.db.left"), WHO).unwrap();
+    let before = told(&ends);
+    let rewritten = ends.outbox.rewritten();
+
+    let erased = erase(&mut ends);
+    assert_eq!((erased.events, erased.told), (300, Some(3001)));
+    assert!(ends.outbox.rewritten() > rewritten, "what was read before is out of date");
+    let after = told(&ends);
+    for (n, (was, is)) in before.iter().zip(&after).enumerate() {
+        if (n + 1) % 10 > 0 {
+            assert_eq!(was, is);
+            continue;
+        }
+        for field in ["id", "source", "type", "subject", "time", "sequence", "clock", "specversion"] {
+            assert_eq!(was[field], is[field], "{field} of {n}");
+        }
+        assert_eq!((&is["data"], &is["record"]), (&Json::Null, &was["data"]["record"]));
+        assert_eq!(is["erased"], "2025-11-22T08:00:00.000Z");
+    }
+    let last = after.last().unwrap();
+    assert_eq!(last["type"], "gatehouse.gateway.erased");
+    let data = json!({ "pseudonym": WHO, "events": 300, "by": "Wang", "reason": "has moved out" });
+    assert_eq!(last["data"], data);
+    let pending = ends.outbox.pending("crm", 2000, &Kinds::default()).unwrap();
+    assert!(pending.slice.events.iter().any(store_stub), "what the centre did not have it gets as stubs");
+    assert_eq!(ends.journal.order("k").unwrap().unwrap().order.reason.as_deref(), Some("for erased"));
+    assert_eq!(ends.journal.last_records().unwrap(), [("devices/reader".to_owned(), "3000".to_owned())]);
+    assert_eq!(files_with(dir.path(), WHO), ["journal.db"], "the event that tells the centre whom");
+
+    // The centre has to have it.
+    assert!(!ends.journal.forget_erased(T0 + DAY).unwrap());
+    ends.outbox.settle("crm", 3001, T0 + DAY).unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while !ends.journal.forget_erased(T0 + DAY).unwrap() {
+        assert!(Instant::now() < end, "every consumer has it");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(told(&ends).last().unwrap()["data"], Json::Null);
+    assert_eq!(files_with(dir.path(), WHO), Vec::<String>::new());
+    assert!(!files_with(dir.path(), OTHER).is_empty(), "others stay");
+    let report = verify::verify(dir.path(), &[], &Seal::none()).unwrap();
+    assert!(report.holds(), "{:?}", report.faults);
+    assert_eq!((report.events, report.erased, report.expired), (3001, 300, 1));
+    drop(ends);
+    let ends = open(dir.path());
+    assert_eq!(
+        (ends.journal.head(), ends.journal.before().unwrap()),
+        (3001, None),
+        "the next start finds no damage"
+    );
+}
+
+fn store_stub(event: &gatehouse::event::Stored) -> bool {
+    event.is_stub()
+}
+
+#[test]
+fn an_erasure_goes_on_under_another_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    write(&mut ends, 3000);
+    let asked = Asked { pseudonym: WHO.into(), by: "Wang".into(), reason: None };
+    ends.outbox.erase(&asked, T0).unwrap();
+    assert_eq!(ends.journal.erase_on(T0, true).unwrap().map(|erased| erased.told), Some(None));
+    drop(ends);
+    let order = store::restore::Order {
+        from: dir.path(),
+        dir: dir.path(),
+        gateway: "cp-017",
+        force: false,
+        at: T0,
+        synced: true,
+    };
+    store::restore::restore(&order).unwrap();
+    let mut ends = open(dir.path());
+    while ends.journal.erase_on(T0, true).unwrap().is_none_or(|erased| erased.told.is_none()) {}
+    let left = told(&ends).iter().filter(|event| event["data"]["card"] == WHO).count();
+    assert_eq!(left, 0);
+    let report = verify::verify(dir.path(), &[], &Seal::none()).unwrap();
+    assert!(report.holds() && report.erased == 300, "{report:?}");
+}
+
+#[test]
+fn a_kill_at_any_moment_costs_no_erasure_and_the_centre_is_told_once() {
+    let mut gateway = Gateway::new("cp-017");
+    gateway.configure("[[consumer]]\nname = \"central\"\nrequired = true\n");
+    write(&mut open(&gateway.data()), 20_000);
+    gateway.start();
+    let path = format!("/api/v1/people/{WHO}/erase");
+    let (status, refused) = gateway.post("/api/v1/people/Wang/erase", &json!({}));
+    assert_eq!(status, 400, "{refused}");
+    let asking = {
+        let url = format!("http://{}{path}", gateway.api().unwrap());
+        std::process::Command::new("curl")
+            .args(["-s", "--max-time", "20", "-d", r#"{"by": "Wang"}"#, &url])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let begun = |gateway: &Gateway| {
+        let db = rusqlite::Connection::open(gateway.data().join("journal.db")).unwrap();
+        let scanned = "SELECT scanned FROM erasure WHERE pseudonym = ?1";
+        db.query_row(scanned, [WHO], |row| row.get::<_, u64>(0)).ok()
+    };
+    gateway.until("it is on the disk", || begun(&gateway));
+    for _ in 0..3 {
+        gateway.kill();
+        gateway.start();
+    }
+    let _ = { asking }.wait();
+    let told = gateway.until_told_last("gateway.erased");
+    assert_eq!((told.len(), &told[0]["data"]["pseudonym"]), (1, &json!(WHO)));
+    let done = gateway.post(&path, &json!({ "by": "Wang", "reason": "again" }));
+    assert_eq!((done.0, &done.1["state"]), (200, &json!("done")), "{}", done.1);
+    let head = gateway.get("/api/v1/site").unwrap()["head"].clone();
+    let acknowledged = std::process::Command::new("curl")
+        .args(["-s", "-X", "PUT", "-d", &json!({ "acknowledged": head }).to_string()])
+        .arg(format!("http://{}/api/v1/consumers/central", gateway.api().unwrap()))
+        .output()
+        .unwrap();
+    let row: Json = serde_json::from_slice(&acknowledged.stdout).unwrap();
+    assert_eq!(row["anchor"]["cursor"], head, "{row}");
+    gateway.until("no byte of it is left", || files_with(&gateway.data(), WHO).is_empty().then_some(()));
+    let (ended, _) = gateway.stop();
+    assert!(ended.success());
+    let report = verify::verify(&gateway.data(), &[], &Seal::none()).unwrap();
+    assert!(report.holds(), "{:?}", report.faults);
+    assert_eq!(report.erased, 2000 + 1, "and the word on it that was there when it was asked for again");
+    assert!(!gateway.log().contains(WHO), "no log names them");
+}
+
+trait Last {
+    fn until_told_last(&self, kind: &str) -> Vec<Json>;
+}
+
+impl Last for Gateway {
+    fn until_told_last(&self, kind: &str) -> Vec<Json> {
+        self.until(kind, || {
+            let head = self.get("/api/v1/site")?["head"].as_str()?.to_owned();
+            let (epoch, seq) = head.rsplit_once('.')?;
+            let after = seq.parse::<u64>().ok()?.saturating_sub(50);
+            let page = self.get(&format!("/api/v1/events?after={epoch}.{after}&limit=100"))?;
+            let found = gateway::of_kind(page["events"].as_array()?, kind);
+            (!found.is_empty()).then_some(found)
+        })
+    }
+}
+
+#[test]
+fn kinds_that_are_kept_for_less_long_become_stubs_once_every_centre_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+    write(&mut ends, 1000);
+    let later = vec![Draft::new("device.online", "devices/d".into(), T0, &json!({}))];
+    ends.journal.commit(&Page { at: T0, synced: true, events: later, ..Page::default() }).unwrap();
+    ends.outbox.settle("crm", 700, T0).unwrap();
+    ends.outbox.set_aside_ahead("crm", 20, "422", T0).unwrap();
+    ends.journal.keep_kinds(&[("access.*".into(), Duration::from_secs(30 * 24 * 3600))]);
+    let expired = |ends: &Ends| told(ends).iter().filter(|event| event["expired"].is_string()).count();
+    while ends.journal.expire(T0 + 20 * DAY).unwrap() {}
+    assert_eq!(expired(&ends), 0, "none is old enough");
+    while ends.journal.expire(T0 + 31 * DAY).unwrap() {}
+    assert_eq!(expired(&ends), 699, "not what the centre has yet to get, nor what was set aside");
+    let report = verify::verify(dir.path(), &[], &Seal::none()).unwrap();
+    assert!(report.holds() && report.expired == 699, "{report:?}");
+    ends.outbox.settle("crm", 1001, T0).unwrap();
+    while ends.journal.expire(T0 + 31 * DAY).unwrap() {}
+    assert_eq!(expired(&ends), 999);
+    assert_eq!(told(&ends).last().unwrap()["data"], json!({}), "other kinds stay");
+}

@@ -1,0 +1,219 @@
+//! Whoever changes the journal by hand is found, with the number of the event: `gatehouse verify` against somebody with
+//! Python's sqlite3 who knows how rows, sums and chain are written. `GATEHOUSE_VERIFIED=1000000 cargo test --test verify
+//! -- --nocapture long` prints how long a journal of so many events takes.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use gatehouse::event::{Draft, Kinds};
+use gatehouse::reading::Millis;
+use gatehouse::store::room::Way;
+use gatehouse::store::{self, Ends, Kind, Page, Seal, Settings, backup};
+use serde_json::{Value as Json, json};
+
+const T0: Millis = 1_763_712_000_000;
+const HEAD: u64 = 300;
+/// What the required consumer has.
+const HAD: u64 = 200;
+
+fn open(dir: &Path) -> Ends {
+    let settings = Settings {
+        dir: dir.to_owned(),
+        events_keep: store::EVENTS_KEEP_DEFAULT,
+        readings_keep: store::READINGS_KEEP_DEFAULT,
+        disk_limit: store::DISK_LIMIT_DEFAULT,
+    };
+    store::open(&settings, "cp-017").unwrap()
+}
+
+fn write(ends: &mut Ends, seqs: std::ops::RangeInclusive<u64>) {
+    let seqs: Vec<u64> = seqs.collect();
+    for some in seqs.chunks(1000) {
+        let draft = |n: &u64| {
+            let (at, data) =
+                (T0 + *n as Millis * 1000, json!({ "n": n, "why": "as it happens in a compound" }));
+            Draft::new("device.online", format!("devices/d{}", n % 7), at, &data)
+        };
+        let events = some.iter().map(draft).collect();
+        let page = Page { at: T0 + some[0] as Millis * 1000, synced: true, events, ..Page::default() };
+        ends.journal.commit(&page).unwrap();
+    }
+}
+
+/// A journal that ended in order, of which a centre has had a part.
+fn journal() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+    write(&mut ends, 1..=HEAD);
+    ends.outbox.settle("crm", HAD, T0).unwrap();
+    let anchor = anchor(&ends, HAD);
+    (dir, anchor)
+}
+
+/// As the centre was told.
+fn anchor(ends: &Ends, seq: u64) -> String {
+    format!("{}.{seq}:{}", ends.journal.epoch(), ends.view.chain_at(seq).unwrap().unwrap())
+}
+
+fn attack(dir: &Path, attack: &[&str]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut python = Command::new(root.join("tests/.venv/bin/python"));
+    python.arg(root.join("tests/verify/attacker.py")).arg(dir.join("journal.db")).args(attack);
+    let done = python.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// What `gatehouse verify --json` says, and whether it ended with 0.
+fn verified(path: &Path, anchors: &[&str]) -> (Json, bool) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
+    command.args(["verify", "--json"]).arg(path);
+    for anchor in anchors {
+        command.args(["--anchor", anchor]);
+    }
+    let done = command.output().unwrap();
+    let said = String::from_utf8(done.stdout).unwrap();
+    let said = serde_json::from_str(&said)
+        .unwrap_or_else(|_| panic!("{said}{}", String::from_utf8_lossy(&done.stderr)));
+    (said, done.status.code() == Some(0))
+}
+
+/// The numbers of events that are not as they were told.
+fn faults(said: &Json) -> Vec<u64> {
+    said["faults"].as_array().unwrap().iter().filter_map(|fault| fault["event"].as_u64()).collect()
+}
+
+#[test]
+fn a_journal_that_nobody_touched_holds_also_beside_a_daemon_that_writes_to_it_and_as_a_backup() {
+    let (dir, given) = journal();
+    let (said, well) = verified(dir.path(), &[&given]);
+    assert!(well && said["holds"] == true, "{said}");
+    assert_eq!((&said["events"], &said["from"], &said["to"]), (&json!(HEAD), &json!(1), &json!(HEAD)));
+    assert_eq!((&said["anchors"]["hold"], &said["anchors"]["given"]), (&json!(2), &json!(1)), "{said}");
+    let mut ends = open(dir.path());
+    write(&mut ends, HEAD + 1..=HEAD + 50);
+    let (said, well) = verified(dir.path(), &[&given, &anchor(&ends, HEAD + 50)]);
+    assert!(well && said["to"] == json!(HEAD + 50), "{said}");
+    let copy = dir.path().join("copy");
+    backup::make(&backup::Order { dir: dir.path(), into: &copy, history: false, texts: &[], at: T0 })
+        .unwrap();
+    let (said, well) = verified(&copy, &[&given]);
+    assert!(well && said["events"] == json!(HEAD + 50), "{said}");
+}
+
+#[test]
+fn whatever_is_changed_by_hand_is_found_with_its_number() {
+    for (attacked, found) in [
+        (&["text", "137"][..], &[137][..]),
+        (&["text-and-sum", "137"], &[137]),
+        (&["kind", "137"], &[137]),
+        (&["delete", "137"], &[137]),
+        (&["swap", "137", "250"], &[137, 250]),
+        (&["swap", "137", "138"], &[137, 138]),
+        (&["append", "300"], &[301]),
+        (&["truncate", "150"], &[151]),
+        (&["truncate", "290"], &[291]),
+        (&["chain-value", "137"], &[137]),
+        (&["chain-value", "300"], &[300]),
+        (&["text-and-sum", "300"], &[300]),
+        (&["text-and-sum", "1"], &[1]),
+        (&["stub", "137"], &[137]),
+        (&["digest", "137"], &[137]),
+        (&["oldest", "100"], &[100]),
+        // The chain is made anew: what the consumer has acknowledged is not what it was.
+        (&["text-and-chain", "137"], &[HAD]),
+    ] {
+        let (dir, _) = journal();
+        attack(dir.path(), attacked);
+        let (said, well) = verified(dir.path(), &[]);
+        println!("{}: {}", attacked.join(" "), said["faults"]);
+        let mut faults = faults(&said);
+        faults.dedup();
+        assert!(!well && faults == found, "{attacked:?}: {said}");
+    }
+}
+
+#[test]
+fn who_makes_the_whole_chain_anew_with_all_that_the_box_keeps_of_it_is_found_by_what_the_centre_keeps() {
+    let (dir, given) = journal();
+    attack(dir.path(), &["text-chain-and-anchors", "137"]);
+    assert!(verified(dir.path(), &[]).1, "nothing on the box can tell");
+    let (said, well) = verified(dir.path(), &[&given]);
+    assert!(!well && faults(&said) == [HAD], "{said}");
+    let (dir, _) = journal();
+    let (said, well) = verified(dir.path(), &[&given]);
+    assert!(!well && said["faults"][0]["what"].as_str().unwrap().contains("epoch"), "{said}");
+}
+
+#[test]
+fn a_spoilt_value_of_the_chain_costs_no_event_and_the_chain_goes_on() {
+    let (dir, _) = journal();
+    attack(dir.path(), &["chain-value", "300"]);
+    let mut ends = open(dir.path());
+    assert_eq!(ends.journal.head(), HEAD, "it is no damage");
+    write(&mut ends, HEAD + 1..=HEAD + 5);
+    let (said, _) = verified(dir.path(), &[]);
+    assert_eq!(faults(&said), [300]);
+}
+
+#[test]
+fn what_gave_way_to_room_and_what_was_kept_long_enough_is_no_fault() {
+    let (dir, given) = journal();
+    let mut ends = open(dir.path());
+    ends.journal.give_way(Way::Unacknowledged, T0, true).unwrap();
+    let head = ends.journal.head();
+    write(&mut ends, head + 1..=head + 30);
+    let day = 24 * 3600 * 1000;
+    let retired = ends.journal.retire(T0 + 400 * day, store::EVENTS_KEEP_DEFAULT).unwrap();
+    assert_eq!(retired, HAD);
+    let (said, well) = verified(dir.path(), &[&given]);
+    assert!(well, "{said}");
+    assert!(said["from"].as_u64().unwrap() > HAD, "{said}");
+    let first = said["from"].to_string();
+    attack(dir.path(), &["text-and-sum", &first]);
+    let (said, _) = verified(dir.path(), &[]);
+    assert_eq!(faults(&said), [said["from"].as_u64().unwrap()], "also the first behind a hole");
+}
+
+/// The program of docs/crm.md.
+#[test]
+fn a_centre_can_follow_the_chain_by_the_bytes_that_it_got() {
+    let (dir, _) = journal();
+    let ends = open(dir.path());
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/crm.md")).unwrap();
+    let (_, program) = page.split_once("<!-- run: chain -->\n```python\n").unwrap();
+    let (program, _) = program.split_once("```").unwrap();
+    let slice = ends.view.events(20, 50, &Kinds::default()).unwrap();
+    let events: Vec<&str> = slice.events.iter().map(|event| &*event.json).collect();
+    let chain = |seq| ends.view.chain_at(seq).unwrap().unwrap().to_string();
+    let answer =
+        format!(r#"{{"epoch":"e","events":[{}],"next":"70","chain":"{}"}}"#, events.join(","), chain(70));
+    for (body, right) in [(answer.clone(), "True\n"), (answer.replace(r#""n":37"#, r#""n":38"#), "False\n")] {
+        std::fs::write(dir.path().join("answer"), body).unwrap();
+        let answer = std::fs::File::open(dir.path().join("answer")).unwrap();
+        let said = Command::new("python3").args(["-c", program, &chain(20)]).stdin(answer).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout), right, "{}", String::from_utf8_lossy(&said.stderr));
+    }
+}
+
+#[test]
+fn a_long_journal_is_read_in_bounded_memory() {
+    let Some(count) = std::env::var("GATEHOUSE_VERIFIED").ok().and_then(|count| count.parse().ok()) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    let began = Instant::now();
+    write(&mut ends, 1..=count);
+    println!("written in {:.1} s", began.elapsed().as_secs_f64());
+    drop(ends);
+    let bytes = std::fs::metadata(dir.path().join("journal.db")).unwrap().len();
+    let began = Instant::now();
+    let report = store::verify::verify(&PathBuf::from(dir.path()), &[], &Seal::none()).unwrap();
+    assert!(report.holds() && report.events == count);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    println!("{count} events, {bytes} bytes, verified in {:.1} s; {peak}", began.elapsed().as_secs_f64());
+}

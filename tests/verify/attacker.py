@@ -1,0 +1,106 @@
+"""Somebody at the box with a keyboard and Python: changes a journal, and knows how gatehouse writes its rows.
+
+    attacker.py JOURNAL ATTACK [NUMBER …]
+"""
+
+import hashlib
+import sqlite3
+import struct
+import sys
+import zlib
+
+
+def row_sum(*values):
+    """As `row_sum` of the program: CRC-32 over each value with its type and length."""
+    said = b""
+    for value in values:
+        if value is None:
+            said += b"\0"
+        elif isinstance(value, int):
+            said += b"\1" + struct.pack("<q", value)
+        else:
+            value = value.encode()
+            said += b"\3" + struct.pack("<Q", len(value)) + value
+    return zlib.crc32(said)
+
+
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.create_function("row_sum", -1, row_sum)
+attack, numbers = sys.argv[2], [int(number) for number in sys.argv[3:]]
+gateway, epoch = db.execute("SELECT id, epoch FROM gateway").fetchone()
+
+
+def text(seq):
+    return db.execute("SELECT json FROM event WHERE seq = ?", (seq,)).fetchone()[0]
+
+
+def write(seq, json, and_sum=True):
+    db.execute("UPDATE event SET json = ? WHERE seq = ?", (json, seq))
+    if and_sum:
+        db.execute("UPDATE event SET sum = row_sum(seq, at, kind, ticket, json) WHERE seq = ?", (seq,))
+
+
+def chain_anew():
+    """The whole chain, as if what is there had always been so."""
+    link = hashlib.sha256(f"gatehouse\0{gateway}\0{epoch}".encode()).digest()
+    for seq, kind, json, digest in db.execute("SELECT seq, kind, json, digest FROM event ORDER BY seq").fetchall():
+        digest = digest or hashlib.sha256(json.encode()).digest()
+        link = hashlib.sha256(link + seq.to_bytes(8, "big") + kind.encode() + b"\0" + digest).digest()
+        db.execute("UPDATE event SET chain = ? WHERE seq = ?", (link, seq))
+
+
+def anchors_anew():
+    chain = "(SELECT chain FROM event WHERE seq = {})"
+    db.execute(f"UPDATE consumer SET chain = {chain.format('acknowledged')} WHERE chain IS NOT NULL")
+    db.execute(f"UPDATE anchor SET chain = {chain.format('anchor.seq')}")
+
+
+def granted_to_denied(json):
+    changed = json.replace('"n":', '"m":')
+    assert changed != json
+    return changed
+
+
+first = numbers[0]
+if attack == "text":
+    write(first, granted_to_denied(text(first)), and_sum=False)
+elif attack == "text-and-sum":
+    write(first, granted_to_denied(text(first)))
+elif attack == "text-and-chain":
+    write(first, granted_to_denied(text(first)))
+    chain_anew()
+elif attack == "text-chain-and-anchors":
+    write(first, granted_to_denied(text(first)))
+    chain_anew()
+    anchors_anew()
+elif attack == "kind":
+    db.execute("UPDATE event SET kind = 'device.offline' WHERE seq = ?", (first,))
+    write(first, text(first).replace("device.online", "device.offline"))
+elif attack == "delete":
+    db.execute("DELETE FROM event WHERE seq = ?", (first,))
+elif attack == "swap":
+    one, other = text(first), text(numbers[1])
+    write(first, other)
+    write(numbers[1], one)
+elif attack == "append":
+    json = text(first).replace(f"/{first}\"", f"/{first + 1}\"").replace(f"{first:020}", f"{first + 1:020}")
+    db.execute("INSERT INTO event(seq, at, kind, json) SELECT ?, at, kind, ? FROM event WHERE seq = ?", (first + 1, json, first))
+    write(first + 1, json)
+elif attack == "truncate":
+    db.execute("DELETE FROM event WHERE seq > ?", (first,))
+elif attack == "chain-value":
+    link = bytearray(db.execute("SELECT chain FROM event WHERE seq = ?", (first,)).fetchone()[0])
+    link[7] ^= 1
+    db.execute("UPDATE event SET chain = ? WHERE seq = ?", (bytes(link), first))
+elif attack == "stub":
+    json = text(first)
+    db.execute("UPDATE event SET digest = ? WHERE seq = ?", (hashlib.sha256(json.encode()).digest(), first))
+    write(first, json[: json.index(',"data":')] + ',"erased":"2026-11-22T00:00:00.000Z","data":null}')
+elif attack == "digest":
+    json = text(first)
+    db.execute("UPDATE event SET digest = ? WHERE seq = ?", (hashlib.sha256(json.encode()).digest(), first))
+    write(first, granted_to_denied(json))
+elif attack == "oldest":
+    db.execute("DELETE FROM event WHERE seq < ?", (first,))
+else:
+    sys.exit(f"no such attack: {attack}")
