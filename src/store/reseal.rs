@@ -59,7 +59,9 @@ impl Journal {
         self.resealing = next;
         if next == Stage::Done {
             // What stood in the log before stays there until it is emptied. Where somebody reads, it is later.
-            let _ = file::bring_home(&self.db);
+            if file::bring_home(&self.db).is_ok() {
+                self.seen.log_bytes = 0;
+            }
         }
         Ok(Resealed { done: next == Stage::Done, ..resealed })
     }
