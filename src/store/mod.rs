@@ -265,8 +265,7 @@ pub fn open_sealed(settings: &Settings, gateway: &str, seal: &Seal) -> Result<En
         journal = Journal::open(dir, gateway, seal, file::lock(dir)?, flushed, traces);
     }
     let mut journal = journal?;
-    let outbox =
-        Outbox { between: journal.between.clone(), ..Outbox::open(dir, seal, journal.alarm())? };
+    let outbox = Outbox { between: journal.between.clone(), ..Outbox::open(dir, seal, journal.alarm())? };
     journal.outbox = Some(outbox.clone());
     let view = View::open(dir, journal.epoch().clone(), seal, history.gathered(), journal.alarm())?;
     Ok(Ends { journal, outbox, view, history })
