@@ -91,6 +91,7 @@
 //! | whether an order is given | `command/desk.rs`; what is written of it: `intake/orders.rs`; who may ask: `web/commands.rs` |
 //! | what `read` and `scan` show | `view.rs`, `show.rs`, `scan.rs` of the wire's room, then `web/look.rs` and `cli/read.rs`, `cli/scan.rs` |
 //! | what `init` asks, and which profile it takes a device for | `cli/init/mod.rs` (the order), `cli/init/guess.rs`; `cli/init/page.rs` writes it |
+//! | what an event may have, and what of it is about a person | [`personal`]; what is taken out of what people type: [`masked`]; how it lies on the disk: `store/seal.rs` |
 //! | what can happen to a ticket | `rules/desk.rs` |
 //! | what rests in maintenance, and what counts at its end | `rules/maintenance.rs`; who may set it: `web/maintenance.rs` |
 //! | a new event | where it happens, as an [`event::Draft`] to the journal |
@@ -102,6 +103,8 @@
 //! | what it costs when a decoder breaks | `field/poll/guard.rs` (polled wires), `field/stumble.rs` (what is said of it), [`fault`] |
 //! | how many may connect, for how long, and over TLS | `web/seats.rs`, `web/guest.rs`, `web/tls.rs`; their loop: `web/listener.rs`; its TOML: `config/https.rs` |
 //! | whom the commands believe to be the daemon | `cli/trust.rs`; until when a certificate counts: [`certificate`] |
+//! | who may come in, how often, and after how many mistakes | `web/gate.rs`, `web/rate.rs`, `web/lockout/`; what ends with a token: `web/pass.rs` |
+//! | what of a browser is believed | `web/session/way.rs` |
 //! | a new call of the API | a file in `web/` |
 //! | a new command | a file in `cli/` |
 
@@ -114,15 +117,18 @@ pub mod chain;
 pub mod clock;
 pub mod event;
 pub mod fault;
+pub mod fingerprint;
 pub mod gzip;
 pub mod happening;
 pub mod live;
 pub mod logging;
 pub mod maintenance;
+pub mod masked;
 pub mod metrics;
 pub mod near;
 pub mod numbers;
 pub mod order;
+pub mod personal;
 pub mod pseudonym;
 pub mod reading;
 pub mod receipt;

@@ -173,6 +173,8 @@ struct Corridor {
     house_at: Millis,
     measured_at: Millis,
     retire_at: Millis,
+    /// Every row was looked at in this run, and is sealed with the present key.
+    resealed: bool,
     qualities: HashMap<&'static str, u64>,
 }
 
@@ -227,6 +229,7 @@ impl Intake {
             house_at: 0,
             measured_at: 0,
             retire_at: self.clock.now() + 60_000,
+            resealed: false,
             qualities: HashMap::new(),
             intake: self,
         };

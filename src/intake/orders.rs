@@ -14,6 +14,7 @@ use crate::access::Ended;
 use crate::command::{self, Allowed, Desk, Refusals, Running, Verdict};
 use crate::event::Draft;
 use crate::field::Errand;
+use crate::masked::mask;
 use crate::order::{Deed, Done, Order, Outcome, Refused, Wish};
 use crate::reading::{DeviceId, Millis, Site};
 use crate::store::OrderRow;
@@ -82,7 +83,9 @@ impl Orders {
 impl Corridor {
     pub(super) fn wish(&mut self, wish: Wish) {
         let now = self.look_at_the_clocks();
-        let Wish { order, begun, answer } = wish;
+        let Wish { mut order, begun, answer } = wish;
+        mask(&mut order.by);
+        order.reason.iter_mut().for_each(mask);
         let order = self.orders.desk.with_target(order);
         let before = match self.known(&order.key) {
             Ok(before) => before,

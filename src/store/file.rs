@@ -299,6 +299,8 @@ pub fn writer(path: &Path, durable: Durable) -> Result<Connection, Error> {
         Durable::Normal => "normal",
     };
     db.pragma_update(None, "synchronous", word)?;
+    // What is deleted or sealed anew must not stay behind in what the file has free.
+    db.pragma_update(None, "secure_delete", true)?;
     Ok(db)
 }
 

@@ -15,6 +15,7 @@ use super::expiry::Expiring;
 use super::maintenance::{self, MaintenanceRow};
 use super::orders::{self, AccessRow, OrderRow};
 use super::rescue::Seen;
+use super::reseal::Stage;
 use super::restore::{self, Origin};
 use super::scrub::Scrub;
 use super::seal::Place;
@@ -48,6 +49,8 @@ pub struct Journal {
     pub(super) seen: Seen,
     /// Reads on the disk what nobody asks for.
     pub(super) scrub: Option<Scrub>,
+    /// How far old rows are under the present key.
+    pub(super) resealing: Stage,
     /// The head that its mark speaks of; `None`: it has none.
     pub(super) marked: Option<u64>,
     /// What the outbox and the journal know of each other.
@@ -176,6 +179,7 @@ impl Journal {
         }
         Ok(Self {
             marked: Some(head),
+            resealing: Stage::of(seal),
             scrub: Some(Scrub::begin(&path, alarm.clone())),
             alarm,
             seen: Seen::of(dir),
