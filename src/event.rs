@@ -9,7 +9,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::chain::Link;
-use crate::personal;
 use crate::reading::Millis;
 use crate::time;
 
