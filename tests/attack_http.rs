@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod gateway;
+mod mosquitto;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gateway::{Gateway, until};
+use mosquitto::Broker;
 use serde_json::Value as Json;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -428,6 +430,7 @@ fn words_from_outside_begin_no_log_line() {
     let port = centre(
         "HTTP/1.1 403 No\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\nfrom-the-centre\n<3>forged\u{1b}[2J",
     );
+    let broker = Broker::start();
     for journald in [false, true] {
         let mut house = Gateway::new("cp-017");
         house.set("GATEHOUSE_LOG", "trace");
@@ -439,7 +442,12 @@ fn words_from_outside_begin_no_log_line() {
         let sync = format!(
             "[[sync]]\nname = \"crm\"\nurl = \"http://127.0.0.1:{port}/\"\ntoken = {{ file = \"crm\" }}\n"
         );
-        House::write(&house, &sync);
+        let mqtt = format!(
+            "[[channel]]\nid = \"broker\"\ntype = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{}\"\n\
+             [[device]]\nid = \"leak\"\nchannel = \"broker\"\ntopic = \"site/+\"\n[[device.point]]\nid = \"wet\"\njson = \"/wet\"\n",
+            broker.port
+        );
+        House::write(&house, &(sync + &mqtt));
         house.start();
         let house = House(house);
         let li = bearer(TOKENS[1].2);
@@ -448,6 +456,16 @@ fn words_from_outside_begin_no_log_line() {
             house.ask("POST", path, &[&li], &body);
         }
         house.ask("GET", "/api/v1/%0a%3c3%3eforged%1b[2J", &[&li, "X-Forged: a\u{1b}[2J\u{9b}"], "");
+        house.0.until("it listens to the broker", || {
+            house.0.log().contains("connected to the broker").then_some(())
+        });
+        broker.publish("site/\u{202e}<3>forged", ORDERS, &["-r"]);
+        broker.publish("site/leak", &serde_json::json!({ "wet": ORDERS }).to_string(), &["-r"]);
+        house.0.until("the payload is heard", || {
+            let points = serde_json::from_str::<Json>(&house.get("/api/v1/points", TOKENS[0].2).body).ok()?;
+            let heard = points["points"].as_array()?.iter().find(|point| point["id"] == "leak.wet")?;
+            (!heard["at"].is_null()).then_some(())
+        });
         let log = house.0.until("the centre's answer is logged", || {
             let log = house.0.log();
             log.contains("from-the-centre").then_some(log)
@@ -461,7 +479,7 @@ fn words_from_outside_begin_no_log_line() {
             assert!(begins, "a line that begins otherwise: {line}");
             assert!(!line.starts_with("<3>forged") && !line.starts_with("2026-01-01"), "{line}");
         }
-        assert!(!log.chars().any(|c| c.is_control() && c != '\n'), "{log:?}");
+        assert!(!log.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{log:?}");
     }
 }
 
