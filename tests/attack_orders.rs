@@ -490,8 +490,8 @@ impl<'a> World<'a> {
 #[test]
 fn whatever_comes_no_order_is_given_twice_or_after_its_expiry() {
     let config =
-        ProptestConfig { cases: 12, max_shrink_iters: 40, failure_persistence: None, ..Default::default() };
-    proptest!(config, |(steps in prop::collection::vec(step(), 10..40))| {
+        ProptestConfig { cases: 8, max_shrink_iters: 40, failure_persistence: None, ..Default::default() };
+    proptest!(config, |(steps in prop::collection::vec(step(), 10..30))| {
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(LocalSet::new().run_until(async {
