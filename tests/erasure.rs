@@ -167,9 +167,7 @@ fn an_erasure_goes_on_under_another_epoch() {
     ends.outbox.erase(&asked, T0).unwrap();
     assert_eq!(ends.journal.erase_on(T0, true).unwrap().map(|erased| erased.told), Some(None));
     drop(ends);
-    let seal = Seal::none();
     let order = store::restore::Order {
-        seal: &seal,
         from: dir.path(),
         dir: dir.path(),
         gateway: "cp-017",
