@@ -45,8 +45,8 @@
 //! - Event numbers have no gaps but those that `gateway.events-dropped` tells, and an event once told never changes: one that is
 //!   erased or has expired loses what it said, and keeps number, type, digest and its place in the [`chain`].
 //! - Never two unclosed tickets of one rule and point.
-//! - No order reaches a wire before it is on the disk, and none reaches it twice under one key for as long as the key is
-//!   kept ([`store::ORDERS_KEPT`], [`store::ORDERS_MAX`]); `expires_at` bounds what may come later still.
+//! - No order reaches a wire before it is on the disk, and none reaches it twice under one key: the key is known, or
+//!   whatever expires up to then is too late (`store/keys.rs`).
 //! - Cards, phone numbers and names are [`pseudonym`]s before they leave [`field`].
 //! - An acknowledgement is never taken for a door that opened.
 //! - Every queue has a bound. When intake falls behind, the wires wait; a poll is late, not lost.
@@ -87,10 +87,11 @@
 //! | a new field in the ticket | [`ticket::Ticket`], and `rules/opening.rs` where tickets are written |
 //! | what a restart finds of the rules | `rules/saved.rs`; of the whole journal: `store/file.rs` (its formats), `store/journal.rs` |
 //! | what is forced, held, jammed, unexpected | `access/door.rs`, `access/bank.rs` |
-//! | what may be ordered of a device | `config/commands.rs`; by a Modbus write: `config/writes.rs`, `field/modbus/act.rs` |
-//! | whether an order is given | `command/desk.rs`; what is written of it: `intake/orders.rs`; who may ask: `web/commands.rs` |
+//! | what may be ordered of a device | `config/commands.rs`, under which terms `config/terms.rs`, `command/terms.rs`; by a Modbus write: `config/writes.rs`, `field/modbus/act.rs` |
+//! | whether an order is given | `command/desk.rs`, `command/judge.rs`; what is written of it: `intake/orders.rs`, `store/keys.rs`; who may ask: `web/commands.rs`, and the CRM: `sync/orders.rs` |
 //! | what `read` and `scan` show | `view.rs`, `show.rs`, `scan.rs` of the wire's room, then `web/look.rs` and `cli/read.rs`, `cli/scan.rs` |
 //! | what `init` asks, and which profile it takes a device for | `cli/init/mod.rs` (the order), `cli/init/guess.rs`; `cli/init/page.rs` writes it |
+//! | what an event may have, and what of it is about a person | [`personal`]; what is taken out of what people type: [`masked`]; how it lies on the disk: `store/seal.rs` |
 //! | what can happen to a ticket | `rules/desk.rs` |
 //! | what rests in maintenance, and what counts at its end | `rules/maintenance.rs`; who may set it: `web/maintenance.rs` |
 //! | a new event | where it happens, as an [`event::Draft`] to the journal |
@@ -102,6 +103,8 @@
 //! | what it costs when a decoder breaks | `field/poll/guard.rs` (polled wires), `field/stumble.rs` (what is said of it), [`fault`] |
 //! | how many may connect, for how long, and over TLS | `web/seats.rs`, `web/guest.rs`, `web/tls.rs`; their loop: `web/listener.rs`; its TOML: `config/https.rs` |
 //! | whom the commands believe to be the daemon | `cli/trust.rs`; until when a certificate counts: [`certificate`] |
+//! | who may come in, how often, and after how many mistakes | `web/gate.rs`, `web/rate.rs`, `web/lockout/`; what ends with a token: `web/pass.rs` |
+//! | what of a browser is believed | `web/session/way.rs` |
 //! | a new call of the API | a file in `web/` |
 //! | a new command | a file in `cli/` |
 
@@ -114,15 +117,18 @@ pub mod chain;
 pub mod clock;
 pub mod event;
 pub mod fault;
+pub mod fingerprint;
 pub mod gzip;
 pub mod happening;
 pub mod live;
 pub mod logging;
 pub mod maintenance;
+pub mod masked;
 pub mod metrics;
 pub mod near;
 pub mod numbers;
 pub mod order;
+pub mod personal;
 pub mod pseudonym;
 pub mod reading;
 pub mod receipt;

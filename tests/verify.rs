@@ -188,7 +188,8 @@ fn a_centre_can_follow_the_chain_by_the_bytes_that_it_got() {
     let slice = ends.view.events(20, 50, &Kinds::default()).unwrap();
     let events: Vec<&str> = slice.events.iter().map(|event| &*event.json).collect();
     let chain = |seq| ends.view.chain_at(seq).unwrap().unwrap().to_string();
-    let answer = format!(r#"{{"epoch":"e","events":[{}],"next":"70","chain":"{}"}}"#, events.join(","), chain(70));
+    let answer =
+        format!(r#"{{"epoch":"e","events":[{}],"next":"70","chain":"{}"}}"#, events.join(","), chain(70));
     for (body, right) in [(answer.clone(), "True\n"), (answer.replace(r#""n":37"#, r#""n":38"#), "False\n")] {
         std::fs::write(dir.path().join("answer"), body).unwrap();
         let answer = std::fs::File::open(dir.path().join("answer")).unwrap();

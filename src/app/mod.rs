@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::reading::{DeviceId, Edition, Site};
 use crate::reload::Reload;
 use crate::rules::{Engine, Memory, Plan, SavedEpisode, SavedTicket};
-use crate::{store, sync, web};
+use crate::{secret, store, sync, web};
 
 use concerns::{CARD, CONFIGURATION, Concerns, EPOCH, show_trouble};
 use front::Front;
@@ -61,14 +61,24 @@ pub const BAD_CONFIGURATION: u8 = 78;
 pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     storage::survive_file_limits()?;
+    let mut storage = Storage::new(Clock::system());
+    // Before any secret is read.
+    if let Err(error) = secret::keep_off_the_disk() {
+        tracing::warn!(%error, "the kernel does not keep this process's memory, and the secrets in it, off the disk");
+    }
     let Some(start) = first_start(path) else {
         return Ok(ExitCode::from(BAD_CONFIGURATION));
     };
-    let mut storage = Storage::new(Clock::system());
     let front = Front::new(&start.gateway.web);
     // Where it is taken, the house does without it and goes on trying.
     let _ = front.open().await;
-    let mut house = House::build_on(&mut storage, front, start).await?;
+    let mut house = match House::build_on(&mut storage, front, start).await {
+        Err(error) if is_locked(&error) => {
+            tracing::error!("{error:#}");
+            return Ok(ExitCode::from(BAD_CONFIGURATION));
+        }
+        house => house?,
+    };
     loop {
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let next = house.wait(&mut signals, path).await;
@@ -96,6 +106,14 @@ pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
         drop(patience);
         house = rebuild(&mut storage, &front, *next, &data_dir).await?;
     }
+}
+
+/// A journal whose key is not at hand is left as it is, however often a supervisor would start.
+fn is_locked(error: &anyhow::Error) -> bool {
+    let locked = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(crate::store::Error::Locked(_)))
+    };
+    error.chain().any(locked)
 }
 
 /// What reads well may still not work on this machine (a port that is taken): then on with the one before.
@@ -185,7 +203,7 @@ impl House {
         concerns.set(EPOCH, begun_anew(before.as_ref(), &clock));
         let again = Again { rejected, text, beside };
         let site = gateway.site.clone();
-        let metrics = Metrics::new();
+        let metrics = Metrics::new().with_disk(storage.disk());
         metrics.journal_in_memory.set(storage.trouble().is_some().into());
         let live = Arc::new(Live::new(&site));
         let mut remembered = ends.journal.recall().context("recalling tickets from the journal")?;
@@ -255,6 +273,7 @@ impl House {
             outbox: ends.outbox.clone(),
             head: head.clone(),
             asks: ask_in.clone(),
+            wishes: wish_in.clone(),
             stop: CancellationToken::new(),
             metrics: metrics.clone(),
         };

@@ -187,3 +187,10 @@ mod tests {
         }
     }
 }
+
+pub const PSEUDONYM: &str = "\
+Examples:
+  sudo -u gatehouse gatehouse pseudonym card < lost-card.txt
+  echo 6154410 | gatehouse pseudonym card --json
+
+One line for each key, that of now first; those of `key_before` follow.";

@@ -18,6 +18,7 @@ mod moment;
 mod papers;
 mod plot;
 mod profiles;
+mod pseudonym;
 mod read;
 mod reload;
 mod replay;
@@ -27,6 +28,7 @@ mod schema;
 mod status;
 mod table;
 mod tickets;
+mod token;
 mod top;
 mod trust;
 mod verify;
@@ -136,6 +138,12 @@ pub enum Command {
     /// The access list of a channel's MQTT broker (mosquitto), so that no device can speak for another one
     #[command(after_help = examples::ACL)]
     Acl(acl::Acl),
+    /// A new token for the API and its fingerprint, which is all that the gateway has to know of it
+    #[command(after_help = token::EXAMPLES)]
+    Token(token::Token),
+    /// What a card, a person or a code is called in the journal: reads it from standard input
+    #[command(after_help = examples::PSEUDONYM)]
+    Pseudonym(pseudonym::Pseudonym),
     /// What a shell needs to complete these commands
     #[command(after_help = examples::COMPLETIONS)]
     Completions(papers::Completions),
@@ -197,6 +205,8 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Erase(asked) => wait_for(erase::erase(&asked)),
         Command::Profiles(asked) => profiles::profiles(&asked),
         Command::Acl(asked) => acl::acl(&asked),
+        Command::Token(asked) => token::token(&asked),
+        Command::Pseudonym(asked) => pseudonym::pseudonym(&asked),
         Command::Completions(asked) => papers::completions(&asked),
         Command::Man(asked) => papers::manual(&asked),
         Command::Schema(asked) => schema::schema(&asked),

@@ -65,7 +65,11 @@ fn page(report: &Report) -> String {
             report.unchained,
             "written before there was a chain: only their sums say that they are whole",
         ),
-        ("sealed", report.locked, "are sealed with a key that the configuration does not name: only their order was looked at"),
+        (
+            "sealed",
+            report.locked,
+            "are sealed with a key that the configuration does not name: only their order was looked at",
+        ),
         ("erased", report.erased, "say only what they were"),
         ("expired", report.expired, "say only what they were"),
         ("dropped", report.dropped, "gave way to room, as the journal tells"),

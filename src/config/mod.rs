@@ -10,6 +10,7 @@
 
 mod broker;
 mod builtin;
+mod certificates;
 pub mod changes;
 mod channels;
 mod chatter;
@@ -45,13 +46,14 @@ mod secrets;
 mod section;
 mod services;
 mod shown;
+mod terms;
 mod tree;
 pub mod trial;
 mod windows;
 mod wires;
 mod writes;
 
-use crate::secret::Secret;
+use crate::fingerprint::Fingerprint;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,6 +99,8 @@ pub struct Gateway {
     pub commands: Vec<command::Allowed>,
     /// Makes pseudonyms of cards and people, where there is a key.
     pub pseudonyms: Option<Pseudonyms>,
+    /// Of keys that were used before, the latest first: events of then can be found by them.
+    pub pseudonyms_before: Vec<Pseudonyms>,
     /// Seals what the journal keeps of people.
     pub seal: store::Seal,
     /// By level, 1 to 3.
@@ -127,7 +131,7 @@ pub struct Loaded {
     /// The files as read, so that the last good configuration can be kept. Secrets are not in them.
     pub text: Vec<(PathBuf, String)>,
     /// What these files name and stands elsewhere, as it was read: secrets, certificates.
-    pub beside: Vec<Secret>,
+    pub beside: Vec<Fingerprint>,
 }
 
 /// Reads one file, or one directory with `gatehouse.toml` and what that includes.
@@ -249,7 +253,8 @@ fn gateway(own: usize, bench: Option<&mut Bench<'_>>, report: &Report<'_>) -> Ga
     if let Some(bench) = bench {
         bench.read(&written, &installed, &about.timezone, report);
     }
-    let pseudonyms = privacy::privacy(section.table("privacy"), installed.people.take(), report);
+    let privacy::Privacy { pseudonyms, pseudonyms_before, seal } =
+        privacy::privacy(section.table("privacy"), installed.people.take(), report);
     let services::Stored { store, write_budget, summary, keep_kinds } =
         services::store(section.table("store").unwrap_or(&nothing), about.data_dir, report);
     let gateway = Gateway {
@@ -264,7 +269,8 @@ fn gateway(own: usize, bench: Option<&mut Bench<'_>>, report: &Report<'_>) -> Ga
         access: access::Plan { doors: watched, banks: installed.banks },
         commands,
         pseudonyms,
-        seal: store::Seal::none(),
+        pseudonyms_before,
+        seal,
         rules,
         levels: services::levels(section.table("levels").unwrap_or(&nothing), report),
         channels: channels

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use super::Corridor;
+use crate::masked::mask;
 use crate::reading::Millis;
 use crate::rules::SavedTicket;
 use crate::ticket::{Action, Ask, Refusal, Ticket};
 
 impl Corridor {
-    pub(super) fn act(&mut self, ask: Ask) {
+    pub(super) fn act(&mut self, mut ask: Ask) {
+        let Action { by, note, .. } = &mut ask.action;
+        mask(by);
+        note.iter_mut().for_each(mask);
         let now = self.look_at_the_clocks();
         let done = match self.intake.engine.act(&ask.action, now) {
             Err(Refusal::Unknown(id)) => self.act_on_filed(&ask.action, id, now),

@@ -6,7 +6,7 @@ use super::{Corridor, Doors};
 use crate::live::DeviceState;
 use crate::metrics::{Quality as QualityLabel, State as StateLabel};
 use crate::reading::{DeviceId, Millis};
-use crate::store::ORDERS_KEPT;
+use crate::store::{ORDERS_KEPT, Resealed};
 
 /// Metrics are brought up to date, and the history looked after, this often.
 const HOUSE_EVERY: Millis = 5000;
@@ -48,6 +48,7 @@ impl Corridor {
         if self.intake.history.due(now) {
             self.intake.history.flush(now);
         }
+        self.reseal();
         if now >= self.retire_at || self.retire_at - now > RETIRE_EVERY {
             self.retire_at = now + RETIRE_EVERY;
             self.retire(now);
@@ -55,6 +56,22 @@ impl Corridor {
             self.trace_due = true;
             // A power cut may cost an hour of the time for which a repair has held, not all of it.
             self.intake.engine.rest();
+        }
+    }
+
+    /// A bite of old rows comes under the present key, while there is nothing else to write and the day's budget lasts.
+    fn reseal(&mut self) {
+        if self.resealed || !self.page.is_blank() || self.wear.today > self.intake.history.write_budget() {
+            return;
+        }
+        match self.intake.journal.reseal() {
+            Ok(Resealed { rows, left, done }) => {
+                self.resealed = done;
+                if rows > 0 {
+                    tracing::info!(rows, left, done, "rows were sealed anew");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "old rows could not be sealed anew"),
         }
     }
 
@@ -67,7 +84,7 @@ impl Corridor {
         self.intake.history.retire(believed, keep.readings, keep.disk_limit);
         // By number in any case: a clock that is never set must not let them pile up.
         let cut = believed.saturating_sub(ORDERS_KEPT);
-        match self.intake.journal.retire_orders(cut) {
+        match self.intake.journal.retire_orders(cut, now) {
             Ok(1..) => self.retire_at = now + HOUSE_EVERY,
             Ok(0) => {}
             Err(error) => tracing::warn!(%error, "old orders could not be removed"),

@@ -5,11 +5,14 @@ use serde_json::Value as Json;
 use super::Corridor;
 use crate::event::Draft;
 use crate::maintenance::{Call, Change, Maintenance, Step};
+use crate::masked::mask;
 use crate::store::MaintenanceRow;
 
 impl Corridor {
     pub(super) fn maintain(&mut self, call: Call) {
-        let Call { scope, until, by, note, answer } = call;
+        let Call { scope, until, mut by, mut note, answer } = call;
+        mask(&mut by);
+        note.iter_mut().for_each(mask);
         let asked = Maintenance { scope, since: self.look_at_the_clocks(), until, by, note };
         self.maintained.push((answer, self.intake.engine.maintain(asked)));
     }

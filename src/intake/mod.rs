@@ -173,6 +173,8 @@ struct Corridor {
     house_at: Millis,
     measured_at: Millis,
     retire_at: Millis,
+    /// Every row was looked at in this run, and is sealed with the present key.
+    resealed: bool,
     qualities: HashMap<&'static str, u64>,
 }
 
@@ -227,9 +229,11 @@ impl Intake {
             house_at: 0,
             measured_at: 0,
             retire_at: self.clock.now() + 60_000,
+            resealed: false,
             qualities: HashMap::new(),
             intake: self,
         };
+        corridor.begin_boot();
         corridor.end_what_was_under_way();
         corridor.show_maintenance();
         corridor.settle(&doors, None).await;

@@ -53,12 +53,7 @@ pub struct Pen<'a> {
 impl<'a> Pen<'a> {
     /// Behind the last event, as the file has it: that is right even after a commit whose outcome was unsure. Where that
     /// event was written before there was a chain, it begins here.
-    pub fn at_the_end(
-        db: &Connection,
-        gateway: &str,
-        epoch: &str,
-        seal: &'a Seal,
-    ) -> rusqlite::Result<Self> {
+    pub fn at_the_end(db: &Connection, gateway: &str, epoch: &str, seal: &'a Seal) -> rusqlite::Result<Self> {
         let last = db
             .prepare_cached("SELECT chain FROM event ORDER BY seq DESC LIMIT 1")?
             .query_row([], |row| row.get::<_, Kept>(0))

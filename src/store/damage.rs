@@ -21,7 +21,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::carry::{self, Carried, Limit, Seals};
-use super::{Error, Seal, alarm, file, landing, mark, salvage, segment, sum, tables, wal};
+use super::{Error, Seal, alarm, file, keyring, landing, mark, salvage, segment, sum, tables, wal};
 use crate::clock::Clock;
 use crate::time;
 
@@ -77,13 +77,13 @@ pub(super) fn open(dir: &Path, gateway: &str, seal: &Seal, traces: bool) -> Resu
         }
         recover(dir, gateway, seal, "the journal is missing")?;
     }
-    let error = match check(dir, gateway) {
+    let error = match check(dir, gateway, seal) {
         Ok(db) => return Ok(db),
         Err(error) => error,
     };
     let Some(what) = what_is_damaged(&error) else { return Err(error) };
     recover(dir, gateway, seal, &what)?;
-    check(dir, gateway)
+    check(dir, gateway, seal)
 }
 
 /// Whether there ever was one.
@@ -109,7 +109,7 @@ fn what_is_damaged(error: &Error) -> Option<String> {
 
 // ── finding ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
+fn check(dir: &Path, gateway: &str, seal: &Seal) -> Result<Connection, Error> {
     let path = dir.join(file::JOURNAL);
     let damaged = |what: String| Error::Damaged { path: path.clone(), what };
     let unseen = unseen(&path)?;
@@ -135,6 +135,7 @@ fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
     if let Some(what) = mark::contradicts(dir, &db)? {
         return Err(damaged(what));
     }
+    keyring::at_hand(&db, seal)?;
     let mark = alarm::marked(dir);
     let orderly = db.query_row("SELECT coalesce(max(ended), 0) FROM gateway", [], |row| row.get(0))?;
     let read = match (&mark, orderly) {
@@ -153,7 +154,12 @@ fn check(dir: &Path, gateway: &str) -> Result<Connection, Error> {
         // Through its indexes the unclosed ones are found.
         Read::State => as_far_as_time_lets(&db, || whole("ticket"))?,
         Read::File => as_far_as_time_lets(&db, || whole("1"))?,
-        Read::Rows => whole("1")?,
+        Read::Rows => {
+            whole("1")?;
+            if let Some(what) = keyring::first_changed(&db, seal)? {
+                return Err(damaged(what));
+            }
+        }
     }
     if let Some(mark) = mark {
         tracing::warn!(mark, "what was met before is not in the journal; it is whole");

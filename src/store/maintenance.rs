@@ -54,3 +54,13 @@ pub fn under_way(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<Maintenan
     })?;
     rows.filter_map(Result::transpose).collect()
 }
+
+/// All of them under the present key; how many.
+pub fn reseal(step: &Transaction<'_>, seal: &Seal) -> Result<u64, Error> {
+    let rows: Vec<MaintenanceRow> = under_way(step, seal)?
+        .into_iter()
+        .map(|now| MaintenanceRow { scope: now.scope.clone(), now: Some(now) })
+        .collect();
+    write(step, seal, &rows)?;
+    Ok(rows.len() as u64)
+}

@@ -166,6 +166,7 @@ impl Afloat {
             alarm: Alarm::default(),
             scrub: None,
             marked: None,
+            resealing: super::reseal::Stage::Done,
             seen: super::rescue::Seen::default(),
             between: Arc::default(),
             erasing: Default::default(),

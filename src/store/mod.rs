@@ -33,6 +33,8 @@ mod give_way;
 mod history;
 mod inspect;
 mod journal;
+mod keyring;
+mod keys;
 mod landing;
 mod legacy;
 mod maintenance;
@@ -43,6 +45,7 @@ mod outbox;
 mod overlay;
 mod past;
 mod rescue;
+mod reseal;
 mod reserve;
 pub mod restore;
 mod roll;
@@ -74,12 +77,14 @@ pub use erasure::{Asked, ERASURES_MAX, Erased};
 pub use history::{History, SAMPLES_MAX};
 pub use inspect::{Inspection, inspect};
 pub use journal::{Before, CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
+pub use keys::{KEYS_MAX, Known as OrdersKnown};
 pub use maintenance::MaintenanceRow;
 pub use orders::{AccessRow, ORDERS_KEPT, ORDERS_MAX, OrderRow};
 pub use outbox::{Outbox, Pending, Settled};
 pub use past::{Piece, Readings};
+pub use reseal::Resealed;
 pub use rollup::{Summary, Values};
-pub use seal::{SECRET_MIN, Seal};
+pub use seal::Seal;
 pub use series::Sample;
 pub use story::Coming;
 pub use view::{ASIDE_SHOWN_MAX, ConsumerNow, Filter, TICKETS_MAX, View};
@@ -265,8 +270,7 @@ pub fn open_sealed(settings: &Settings, gateway: &str, seal: &Seal) -> Result<En
         journal = Journal::open(dir, gateway, seal, file::lock(dir)?, flushed, traces);
     }
     let mut journal = journal?;
-    let outbox =
-        Outbox { between: journal.between.clone(), ..Outbox::open(dir, seal, journal.alarm())? };
+    let outbox = Outbox { between: journal.between.clone(), ..Outbox::open(dir, seal, journal.alarm())? };
     journal.outbox = Some(outbox.clone());
     let view = View::open(dir, journal.epoch().clone(), seal, history.gathered(), journal.alarm())?;
     Ok(Ends { journal, outbox, view, history })

@@ -16,10 +16,8 @@ use ring::hkdf::{HKDF_SHA256, Salt};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{Error, alarm};
+use crate::pseudonym::KEY_MIN;
 use crate::secret::Secret;
-
-/// Shorter secrets could be guessed.
-pub const SECRET_MIN: usize = 16;
 
 const SEALED: &str = "~1.";
 const PLAIN: &str = "~0.";
@@ -96,6 +94,11 @@ impl Seal {
         self.named(id).is_some()
     }
 
+    /// Whether anything may have to be opened or closed.
+    pub fn has_keys(&self) -> bool {
+        self.0.now.is_some() || !self.0.before.is_empty()
+    }
+
     /// As it is to be stored.
     pub fn close<'a>(&self, place: Place<'_>, text: &'a str) -> Result<Cow<'a, str>, Error> {
         match &self.0.now {
@@ -119,12 +122,17 @@ impl Seal {
 
     /// Whether it stands as it would be written now.
     pub fn is_current(&self, stored: &str) -> bool {
-        parts(stored).map(|(id, _)| id) == self.key()
+        key_of(stored) == self.key()
     }
 
     fn named(&self, id: &str) -> Option<&Key> {
         self.0.now.iter().chain(&self.0.before).find(|key| key.id == id)
     }
+}
+
+/// Under which key it is sealed.
+pub(super) fn key_of(stored: &str) -> Option<&str> {
+    parts(stored).map(|(id, _)| id)
 }
 
 /// The key's id and what is sealed; `None`: it is not sealed.
@@ -137,7 +145,7 @@ fn parts(stored: &str) -> Option<(&str, &str)> {
 impl Key {
     fn of(secret: &Secret) -> Option<Self> {
         let secret = secret.reveal().trim().as_bytes();
-        if secret.len() < SECRET_MIN {
+        if secret.len() < KEY_MIN {
             return None;
         }
         let root = Salt::new(HKDF_SHA256, b"gatehouse journal").extract(secret);

@@ -1,6 +1,6 @@
 //! Outbox → centre, in two lanes: `bulk` takes everything in order, `urgent` goes ahead of it with tickets. What each may
 //! have in hand (`lanes`), what an answer means (`plan`) and how fast it goes (`pace`) is decided purely; `carry` does it,
-//! over `http`; `reply` reads what the centre says of tickets.
+//! over `http`; `reply` reads what the centre says of tickets, `orders` what it wants devices to do.
 //!
 //! Nothing is ever skipped: a batch is acknowledged, or it is tried again unchanged. Only an event that the centre
 //! does not like, found by halving, is set aside, and then it is kept and shown.
@@ -9,12 +9,14 @@ mod bulk;
 mod carry;
 mod http;
 mod lanes;
+mod orders;
 mod pace;
 mod plan;
 mod probe;
 mod reply;
 mod urgent;
 
+pub use http::is_loopback;
 pub use probe::{Clock as ProbeClock, Probe, probe};
 pub use reply::words;
 
@@ -27,6 +29,7 @@ use tracing::{error, info};
 
 use crate::event::Kinds;
 use crate::metrics::Metrics;
+use crate::order::Wish;
 use crate::secret::Secret;
 use crate::store::Outbox;
 use crate::ticket::Ask;
@@ -40,6 +43,7 @@ pub struct Target {
     pub name: Arc<str>,
     pub url: String,
     pub token: Option<Secret>,
+    pub tls: Tls,
     /// Events a request at the most.
     pub batch: usize,
     pub kinds: Kinds,
@@ -47,8 +51,19 @@ pub struct Target {
     pub rate: u32,
     /// Whether bodies go out gzipped; not every centre can read them.
     pub compress: bool,
+    /// Whether its replies may carry orders to devices.
+    pub commands: bool,
     /// How long a request may take, from the connection to the answer's last byte.
     pub patience: Duration,
+}
+
+/// Whom we trust to be the centre, and as whom we come to it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tls {
+    /// PEM; without it the system's list is trusted.
+    pub ca: Option<Arc<str>>,
+    /// Our certificate and its key, PEM.
+    pub identity: Option<(Arc<str>, Secret)>,
 }
 
 pub const BATCH_DEFAULT: usize = 500;
@@ -66,6 +81,8 @@ pub struct Context {
     pub head: watch::Receiver<u64>,
     /// The centre's words on tickets, to intake. A batch is acknowledged only after each of its reply's was answered.
     pub asks: mpsc::Sender<Ask>,
+    /// Its orders to devices, to intake; acknowledged only after each was begun or refused.
+    pub wishes: mpsc::Sender<Wish>,
     /// To be cancelled after intake has ended, so that the last round takes all with it.
     pub stop: CancellationToken,
     pub metrics: Metrics,
@@ -96,7 +113,10 @@ async fn hired(target: Target, context: Context) -> Courier {
     loop {
         let error = match Courier::new(target.clone(), context.clone()) {
             Ok(courier) => return courier,
-            Err(error) => format!("no HTTPS on this machine: {error:?}; are the ca-certificates installed?"),
+            Err(error) => {
+                let why = http::words(error);
+                format!("no HTTPS on this machine: {why}; are the ca-certificates installed?")
+            }
         };
         error!(consumer = %target.name, error, "Nothing can be pushed to this centre; tried again slowly.");
         let (name, outbox) = (target.name.clone(), context.outbox.clone());

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatehouse::event::Draft;
+use gatehouse::fingerprint::Fingerprint;
 use gatehouse::live::Live;
 use gatehouse::maintenance::{Call, Maintenance};
 use gatehouse::metrics::Metrics;
 use gatehouse::order::{Outcome, Refused, Wish};
 use gatehouse::reading::{Clean, Device, DeviceId, Point, Site, Value};
 use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
-use gatehouse::secret::Secret;
 use gatehouse::store::{self, Journal, Page, TicketRow};
 use gatehouse::ticket::{Ask, Class, Deadlines, Refusal, Standard, State, Ticket, Verb};
 use gatehouse::web::{self, Readiness, Role, Rooms, Sessions, Settings, Token, plan};
@@ -114,10 +114,14 @@ impl House {
         let tokens = tokens.iter().map(|(name, role)| Token {
             name: (*name).into(),
             role: *role,
-            token: Secret::new(&format!("{name}-secret")),
+            token: Fingerprint::of(format!("{name}-secret").as_bytes()),
         });
-        let settings =
-            Settings { listen: "127.0.0.1:0".parse().unwrap(), tokens: tokens.collect(), tls: None };
+        let settings = Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            tokens: tokens.collect(),
+            tls: None,
+            rate: None,
+        };
         let listener = web::bind(&settings).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
@@ -412,10 +416,20 @@ pub async fn intake(mut asked: mpsc::Receiver<Ask>) {
 /// Answers by the action; `wait` for as long as the asker does, `stuck` never, not even that it was begun.
 pub async fn orders(mut wished: mpsc::Receiver<Wish>) {
     let mut kept = Vec::new();
-    while let Some(Wish { order, begun, answer }) = wished.recv().await {
+    while let Some(Wish { order, begun, answer, .. }) = wished.recv().await {
         let why = format!("{} {} by {}", order.action, order.target, order.by);
         let reply = match order.action.as_str() {
             "open" => Ok(Outcome::Executed { what: why }),
+            "set" => Ok(Outcome::ReadBack { what: why }),
+            "role" => Err(Refused::WrongRole(why)),
+            "why" => Err(Refused::NoReason(why)),
+            "night" => Err(Refused::OutsideHours(why)),
+            "often" => Err(Refused::TooOften(why)),
+            "ever" => Err(Refused::NoExpiry(why)),
+            "2099" => Err(Refused::TooFarAhead(why)),
+            "clock" => Err(Refused::ClockUnsynced(why)),
+            "used" => Err(Refused::KeyUsed(order.key)),
+            "lost" => Err(Refused::KeysLost(why)),
             "fail" => Ok(Outcome::Failed { why }),
             "hang" => Ok(Outcome::Unsure { why }),
             "forbidden" => Err(Refused::NotAllowed(why)),

@@ -14,6 +14,7 @@ pub(super) fn whole(old: &Gateway, new: &Gateway) -> Vec<&'static str> {
         ("data_dir", old.store.dir != new.store.dir),
         ("timezone", old.timezone != new.timezone),
         ("locale", old.locale != new.locale),
+        ("store_key", old.seal != new.seal),
     ];
     parts.into_iter().filter_map(|(name, changed)| changed.then_some(name)).collect()
 }
@@ -23,6 +24,7 @@ pub(super) fn gateway(old: &Gateway, new: &Gateway) -> Vec<String> {
         "id" => gateway.site.gateway.to_string(),
         "data_dir" => gateway.store.dir.display().to_string(),
         "timezone" => gateway.timezone.clone(),
+        "store_key" => gateway.seal.key().unwrap_or("none").to_owned(),
         _ => match gateway.locale {
             crate::rules::Locale::ZhCn => "zh-CN".to_owned(),
             crate::rules::Locale::En => "en".to_owned(),
@@ -141,11 +143,13 @@ pub(super) fn pushes(old: &Gateway, new: &Gateway, moves: &Moves) -> Vec<String>
         let parts = [
             ("another url", was.url != is.url),
             ("another token", was.token != is.token),
+            ("other certificates", was.tls != is.tls),
             ("other kinds", was.kinds != is.kinds),
             ("another batch", was.batch != is.batch),
             ("another rate", was.rate != is.rate),
             ("another timeout", was.patience != is.patience),
             ("compressed otherwise", was.compress != is.compress),
+            ("may give orders, or may not any more", was.commands != is.commands),
         ];
         let words: Vec<&str> =
             parts.into_iter().filter_map(|(word, changed)| changed.then_some(word)).collect();

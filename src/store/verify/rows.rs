@@ -25,7 +25,11 @@ pub struct Event<'a> {
 }
 
 /// In the order of their numbers; journals of before there was a chain have none.
-pub fn each(db: &Connection, seal: &Seal, mut take: impl FnMut(&Event<'_>) -> Result<(), Error>) -> Result<(), Error> {
+pub fn each(
+    db: &Connection,
+    seal: &Seal,
+    mut take: impl FnMut(&Event<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let has_chain = db.prepare("SELECT chain, digest FROM event").is_ok();
     let chain = if has_chain { "chain, digest" } else { "NULL, NULL" };
     let mut query = db.prepare(&format!(

@@ -1,0 +1,203 @@
+//! Tool: takes numbers that name a person out of what people type: mobile numbers of the mainland, numbers of identity cards, of
+//! bank cards. Of each the last two digits stay. Numbers of tickets and registers, dates and readings stay as they are.
+
+use std::borrow::Cow;
+use std::iter::Peekable;
+use std::str::CharIndices;
+
+const MASK: &str = "***";
+/// Digits that stay.
+const KEPT: usize = 2;
+/// Digits of an identity number, the check digit among them.
+const IDENTITY: usize = 18;
+const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+const CHECK: [char; 11] = ['1', '0', 'X', '9', '8', '7', '6', '5', '4', '3', '2'];
+
+/// A text without numbers that name a person.
+pub fn masked(text: &str) -> Cow<'_, str> {
+    let mut out = String::new();
+    let mut copied = 0;
+    for Run { from, to, digits, groups } in Runs::of(text) {
+        if names_someone(&digits, &groups) {
+            out.push_str(&text[copied..from]);
+            out.push_str(MASK);
+            let last = digits.char_indices().rev().nth(KEPT - 1).map_or(0, |(at, _)| at);
+            out.push_str(&digits[last..]);
+            copied = to;
+        }
+    }
+    if copied == 0 {
+        return text.into();
+    }
+    out.push_str(&text[copied..]);
+    out.into()
+}
+
+/// Likewise, in its place.
+pub fn mask(text: &mut String) {
+    if let Cow::Owned(without) = masked(text) {
+        *text = without;
+    }
+}
+
+/// Digits that belong together; `groups`: how many between one blank or hyphen and the next.
+struct Run {
+    from: usize,
+    to: usize,
+    digits: String,
+    groups: Vec<usize>,
+}
+
+struct Runs<'a> {
+    chars: Peekable<CharIndices<'a>>,
+}
+
+impl<'a> Runs<'a> {
+    fn of(text: &'a str) -> Self {
+        Self { chars: text.char_indices().peekable() }
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Run;
+
+    fn next(&mut self) -> Option<Run> {
+        let mut before = ' ';
+        loop {
+            let (at, c) = self.chars.next()?;
+            if let Some(first) = digit(c) {
+                let run = self.run(at, c, first);
+                let after = self.chars.peek().map_or(' ', |(_, c)| *c);
+                // A number with a point in it was measured; a word with digits in it is somebody's id.
+                if before != '.' && !matches!(before, '_' | '#') && after != '_' {
+                    return Some(run);
+                }
+            }
+            before = c;
+        }
+    }
+}
+
+impl Runs<'_> {
+    fn run(&mut self, from: usize, c: char, first: char) -> Run {
+        let mut run = Run { from, to: from + c.len_utf8(), digits: first.into(), groups: vec![1] };
+        loop {
+            let Some(&(at, c)) = self.chars.peek() else { return run };
+            if let Some(digit) = digit(c) {
+                run.digits.push(digit);
+                if let Some(group) = run.groups.last_mut() {
+                    *group += 1;
+                }
+            } else if matches!(c, 'X' | 'x') && run.digits.len() == IDENTITY - 1 && run.groups.len() == 1 {
+                run.digits.push('X');
+            } else if matches!(c, ' ' | '-') {
+                let mut ahead = self.chars.clone();
+                ahead.next();
+                if ahead.peek().is_none_or(|(_, c)| digit(*c).is_none()) {
+                    return run;
+                }
+                run.groups.push(0);
+            } else {
+                return run;
+            }
+            run.to = at + c.len_utf8();
+            self.chars.next();
+        }
+    }
+}
+
+/// Of either width, as an input method of Chinese writes them.
+fn digit(c: char) -> Option<char> {
+    match c {
+        '0'..='9' => Some(c),
+        '０'..='９' => char::from_u32(c as u32 - '０' as u32 + '0' as u32),
+        _ => None,
+    }
+}
+
+fn names_someone(digits: &str, groups: &[usize]) -> bool {
+    match groups {
+        [_] => is_mobile(digits) || is_identity(digits) || is_bank_card(digits),
+        [3, 4, 4] => is_mobile(digits),
+        [2 | 4, 3, 4, 4] | [2 | 4, 11] => is_mobile(digits),
+        [6, 8, 4] => is_identity(digits),
+        [all @ .., last] => all.iter().all(|group| *group == 4) && *last <= 4 && is_bank_card(digits),
+        [] => false,
+    }
+}
+
+fn is_mobile(digits: &str) -> bool {
+    let own = [("0086", 15), ("86", 13)]
+        .into_iter()
+        .find_map(|(country, length)| digits.strip_prefix(country).filter(|_| digits.len() == length))
+        .unwrap_or(digits);
+    own.len() == 11 && own.starts_with('1') && matches!(own.as_bytes().get(1), Some(b'3'..=b'9'))
+}
+
+/// By its check digit, or where a birthday stands in it: people mistype.
+fn is_identity(digits: &str) -> bool {
+    if digits.len() != IDENTITY {
+        return false;
+    }
+    let number = |from: usize, to: usize| digits.get(from..to).and_then(|part| part.parse::<u32>().ok());
+    let born = matches!(number(6, 8), Some(19 | 20))
+        && matches!(number(10, 12), Some(1..=12))
+        && matches!(number(12, 14), Some(1..=31));
+    let sum: u32 = digits.chars().zip(WEIGHTS).map(|(c, weight)| c.to_digit(10).unwrap_or(0) * weight).sum();
+    born || digits.chars().last() == CHECK.get(sum as usize % 11).copied()
+}
+
+/// By its check digit (Luhn).
+fn is_bank_card(digits: &str) -> bool {
+    let doubled = |n: u32| if n > 4 { 2 * n - 9 } else { 2 * n };
+    let sum: u32 = digits
+        .chars()
+        .rev()
+        .filter_map(|c| c.to_digit(10))
+        .enumerate()
+        .map(|(at, n)| if at % 2 == 1 { doubled(n) } else { n })
+        .sum();
+    (16..=19).contains(&digits.len()) && sum.is_multiple_of(10) && digits.bytes().any(|b| b != b'0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_name_a_person_are_taken_out_of_a_note() {
+        for (said, kept) in [
+            ("业主电话13804271357，晚上在家", "业主电话***57，晚上在家"),
+            ("call 138-0427-1357 or 138 0427 1364", "call ***57 or ***64"),
+            ("+8613804271357", "+***57"),
+            ("+86 138 0427 1357.", "+***57."),
+            ("手机１３８０４２７１３５７", "手机***57"),
+            ("身份证11010519491231002X已登记", "身份证***2X已登记"),
+            ("身份证 110105194912310021", "身份证 ***21"),
+            ("440308199901011512", "***12"),
+            ("卡号6222 0212 3456 7894 退款", "卡号***94 退款"),
+            ("4111 1111 1111 1111", "***11"),
+            ("4111111111111111,", "***11,"),
+        ] {
+            assert_eq!(masked(said), kept, "{said}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_things_stay() {
+        for said in [
+            "CP-017-000123",
+            "2026-11-22 08:00:00",
+            "20261122 080000",
+            "20261122080000123",
+            "寄存器40001读数0.13804271357",
+            "3号楼2单元1801",
+            "水压 180.5 kPa, 13.8042",
+            "cell-3 order 12345678901",
+            "换泵 3×2.2kW 2950r/min",
+            "",
+        ] {
+            assert!(matches!(masked(said), Cow::Borrowed(same) if same == said), "{said}: {}", masked(said));
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Brings old rows under the present key, a bite at a time while nothing else is to be written: rows of before there was a key,
+//! and rows under an older one. From the first event to the last, then the tickets, then the short tables; once a run.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::seal::{Place, Seal, Unreadable};
+use super::{Error, Journal, file};
+
+/// Rows written in one transaction, so that no commit waits long for it.
+const BITE: usize = 200;
+/// Rows looked at in one go.
+const LOOKED: i64 = 2000;
+
+/// How far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Stage {
+    /// Events above this number are still to be looked at.
+    Events(u64),
+    /// Tickets above this row.
+    Tickets(u64),
+    Short,
+    #[default]
+    Done,
+}
+
+/// What one go has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resealed {
+    pub rows: u64,
+    /// Rows whose key is not at hand.
+    pub left: u64,
+    /// There is nothing more to be looked at in this run.
+    pub done: bool,
+}
+
+impl Stage {
+    /// Without a key there is nothing to do.
+    pub fn of(seal: &Seal) -> Self {
+        if seal.has_keys() { Stage::Events(0) } else { Stage::Done }
+    }
+}
+
+/// A row as it is, and as it is to be.
+struct Stale {
+    row: u64,
+    sealed: String,
+}
+
+impl Journal {
+    /// Brings up to 200 rows under the present key. On an error nothing happened, and it is tried again.
+    pub fn reseal(&mut self) -> Result<Resealed, Error> {
+        if self.resealing == Stage::Done {
+            return Ok(Resealed { done: true, ..Resealed::default() });
+        }
+        self.make_sure()?;
+        let (seal, stage) = (self.seal.clone(), self.resealing);
+        let done = go(&mut self.db, &seal, stage);
+        let (next, resealed) = self.noticing(done)?;
+        self.resealing = next;
+        if next == Stage::Done {
+            // What stood in the log before stays there until it is emptied. Where somebody reads, it is later.
+            if file::bring_home(&self.db).is_ok() {
+                self.seen.log_bytes = 0;
+            }
+        }
+        Ok(Resealed { done: next == Stage::Done, ..resealed })
+    }
+}
+
+fn go(db: &mut Connection, seal: &Seal, stage: Stage) -> Result<(Stage, Resealed), Error> {
+    let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut resealed = Resealed::default();
+    let next = match stage {
+        Stage::Events(above) => {
+            events(&step, seal, above, &mut resealed)?.map_or(Stage::Tickets(0), Stage::Events)
+        }
+        Stage::Tickets(above) => {
+            tickets(&step, seal, above, &mut resealed)?.map_or(Stage::Short, Stage::Tickets)
+        }
+        Stage::Short | Stage::Done => {
+            short_tables(&step, seal, &mut resealed)?;
+            Stage::Done
+        }
+    };
+    step.commit()?;
+    Ok((next, resealed))
+}
+
+/// As it is to stand there; `None`: it does already, or nobody can open it.
+fn anew(
+    seal: &Seal,
+    place: Place<'_>,
+    stored: &str,
+    resealed: &mut Resealed,
+) -> Result<Option<String>, Error> {
+    if seal.is_current(stored) {
+        return Ok(None);
+    }
+    match seal.open(place, stored) {
+        Ok(text) => Ok(Some(seal.close(place, &text)?.into_owned())),
+        Err(why @ Unreadable::Unknown { .. }) => {
+            resealed.left += 1;
+            tracing::warn!(%why, "a row stays as it is");
+            Ok(None)
+        }
+        Err(why @ Unreadable::Changed { .. }) => Err(rusqlite::Error::from(why).into()),
+    }
+}
+
+/// Up to which number it has come; `None`: there are no more.
+fn events(
+    step: &Transaction<'_>,
+    seal: &Seal,
+    above: u64,
+    resealed: &mut Resealed,
+) -> Result<Option<u64>, Error> {
+    let mut query =
+        step.prepare_cached("SELECT seq, json FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let mut rows = query.query(params![above.min(i64::MAX as u64), LOOKED])?;
+    let (mut at, mut stale) = (None, Vec::new());
+    while stale.len() < BITE
+        && let Some(row) = rows.next()?
+    {
+        let seq: u64 = row.get(0)?;
+        if let Some(sealed) = anew(seal, Place::Event(seq), &row.get::<_, String>(1)?, resealed)? {
+            stale.push(Stale { row: seq, sealed });
+        }
+        at = Some(seq);
+    }
+    drop(rows);
+    // A row of before there were sums gets one.
+    let mut write = step.prepare_cached(
+        "UPDATE event SET json = ?2, sum = row_sum(seq, at, kind, ticket, ?2) WHERE seq = ?1",
+    )?;
+    for Stale { row, sealed } in &stale {
+        write.execute(params![row, sealed])?;
+    }
+    resealed.rows += stale.len() as u64;
+    Ok(at)
+}
+
+fn tickets(
+    step: &Transaction<'_>,
+    seal: &Seal,
+    above: u64,
+    resealed: &mut Resealed,
+) -> Result<Option<u64>, Error> {
+    let mut query =
+        step.prepare_cached("SELECT rowid, id, json FROM ticket WHERE rowid > ?1 ORDER BY rowid LIMIT ?2")?;
+    let mut rows = query.query(params![above.min(i64::MAX as u64), LOOKED])?;
+    let (mut at, mut stale) = (None, Vec::new());
+    while stale.len() < BITE
+        && let Some(row) = rows.next()?
+    {
+        let rowid: u64 = row.get(0)?;
+        let id: String = row.get(1)?;
+        let place = Place::Ticket(&id);
+        if let Some(sealed) = anew(seal, place, &row.get::<_, String>(2)?, resealed)? {
+            stale.push(Stale { row: rowid, sealed });
+        }
+        at = Some(rowid);
+    }
+    drop(rows);
+    let mut write = step.prepare_cached(
+        "UPDATE ticket SET json = ?2, sum = row_sum(id, state, device, closed_at, subject, life, ?2)
+         WHERE rowid = ?1",
+    )?;
+    for Stale { row, sealed } in &stale {
+        write.execute(params![row, sealed])?;
+    }
+    resealed.rows += stale.len() as u64;
+    Ok(at)
+}
+
+/// Doors, maintenance and orders under way; ended orders are gone in a week by themselves, under whatever key they are.
+fn short_tables(step: &Transaction<'_>, seal: &Seal, resealed: &mut Resealed) -> Result<(), Error> {
+    let access = super::orders::access(step, seal)?;
+    super::orders::write_access(step, seal, &access)?;
+    let orders = super::orders::under_way(step, seal)?;
+    super::orders::write(step, seal, &orders)?;
+    resealed.rows += (access.len() + orders.len()) as u64;
+    resealed.rows += super::maintenance::reseal(step, seal)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::super::{
+        AccessRow, Ends, MaintenanceRow, OrderRow, Page, Settings, TicketRow, open_sealed, seal,
+    };
+    use super::*;
+    use crate::event::{Draft, Kinds};
+    use crate::maintenance::{Maintenance, Scope};
+    use crate::order::{Order, Outcome};
+    use crate::ticket::Ticket;
+
+    const OLD: &str = "0123456789abcdef";
+    const NEW: &str = "fedcba9876543210";
+    /// What nobody may find in the files.
+    const WORDS: [&str; 7] =
+        ["SaidBy", "SaidNote", "WhoAsked", "WhyAsked", "WhatCame", "c-00deadbeef00cafe", "DoorState"];
+
+    fn open(dir: &Path, seal: &Seal) -> Result<Ends, Error> {
+        let settings = Settings {
+            dir: dir.to_owned(),
+            events_keep: super::super::EVENTS_KEEP_DEFAULT,
+            readings_keep: super::super::READINGS_KEEP_DEFAULT,
+            disk_limit: super::super::DISK_LIMIT_DEFAULT,
+        };
+        open_sealed(&settings, "cp-017", seal)
+    }
+
+    fn page(n: u64) -> Page {
+        let data = json!({ "reader": "gate", "card": "c-00deadbeef00cafe" });
+        let ticket: Ticket = serde_json::from_value(json!({
+            "id": format!("t-{n:04}"), "number": format!("CP-017-{n:06}"), "rule": "low", "class": "immediate",
+            "level": 1, "state": "open", "revision": 1, "by": "SaidBy", "note": "SaidNote",
+            "since": "2026-01-01T00:00:00Z", "opened_at": "2026-01-01T00:00:00Z",
+        }))
+        .unwrap();
+        let order = Order {
+            device: "gate".into(),
+            action: "open".into(),
+            target: String::new(),
+            reason: Some("WhyAsked".into()),
+            by: "WhoAsked".into(),
+            via: "api".into(),
+            role: crate::order::Role::Technician,
+            expires_at: None,
+            key: format!("k-{n}"),
+        };
+        let ended = (n > 1).then(|| (1, Outcome::Failed { why: "WhatCame".into() }));
+        let scope = Scope::Device("gate".into());
+        let now = Maintenance {
+            scope: scope.clone(),
+            since: 0,
+            until: 9,
+            by: "SaidBy".into(),
+            note: Some("SaidNote".into()),
+        };
+        Page {
+            at: 1,
+            events: vec![
+                Draft::new("access.granted", "devices/gate".into(), 1, &data),
+                Draft::new("ticket.opened", format!("tickets/{}", ticket.id), 1, &ticket),
+            ],
+            tickets: vec![TicketRow { ticket, subject: "".into(), life: "{}".into() }],
+            orders: vec![OrderRow { order, begun_at: 1, ended }],
+            access: vec![AccessRow { subject: "doors/gate".into(), state: r#"{"x":"DoorState"}"#.into() }],
+            maintenance: vec![MaintenanceRow { scope, now: Some(now) }],
+            ..Page::default()
+        }
+    }
+
+    fn told(ends: &Ends) -> Vec<String> {
+        let slice = ends.view.events(0, 10_000, &Kinds::default()).unwrap();
+        slice.events.into_iter().map(|event| event.json).collect()
+    }
+
+    fn all_of_it(ends: &mut Ends) -> u64 {
+        let mut rows = 0;
+        loop {
+            let resealed = ends.journal.reseal().unwrap();
+            assert!(resealed.rows <= BITE as u64 + 10 && resealed.left == 0, "{resealed:?}");
+            rows += resealed.rows;
+            if resealed.done {
+                return rows;
+            }
+        }
+    }
+
+    fn found_in_files(dir: &Path) -> Vec<&'static str> {
+        let files = fs::read_dir(dir).unwrap().flatten().filter(|entry| entry.path().is_file());
+        let bytes: Vec<u8> = files.flat_map(|entry| fs::read(entry.path()).unwrap()).collect();
+        let found = |word: &&str| bytes.windows(word.len()).any(|bytes| bytes == word.as_bytes());
+        WORDS.into_iter().filter(found).collect()
+    }
+
+    #[test]
+    fn rows_of_before_come_under_the_key_and_nothing_of_them_stays_in_the_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ends = open(dir.path(), &Seal::none()).unwrap();
+        // Ended orders are not sealed anew, they go within a week; here there is one that is under way.
+        let pages: Vec<Page> = (1..=300).map(|n| Page { orders: Vec::new(), ..page(n) }).collect();
+        ends.journal.commit(&page(1)).unwrap();
+        for page in &pages[1..] {
+            ends.journal.commit(page).unwrap();
+        }
+        let (before, memory) = (told(&ends), ends.journal.recall().unwrap());
+        drop(ends);
+        assert!(found_in_files(dir.path()).len() >= 5);
+
+        let (old, new) = (seal::of(OLD, &[]), seal::of(NEW, &[OLD]));
+        let mut ends = open(dir.path(), &old).unwrap();
+        assert_eq!((told(&ends), ends.journal.recall().unwrap()), (before.clone(), memory.clone()));
+        let rows = all_of_it(&mut ends);
+        assert!(rows >= 900, "{rows}");
+        assert_eq!(found_in_files(dir.path()), Vec::<&str>::new(), "while it runs");
+        assert_eq!((told(&ends), ends.journal.recall().unwrap()), (before.clone(), memory.clone()));
+        ends.journal.commit(&page(301)).unwrap();
+        assert_eq!(ends.outbox.urgent("crm", 0, 10, &Kinds::default()).unwrap().len(), 10);
+        drop(ends);
+        assert_eq!(found_in_files(dir.path()), Vec::<&str>::new(), "after its end");
+
+        let mut ends = open(dir.path(), &new).unwrap();
+        assert_eq!(told(&ends)[..600], before);
+        all_of_it(&mut ends);
+        drop(ends);
+        let ends = open(dir.path(), &seal::of(NEW, &[])).unwrap();
+        assert_eq!(told(&ends)[..600], before);
+        assert_eq!(ends.journal.order("k-301").unwrap().unwrap().order.by, "WhoAsked");
+    }
+
+    #[test]
+    fn a_journal_whose_key_is_not_at_hand_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = seal::of(OLD, &[]);
+        open(dir.path(), &key).unwrap().journal.commit(&page(1)).unwrap();
+        let file = dir.path().join(file::JOURNAL);
+        for seal in [Seal::none(), seal::of(NEW, &[])] {
+            // Also where a run before took it for damaged.
+            fs::write(dir.path().join("journal.db.suspect"), "a row").unwrap();
+            let error = open(dir.path(), &seal).unwrap_err();
+            assert!(matches!(&error, Error::Locked(id) if Some(id.as_str()) == key.key()), "{error}");
+            assert!(error.to_string().contains("store_key"), "{error}");
+            assert!(file.exists() && !dir.path().join(file::DRAFT).exists());
+        }
+        assert_eq!(told(&open(dir.path(), &key).unwrap()).len(), 2);
+    }
+
+    #[test]
+    fn a_row_that_was_moved_is_a_damaged_row_and_the_others_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = seal::of(OLD, &[]);
+        let mut ends = open(dir.path(), &key).unwrap();
+        for n in 1..=3 {
+            ends.journal.commit(&page(n)).unwrap();
+        }
+        drop(ends);
+        let db = file::writer(&dir.path().join(file::JOURNAL), file::Durable::Full).unwrap();
+        let moved = "UPDATE event SET json = (SELECT json FROM event WHERE seq = 1) WHERE seq = 3";
+        assert_eq!(db.execute(moved, []).unwrap(), 1);
+        db.execute("UPDATE event SET sum = row_sum(seq, at, kind, ticket, json) WHERE seq = 3", []).unwrap();
+        drop(db);
+        let ends = open(dir.path(), &key).unwrap();
+        let epoch = ends.view.epoch().clone();
+        let error = ends.view.events(0, 100, &Kinds::default()).unwrap_err().to_string();
+        assert!(error.contains("event 3") && error.contains(key.key().unwrap()), "{error}");
+        drop(ends);
+        let ends = open(dir.path(), &key).unwrap();
+        assert_ne!(*ends.view.epoch(), epoch, "it goes on under a new epoch");
+        let told = told(&ends);
+        assert_eq!(told.iter().filter(|json| json.contains("SaidNote")).count(), 3);
+        assert!(told.last().unwrap().contains("gateway.events-dropped"), "{told:?}");
+        assert_eq!(found_in_files(dir.path()), Vec::<&str>::new());
+    }
+
+    /// `cargo test --release --lib reseal -- --ignored --nocapture`
+    #[test]
+    #[ignore = "a measurement"]
+    fn what_sealing_costs() {
+        for (name, seal) in [("plain", Seal::none()), ("sealed", seal::of(OLD, &[]))] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut ends = open(dir.path(), &seal).unwrap();
+            let events: Vec<Draft> = (0..500).flat_map(|n| page(n).events).collect();
+            let from = std::time::Instant::now();
+            for _ in 0..20 {
+                let page = Page { at: 1, events: events.clone(), ..Page::default() };
+                ends.journal.commit(&page).unwrap();
+            }
+            let wrote = from.elapsed();
+            let from = std::time::Instant::now();
+            let (mut after, mut read) = (0, 0);
+            while read < 20_000 {
+                let slice = ends.view.events(after, 1000, &Kinds::default()).unwrap();
+                (after, read) = (slice.next, read + slice.events.len());
+            }
+            let took = from.elapsed();
+            drop(ends);
+            let bytes = fs::metadata(dir.path().join(file::JOURNAL)).unwrap().len() / 20_000;
+            println!("{name}: 20,000 events written in {wrote:?}, read in {took:?}, {bytes} bytes an event");
+        }
+    }
+}
