@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::gate::Caller;
 use super::problem::Problem;
+use super::said;
 use super::{Desk, Role};
 use crate::order::{Order, Outcome, Refused, Wish};
 use crate::time;
@@ -79,7 +80,7 @@ fn technicians_only(caller: &Caller) -> Result<(), Problem> {
 }
 
 fn order(body: &[u8], device: Arc<str>, caller: &Caller) -> Result<Order, Problem> {
-    let said: Said = serde_json::from_slice(body)
+    let said: Said = said::object(body)
         .map_err(|error| Problem::bad_request(format!("the body does not read as {SHAPE}: {error}")))?;
     let own_name = || caller.name.as_deref().unwrap_or("api").to_owned();
     let order = Order {
