@@ -155,12 +155,15 @@ fn store_stub(event: &gatehouse::event::Stored) -> bool {
 fn an_erasure_goes_on_under_another_epoch() {
     let dir = tempfile::tempdir().unwrap();
     let mut ends = open(dir.path());
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
     write(&mut ends, 3000);
     let asked = Asked { pseudonym: WHO.into(), by: "Wang".into(), reason: None };
     ends.outbox.erase(&asked, T0).unwrap();
     assert_eq!(ends.journal.erase_on(T0, true).unwrap().map(|erased| erased.told), Some(None));
     drop(ends);
+    let seal = Seal::none();
     let order = store::restore::Order {
+        seal: &seal,
         from: dir.path(),
         dir: dir.path(),
         gateway: "cp-017",
