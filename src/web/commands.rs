@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::gate::Caller;
 use super::problem::Problem;
+use super::said;
 use super::{Desk, Role};
 use crate::order::{self, Order, Outcome, Refused, Wish};
 use crate::time;
@@ -101,7 +102,7 @@ fn audit(desk: &Desk, body: &[u8], device: Option<Arc<str>>, caller: &Caller) {
 }
 
 fn order(body: &[u8], device: Arc<str>, caller: &Caller, role: order::Role) -> Result<Order, Problem> {
-    let said: Said = serde_json::from_slice(body)
+    let said: Said = said::object(body)
         .map_err(|error| Problem::bad_request(format!("the body does not read as {SHAPE}: {error}")))?;
     let via = caller.name.clone().unwrap_or_else(|| "api".into());
     let order = Order {

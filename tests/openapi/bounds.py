@@ -21,9 +21,8 @@ def before_call(context, case, kwargs):
             if within(body.get(end), 4, 255) and body[end] == int(body[end]):
                 body[end] = int(body[end]) % 4
         body.setdefault("to", 3)
+        body.setdefault("timeout_ms", 10)
         if within(body.get("timeout_ms"), 10, 2**64 - 1) and body["timeout_ms"] == int(body["timeout_ms"]):
             body["timeout_ms"] = 10
-        if isinstance(body.get("lines"), list) and len(body["lines"]) <= 32:
-            body["lines"] = body["lines"][:2]
     if within(query.get("wait"), 0, 60):
         query["wait"] = 0.1
