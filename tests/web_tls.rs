@@ -93,10 +93,7 @@ fn who_knows_the_ca_is_answered_and_nobody_speaks_in_the_clear() {
     let words = text(&said.stderr);
     let refused = ["alert protocol version", "alert handshake failure", "no protocols available"];
     assert!(refused.iter().any(|word| words.contains(word)), "{words}");
-    assert!(
-        !text(&said.stdout).contains("Protocol  : TLSv1.1\n    Cipher    : ECDHE"),
-        "TLS 1.1 was agreed upon"
-    );
+    assert!(!text(&said.stdout).contains("Cipher is ECDHE"), "a cipher was agreed upon");
 }
 
 #[test]

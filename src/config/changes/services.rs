@@ -88,7 +88,7 @@ fn tls(old: Option<&web::Tls>, new: Option<&web::Tls>) -> Vec<String> {
         (None, Some(_)) => told.push(format!("api: asks {} for a certificate", asked(new.client))),
         (Some(_), None) => told.push("api: asks nobody for a certificate".into()),
         (Some(old), Some(new)) if old != new => {
-            told.push("api: another CA signs the certificates of clients".into())
+            told.push("api: another CA signs the certificates of clients".into());
         }
         _ => {}
     }
