@@ -96,6 +96,11 @@ impl Clock {
         self.inner.past.store(past.max(WRITTEN), Ordering::Relaxed);
     }
 
+    /// What is known to be past.
+    pub fn past(&self) -> Millis {
+        self.inner.past.load(Ordering::Relaxed)
+    }
+
     /// The kernel's name for this boot; empty where it does not say.
     pub fn boot(&self) -> &str {
         &self.inner.boot

@@ -9,7 +9,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::chain::Link;
-use crate::personal;
 use crate::reading::Millis;
 use crate::time;
 
@@ -30,7 +29,7 @@ impl Draft {
     pub fn new(kind: &'static str, subject: String, at: Millis, data: &impl Serialize) -> Self {
         let data = serde_json::value::to_raw_value(data)
             .unwrap_or_else(|_| RawValue::from_string("null".into()).unwrap_or_default());
-        Self { kind, subject, at, data: personal::admitted(kind, data) }
+        Self { kind, subject, at, data }
     }
 
     /// The event as it is stored and sent.

@@ -45,8 +45,8 @@
 //! - Event numbers have no gaps but those that `gateway.events-dropped` tells, and an event once told never changes: one that is
 //!   erased or has expired loses what it said, and keeps number, type, digest and its place in the [`chain`].
 //! - Never two unclosed tickets of one rule and point.
-//! - No order reaches a wire before it is on the disk, and none reaches it twice under one key for as long as the key is
-//!   kept ([`store::ORDERS_KEPT`], [`store::ORDERS_MAX`]); `expires_at` bounds what may come later still.
+//! - No order reaches a wire before it is on the disk, and none reaches it twice under one key: the key is known, or
+//!   whatever expires up to then is too late (`store/keys.rs`).
 //! - Cards, phone numbers and names are [`pseudonym`]s before they leave [`field`].
 //! - An acknowledgement is never taken for a door that opened.
 //! - Every queue has a bound. When intake falls behind, the wires wait; a poll is late, not lost.
@@ -87,8 +87,8 @@
 //! | a new field in the ticket | [`ticket::Ticket`], and `rules/opening.rs` where tickets are written |
 //! | what a restart finds of the rules | `rules/saved.rs`; of the whole journal: `store/file.rs` (its formats), `store/journal.rs` |
 //! | what is forced, held, jammed, unexpected | `access/door.rs`, `access/bank.rs` |
-//! | what may be ordered of a device | `config/commands.rs`; by a Modbus write: `config/writes.rs`, `field/modbus/act.rs` |
-//! | whether an order is given | `command/desk.rs`; what is written of it: `intake/orders.rs`; who may ask: `web/commands.rs` |
+//! | what may be ordered of a device | `config/commands.rs`, under which terms `config/terms.rs`, `command/terms.rs`; by a Modbus write: `config/writes.rs`, `field/modbus/act.rs` |
+//! | whether an order is given | `command/desk.rs`, `command/judge.rs`; what is written of it: `intake/orders.rs`, `store/keys.rs`; who may ask: `web/commands.rs`, and the CRM: `sync/orders.rs` |
 //! | what `read` and `scan` show | `view.rs`, `show.rs`, `scan.rs` of the wire's room, then `web/look.rs` and `cli/read.rs`, `cli/scan.rs` |
 //! | what `init` asks, and which profile it takes a device for | `cli/init/mod.rs` (the order), `cli/init/guess.rs`; `cli/init/page.rs` writes it |
 //! | what an event may have, and what of it is about a person | [`personal`]; what is taken out of what people type: [`masked`]; how it lies on the disk: `store/seal.rs` |

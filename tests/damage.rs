@@ -90,6 +90,8 @@ fn step(n: u64) -> Page {
         target: "1".into(),
         reason: None,
         by: "Wang".into(),
+        role: gatehouse::order::Role::Technician,
+        via: "api".into(),
         expires_at: None,
     };
     Page {
@@ -107,7 +109,7 @@ fn step(n: u64) -> Page {
         orders: vec![OrderRow {
             order,
             begun_at: at,
-            ended: (!n.is_multiple_of(10)).then(|| (at, Outcome::of("executed", String::new()))),
+            ended: (!n.is_multiple_of(10)).then(|| (at, Outcome::of("executed", "unknown", String::new()))),
         }],
         access: vec![AccessRow { subject: format!("doors/d{n}"), state: format!(r#"{{"open":{n}}}"#) }],
         number: Some(n),

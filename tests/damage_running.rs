@@ -202,7 +202,7 @@ async fn a_page_that_a_ticket_needs_goes_bad_and_the_ticket_is_opened_all_the_sa
         noise(&gateway, "sqlite_autoindex_ticket_1, leaf", |_, _| true);
         // Another's commit makes SQLite forget the pages that it has read.
         let db = rusqlite::Connection::open(gateway.data().join("journal.db")).unwrap();
-        db.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA user_version = 4").unwrap();
+        db.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA user_version = 6").unwrap();
         drop(db);
         units.set_holding(1, 0, 200);
         let events = recovered(&mut gateway, pid);

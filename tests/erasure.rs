@@ -89,9 +89,15 @@ fn a_person_goes_from_events_tables_and_files_and_the_chain_holds() {
         target: "1".into(),
         reason: Some(format!("for {WHO}")),
         by: "Wang".into(),
+        role: gatehouse::order::Role::Technician,
+        via: "api".into(),
         expires_at: None,
     };
-    let row = OrderRow { order, begun_at: T0, ended: Some((T0, Outcome::of("executed", String::new()))) };
+    let row = OrderRow {
+        order,
+        begun_at: T0,
+        ended: Some((T0, Outcome::of("executed", "unknown", String::new()))),
+    };
     ends.journal.commit(&Page { at: T0, synced: true, orders: vec![row], ..Page::default() }).unwrap();
     ends.outbox.settle("crm", 1500, T0).unwrap();
     ends.outbox.set_aside("crm", 1501, &format!("422: {WHO}?"), T0).unwrap();
@@ -155,6 +161,7 @@ fn store_stub(event: &gatehouse::event::Stored) -> bool {
 fn an_erasure_goes_on_under_another_epoch() {
     let dir = tempfile::tempdir().unwrap();
     let mut ends = open(dir.path());
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
     write(&mut ends, 3000);
     let asked = Asked { pseudonym: WHO.into(), by: "Wang".into(), reason: None };
     ends.outbox.erase(&asked, T0).unwrap();
@@ -164,7 +171,6 @@ fn an_erasure_goes_on_under_another_epoch() {
         from: dir.path(),
         dir: dir.path(),
         gateway: "cp-017",
-        seal: &store::Seal::none(),
         force: false,
         at: T0,
         synced: true,

@@ -52,7 +52,7 @@ fn device() -> Device {
 
 fn executed(outcome: Outcome) -> String {
     match outcome {
-        Outcome::Executed { what } => what,
+        Outcome::Executed { what } | Outcome::ReadBack { what } => what,
         other => panic!("{other:?}"),
     }
 }

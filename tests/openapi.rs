@@ -2,7 +2,7 @@
 //! doors and lockers whatever the document allows and much that it does not, by each role: there is no server error and no
 //! answer that is not described, nothing that breaks a schema is taken, nothing is open that should be guarded.
 //!
-//! `GATEHOUSE_EXAMPLES=1000` asks more of each call (tests/long).
+//! `GATEHOUSE_EXAMPLES=300` asks more of each call (tests/long).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod gateway;

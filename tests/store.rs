@@ -585,6 +585,8 @@ fn ordered(key: &str, ended: Option<(Millis, Outcome)>) -> OrderRow {
         target: "cell-3".into(),
         reason: None,
         by: "li".into(),
+        role: gatehouse::order::Role::Technician,
+        via: "api".into(),
         expires_at: None,
         key: key.into(),
     };
@@ -612,6 +614,50 @@ fn orders_and_the_state_of_doors_are_there_after_a_restart_and_those_under_way_a
     assert_eq!(ends.journal.order("k-3").unwrap(), None);
 }
 
+/// The key of an order that was given must never be free to be given again, whatever is forgotten and whenever.
+#[test]
+fn an_order_is_forgotten_after_its_expiry_and_what_expired_up_to_then_is_too_late_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    let row = |key: &str, begun_at, expires_at| {
+        let mut row = ordered(key, executed(begun_at + 1));
+        (row.begun_at, row.order.expires_at) = (begun_at, Some(expires_at));
+        row
+    };
+    let begun = T0 - 8 * DAY;
+    let orders = vec![
+        row("soon", begun, begun + 60_000),
+        row("week", begun, begun + 7 * DAY),
+        row("later", begun, begun + 7 * DAY + 1),
+        row("not-yet", begun, T0 + 1),
+        row("lately", T0 - DAY, T0 - DAY + 60_000),
+    ];
+    ends.journal.commit(&Page { at: T0, orders, ..Page::default() }).unwrap();
+    assert_eq!(ends.journal.retire_orders(T0 - 7 * DAY, begun).unwrap(), 2, "an expiry that has not passed");
+    assert_eq!(ends.journal.orders_known().unwrap().forgotten, 0);
+    assert_eq!(ends.journal.retire_orders(T0 - 7 * DAY, T0).unwrap(), 2);
+    drop(ends);
+    let ends = open(dir.path());
+    let kept = |key: &str| ends.journal.order(key).unwrap().is_some();
+    let used = |key: &str| ends.journal.is_key_used(key).unwrap();
+    assert_eq!(ends.journal.orders_known().unwrap().forgotten, begun + 7 * DAY, "the latest of what is gone");
+    assert!(!kept("soon") && !kept("week") && !used("soon") && !used("week"));
+    assert!(!kept("later") && used("later") && !kept("not-yet") && used("not-yet"));
+    let lately = ends.journal.order("lately").unwrap().unwrap();
+    assert_eq!(lately.order.expires_at, Some(T0 - DAY + 60_000));
+    assert_eq!(ends.journal.order_room().unwrap(), (true, true));
+}
+
+#[test]
+fn a_boot_is_another_one_than_that_of_the_run_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path()).journal;
+    assert!(!journal.begin_boot("first").unwrap(), "nothing was before");
+    assert!(!journal.begin_boot("first").unwrap());
+    assert!(journal.begin_boot("second").unwrap());
+    assert!(!journal.begin_boot("second").unwrap());
+}
+
 #[test]
 fn old_orders_go_by_age_and_by_number_and_those_under_way_stay() {
     let dir = tempfile::tempdir().unwrap();
@@ -621,7 +667,7 @@ fn old_orders_go_by_age_and_by_number_and_those_under_way_stay() {
     ends.journal.commit(&Page { at: T0, orders, ..Page::default() }).unwrap();
     let mut gone = 0;
     loop {
-        match ends.journal.retire_orders(T0 - 7 * DAY).unwrap() {
+        match ends.journal.retire_orders(T0 - 7 * DAY, T0).unwrap() {
             0 => break,
             some => gone += some,
         }
@@ -629,4 +675,7 @@ fn old_orders_go_by_age_and_by_number_and_those_under_way_stay() {
     assert_eq!(gone, 502, "the old one, and what is beyond the most that is kept");
     let kept = |key: &str| ends.journal.order(key).unwrap().is_some();
     assert!(kept("under-way") && kept("k-501") && !kept("old") && !kept("k-500") && !kept("k-0"));
+    let used = |key: &str| ends.journal.is_key_used(key).unwrap();
+    assert!(used("old") && used("k-500") && used("k-0"), "a key without an expiry is never free again");
+    assert!(!used("k-501") && !used("nobody's"));
 }

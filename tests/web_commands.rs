@@ -16,11 +16,16 @@ fn body(action: &str) -> String {
 #[tokio::test]
 async fn what_came_of_an_order_is_answered_under_its_key() {
     let house = House::open().await;
-    for (action, outcome) in [("open", "executed"), ("fail", "failed"), ("hang", "unsure")] {
+    for (action, outcome, effect) in [
+        ("open", "executed", "unknown"),
+        ("set", "executed", "read-back"),
+        ("fail", "failed", "none"),
+        ("hang", "unsure", "unknown"),
+    ] {
         let answer = house.ask("POST", PATH, &[], &body(action)).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
-        let expected =
-            json!({ "key": "k-1", "outcome": outcome, "detail": format!("{action} cell-3 by li") });
+        let detail = format!("{action} cell-3 by li");
+        let expected = json!({ "key": "k-1", "outcome": outcome, "effect": effect, "detail": detail });
         assert_eq!(answer.json(), expected);
     }
 }
@@ -30,8 +35,17 @@ async fn refusals_say_why_and_whether_to_come_again() {
     let house = House::open().await;
     for (action, status, word) in [
         ("forbidden", 403, "not-allowed"),
+        ("role", 403, "wrong-role"),
+        ("why", 400, "no-reason"),
+        ("night", 403, "outside-hours"),
+        ("often", 429, "too-often"),
         ("expired", 410, "expired"),
+        ("ever", 400, "no-expiry"),
+        ("2099", 400, "too-far-ahead"),
+        ("clock", 409, "clock-unsynced"),
         ("taken", 409, "key-taken"),
+        ("used", 409, "key-used"),
+        ("lost", 409, "keys-lost"),
         ("busy", 503, "busy"),
         // Intake ends while the order waits.
         ("dropped", 503, "busy"),

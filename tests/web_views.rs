@@ -97,6 +97,7 @@ fn locked() -> (Site, web::Plan) {
         device: DeviceId(0),
         action: "open".into(),
         targets: vec!["cell-1".into(), "cell-2".into()],
+        central: false,
     };
     let doors = vec![plan::Door { id: DoorId(0), contact: PointId(0) }];
     (site, web::Plan { doors, banks: vec![bank], commands: vec![command], ..plan() })

@@ -40,8 +40,18 @@ struct State {
     exit: Sense,
     /// When it was let open, in the order in which it was heard.
     passes: VecDeque<Millis>,
+    /// The order that was the last to let it open, when, and until when that may have been.
+    order: Option<Order>,
     /// Openings that nothing explains yet, oldest first.
     unexplained: VecDeque<Opening>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Order {
+    key: Arc<str>,
+    begun: Millis,
+    /// The device had taken it, or may have.
+    ended: Option<Millis>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -49,6 +59,13 @@ struct Opening {
     at: Millis,
     /// It may have opened as early as this.
     earliest: Millis,
+}
+
+impl Order {
+    /// Whether an opening then was its doing.
+    fn explains(&self, at: Millis, window: Millis) -> bool {
+        at + GRACE >= self.begun && at <= self.ended.unwrap_or(self.begun) + window + GRACE
+    }
 }
 
 impl Watched {
@@ -127,7 +144,12 @@ impl Watched {
     /// `seen`: when it was last known to be closed.
     fn opened(&mut self, at: Millis, seen: Option<Millis>, out: &mut Vec<Told>) {
         let watched = !self.polled || seen.is_some_and(|seen| at - seen <= UNWATCHED);
-        out.push(self.told("access.opened", at, (!watched).then_some("unwatched")));
+        let mut told = self.told("access.opened", at, (!watched).then_some("unwatched"));
+        let order = self.state.order.take_if(|order| order.explains(at, self.plan.unlock_window));
+        if let (Some(order), Json::Object(data)) = (order, &mut told.data) {
+            data.insert("order".into(), (*order.key).into());
+        }
+        out.push(told);
         if self.plan.grants.is_empty() || !watched {
             return;
         }
@@ -218,11 +240,24 @@ impl Watched {
         }
     }
 
-    /// An order begun at `begun` has ended.
-    pub fn ended(&mut self, begun: Millis, how: Ended, at: Millis) {
+    /// An order is about to let it open.
+    pub fn ordered(&mut self, key: &Arc<str>, at: Millis) {
+        self.state.order = Some(Order { key: key.clone(), begun: at, ended: None });
+        self.pass(at);
+    }
+
+    /// The order under this key, begun at `begun`, has ended.
+    pub fn ended(&mut self, key: &str, begun: Millis, how: Ended, at: Millis) {
+        let order = self.state.order.as_mut().filter(|order| *order.key == *key);
         match how {
-            Ended::Taken | Ended::Unsure => self.pass(at),
+            Ended::Taken | Ended::Unsure => {
+                if let Some(order) = order {
+                    order.ended = Some(at);
+                }
+                self.pass(at);
+            }
             Ended::Not => {
+                self.state.order.take_if(|order| *order.key == *key);
                 self.state.passes.retain(|pass| *pass != begun);
                 self.dirty = true;
             }
@@ -254,6 +289,10 @@ impl Watched {
         self.state.contact.stepped(by);
         self.state.exit.stepped(by);
         self.state.passes.iter_mut().for_each(|pass| *pass += by);
+        if let Some(order) = &mut self.state.order {
+            order.begun += by;
+            order.ended = order.ended.map(|ended| ended + by);
+        }
         for opening in &mut self.state.unexplained {
             (opening.at, opening.earliest) = (opening.at + by, opening.earliest + by);
         }

@@ -149,7 +149,8 @@ impl Watch {
         self.advance(at);
         match what {
             Ordered::Door(id) => {
-                self.doors.iter_mut().filter(|door| door.plan.id == id).for_each(|door| door.pass(at));
+                let doors = self.doors.iter_mut().filter(|door| door.plan.id == id);
+                doors.for_each(|door| door.ordered(key, at));
             }
             Ordered::Cell(point) => {
                 for (bank, n) in self.cells(point) {
@@ -166,7 +167,7 @@ impl Watch {
         match what {
             Ordered::Door(id) => {
                 let doors = self.doors.iter_mut().filter(|door| door.plan.id == id);
-                doors.for_each(|door| door.ended(begun, how, at));
+                doors.for_each(|door| door.ended(key, begun, how, at));
             }
             Ordered::Cell(point) => {
                 for (bank, n) in self.cells(point) {

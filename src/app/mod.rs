@@ -273,6 +273,7 @@ impl House {
             outbox: ends.outbox.clone(),
             head: head.clone(),
             asks: ask_in.clone(),
+            wishes: wish_in.clone(),
             stop: CancellationToken::new(),
             metrics: metrics.clone(),
         };

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Allowed, Moves};
+use super::judge::{Given, Kept, Moment, in_time, open_then, spoken, who_and_why};
+use super::{Allowed, AtMost, Moves};
 use crate::numbers::Numbers;
 use crate::order::{Deed, Order, Outcome, Refused};
 use crate::reading::{DeviceId, Millis, Site};
@@ -94,24 +95,30 @@ impl Desk {
         order
     }
 
-    /// `before`: what the journal knows under this key, with its outcome.
-    ///
-    /// An order that was given once has one answer for ever, even where it would not be allowed any more. An expiry is
-    /// judged by the clock as it is: one that is not set yet runs behind, and then the asker, who waits for the
-    /// answer, is the only one to say whether it is too late.
-    pub fn judge(&self, order: &Order, now: Millis, before: Option<(&Order, Option<&Outcome>)>) -> Verdict {
+    /// How far back has to be looked to judge this one; `None`: nobody counts.
+    pub fn looks_back(&self, order: &Order) -> Option<Millis> {
+        let n = self.named(self.site.device_named(&order.device)?, order)?;
+        let at_most = self.allowed[n].terms.at_most?;
+        Some(at_most.within.as_millis() as Millis)
+    }
+
+    /// An order that was given once has one answer for ever, even where it would not be allowed any more.
+    pub fn judge(&self, order: &Order, moment: &Moment<'_>, kept: &Kept<'_>) -> Verdict {
         if let Some(running) = self.under_way.iter().find(|running| running.order.key == order.key) {
             return match same(&running.order, order) {
                 true => Verdict::Wait(running.number),
                 false => Verdict::Refuse(Refused::KeyTaken(order.key.clone())),
             };
         }
-        if let Some((known, outcome)) = before {
+        if let Some((known, outcome)) = kept.row {
             let unsure = || Outcome::Unsure { why: "nothing is known of its end".to_owned() };
             return match same(known, order) {
                 true => Verdict::Before(outcome.cloned().unwrap_or_else(unsure)),
                 false => Verdict::Refuse(Refused::KeyTaken(order.key.clone())),
             };
+        }
+        if kept.used {
+            return Verdict::Refuse(Refused::KeyUsed(order.key.clone()));
         }
         let Some(device) = self.site.device_named(&order.device) else {
             return Verdict::Refuse(Refused::Unknown(order.device.clone()));
@@ -119,14 +126,65 @@ impl Desk {
         let Some(n) = self.named(device, order) else {
             return Verdict::Refuse(Refused::NotAllowed(self.not_allowed(device, order)));
         };
-        if let Some(expired) = order.expires_at.filter(|at| *at <= now) {
-            return Verdict::Refuse(Refused::Expired(time::format(expired)));
+        let terms = &self.allowed[n].terms;
+        let judged = who_and_why(terms, order)
+            .and_then(|()| in_time(order, moment, kept))
+            .and_then(|()| open_then(terms, order, moment))
+            .and_then(|()| self.not_too_often(n, order, moment, kept))
+            .and_then(|()| self.room(kept));
+        match judged {
+            Ok(()) => Verdict::Do(n),
+            Err(refused) => Verdict::Refuse(refused),
         }
+    }
+
+    /// All targets of one table count together.
+    fn not_too_often(
+        &self,
+        n: usize,
+        order: &Order,
+        moment: &Moment<'_>,
+        kept: &Kept<'_>,
+    ) -> Result<(), Refused> {
+        let allowed = &self.allowed[n];
+        let Some(AtMost { times, within }) = allowed.terms.at_most else { return Ok(()) };
+        let span = within.as_millis() as Millis;
+        let of_this_table = |given: &&Given| {
+            let named = |a: &&Allowed| {
+                a.device == allowed.device && *a.action == *given.action && *a.target == *given.target
+            };
+            let table = self.allowed.iter().find(named);
+            table.is_some_and(|table| Arc::ptr_eq(&table.terms, &allowed.terms))
+        };
+        // What a clock that was set back has dated far ahead must not count for as long.
+        let lately = |given: &&Given| given.at > moment.now - span && given.at <= moment.now + span;
+        let mut lately: Vec<Millis> =
+            kept.given.iter().filter(lately).filter(of_this_table).map(|given| given.at).collect();
+        if lately.len() < times {
+            return Ok(());
+        }
+        lately.sort_unstable();
+        let free = lately[lately.len() - times] + span;
+        let what = spoken(&order.action, &order.target);
+        let within = within.as_secs();
+        Err(Refused::TooOften(format!(
+            "{what} may be ordered {times} times in {within} s, with what stands in the same table, and was; \
+             again from {} on",
+            time::format(free)
+        )))
+    }
+
+    fn room(&self, kept: &Kept<'_>) -> Result<(), Refused> {
         if self.under_way.len() >= UNDER_WAY_MAX {
             let why = format!("{UNDER_WAY_MAX} orders are under way; try again when some of them have ended");
-            return Verdict::Refuse(Refused::Busy(why));
+            return Err(Refused::Busy(why));
         }
-        Verdict::Do(n)
+        if kept.rows_full {
+            let why = "so many orders that have not expired yet cannot be kept in mind with one more; \
+                       try again later, and let orders expire sooner";
+            return Err(Refused::Busy(why.to_owned()));
+        }
+        Ok(())
     }
 
     /// Takes it on; what the wire is to be told. `steady` is the same moment as `now`.
@@ -195,11 +253,6 @@ impl Desk {
     }
 }
 
-/// `open cell-3`
-fn spoken(action: &str, target: &str) -> String {
-    format!("`{}`", format!("{action} {target}").trim())
-}
-
 /// Whether the same is to happen; who asks, why and how long it is valid may differ between two tries.
 fn same(a: &Order, b: &Order) -> bool {
     (&a.device, &a.action, &a.target) == (&b.device, &b.action, &b.target)
@@ -207,8 +260,14 @@ fn same(a: &Order, b: &Order) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
     use super::*;
+    use crate::command::Trust;
+    use crate::order::Role;
     use crate::reading::Device;
+
+    static ZONE: TimeZone = TimeZone::UTC;
 
     fn desk() -> Desk {
         let device = Device {
@@ -227,9 +286,14 @@ mod tests {
             target: "cell-3".into(),
             nth: 2,
             moves: None,
+            terms: Arc::default(),
         };
         let site = Site { devices: vec![device], ..Site::default() };
         Desk::new(Arc::new(site), vec![allowed])
+    }
+
+    fn at(now: Millis) -> Moment<'static> {
+        Moment { now, past: 0, trust: Trust::Sure, zone: &ZONE }
     }
 
     fn order(key: &str) -> Order {
@@ -239,6 +303,8 @@ mod tests {
             target: "cell-3".into(),
             reason: None,
             by: "li".into(),
+            role: Role::Technician,
+            via: "api".into(),
             expires_at: None,
             key: key.into(),
         }
@@ -249,8 +315,11 @@ mod tests {
         let mut desk = desk();
         let mut soon = order("k-1");
         soon.expires_at = Some(5_000);
-        assert_eq!(desk.judge(&soon, 4_999, None), Verdict::Do(0));
-        assert!(matches!(desk.judge(&soon, 5_000, None), Verdict::Refuse(Refused::Expired(_))));
+        assert_eq!(desk.judge(&soon, &at(4_999), &Kept::default()), Verdict::Do(0));
+        assert!(matches!(
+            desk.judge(&soon, &at(5_000), &Kept::default()),
+            Verdict::Refuse(Refused::Expired(_))
+        ));
         let steady = Instant::now();
         let (deed, _) = desk.begin(soon, 0, 4_999, steady).unwrap();
         let left = deed.until.unwrap() - steady;
@@ -264,12 +333,15 @@ mod tests {
     fn an_order_without_a_target_is_of_the_only_one_there_is() {
         let mut desk = desk();
         let untold = |action: &str| Order { target: String::new(), action: action.into(), ..order("k-1") };
-        assert!(matches!(desk.judge(&untold("open"), 0, None), Verdict::Refuse(Refused::NotAllowed(_))));
+        assert!(matches!(
+            desk.judge(&untold("open"), &at(0), &Kept::default()),
+            Verdict::Refuse(Refused::NotAllowed(_))
+        ));
         assert_eq!(desk.with_target(untold("open")), order("k-1"));
         assert_eq!(desk.with_target(untold("close")), untold("close"), "nothing of the kind is allowed");
         desk.allowed.push(Allowed { target: "cell-4".into(), ..desk.allowed[0].clone() });
         assert_eq!(desk.with_target(untold("open")), untold("open"), "which of two, nobody said");
-        let why = desk.judge(&untold("open"), 0, None);
+        let why = desk.judge(&untold("open"), &at(0), &Kept::default());
         assert!(matches!(why, Verdict::Refuse(Refused::NotAllowed(why)) if why.contains("`open cell-4`")));
         assert_eq!(desk.with_target(order("k-1")), order("k-1"));
     }
@@ -292,19 +364,27 @@ mod tests {
         let mut desk = desk();
         for n in 0..UNDER_WAY_MAX {
             let order = order(&format!("k-{n}"));
-            assert_eq!(desk.judge(&order, 0, None), Verdict::Do(0));
+            assert_eq!(desk.judge(&order, &at(0), &Kept::default()), Verdict::Do(0));
             desk.begin(order, 0, 0, Instant::now()).unwrap();
         }
-        assert!(matches!(desk.judge(&order("one more"), 0, None), Verdict::Refuse(Refused::Busy(_))));
-        assert_eq!(desk.judge(&order("k-0"), 0, None), Verdict::Wait(1), "what is under way is no more");
+        assert!(matches!(
+            desk.judge(&order("one more"), &at(0), &Kept::default()),
+            Verdict::Refuse(Refused::Busy(_))
+        ));
+        assert_eq!(
+            desk.judge(&order("k-0"), &at(0), &Kept::default()),
+            Verdict::Wait(1),
+            "what is under way is no more"
+        );
         assert!(desk.end(1).is_some());
-        assert_eq!(desk.judge(&order("one more"), 0, None), Verdict::Do(0));
+        assert_eq!(desk.judge(&order("one more"), &at(0), &Kept::default()), Verdict::Do(0));
     }
 
     #[test]
     fn a_row_without_an_end_that_nobody_carries_out_is_unsure() {
         let known = order("k-1");
-        let verdict = desk().judge(&order("k-1"), 0, Some((&known, None)));
+        let verdict =
+            desk().judge(&order("k-1"), &at(0), &Kept { row: Some((&known, None)), ..Kept::default() });
         assert!(matches!(verdict, Verdict::Before(Outcome::Unsure { .. })));
     }
 
@@ -326,7 +406,7 @@ mod tests {
         // The bank has left with its wire.
         let ended = desk.take_over(Arc::new(next), vec![of_reader], &numbers, |wire| **wire == *"lockers");
         assert_eq!(ended.iter().map(|running| running.number).collect::<Vec<_>>(), [1]);
-        assert_eq!(desk.judge(&to_reader("k-2"), 1, None), Verdict::Wait(2));
+        assert_eq!(desk.judge(&to_reader("k-2"), &at(1), &Kept::default()), Verdict::Wait(2));
         // The reader stays, and its wire has ended all the same.
         let (site, allowed) = (desk.site.clone(), desk.allowed.clone());
         let numbers = Numbers::between(&site, &site);

@@ -1,10 +1,12 @@
 //! What may be ordered of devices, and whether an order is one of it. Pure.
 //!
-//! An order comes in at the API, is judged here, written down by intake before the wire is told and again when the wire
+//! An order comes in at the API, or in a reply of the CRM, is judged here, written down by intake before the wire is told and again when the wire
 //! has answered.
 
 mod desk;
+mod judge;
 mod refusals;
+mod terms;
 
 use std::sync::Arc;
 
@@ -13,7 +15,9 @@ use crate::numbers::{Numbered, Numbers};
 use crate::reading::{DeviceId, DoorId, PointId};
 
 pub use desk::{BEGIN_WITHIN, Desk, END_WITHIN, Running, UNDER_WAY_MAX, Verdict};
-pub use refusals::{REFUSALS_TOLD_MAX, Refusals, word};
+pub use judge::{AHEAD_MAX, Given, Kept, Moment, Trust};
+pub use refusals::{REFUSALS_TOLD_MAX, Refusals};
+pub use terms::{AtMost, DAY_MINUTES, DAYS, Hours, Terms, When};
 
 /// One line of the allow-list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub struct Allowed {
     pub nth: usize,
     /// What it moves, so that what happens then is understood.
     pub moves: Option<Moves>,
+    /// One for all that stands in one table.
+    pub terms: Arc<Terms>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -98,6 +98,8 @@ codes! {
     NotForADoor "E701" "A device or point that is of no use to a door";
     WriteMisfit "E702" "A value that cannot be written so";
     CannotLast "E703" "An order that cannot last for so long";
+    BadHours "E704" "Hours or days that are none";
+    OrdersInTheOpen "E705" "A server that anybody could be would give orders";
 
     // The gateway and its services.
     NoTimezone "E801" "There is no such timezone";

@@ -13,7 +13,9 @@ use super::kinds::Id;
 use super::messages::Topic;
 use super::mistakes::{Report, Spot, did_you_mean};
 use super::section::{Section, Told};
+use super::terms::terms;
 use super::tree::Table;
+use crate::command::Terms;
 use crate::field::{mqtt, osdp};
 use crate::reading::{DeviceId, PointId};
 
@@ -43,6 +45,8 @@ pub(super) struct Permit {
     pub point: Option<PointId>,
     /// The door that it lets open, by name.
     pub door: Option<Told<String>>,
+    /// One for all of a table.
+    pub terms: Arc<Terms>,
 }
 
 /// What a wire is told.
@@ -174,6 +178,7 @@ pub(super) fn permits<C: Does>(
     for table in section.tables("command") {
         let mut command = Section::new(table, title(table, &owner), section.report);
         let (chosen, door, spot) = command_of(&mut command, abilities);
+        let terms = Arc::new(terms(&mut command));
         command.finish();
         for ability in chosen {
             if !taken.insert((ability.action.clone(), ability.target.clone())) {
@@ -188,6 +193,7 @@ pub(super) fn permits<C: Does>(
                 nth: does.len(),
                 point: ability.point,
                 door: door.clone(),
+                terms: terms.clone(),
             });
             does.push(ability.does);
         }

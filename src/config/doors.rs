@@ -279,6 +279,7 @@ pub(super) fn allowed(
         action: permit.action,
         target: Arc::clone(&permit.target),
         nth: permit.nth,
+        terms: permit.terms,
     };
     permits.into_iter().map(one).collect()
 }

@@ -46,6 +46,7 @@ mod secrets;
 mod section;
 mod services;
 mod shown;
+mod terms;
 mod tree;
 pub mod trial;
 mod windows;

@@ -312,6 +312,13 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     let batch = section.whole("batch", 1..=BATCH_MAX).map_or(sync::BATCH_DEFAULT, |told| told.value);
     let rate = section.whole("rate", 1..=RATE_MAX).map_or(sync::RATE_DEFAULT, |told| told.value);
     let compress = section.take_or("compress", false);
+    let commands = section.take_or("commands", false);
+    if commands && !is_someone(&url) {
+        let spot = section.entry("commands").map_or(section.spot(), |entry| entry.value.spot);
+        let what = "over plain http anybody on the way could give orders to doors";
+        let cure = "write the address with `https://`, or take `commands` out";
+        report.mistake(Code::OrdersInTheOpen, spot, what, cure);
+    }
     let types = section.take::<Texts>("types");
     section.narrow("types", || json!({ "minItems": 1, "maxItems": TYPES_MAX }));
     if let Some(told) =
@@ -339,7 +346,18 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     }
     section.finish();
     let kinds = Kinds(types.into_iter().map(|(kind, _)| kind).collect());
-    sync::Target { name, url, token, tls, batch, kinds, rate, compress, patience: sync::PATIENCE_DEFAULT }
+    sync::Target {
+        name,
+        url,
+        token,
+        tls,
+        batch,
+        kinds,
+        rate,
+        compress,
+        commands,
+        patience: sync::PATIENCE_DEFAULT,
+    }
 }
 
 /// How the way to the centre is kept from others' eyes.
@@ -361,6 +379,16 @@ fn of_centre(section: &mut Section<'_>, url: Option<&Told<Url>>, has_token: bool
         report.mistake(Code::SecretUnusable, spot, format!("the certificates cannot be used: {why}"), cure);
     }
     tls
+}
+
+/// Whether a server's certificate says who it is, or it is this machine.
+fn is_someone(url: &str) -> bool {
+    // One that does not read is a mistake already.
+    let Ok(url) = reqwest::Url::parse(url) else { return true };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    url.scheme() == "https"
+        || host == "localhost"
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 struct Url(String);

@@ -7,6 +7,7 @@ use super::kinds::human;
 use crate::access;
 use crate::field::wire::Wire;
 use crate::field::{Channel, Kind, modbus};
+use crate::order::Role;
 use crate::reading::{DeviceId, Millis, PointId};
 use crate::rules::{Locale, Over, Rule};
 use crate::web;
@@ -40,11 +41,16 @@ impl Gateway {
         let mut orders: Vec<web::plan::Command> = Vec::new();
         for allowed in &self.commands {
             let (device, action) = (allowed.device, allowed.action.clone());
+            let central = allowed.terms.roles.contains(&Role::Central);
             let alike = orders.iter_mut().rev().take_while(|known| known.device == device);
             match alike.into_iter().find(|known| known.action == action) {
-                Some(known) => known.targets.push(allowed.target.clone()),
+                Some(known) => {
+                    known.targets.push(allowed.target.clone());
+                    known.central |= central;
+                }
                 None => {
-                    orders.push(web::plan::Command { device, action, targets: vec![allowed.target.clone()] });
+                    let targets = vec![allowed.target.clone()];
+                    orders.push(web::plan::Command { device, action, targets, central });
                 }
             }
         }

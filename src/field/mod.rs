@@ -2,7 +2,7 @@
 
 pub mod decode;
 #[cfg(test)]
-mod fuzz;
+pub mod fuzz;
 mod load;
 pub mod modbus;
 pub mod mqtt;

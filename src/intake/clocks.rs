@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use super::Corridor;
 use crate::clock::{Clock, WRITTEN};
+use crate::command::Trust;
 use crate::event::Draft;
 use crate::reading::Millis;
 
@@ -59,6 +60,12 @@ pub(super) struct Clocks {
     owed: Millis,
     /// The clock shows a time that can be: what is read is kept in the history.
     pub possible: bool,
+    /// It was believed, and nobody has set it since.
+    known: bool,
+    /// The last time of which it was known.
+    known_at: Millis,
+    /// The machine was switched off since the journal was written, and the clock has not been believed since.
+    pub slept: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +108,20 @@ impl Clocks {
             steps: VecDeque::new(),
             owed: 0,
             possible: clock.is_possible(),
+            known: false,
+            known_at: Millis::MIN,
+            slept: false,
         }
+    }
+
+    /// How far an order's expiry can be judged by it, and what is past whatever it shows.
+    pub fn trust(&self, clock: &Clock) -> (Trust, Millis) {
+        let trust = match self.known {
+            true => Trust::Sure,
+            false if self.possible && !self.slept => Trust::Possible,
+            false => Trust::Behind,
+        };
+        (trust, clock.past().max(self.known_at))
     }
 
     /// It has gone on for long enough to say what is old.
@@ -147,6 +167,12 @@ impl Corridor {
             }
         }
         self.synced = believed && !self.clocks.are_restless();
+        if self.synced {
+            (self.clocks.known, self.clocks.slept) = (true, false);
+        }
+        if self.clocks.known {
+            self.clocks.known_at = now;
+        }
         self.clocks.possible = clock.is_possible();
     }
 
@@ -177,6 +203,7 @@ impl Corridor {
         let subject = format!("gateways/{}", self.intake.site.gateway);
         self.page.events.push(Draft::new("gateway.clock-stepped", subject, now, &data));
         self.clocks.note(step);
+        self.clocks.known = false;
         self.intake.clock.not_before(WRITTEN);
         self.clocks.possible = self.intake.clock.is_possible();
         let correction = if self.clocks.are_restless() { 0 } else { offset };

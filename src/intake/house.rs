@@ -84,7 +84,7 @@ impl Corridor {
         self.intake.history.retire(believed, keep.readings, keep.disk_limit);
         // By number in any case: a clock that is never set must not let them pile up.
         let cut = believed.saturating_sub(ORDERS_KEPT);
-        match self.intake.journal.retire_orders(cut) {
+        match self.intake.journal.retire_orders(cut, now) {
             Ok(1..) => self.retire_at = now + HOUSE_EVERY,
             Ok(0) => {}
             Err(error) => tracing::warn!(%error, "old orders could not be removed"),

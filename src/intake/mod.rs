@@ -233,6 +233,7 @@ impl Intake {
             qualities: HashMap::new(),
             intake: self,
         };
+        corridor.begin_boot();
         corridor.end_what_was_under_way();
         corridor.show_maintenance();
         corridor.settle(&doors, None).await;

@@ -11,13 +11,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Corridor;
 use crate::access::Ended;
-use crate::command::{self, Allowed, Desk, Refusals, Running, Verdict};
+use crate::command::{Allowed, Desk, Given, Kept, Moment, Refusals, Running, Verdict};
 use crate::event::Draft;
 use crate::field::Errand;
 use crate::masked::mask;
 use crate::order::{Deed, Done, Order, Outcome, Refused, Wish};
 use crate::reading::{DeviceId, Millis, Site};
-use crate::store::OrderRow;
+use crate::store::{self, OrderRow, OrdersKnown};
 
 /// Who waits for the end of one order.
 const WAITING_MAX: usize = 16;
@@ -80,19 +80,60 @@ impl Orders {
     }
 }
 
+/// What the journal knows that concerns one order.
+#[derive(Debug, Default)]
+struct Remembered {
+    row: Option<OrderRow>,
+    used: bool,
+    known: OrdersKnown,
+    rows_full: bool,
+    keys_full: bool,
+    given: Vec<Given>,
+}
+
 impl Corridor {
+    /// Whether the clock went unwatched before this start.
+    pub(super) fn begin_boot(&mut self) {
+        let boot = self.intake.clock.boot().to_owned();
+        if boot.is_empty() {
+            return;
+        }
+        match self.intake.journal.begin_boot(&boot) {
+            Ok(slept) => self.clocks.slept = slept,
+            Err(error) => tracing::warn!(%error, "it cannot be said whether the machine was switched off"),
+        }
+    }
+
     pub(super) fn wish(&mut self, wish: Wish) {
         let now = self.look_at_the_clocks();
-        let Wish { mut order, begun, answer } = wish;
+        let Wish { mut order, refused, begun, answer } = wish;
         mask(&mut order.by);
         order.reason.iter_mut().for_each(mask);
+        if let Some(why) = refused {
+            return self.refuse(&order, why, now, answer);
+        }
         let order = self.orders.desk.with_target(order);
-        let before = match self.known(&order.key) {
-            Ok(before) => before,
-            Err(refused) => return self.orders.answers.push((answer, Err(refused))),
+        let remembered = match self.remembered(&order, now) {
+            Ok(remembered) => remembered,
+            Err(error) => {
+                // Without it the same might happen twice.
+                let why = format!("earlier orders cannot be read now: {error}");
+                return self.orders.answers.push((answer, Err(Refused::Busy(why))));
+            }
         };
-        let known = before.as_ref().map(|row| (&row.order, row.ended.as_ref().map(|(_, outcome)| outcome)));
-        match self.orders.desk.judge(&order, now, known) {
+        let row = remembered.row.as_ref();
+        let kept = Kept {
+            row: row.map(|row| (&row.order, row.ended.as_ref().map(|(_, outcome)| outcome))),
+            used: remembered.used,
+            forgotten: remembered.known.forgotten,
+            lost_until: remembered.known.lost_until,
+            keys_full: remembered.keys_full,
+            rows_full: remembered.rows_full,
+            given: &remembered.given,
+        };
+        let (trust, past) = self.clocks.trust(&self.intake.clock);
+        let moment = Moment { now, past, trust, zone: &self.intake.zone };
+        match self.orders.desk.judge(&order, &moment, &kept) {
             Verdict::Do(n) => self.begin(order, n, now, begun, answer),
             Verdict::Wait(number) => self.orders.wait(number, begun, answer),
             Verdict::Before(outcome) => self.orders.answers.push((answer, Ok(outcome))),
@@ -100,14 +141,40 @@ impl Corridor {
         }
     }
 
-    /// What is kept under this key, on the page or on the disk.
-    fn known(&self, key: &str) -> Result<Option<OrderRow>, Refused> {
-        if let Some(row) = self.page.orders.iter().rev().find(|row| row.order.key == key) {
-            return Ok(Some(row.clone()));
+    /// What is kept under this key, on the page or on the disk; of a new one, whether there is room for it.
+    fn remembered(&mut self, order: &Order, now: Millis) -> Result<Remembered, store::Error> {
+        let of_page = self.page.orders.iter().rev().find(|row| row.order.key == order.key).cloned();
+        let journal = &mut self.intake.journal;
+        let row = match of_page {
+            Some(row) => Some(row),
+            None => journal.order(&order.key)?,
+        };
+        if row.is_some() {
+            return Ok(Remembered { row, ..Remembered::default() });
         }
-        // Without it the same might happen twice.
-        let unread = |error| Refused::Busy(format!("earlier orders cannot be read now: {error}"));
-        self.intake.journal.order(key).map_err(unread)
+        let used = journal.is_key_used(&order.key)?;
+        let (mut rows, keys) = journal.order_room()?;
+        if !rows {
+            journal.retire_orders(Millis::MIN, now)?;
+            (rows, _) = journal.order_room()?;
+        }
+        let known = journal.orders_known()?;
+        let given = self.given(order, now)?;
+        Ok(Remembered { row, used, known, rows_full: !rows, keys_full: !keys, given })
+    }
+
+    /// What was ordered of the device lately, where that is asked for.
+    fn given(&self, order: &Order, now: Millis) -> Result<Vec<Given>, store::Error> {
+        let Some(span) = self.orders.desk.looks_back(order) else { return Ok(Vec::new()) };
+        let on_disk = self.intake.journal.orders_given(&order.device, now - span)?;
+        let begun = self.page.orders.iter().filter(|row| row.ended.is_none());
+        let of_device = begun.filter(|row| row.order.device == order.device);
+        let on_page = of_device.map(|row| {
+            let (action, target) = (row.order.action.clone(), row.order.target.clone());
+            Given { action, target, at: row.begun_at }
+        });
+        let on_disk = on_disk.into_iter().map(|(action, target, at)| Given { action, target, at });
+        Ok(on_page.chain(on_disk).collect())
     }
 
     fn begin(
@@ -182,31 +249,45 @@ impl Corridor {
     fn tell_end(&mut self, row: OrderRow) {
         if let Some((at, outcome)) = &row.ended {
             let (word, detail) = outcome.words();
-            self.tell_order("command.executed", &row.order, *at, word, detail);
+            let effect = Some(outcome.effect());
+            self.tell_order("command.executed", &row.order, *at, (word, detail), effect);
         }
         self.page.orders.push(row);
     }
 
     fn refuse(&mut self, order: &Order, why: Refused, now: Millis, answer: oneshot::Sender<Answer>) {
         // A device that does not exist has no events.
-        let told = !matches!(why, Refused::Unknown(_)) && self.orders.refusals.tell(&why, now);
+        let told = self.intake.site.device_named(&order.device).is_some()
+            && self.orders.refusals.tell(order, &why, now);
         if told {
-            self.tell_order("command.refused", order, now, command::word(&why), &why.to_string());
+            self.tell_order("command.refused", order, now, (why.word(), &why.to_string()), None);
         }
         self.orders.answers.push((answer, Err(why)));
     }
 
-    fn tell_order(&mut self, kind: &'static str, order: &Order, at: Millis, outcome: &str, detail: &str) {
-        let data = json!({
+    fn tell_order(
+        &mut self,
+        kind: &'static str,
+        order: &Order,
+        at: Millis,
+        (outcome, detail): (&str, &str),
+        effect: Option<&str>,
+    ) {
+        let mut data = json!({
             "device": order.device,
             "action": order.action,
             "target": order.target,
             "by": order.by,
+            "role": order.role.word(),
+            "via": order.via,
             "reason": order.reason,
             "key": order.key,
             "outcome": outcome,
             "detail": detail,
         });
+        if let Some(effect) = effect {
+            data["effect"] = effect.into();
+        }
         self.page.events.push(Draft::new(kind, format!("devices/{}", order.device), at, &data));
     }
 
@@ -242,7 +323,7 @@ impl Corridor {
 
 fn ended(outcome: &Outcome) -> Ended {
     match outcome {
-        Outcome::Executed { .. } => Ended::Taken,
+        Outcome::Executed { .. } | Outcome::ReadBack { .. } => Ended::Taken,
         Outcome::Failed { .. } => Ended::Not,
         Outcome::Unsure { .. } => Ended::Unsure,
     }

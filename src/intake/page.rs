@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{Corridor, Doors};
 use crate::event::Draft;
+use crate::personal;
 use crate::reading::Millis;
 use crate::rules::Outcome;
 use crate::store::room::PATIENCE;
@@ -98,6 +99,7 @@ impl Corridor {
     async fn write(&mut self, doors: &Doors, now: Millis, tries: Option<u32>) -> bool {
         self.page.at = now;
         self.page.synced = self.synced;
+        personal::hold_to_list(&mut self.page.events);
         let began = Instant::now();
         let mut tried = 0;
         loop {

@@ -21,7 +21,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::carry::{self, Carried, Limit, Seals};
-use super::{Error, Seal, alarm, file, keys, landing, mark, salvage, segment, sum, tables, wal};
+use super::{Error, Seal, alarm, file, keyring, landing, mark, salvage, segment, sum, tables, wal};
 use crate::clock::Clock;
 use crate::time;
 
@@ -135,7 +135,7 @@ fn check(dir: &Path, gateway: &str, seal: &Seal) -> Result<Connection, Error> {
     if let Some(what) = mark::contradicts(dir, &db)? {
         return Err(damaged(what));
     }
-    keys::at_hand(&db, seal)?;
+    keyring::at_hand(&db, seal)?;
     let mark = alarm::marked(dir);
     let orderly = db.query_row("SELECT coalesce(max(ended), 0) FROM gateway", [], |row| row.get(0))?;
     let read = match (&mark, orderly) {
@@ -156,7 +156,7 @@ fn check(dir: &Path, gateway: &str, seal: &Seal) -> Result<Connection, Error> {
         Read::File => as_far_as_time_lets(&db, || whole("1"))?,
         Read::Rows => {
             whole("1")?;
-            if let Some(what) = keys::first_changed(&db, seal)? {
+            if let Some(what) = keyring::first_changed(&db, seal)? {
                 return Err(damaged(what));
             }
         }

@@ -112,7 +112,12 @@ struct Elsewhere {
 const ELSEWHERE: [Elsewhere; 5] = [
     Elsewhere { table: "ticket", key: ("id", "''"), plain: &["life"], sealed: &["json"] },
     Elsewhere { table: "episode", key: ("rule", "subject"), plain: &["state"], sealed: &[] },
-    Elsewhere { table: "command", key: ("key", "''"), plain: &["target"], sealed: &["reason", "by", "detail"] },
+    Elsewhere {
+        table: "command",
+        key: ("key", "''"),
+        plain: &["target"],
+        sealed: &["reason", "by", "detail"],
+    },
     Elsewhere { table: "access", key: ("subject", "''"), plain: &[], sealed: &["state"] },
     Elsewhere { table: "maintenance", key: ("scope", "name"), plain: &[], sealed: &["by", "note"] },
 ];
@@ -303,12 +308,17 @@ fn prepare(db: &Connection, seal: &Seal) -> rusqlite::Result<()> {
         Ok(place(call).and_then(open).unwrap_or_else(|| stored.to_owned()))
     })?;
     let closes = seal.clone();
-    db.create_scalar_function("closed", 5, flags.difference(FunctionFlags::SQLITE_DETERMINISTIC), move |call| {
-        let said = text(call.get_raw(4));
-        let close = |place| closes.close(place, said).map(Cow::into_owned);
-        let failed = |error: Error| rusqlite::Error::UserFunctionError(error.to_string().into());
-        place(call).map_or_else(|| Ok(said.to_owned()), |place| close(place).map_err(failed))
-    })
+    db.create_scalar_function(
+        "closed",
+        5,
+        flags.difference(FunctionFlags::SQLITE_DETERMINISTIC),
+        move |call| {
+            let said = text(call.get_raw(4));
+            let close = |place| closes.close(place, said).map(Cow::into_owned);
+            let failed = |error: Error| rusqlite::Error::UserFunctionError(error.to_string().into());
+            place(call).map_or_else(|| Ok(said.to_owned()), |place| close(place).map_err(failed))
+        },
+    )
 }
 
 /// Of table, column, and the two parts of the key.
@@ -389,8 +399,9 @@ fn forget_elsewhere(step: &Transaction<'_>, pseudonym: &str) -> rusqlite::Result
         step.execute(&format!("UPDATE {table} SET sum = {} WHERE sum = -1", sum::of_row(table)), [])?;
     }
     for (table, column) in [("aside", "why"), ("consumer", "error")] {
-        let change =
-            format!("UPDATE {table} SET {column} = replace({column}, ?1, 'erased') WHERE instr({column}, ?1)");
+        let change = format!(
+            "UPDATE {table} SET {column} = replace({column}, ?1, 'erased') WHERE instr({column}, ?1)"
+        );
         step.execute(&change, [pseudonym])?;
     }
     Ok(())

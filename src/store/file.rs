@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, ffi};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
-use super::{Error, sum};
+use super::{Error, keys, sum};
 
 pub const JOURNAL: &str = "journal.db";
 /// The history of an earlier gatehouse.
@@ -17,7 +17,7 @@ pub const HISTORY: &str = "history.db";
 pub const DRAFT: &str = "journal.db.new";
 
 /// The journal's formats; `user_version` says how many of these a file has been through.
-const JOURNAL_FORMATS: [&str; 5] = [
+const JOURNAL_FORMATS: [&str; 6] = [
     "
 CREATE TABLE gateway(
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -170,6 +170,7 @@ CREATE TABLE erasure(
     sum INTEGER
 ) WITHOUT ROWID;
 ",
+    keys::FORMAT,
 ];
 
 /// A journal in memory has a name in the form of a URI.

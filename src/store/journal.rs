@@ -12,8 +12,9 @@ use tracing::error;
 use super::chain::{self, Pen};
 use super::erasure::{Between, Erasing};
 use super::expiry::Expiring;
+use super::keys::{self, KEYS_MAX, Known as OrdersKnown};
 use super::maintenance::{self, MaintenanceRow};
-use super::orders::{self, AccessRow, OrderRow};
+use super::orders::{self, AccessRow, ORDERS_MAX, OrderRow};
 use super::rescue::Seen;
 use super::reseal::Stage;
 use super::restore::{self, Origin};
@@ -350,10 +351,41 @@ impl Journal {
         self.alarm.heed(orders::named(&self.db, &self.seal, key).map_err(Error::from))
     }
 
-    /// Deletes orders that ended before `cut`, and the oldest beyond [`ORDERS_MAX`]; at most 1000 a call. Returns how
-    /// many. From then on their keys are free.
-    pub fn retire_orders(&mut self, cut: Millis) -> Result<u64, Error> {
-        let done = orders::retire(&self.db, cut).map_err(Error::from);
+    /// Deletes orders that ended before `cut`, and the oldest beyond [`ORDERS_MAX`]; at most 1000 a call, and none that
+    /// may not have expired by `expired`. Returns how many. Their keys are never free again.
+    pub fn retire_orders(&mut self, cut: Millis, expired: Millis) -> Result<u64, Error> {
+        let done = orders::retire(&mut self.db, cut, expired).map_err(Error::from);
+        self.noticing(done)
+    }
+
+    /// Whether an order was given under this key that is no longer kept.
+    pub fn is_key_used(&self, key: &str) -> Result<bool, Error> {
+        self.alarm.heed(keys::is_used(&self.db, key).map_err(Error::from))
+    }
+
+    /// What is known of orders that are gone.
+    pub fn orders_known(&self) -> Result<OrdersKnown, Error> {
+        self.alarm.heed(keys::known(&self.db).map_err(Error::from))
+    }
+
+    /// Whether there is room for one more order, with some more than [`ORDERS_MAX`] until the next
+    /// [`retire_orders`](Self::retire_orders); and for one more key that has to stay for ever.
+    pub fn order_room(&self) -> Result<(bool, bool), Error> {
+        let room = || -> rusqlite::Result<_> {
+            let most = ORDERS_MAX + orders::BITE;
+            Ok((orders::count(&self.db)? < most, keys::count(&self.db)? < KEYS_MAX))
+        };
+        self.alarm.heed(room().map_err(Error::from))
+    }
+
+    /// What was ordered of a device since then: action, target, when.
+    pub fn orders_given(&self, device: &str, since: Millis) -> Result<Vec<(String, String, Millis)>, Error> {
+        self.alarm.heed(orders::given(&self.db, device, since).map_err(Error::from))
+    }
+
+    /// Writes down this start's boot of the machine; whether the run before was under another one.
+    pub fn begin_boot(&mut self, boot: &str) -> Result<bool, Error> {
+        let done = keys::begin_boot(&self.db, boot).map_err(Error::from);
         self.noticing(done)
     }
 

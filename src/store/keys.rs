@@ -1,74 +1,123 @@
-//! Whether the keys are at hand under which a journal is sealed. Where one is missing nothing of it is damaged: whoever
-//! recovered such a journal would throw away all that is in it.
+//! Keys of orders that are no longer kept as rows: none of them must ever be free again.
+//!
+//! An order that expires within a week of its beginning is forgotten once it has expired, and then the latest expiry of
+//! all that were forgotten is remembered: whatever expires up to then is too late, by whatever clock. Of an order that
+//! never expires, or later, the key stays for ever as a sum of 16 bytes, [`KEYS_MAX`] of them.
 
-use rusqlite::Connection;
+use ring::digest::{SHA256, digest};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::seal::{self, Place, Seal, Unreadable};
-use super::{Error, salvage};
+use super::orders::ORDERS_KEPT;
+use crate::reading::Millis;
 
-/// One text of each kind of row, the oldest and the newest event, all of what a start goes on from.
-const SOME: [&str; 8] = [
-    "SELECT json FROM event WHERE seq = (SELECT min(seq) FROM event)",
-    "SELECT json FROM event WHERE seq = (SELECT max(seq) FROM event)",
-    "SELECT json FROM ticket WHERE state <> 'closed'",
-    "SELECT by FROM command",
-    "SELECT reason FROM command WHERE reason IS NOT NULL",
-    "SELECT state FROM access",
-    "SELECT by FROM maintenance",
-    "SELECT note FROM maintenance WHERE note IS NOT NULL",
-];
+/// Keys that are kept for ever; when they are that many, an order has to say when it expires.
+pub const KEYS_MAX: usize = 100_000;
+/// Bytes of a key's sum: nobody finds two keys with the same.
+const SUM_BYTES: usize = 16;
 
-/// [`Error::Locked`] where a key is missing. What is damaged or lacking is found elsewhere.
-pub(super) fn at_hand(db: &Connection, seal: &Seal) -> Result<(), Error> {
-    for some in SOME {
-        let Ok(mut query) = db.prepare(some) else { continue };
-        let mut rows = query.query([])?;
-        while let Ok(Some(row)) = rows.next() {
-            let text = row.get_ref(0).ok().and_then(|text| text.as_str().ok());
-            if let Some(id) = text.and_then(seal::key_of).filter(|id| !seal.knows(id)) {
-                return Err(Error::Locked(id.to_owned()));
-            }
-        }
-    }
-    Ok(())
+/// What the journal's format 6 has of orders.
+pub const FORMAT: &str = "
+ALTER TABLE command ADD COLUMN role TEXT;        -- technician, central
+ALTER TABLE command ADD COLUMN via TEXT;         -- the token's name, the sync's
+ALTER TABLE command ADD COLUMN expires_at INTEGER;
+ALTER TABLE command ADD COLUMN effect TEXT;      -- read-back, none, unknown
+UPDATE command SET sum = row_sum(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail,
+    role, via, expires_at, effect)
+    WHERE sum IS row_sum(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail);
+CREATE TABLE used_key(
+    digest BLOB PRIMARY KEY                      -- of an order that is gone and might not have expired
+) WITHOUT ROWID;
+CREATE TABLE orders_known(
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    forgotten INTEGER NOT NULL,                  -- orders that expired up to then are gone
+    lost_until INTEGER NOT NULL,                 -- orders that expire up to then may have been given in what was lost
+    boot TEXT                                    -- the machine's, of the last start
+);
+INSERT INTO orders_known(one, forgotten, lost_until) VALUES (1, 0, 0);
+";
+
+/// Rows whose key has to stay for ever when they go.
+pub const LASTING: &str = "(expires_at IS NULL OR expires_at > begun_at + 604800000)";
+
+/// What is known of orders that are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Known {
+    /// Orders that expired up to then are gone.
+    pub forgotten: Millis,
+    /// Orders that expire up to then may have been given in what was lost of the journal.
+    pub lost_until: Millis,
 }
 
-/// The first event or ticket that is not what was sealed there, though it fits its sum. Reads all of them.
-pub(super) fn first_changed(db: &Connection, seal: &Seal) -> Result<Option<String>, Error> {
-    if !seal.has_keys() {
-        return Ok(None);
+pub fn sum_of(key: &str) -> [u8; SUM_BYTES] {
+    let mut sum = [0; SUM_BYTES];
+    let whole = digest(&SHA256, key.as_bytes());
+    for (byte, of) in sum.iter_mut().zip(whole.as_ref()) {
+        *byte = *of;
     }
-    let mut events = db.prepare("SELECT seq, json FROM event ORDER BY seq")?;
-    let mut rows = events.query([])?;
-    while let Some(row) = rows.next()? {
-        if let Some(why) = changed(seal, Place::Event(row.get(0)?), &row.get::<_, String>(1)?)? {
-            return Ok(Some(why));
-        }
-    }
-    let mut tickets = db.prepare("SELECT id, json FROM ticket")?;
-    let mut rows = tickets.query([])?;
-    while let Some(row) = rows.next()? {
-        if let Some(why) = changed(seal, Place::Ticket(&row.get::<_, String>(0)?), &row.get::<_, String>(1)?)?
-        {
-            return Ok(Some(why));
-        }
-    }
-    let orders = super::orders::under_way(db, seal).map(drop);
-    let doors = super::orders::access(db, seal).map(drop);
-    let maintenance = super::maintenance::under_way(db, seal).map(drop);
-    for read in [orders, doors, maintenance] {
-        match read {
-            Err(error) if salvage::is_damage(&error) => return Ok(Some(error.to_string())),
-            read => read?,
-        }
-    }
-    Ok(None)
+    sum
 }
 
-fn changed(seal: &Seal, place: Place<'_>, stored: &str) -> Result<Option<String>, Error> {
-    match seal.open(place, stored) {
-        Ok(_) => Ok(None),
-        Err(Unreadable::Unknown { key, .. }) => Err(Error::Locked(key)),
-        Err(why @ Unreadable::Changed { .. }) => Ok(Some(why.to_string())),
+pub fn is_used(db: &Connection, key: &str) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM used_key WHERE digest = ?1")?.exists([sum_of(key)])
+}
+
+/// Keys that are kept for ever, or will be.
+pub fn count(db: &Connection) -> rusqlite::Result<usize> {
+    db.prepare_cached(&format!(
+        "SELECT (SELECT count(*) FROM used_key) + (SELECT count(*) FROM command WHERE {LASTING})"
+    ))?
+    .query_row([], |row| row.get(0))
+}
+
+pub fn known(db: &Connection) -> rusqlite::Result<Known> {
+    db.prepare_cached("SELECT forgotten, lost_until FROM orders_known")?
+        .query_row([], |row| Ok(Known { forgotten: row.get(0)?, lost_until: row.get(1)? }))
+        .optional()
+        .map(Option::unwrap_or_default)
+}
+
+/// Keeps the key for ever.
+pub fn keep(step: &Transaction<'_>, key: &str) -> rusqlite::Result<()> {
+    step.prepare_cached("INSERT OR IGNORE INTO used_key(digest) VALUES (?1)")?
+        .execute([sum_of(key)])
+        .map(drop)
+}
+
+/// Rows that expired up to then are gone.
+pub fn forget_up_to(step: &Transaction<'_>, expired: Millis) -> rusqlite::Result<()> {
+    step.prepare_cached("UPDATE orders_known SET forgotten = max(forgotten, ?1)")?
+        .execute([expired])
+        .map(drop)
+}
+
+/// Some were lost that were given up to `at`: what expires within a week of it may be one of them.
+pub fn lost(db: &Connection, at: Millis) -> rusqlite::Result<()> {
+    db.execute("UPDATE orders_known SET lost_until = max(lost_until, ?1)", [at.saturating_add(ORDERS_KEPT)])
+        .map(drop)
+}
+
+/// Writes down this start's boot; whether the one before was another.
+pub fn begin_boot(db: &Connection, boot: &str) -> rusqlite::Result<bool> {
+    let before: Option<String> =
+        db.query_row("SELECT boot FROM orders_known", [], |row| row.get(0)).optional()?.flatten();
+    if before.as_deref() != Some(boot) {
+        db.execute("UPDATE orders_known SET boot = ?1", params![boot])?;
+    }
+    Ok(before.is_some_and(|before| before != boot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_week_is_a_week() {
+        assert!(LASTING.contains(&ORDERS_KEPT.to_string()), "{LASTING}");
+    }
+
+    #[test]
+    fn a_sum_is_the_first_half_of_sha_256() {
+        let hex: String = sum_of("abc").iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223");
     }
 }

@@ -9,14 +9,13 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::seal::Place;
-use super::{Error, Seal, file};
-use crate::order::{Order, Outcome};
+use super::{Error, Seal, file, keys};
+use crate::order::{Order, Outcome, Role};
 use crate::reading::Millis;
 
 /// An order that was written down before the wire was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderRow {
-    /// Without `expires_at`, which is judged before.
     pub order: Order,
     pub begun_at: Millis,
     /// `None`: it is under way.
@@ -32,20 +31,26 @@ pub struct AccessRow {
     pub state: String,
 }
 
-/// How long an order's key is remembered after its end, and how many are at the most.
+/// How long what came of an order is known, and how many are at the most; of those beyond, only that the key is used.
 pub const ORDERS_KEPT: Millis = 7 * 24 * 3600 * 1000;
 pub const ORDERS_MAX: usize = 10_000;
+/// Orders that are looked through for how often something was done lately.
+const GIVEN_MAX: usize = 2000;
 /// Rows deleted in one transaction, so that a commit never waits long for it.
-const BITE: usize = 1000;
+pub(super) const BITE: usize = 1000;
 /// Events that are looked through for the records of devices.
 const RECORDS_LOOKED: u64 = 20_000;
 
-const COLUMNS: &str = "key, device, action, target, reason, by, begun_at, ended_at, outcome, detail";
+const COLUMNS: &str =
+    "key, device, action, target, reason, by, begun_at, ended_at, outcome, detail, role, via,
+    expires_at, effect";
 
 pub fn write(step: &Transaction<'_>, seal: &Seal, rows: &[OrderRow]) -> Result<(), Error> {
     let mut write = step.prepare_cached(
-        "INSERT OR REPLACE INTO command(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail, sum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, row_sum(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10))",
+        "INSERT OR REPLACE INTO command(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail,
+             role, via, expires_at, effect, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+             row_sum(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14))",
     )?;
     for OrderRow { order, begun_at, ended } in rows {
         let (outcome, detail) = ended.as_ref().map(|(_, outcome)| outcome.words()).unzip();
@@ -61,6 +66,10 @@ pub fn write(step: &Transaction<'_>, seal: &Seal, rows: &[OrderRow]) -> Result<(
             ended.as_ref().map(|(at, _)| at),
             outcome,
             detail.map(|text| close("detail", text)).transpose()?,
+            order.role.word(),
+            order.via,
+            order.expires_at,
+            ended.as_ref().map(|(_, outcome)| outcome.effect()),
         ])?;
     }
     Ok(())
@@ -104,22 +113,54 @@ pub fn access(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<AccessRow>> 
     rows.collect()
 }
 
-pub fn retire(db: &Connection, cut: Millis) -> rusqlite::Result<u64> {
-    let count: usize = db.query_row("SELECT count(*) FROM command", [], |row| row.get(0))?;
-    let beyond = count.saturating_sub(ORDERS_MAX).min(BITE);
-    let old = db
-        .prepare_cached(
-            "DELETE FROM command WHERE key IN
-                (SELECT key FROM command WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2)",
-        )?
-        .execute(params![cut, BITE as i64])?;
-    let many = db
-        .prepare_cached(
-            "DELETE FROM command WHERE key IN
-                (SELECT key FROM command WHERE ended_at IS NOT NULL ORDER BY ended_at LIMIT ?1)",
-        )?
-        .execute([beyond.saturating_sub(old) as i64])?;
-    Ok((old + many) as u64)
+/// What was ordered of a device since then: action, target, when.
+pub fn given(
+    db: &Connection,
+    device: &str,
+    since: Millis,
+) -> rusqlite::Result<Vec<(String, String, Millis)>> {
+    db.prepare_cached(
+        "SELECT action, target, begun_at FROM command WHERE device = ?1 AND begun_at > ?2
+         ORDER BY begun_at DESC LIMIT ?3",
+    )?
+    .query_map(params![device, since, GIVEN_MAX as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+    .collect()
+}
+
+pub fn count(db: &Connection) -> rusqlite::Result<usize> {
+    db.prepare_cached("SELECT count(*) FROM command")?.query_row([], |row| row.get(0))
+}
+
+/// Those that ended before `cut`, and the oldest beyond [`ORDERS_MAX`]; none that may not have expired by `expired`.
+pub fn retire(db: &mut Connection, cut: Millis, expired: Millis) -> rusqlite::Result<u64> {
+    let beyond = count(db)?.saturating_sub(ORDERS_MAX);
+    let step = db.transaction()?;
+    let old = going(&step, (cut, expired), BITE)?;
+    let many = going(&step, (Millis::MAX, expired), beyond.min(BITE).saturating_sub(old.len()))?;
+    for (key, expires_at) in old.iter().chain(&many) {
+        match expires_at {
+            Some(at) => keys::forget_up_to(&step, *at)?,
+            None => keys::keep(&step, key)?,
+        }
+        step.prepare_cached("DELETE FROM command WHERE key = ?1")?.execute([key])?;
+    }
+    step.commit()?;
+    Ok((old.len() + many.len()) as u64)
+}
+
+/// Keys of the oldest that ended before `cut`; with when they expired, where the key need not stay for ever.
+fn going(
+    step: &Transaction<'_>,
+    (cut, expired): (Millis, Millis),
+    most: usize,
+) -> rusqlite::Result<Vec<(String, Option<Millis>)>> {
+    let lasting = keys::LASTING;
+    step.prepare_cached(&format!(
+        "SELECT key, CASE WHEN {lasting} THEN NULL ELSE expires_at END FROM command
+         WHERE ended_at < ?1 AND ({lasting} OR expires_at < ?2) ORDER BY ended_at LIMIT ?3"
+    ))?
+    .query_map(params![cut, expired, most as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
+    .collect()
 }
 
 pub fn records(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<String>> {
@@ -182,12 +223,25 @@ fn order_row(row: &Row<'_>, seal: &Seal) -> rusqlite::Result<OrderRow> {
     let by = open("by", row.get(5)?)?;
     let detail = row.get::<_, Option<String>>(9)?.map(|text| open("detail", text)).transpose()?;
     let device: Arc<str> = row.get(1)?;
-    let order = Order { key, device, action: row.get(2)?, target: row.get(3)?, reason, by, expires_at: None };
+    let role: Option<String> = row.get(10)?;
+    let order = Order {
+        key,
+        device,
+        action: row.get(2)?,
+        target: row.get(3)?,
+        reason,
+        by,
+        role: role.as_deref().and_then(Role::of).unwrap_or(Role::Technician),
+        via: row.get::<_, Option<Arc<str>>>(11)?.unwrap_or_else(|| "api".into()),
+        expires_at: row.get(12)?,
+    };
     let ended_at: Option<Millis> = row.get(7)?;
     let ended = match ended_at {
         Some(at) => {
             let outcome: Option<String> = row.get(8)?;
-            Some((at, Outcome::of(outcome.as_deref().unwrap_or(""), detail.unwrap_or_default())))
+            let effect: Option<String> = row.get(13)?;
+            let (outcome, effect) = (outcome.unwrap_or_default(), effect.unwrap_or_default());
+            Some((at, Outcome::of(&outcome, &effect, detail.unwrap_or_default())))
         }
         None => None,
     };

@@ -59,7 +59,9 @@ impl Journal {
         self.resealing = next;
         if next == Stage::Done {
             // What stood in the log before stays there until it is emptied. Where somebody reads, it is later.
-            let _ = file::bring_home(&self.db);
+            if file::bring_home(&self.db).is_ok() {
+                self.seen.log_bytes = 0;
+            }
         }
         Ok(Resealed { done: next == Stage::Done, ..resealed })
     }
@@ -227,6 +229,8 @@ mod tests {
             target: String::new(),
             reason: Some("WhyAsked".into()),
             by: "WhoAsked".into(),
+            via: "api".into(),
+            role: crate::order::Role::Technician,
             expires_at: None,
             key: format!("k-{n}"),
         };

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::carry::{self, Limit, Seals};
 use super::file::{self, Durable};
 use super::segment::FOLDER;
-use super::{Error, Inspection, Seal, backup, inspect, mark};
+use super::{Error, Inspection, Seal, backup, inspect, keys, mark};
 use crate::reading::Millis;
 use crate::time;
 
@@ -242,6 +242,10 @@ fn build(order: &Order<'_>, source: &Source, new: &Path) -> Result<Restored, Err
         carry::carry(&source.db, &mut db, order.gateway, &epoch, Seals::same(order.seal), Limit::NONE)?;
     carry::leap(&mut db, order.seal)?;
     carry::tell(&mut db, (order.gateway, &epoch), order.seal, &carried, REASON, order.at, order.synced)?;
+    if source.kind != Kind::Here {
+        // What the old box was told after the backup is not known.
+        keys::lost(&db, order.at.max(source.origin.committed))?;
+    }
     let lost = carried.lost.events + carried.lost.rows.values().sum::<u64>();
     let made = file::head(&db)?;
     let before = Before { origin: source.origin.clone(), reason: REASON.into(), at: order.at, lost, made };

@@ -28,7 +28,8 @@ pub const TABLES: [(&str, &str); 10] = [
     ("device", "(sum IS row_sum(id, online, since, why))"),
     (
         "command",
-        "(sum IS row_sum(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail))",
+        "(sum IS row_sum(key, device, action, target, reason, by, begun_at, ended_at, outcome, detail, role, via, \
+            expires_at, effect))",
     ),
     ("access", "(sum IS row_sum(subject, state))"),
     ("maintenance", "(sum IS row_sum(scope, name, since, until, by, note))"),

@@ -13,10 +13,11 @@ use super::http::{self, Answer, Parcel};
 use super::lanes::{Lane, Lanes, Note};
 use super::pace::Pace;
 use super::plan::{self, Decision, Outcome};
-use super::{Context, Target, bulk, reply, urgent};
+use super::{Context, Target, bulk, orders, reply, urgent};
 use crate::backoff::Backoff;
 use crate::gzip;
 use crate::metrics::{Consumer, Push};
+use crate::order::Wish;
 use crate::store::{self, Outbox};
 use crate::ticket::{Action, Ask};
 use crate::time;
@@ -37,6 +38,8 @@ pub struct Courier {
     pace: Mutex<Pace>,
     /// Until then the centre asked to be left alone.
     quiet: Mutex<Instant>,
+    /// Until then nobody is told again that the centre gave orders that it must not give.
+    hushed: Mutex<Option<Instant>>,
 }
 
 /// What the bulk lane does.
@@ -79,6 +82,11 @@ const SOON_MOST: Duration = Duration::from_secs(30);
 const SLOWLY_FIRST: Duration = Duration::from_secs(60);
 const SLOWLY_MOST: Duration = Duration::from_secs(15 * 60);
 
+/// Orders likewise.
+const ORDERS_AT_ONCE: usize = 8;
+/// A centre that gives orders it must not give is logged this often.
+const SPEAK_AGAIN: Duration = Duration::from_secs(15 * 60);
+
 /// Words that are with intake at one time: one transaction takes them all, and people's asks still find room.
 const WORDS_AT_ONCE: usize = 16;
 
@@ -114,6 +122,7 @@ impl Courier {
             well: watch::Sender::new(0),
             pace: Mutex::new(Pace::new(target.rate, now.into_std())),
             quiet: Mutex::new(now),
+            hushed: Mutex::new(None),
             target,
             context,
         })
@@ -261,7 +270,42 @@ impl Courier {
                 return false;
             }
         }
-        true
+        self.order(body).await.is_ok()
+    }
+
+    /// Hands the centre's orders to intake, and waits until each is written down, as begun or as refused; not until a
+    /// device has answered. An error means that intake has ended.
+    async fn order(&self, body: &[u8]) -> Result<(), Gone> {
+        let said = orders::said(body, &self.target);
+        if said.refused() > 0 && self.may_speak() {
+            warn!(consumer = %self.target.name, refused = said.refused(), why = said.why(), "Orders of the centre are not done.");
+        }
+        for some in said.orders.chunks(ORDERS_AT_ONCE) {
+            let mut under_way = Vec::with_capacity(some.len());
+            for (order, refused) in some {
+                let ((begun, has_begun), (answer, answered)) = (oneshot::channel(), oneshot::channel());
+                let wish = Wish { order: order.clone(), refused: refused.clone(), begun, answer };
+                self.context.wishes.send(wish).await.map_err(|_| Gone)?;
+                under_way.push((has_begun, answered));
+            }
+            for (has_begun, answered) in under_way {
+                // What was refused, or done before, has never begun.
+                if has_begun.await.is_err() {
+                    let _ = answered.await.map_err(|_| Gone)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Once in a while: the centre may say the same with each reply.
+    fn may_speak(&self) -> bool {
+        let (mut hushed, now) = (held(&self.hushed), Instant::now());
+        let may = hushed.is_none_or(|until| until <= now);
+        if may {
+            *hushed = Some(now + SPEAK_AGAIN);
+        }
+        may
     }
 
     /// An error means that intake has ended. A refusal is an answer: the word is heard and cannot be followed.

@@ -1,6 +1,6 @@
 //! Outbox → centre, in two lanes: `bulk` takes everything in order, `urgent` goes ahead of it with tickets. What each may
 //! have in hand (`lanes`), what an answer means (`plan`) and how fast it goes (`pace`) is decided purely; `carry` does it,
-//! over `http`; `reply` reads what the centre says of tickets.
+//! over `http`; `reply` reads what the centre says of tickets, `orders` what it wants devices to do.
 //!
 //! Nothing is ever skipped: a batch is acknowledged, or it is tried again unchanged. Only an event that the centre
 //! does not like, found by halving, is set aside, and then it is kept and shown.
@@ -9,6 +9,7 @@ mod bulk;
 mod carry;
 mod http;
 mod lanes;
+mod orders;
 mod pace;
 mod plan;
 mod probe;
@@ -28,6 +29,7 @@ use tracing::{error, info};
 
 use crate::event::Kinds;
 use crate::metrics::Metrics;
+use crate::order::Wish;
 use crate::secret::Secret;
 use crate::store::Outbox;
 use crate::ticket::Ask;
@@ -49,6 +51,8 @@ pub struct Target {
     pub rate: u32,
     /// Whether bodies go out gzipped; not every centre can read them.
     pub compress: bool,
+    /// Whether its replies may carry orders to devices.
+    pub commands: bool,
     /// How long a request may take, from the connection to the answer's last byte.
     pub patience: Duration,
 }
@@ -77,6 +81,8 @@ pub struct Context {
     pub head: watch::Receiver<u64>,
     /// The centre's words on tickets, to intake. A batch is acknowledged only after each of its reply's was answered.
     pub asks: mpsc::Sender<Ask>,
+    /// Its orders to devices, to intake; acknowledged only after each was begun or refused.
+    pub wishes: mpsc::Sender<Wish>,
     /// To be cancelled after intake has ended, so that the last round takes all with it.
     pub stop: CancellationToken,
     pub metrics: Metrics,

@@ -14,8 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::gate::Caller;
 use super::problem::Problem;
+use super::said;
 use super::{Desk, Role};
-use crate::order::{Order, Outcome, Refused, Wish};
+use crate::order::{self, Order, Outcome, Refused, Wish};
 use crate::time;
 
 /// Characters; they become part of an event.
@@ -46,19 +47,28 @@ pub async fn command(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    technicians_only(&caller)?;
-    let device = desk.rooms.site.device_named(&id).ok_or_else(|| unknown(&id))?;
-    let device = desk.rooms.site.device(device).id.clone();
-    let order = order(&body, device, &caller)?;
+    let device = desk.rooms.site.device_named(&id);
+    let may_central = device.is_some_and(|device| desk.rooms.plan.may_central_order(device));
+    let named = device.map(|device| desk.rooms.site.device(device).id.clone());
+    let role = match role(&caller, may_central) {
+        Ok(role) => role,
+        Err(problem) => {
+            audit(&desk, &body, named, &caller);
+            return Err(problem);
+        }
+    };
+    let order = order(&body, named.ok_or_else(|| unknown(&id))?, &caller, role)?;
     let key = order.key.clone();
     let (begun, mut begun_seen) = oneshot::channel();
     let (answer, answered) = oneshot::channel();
-    desk.rooms.wishes.try_send(Wish { order, begun, answer }).map_err(|error| match error {
-        mpsc::error::TrySendError::Full(_) => {
-            Problem::busy("more orders wait than can be judged now; try again under the same key")
-        }
-        mpsc::error::TrySendError::Closed(_) => Problem::closing(),
-    })?;
+    desk.rooms.wishes.try_send(Wish { order, refused: None, begun, answer }).map_err(
+        |error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                Problem::busy("more orders wait than can be judged now; try again under the same key")
+            }
+            mpsc::error::TrySendError::Closed(_) => Problem::closing(),
+        },
+    )?;
     match tokio::time::timeout(ANSWER_MAX, answered).await {
         Ok(Ok(Ok(outcome))) => Ok(told(&key, &outcome)),
         Ok(Ok(Err(refused))) => Err(problem(&refused)),
@@ -70,24 +80,39 @@ pub async fn command(
     }
 }
 
-/// A centre pulls and works on tickets; doors are opened by who is known on the spot.
-fn technicians_only(caller: &Caller) -> Result<(), Problem> {
+/// A centre pulls and works on tickets; doors are opened by who is known on the spot, unless the device says otherwise.
+fn role(caller: &Caller, central: bool) -> Result<order::Role, Problem> {
     match caller.role {
-        Role::Technician => Ok(()),
+        Role::Technician => Ok(order::Role::Technician),
+        Role::Central if central => Ok(order::Role::Central),
         _ => Err(Problem::forbidden("only a token of role technician may give orders to devices")),
     }
 }
 
-fn order(body: &[u8], device: Arc<str>, caller: &Caller) -> Result<Order, Problem> {
-    let said: Said = serde_json::from_slice(body)
+/// Who was turned away is written down, as far as there is room.
+fn audit(desk: &Desk, body: &[u8], device: Option<Arc<str>>, caller: &Caller) {
+    let order = device.and_then(|device| order(body, device, caller, order::Role::Central).ok());
+    let why = "nothing of this device may be ordered by role central";
+    if let Some(order) = order {
+        let refused = Some(Refused::WrongRole(why.to_owned()));
+        // Nobody waits for what comes of it.
+        let (begun, answer) = (oneshot::channel().0, oneshot::channel().0);
+        let _ = desk.rooms.wishes.try_send(Wish { order, refused, begun, answer });
+    }
+}
+
+fn order(body: &[u8], device: Arc<str>, caller: &Caller, role: order::Role) -> Result<Order, Problem> {
+    let said: Said = said::object(body)
         .map_err(|error| Problem::bad_request(format!("the body does not read as {SHAPE}: {error}")))?;
-    let own_name = || caller.name.as_deref().unwrap_or("api").to_owned();
+    let via = caller.name.clone().unwrap_or_else(|| "api".into());
     let order = Order {
         device,
         action: said.action,
         target: said.target,
         reason: said.reason,
-        by: said.by.filter(|by| !by.is_empty()).unwrap_or_else(own_name),
+        by: said.by.filter(|by| !by.is_empty()).unwrap_or_else(|| via.to_string()),
+        role,
+        via,
         expires_at: said.expires_at.as_deref().map(instant).transpose()?,
         key: said.key,
     };
@@ -128,24 +153,35 @@ fn instant(text: &str) -> Result<i64, Problem> {
 
 fn told(key: &str, outcome: &Outcome) -> Response {
     let (word, detail) = outcome.words();
-    Json(json!({ "key": key, "outcome": word, "detail": detail })).into_response()
+    Json(json!({ "key": key, "outcome": word, "effect": outcome.effect(), "detail": detail })).into_response()
 }
 
 fn under_way(key: &str) -> Response {
     let detail = "the device has not answered yet; ask again under the same key, or read the journal";
-    (StatusCode::ACCEPTED, Json(json!({ "key": key, "state": "begun", "detail": detail }))).into_response()
+    let body = json!({ "key": key, "state": "begun", "effect": "unknown", "detail": detail });
+    (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 
 fn problem(refused: &Refused) -> Problem {
+    let (word, detail) = (refused.word(), refused.to_string());
     match refused {
         Refused::Unknown(id) => unknown(id),
-        Refused::NotAllowed(why) => Problem::new(StatusCode::FORBIDDEN, "not-allowed", why.clone()),
-        Refused::Expired(_) => Problem::new(StatusCode::GONE, "expired", refused.to_string()),
-        Refused::KeyTaken(_) => {
-            let detail = format!("{refused}; give each order a key of its own");
-            Problem::conflict("key-taken", detail)
+        Refused::NotAllowed(_)
+        | Refused::WrongRole(_)
+        | Refused::OutsideHours(_)
+        | Refused::NotFromThere(_) => Problem::new(StatusCode::FORBIDDEN, word, detail),
+        Refused::NoReason(_) | Refused::NoExpiry(_) | Refused::TooFarAhead(_) | Refused::Malformed(_) => {
+            Problem::new(StatusCode::BAD_REQUEST, word, detail)
         }
-        Refused::Busy(why) => Problem::busy(why.clone()),
+        Refused::Expired(_) => Problem::new(StatusCode::GONE, word, detail),
+        Refused::KeyTaken(_) | Refused::KeyUsed(_) => {
+            Problem::conflict(word, format!("{detail}; give each order a key of its own"))
+        }
+        Refused::ClockUnsynced(_) | Refused::KeysLost(_) => Problem::conflict(word, detail),
+        Refused::TooOften(_) | Refused::TooMany(_) => {
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, word, detail)
+        }
+        Refused::Busy(_) => Problem::busy(detail),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::gate::Caller;
 use super::problem::Problem;
-use super::said::Whole;
+use super::said::{self, Whole};
 use super::{Desk, Role};
 use crate::reading::Millis;
 use crate::store::ConsumerNow;
@@ -95,7 +95,7 @@ pub async fn acknowledge(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     own_name(&caller, &name)?;
-    let said: Acknowledged = serde_json::from_slice(&body).map_err(|error| {
+    let said: Acknowledged = said::object(&body).map_err(|error| {
         Problem::bad_request(format!("the body does not read as {{\"acknowledged\": CURSOR}}: {error}"))
     })?;
     let seq = match said.acknowledged {

@@ -18,7 +18,7 @@ use tokio_util::io::ReaderStream;
 
 use super::gate::Caller;
 use super::problem::Problem;
-use super::said::Whole;
+use super::said::{self, Whole};
 use super::{Desk, Role};
 use crate::field::profile::Line;
 use crate::field::{Errand, Exchange, Near, Scan, Sighting};
@@ -172,7 +172,7 @@ fn parsed<T: Default + for<'de> Deserialize<'de>>(body: &[u8], example: &str) ->
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body)
+    said::object(body)
         .map_err(|error| Problem::bad_request(format!("the body does not read as {example}: {error}")))
 }
 

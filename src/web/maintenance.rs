@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Desk;
 use super::gate::Caller;
 use super::problem::Problem;
+use super::said;
 use crate::maintenance::{Call, Maintenance, Refused, Scope};
 use crate::reading::Millis;
 use crate::time;
@@ -97,7 +98,7 @@ async fn maintain(desk: &Desk, caller: &Caller, said: Said) -> Result<Json<JsonV
 }
 
 fn said(body: &[u8]) -> Result<Said, Problem> {
-    let said: Said = serde_json::from_slice(body)
+    let said: Said = said::object(body)
         .map_err(|error| Problem::bad_request(format!("the body does not read as {SHAPE}: {error}")))?;
     for (what, text, most) in [
         ("device", &said.device, WORD_MAX),

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::gate::Caller;
 use super::problem::Problem;
+use super::said;
 use super::{Desk, Role};
 use crate::pseudonym::Pseudonym;
 use crate::store::{Asked, Erased};
@@ -87,7 +88,7 @@ fn said(body: &[u8]) -> Result<Said, Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(Said::default());
     }
-    let said: Said = serde_json::from_slice(body).map_err(|error| {
+    let said: Said = said::object(body).map_err(|error| {
         Problem::bad_request(format!(r#"the body does not read as {{"by": "…", "reason": "…"}}: {error}"#))
     })?;
     for (what, text, most) in [("by", &said.by, BY_MAX), ("reason", &said.reason, REASON_MAX)] {

@@ -26,6 +26,15 @@ pub struct Command {
     pub device: DeviceId,
     pub action: Arc<str>,
     pub targets: Vec<Arc<str>>,
+    /// Some of it may be ordered by a centre, too.
+    pub central: bool,
+}
+
+impl Plan {
+    /// Whether a centre may order anything of this device.
+    pub fn may_central_order(&self, device: DeviceId) -> bool {
+        self.commands.iter().any(|command| command.device == device && command.central)
+    }
 }
 
 /// One wire or endpoint.

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::gate::Caller;
 use super::problem::Problem;
+use super::said;
 use super::{Desk, Role};
 use crate::reload::{Mistake, Refused, Reload};
 
@@ -83,7 +84,7 @@ fn said(body: &[u8]) -> Result<Option<String>, Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let said: Said = serde_json::from_slice(body).map_err(|error| {
+    let said: Said = said::object(body).map_err(|error| {
         Problem::bad_request(format!(r#"the body does not read as {{"by": "…"}}: {error}"#))
     })?;
     let by = said.by.filter(|by| !by.is_empty());

@@ -5,7 +5,8 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Deserializer, de};
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer};
 
 use super::problem::Problem;
 
@@ -56,6 +57,17 @@ fn essence(kind: &str) -> String {
 }
 
 // --- what is in them ---
+
+/// The body as an object of named members. A list would be taken for one as well, by the order of its items.
+///
+/// # Errors
+/// It is none, or not such a one.
+pub fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    match body.trim_ascii_start().first() {
+        Some(b'[') => Err(de::Error::custom("a list is no object")),
+        _ => serde_json::from_slice(body),
+    }
+}
 
 /// A whole number, also where a program writes each number with a point: `7.0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +129,18 @@ mod tests {
         }
         for text in ["7.5", "-1", "-1.0", "1e300", "18446744073709551616", "\"7\"", "null", "true"] {
             assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_not_taken_for_the_members_of_an_object() {
+        #[derive(Debug, Deserialize)]
+        struct Said {
+            by: Option<String>,
+        }
+        assert_eq!(object::<Said>(br#" {"by": "Wang"}"#).unwrap().by.as_deref(), Some("Wang"));
+        for body in [" [\"Wang\"]", "[]", "[null]", "null", "7", ""] {
+            assert!(object::<Said>(body.as_bytes()).is_err(), "{body}");
         }
     }
 }

@@ -15,7 +15,7 @@ use super::Desk;
 use super::events::{BODY_SOFT_MAX, CHUNK, limit};
 use super::gate::Caller;
 use super::problem::Problem;
-use super::said::Whole;
+use super::said::{self, Whole};
 use crate::store::Filter;
 use crate::ticket::{Action, Ask, Refusal, State as TicketState, Ticket, Verb};
 
@@ -173,7 +173,7 @@ fn said(body: &[u8]) -> Result<Said, Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(Said::default());
     }
-    let said: Said = serde_json::from_slice(body).map_err(|error| {
+    let said: Said = said::object(body).map_err(|error| {
         Problem::bad_request(format!("the body does not read as {{\"by\": \"…\", \"note\": \"…\"}}: {error}"))
     })?;
     for (what, text, most) in

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatehouse::clock::Clock;
-use gatehouse::command::{Allowed, Moves};
+use gatehouse::command::{Allowed, Moves, Terms};
 use gatehouse::event::{Draft, Kinds};
 use gatehouse::field::{Errand, Near};
 use gatehouse::intake::{self, Doors, Intake, Keep, Turn, Turned};
@@ -14,7 +14,7 @@ use gatehouse::live::Live;
 use gatehouse::maintenance::Call;
 use gatehouse::metrics::Metrics;
 use gatehouse::numbers::Numbers;
-use gatehouse::order::{Deed, Done, Order, Outcome, Refused, Wish};
+use gatehouse::order::{Deed, Done, Order, Outcome, Refused, Role, Wish};
 use gatehouse::reading::{Batch, DeviceId, Edition, Millis, Reading, Value};
 use gatehouse::rules::{Engine, Locale, Memory, Plan, Rule, SavedEpisode, SavedTicket};
 use gatehouse::store::{self, View};
@@ -56,6 +56,8 @@ pub fn order(action: &str, target: &str, key: &str) -> Order {
         target: target.into(),
         reason: Some("parcel".into()),
         by: "li".into(),
+        role: Role::Technician,
+        via: "api".into(),
         expires_at: None,
         key: key.into(),
     }
@@ -68,6 +70,7 @@ pub fn allowed() -> Vec<Allowed> {
         target: target.into(),
         nth,
         moves: Some(moves),
+        terms: Arc::new(Terms { roles: Role::ALL.to_vec(), ..Terms::default() }),
     };
     vec![
         allowed(BANK, "open", "cell-1", 3, Moves::Cell(CELL_1)),
@@ -218,7 +221,7 @@ impl Bench {
     pub async fn wish(&self, order: Order) -> Wished {
         let (begun_in, begun) = oneshot::channel();
         let (answer_in, answer) = oneshot::channel();
-        self.wishes.send(Wish { order, begun: begun_in, answer: answer_in }).await.unwrap();
+        self.wishes.send(Wish { order, refused: None, begun: begun_in, answer: answer_in }).await.unwrap();
         Wished { begun, answer }
     }
 

@@ -588,7 +588,7 @@ impl Day {
         let (begun_in, begun) = oneshot::channel();
         let (answer_in, answer) = oneshot::channel();
         let order = compound::bench::order("open", "cell-1", &key);
-        house.wishes.send(Wish { order, begun: begun_in, answer: answer_in }).await.unwrap();
+        house.wishes.send(Wish { order, refused: None, begun: begun_in, answer: answer_in }).await.unwrap();
         if begun.await.is_err() {
             return what;
         }

@@ -76,6 +76,7 @@ impl House {
             outbox: self.ends.outbox.clone(),
             head: self.head.subscribe(),
             asks: asks_in,
+            wishes: mpsc::channel(1).0,
             stop: self.stop.clone(),
             metrics: self.metrics.clone(),
         };
@@ -154,6 +155,7 @@ pub fn target(url: &str) -> Target {
         kinds: "ticket.*".parse().unwrap(),
         rate: sync::RATE_DEFAULT,
         compress: false,
+        commands: false,
         patience: sync::PATIENCE_DEFAULT,
     }
 }

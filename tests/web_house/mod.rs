@@ -416,10 +416,20 @@ pub async fn intake(mut asked: mpsc::Receiver<Ask>) {
 /// Answers by the action; `wait` for as long as the asker does, `stuck` never, not even that it was begun.
 pub async fn orders(mut wished: mpsc::Receiver<Wish>) {
     let mut kept = Vec::new();
-    while let Some(Wish { order, begun, answer }) = wished.recv().await {
+    while let Some(Wish { order, begun, answer, .. }) = wished.recv().await {
         let why = format!("{} {} by {}", order.action, order.target, order.by);
         let reply = match order.action.as_str() {
             "open" => Ok(Outcome::Executed { what: why }),
+            "set" => Ok(Outcome::ReadBack { what: why }),
+            "role" => Err(Refused::WrongRole(why)),
+            "why" => Err(Refused::NoReason(why)),
+            "night" => Err(Refused::OutsideHours(why)),
+            "often" => Err(Refused::TooOften(why)),
+            "ever" => Err(Refused::NoExpiry(why)),
+            "2099" => Err(Refused::TooFarAhead(why)),
+            "clock" => Err(Refused::ClockUnsynced(why)),
+            "used" => Err(Refused::KeyUsed(order.key)),
+            "lost" => Err(Refused::KeysLost(why)),
             "fail" => Ok(Outcome::Failed { why }),
             "hang" => Ok(Outcome::Unsure { why }),
             "forbidden" => Err(Refused::NotAllowed(why)),

@@ -149,6 +149,7 @@ pub(super) fn pushes(old: &Gateway, new: &Gateway, moves: &Moves) -> Vec<String>
             ("another rate", was.rate != is.rate),
             ("another timeout", was.patience != is.patience),
             ("compressed otherwise", was.compress != is.compress),
+            ("may give orders, or may not any more", was.commands != is.commands),
         ];
         let words: Vec<&str> =
             parts.into_iter().filter_map(|(word, changed)| changed.then_some(word)).collect();

@@ -130,7 +130,7 @@ impl Units {
             let is = show::reads(&span, &words);
             if words == back.words {
                 self.read_along(device, span, words, readings);
-                return Ok(Outcome::Executed { what: is });
+                return Ok(Outcome::ReadBack { what: is });
             }
             if Instant::now() >= deadline {
                 self.read_along(device, span, words, readings);

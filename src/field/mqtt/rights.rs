@@ -64,7 +64,7 @@ fn enter(users: &mut Users, device: &Device, name: &str) {
     rights.writes.extend(Inbox::new(vec![device.clone()], None).filters());
 }
 
-fn head(channel: &str, us: &str, users: &Users) -> String {
+fn head(channel: &str, us: &str, users: &[(String, Rights)]) -> String {
     let mut head = format!(
         "# Who may say and hear what at the broker of channel `{channel}`: each device its own topics and no other's.\n\
          # Where one program speaks for several devices (a LoRaWAN server), give it one user with the lines of them all.\n\

@@ -331,7 +331,7 @@ async fn what_cannot_be_done_is_said_at_once() {
     let mut run = Run::of(wire, devices(2, 1, MILLI), Plain::default());
     let why = |done: Done| match done.outcome {
         Outcome::Failed { why } | Outcome::Unsure { why } => why,
-        Outcome::Executed { what } => panic!("{what}"),
+        Outcome::Executed { what } | Outcome::ReadBack { what } => panic!("{what}"),
     };
     assert!(why(run.order(0, Some(Instant::now())).await.0).contains("expired"));
     assert!(why(run.order(9, None).await.0).contains("not on this wire"));

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::chain::{self, Pen};
 use super::mark::Mark;
 use super::seal::{Place, Unreadable};
-use super::{Error, Seal, salvage, sum};
+use super::{Error, Seal, keys, salvage, sum};
 use crate::event::Draft;
 use crate::reading::Millis;
 
@@ -66,11 +66,21 @@ pub(super) struct Lost {
     pub to: u64,
     /// Kinds without the prefix; `unknown` where a row could not be read at all.
     pub types: BTreeSet<String>,
+    /// More was told than could be found.
+    pub beyond: bool,
     /// Rows of other tables that were damaged, by table; 1 where a part of unknown size could not be read.
     pub rows: BTreeMap<&'static str, u64>,
 }
 
 impl Carried {
+    /// Whether orders may have been given of which nothing is known here.
+    fn lacks_orders(&self) -> bool {
+        const OF_ORDERS: [&str; 5] = ["journal", "gateway", "command", "used_key", "orders_known"];
+        self.lost.unknown
+            || self.lost.beyond
+            || OF_ORDERS.iter().any(|table| self.lost.rows.contains_key(table))
+    }
+
     /// Whether a part of what was read is damaged, and not only left behind for the limit's sake.
     pub fn damaged(&self) -> bool {
         !self.lost.rows.is_empty()
@@ -99,6 +109,7 @@ impl Lost {
     fn beyond(&mut self, mark: &Mark, head: u64) {
         if mark.head > head {
             self.span(head + 1, mark.head);
+            self.beyond = true;
             self.types.insert("unknown".into());
         }
     }
@@ -119,6 +130,7 @@ impl Lost {
 
     /// The end could not be read.
     pub fn unread(&mut self, from: u64, to: u64) {
+        self.beyond = true;
         self.span(from, to);
         self.types.insert("unknown".into());
     }
@@ -182,6 +194,8 @@ impl<'a> Seals<'a> {
 struct Source<'a> {
     db: &'a Connection,
     has_sums: bool,
+    /// It knows when orders expire, and their keys for ever; older formats do not.
+    has_keys: bool,
     /// As formats from 5 on have.
     has_chain: bool,
     seals: Seals<'a>,
@@ -229,14 +243,18 @@ pub(super) fn carry(
     // Either of them may be damaged in the schema.
     let has_sums =
         ["SELECT sum FROM event", "SELECT sum FROM ticket"].iter().any(|s| salvage::answers(from, s));
+    let has_keys = ["SELECT expires_at FROM command", "SELECT digest FROM used_key"]
+        .iter()
+        .any(|s| salvage::answers(from, s));
     let has_chain = salvage::answers(from, "SELECT chain FROM event");
-    let source = Source { db: from, has_sums, has_chain, seals };
+    let source = Source { db: from, has_sums, has_keys, has_chain, seals };
     let mut carried = Carried::default();
     let moved = events::carry(&source, into, (gateway, epoch), limit, &mut carried)?;
     let known = gateway_row(&source, &mut carried)?;
     let step = into.transaction()?;
     let closed_since = state::tickets(&source, &step, &moved, limit, &mut carried)?;
     state::rules_and_devices(&source, &step, &mut carried)?;
+    state::keys_of_orders(&source, &step, &mut carried)?;
     state::consumers(&source, &step, &moved, &mut carried)?;
     let mut number = known.max(state::last_number(&step, seals.close)?);
     if carried.damaged() {
@@ -318,6 +336,9 @@ pub(super) fn tell(
     let before =
         json!({ "epoch": carried.before, "reason": why, "at": at, "lost": lost.count(), "rows": lost.rows });
     step.execute("UPDATE gateway SET before = ?1", [before.to_string()])?;
+    if carried.lacks_orders() {
+        keys::lost(&step, at.max(carried.committed))?;
+    }
     if !lost.is_nothing() {
         let cursor = |seq: u64| match &carried.before {
             Some(before) if seq > 0 => json!(format!("{before}.{seq}")),

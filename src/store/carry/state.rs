@@ -55,15 +55,9 @@ impl Table {
     }
 }
 
-const AS_THEY_ARE: [Table; 6] = [
+const AS_THEY_ARE: [Table; 5] = [
     Table { name: "episode", columns: "rule, subject, state", key: "rule, subject", sealed: &[] },
     Table { name: "device", columns: "id, online, since, why", key: "id", sealed: &[] },
-    Table {
-        name: "command",
-        columns: "key, device, action, target, reason, by, begun_at, ended_at, outcome, detail",
-        key: "key",
-        sealed: &[(4, "reason"), (5, "by"), (9, "detail")],
-    },
     Table { name: "access", columns: "subject, state", key: "subject", sealed: &[(1, "state")] },
     Table {
         name: "maintenance",
@@ -74,6 +68,20 @@ const AS_THEY_ARE: [Table; 6] = [
     // How far it had come is of the epoch before: it begins again, and is told again.
     Table { name: "erasure", columns: "pseudonym, by, reason, begun", key: "pseudonym", sealed: &[] },
 ];
+
+const ORDERS: Table = Table {
+    name: "command",
+    columns: "key, device, action, target, reason, by, begun_at, ended_at, outcome, detail, role, via, expires_at, effect",
+    key: "key",
+    sealed: &[(4, "reason"), (5, "by"), (9, "detail")],
+};
+/// As an older format has them.
+const OLDER_ORDERS: Table = Table {
+    columns: "key, device, action, target, reason, by, begun_at, ended_at, outcome, detail",
+    ..ORDERS
+};
+/// Where a sum costs more than it is worth, there is none.
+const USED_KEYS: &str = "SELECT digest FROM used_key";
 
 const TICKET: &str =
     "INSERT OR IGNORE INTO ticket(id, state, device, closed_at, subject, life, json, last_seq, sum)
@@ -184,41 +192,87 @@ pub(super) fn rules_and_devices(
     step: &Transaction<'_>,
     carried: &mut Carried,
 ) -> Result<(), Error> {
-    for table in &AS_THEY_ARE {
-        let Table { name, columns, key, .. } = *table;
-        let count = columns.split(", ").count();
-        let fits = source.fits_all(columns);
-        let rows = format!("SELECT {columns}, {fits} FROM {name}");
-        if !source.has(name, &rows, &mut carried.lost) {
-            continue;
+    for table in AS_THEY_ARE.iter().chain([if source.has_keys { &ORDERS } else { &OLDER_ORDERS }]) {
+        let copied = as_it_is(source, step, table, carried)?;
+        if table.name == "episode" {
+            carried.episodes = copied;
         }
-        let places: Vec<String> = (1..=count).map(|n| format!("?{n}")).collect();
-        let places = places.join(", ");
-        let mut write = step.prepare_cached(&format!(
-            "INSERT OR IGNORE INTO {name}({columns}, sum) VALUES ({places}, row_sum({places}))"
-        ))?;
-        let mut copied = 0;
-        let damaged = salvage::from_both_ends(source.db, &rows, key, |row| {
-            let values = (0..count).map(|n| row.get(n)).collect::<Result<Vec<Value>, _>>();
-            let fits: Option<bool> = salvage::sound(row.get(count))?;
-            let row = match salvage::sound(values)? {
-                Some(row) if fits == Some(true) => table.resealed(source, row)?,
-                _ => None,
-            };
-            match row {
-                Some(values) => {
-                    copied += write.execute(rusqlite::params_from_iter(values))? as u64;
-                }
-                None => carried.lost.row(name),
+    }
+    Ok(())
+}
+
+/// How many rows there were.
+fn as_it_is(
+    source: &Source<'_>,
+    step: &Transaction<'_>,
+    table: &Table,
+    carried: &mut Carried,
+) -> Result<u64, Error> {
+    let Table { name, columns, key, .. } = *table;
+    let count = columns.split(", ").count();
+    let fits = source.fits_all(columns);
+    let rows = format!("SELECT {columns}, {fits} FROM {name}");
+    if !source.has(name, &rows, &mut carried.lost) {
+        return Ok(0);
+    }
+    let places: Vec<String> = (1..=count).map(|n| format!("?{n}")).collect();
+    let places = places.join(", ");
+    // What an older format does not have is in the sum all the same.
+    let more = if columns == OLDER_ORDERS.columns { ", NULL, NULL, NULL, NULL" } else { "" };
+    let mut write = step.prepare_cached(&format!(
+        "INSERT OR IGNORE INTO {name}({columns}, sum) VALUES ({places}, row_sum({places}{more}))"
+    ))?;
+    let mut copied = 0;
+    let damaged = salvage::from_both_ends(source.db, &rows, key, |row| {
+        let values = (0..count).map(|n| row.get(n)).collect::<Result<Vec<Value>, _>>();
+        let fits: Option<bool> = salvage::sound(row.get(count))?;
+        let row = match salvage::sound(values)? {
+            Some(row) if fits == Some(true) => table.resealed(source, row)?,
+            _ => None,
+        };
+        match row {
+            Some(values) => copied += write.execute(rusqlite::params_from_iter(values))? as u64,
+            None => carried.lost.row(name),
+        }
+        Ok(())
+    })?;
+    if damaged {
+        carried.lost.part_of(name);
+    }
+    Ok(copied)
+}
+
+/// Keys of orders that are gone, and what is known of those.
+pub(super) fn keys_of_orders(
+    source: &Source<'_>,
+    step: &Transaction<'_>,
+    carried: &mut Carried,
+) -> Result<(), Error> {
+    if !source.has_keys {
+        return Ok(());
+    }
+    if source.has("used_key", USED_KEYS, &mut carried.lost) {
+        let mut write = step.prepare_cached("INSERT OR IGNORE INTO used_key(digest) VALUES (?1)")?;
+        let damaged = salvage::from_both_ends(source.db, USED_KEYS, "digest", |row| {
+            match salvage::sound(row.get::<_, Vec<u8>>(0))? {
+                Some(digest) => drop(write.execute([digest])?),
+                None => carried.lost.row("used_key"),
             }
             Ok(())
         })?;
         if damaged {
-            carried.lost.part_of(name);
+            carried.lost.part_of("used_key");
         }
-        if name == "episode" {
-            carried.episodes = copied;
+    }
+    let known = "SELECT forgotten, lost_until, boot FROM orders_known";
+    let known: Option<(Millis, Millis, Option<String>)> =
+        salvage::read(source.db.query_row(known, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))))?;
+    match known {
+        Some((forgotten, lost_until, boot)) => {
+            let write = "UPDATE orders_known SET forgotten = ?1, lost_until = ?2, boot = ?3";
+            step.execute(write, params![forgotten, lost_until, boot])?;
         }
+        None => carried.lost.row("orders_known"),
     }
     Ok(())
 }

@@ -91,12 +91,14 @@ fn live(ends: &mut Ends, count: u64) {
         target: "1".into(),
         reason: None,
         by: "Wang".into(),
+        role: crate::order::Role::Technician,
+        via: "api".into(),
         expires_at: None,
     };
     let ended = OrderRow {
         order: order.clone(),
         begun_at: T0,
-        ended: Some((T0, Outcome::of("executed", String::new()))),
+        ended: Some((T0, Outcome::of("executed", "unknown", String::new()))),
     };
     let begun = OrderRow { order: Order { key: "k2".into(), ..order }, begun_at: T0, ended: None };
     let device = DeviceRow {

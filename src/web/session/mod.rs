@@ -20,6 +20,7 @@ use super::gate::named;
 use super::listener::Peer;
 use super::lockout::{self, Lockout, Refusal};
 use super::problem::Problem;
+use super::said;
 use super::{Desk, Token};
 use crate::fingerprint::Fingerprint;
 use book::{Book, LASTS};
@@ -51,7 +52,7 @@ pub async fn open(
 ) -> Result<Response, Problem> {
     let way = Way { headers: &headers, peer, gateway: &desk.rooms.site.gateway };
     way.of_this_host()?;
-    let said: Said = serde_json::from_slice(&body)
+    let said: Said = said::object(&body)
         // What was sent instead may be a secret: it is not repeated.
         .map_err(|_| Problem::bad_request("the body does not read as {\"token\": \"…\"}"))?;
     let said = Zeroizing::new(said.token);
