@@ -480,7 +480,8 @@ mod tests {
             let path = dir.path().join(JOURNAL);
             let mut db = writer(&path, Durable::Full).unwrap();
             migrate(&mut db, &path, &JOURNAL_FORMATS[..older]).unwrap();
-            db.execute("INSERT INTO event VALUES (7, 1, 'device.online', NULL, '{}')", []).unwrap();
+            let event = "INSERT INTO event(seq, at, kind, json) VALUES (7, 1, 'device.online', '{}')";
+            db.execute(event, []).unwrap();
             drop(db);
             let db = journal(dir.path()).unwrap();
             assert_eq!(head(&db).unwrap(), 7, "{older}");

@@ -135,17 +135,23 @@ pub fn count(db: &Connection) -> rusqlite::Result<usize> {
 pub fn retire(db: &mut Connection, cut: Millis, expired: Millis) -> rusqlite::Result<u64> {
     let beyond = count(db)?.saturating_sub(ORDERS_MAX);
     let step = db.transaction()?;
-    let old = going(&step, (cut, expired), BITE)?;
-    let many = going(&step, (Millis::MAX, expired), beyond.min(BITE).saturating_sub(old.len()))?;
-    for (key, expires_at) in old.iter().chain(&many) {
+    let old = forget(&step, (cut, expired), BITE)?;
+    let many = forget(&step, (Millis::MAX, expired), beyond.min(BITE).saturating_sub(old))?;
+    step.commit()?;
+    Ok((old + many) as u64)
+}
+
+/// So many of the oldest that ended before `cut`; what has to be known of them stays.
+fn forget(step: &Transaction<'_>, until: (Millis, Millis), most: usize) -> rusqlite::Result<usize> {
+    let gone = going(step, until, most)?;
+    for (key, expires_at) in &gone {
         match expires_at {
-            Some(at) => keys::forget_up_to(&step, *at)?,
-            None => keys::keep(&step, key)?,
+            Some(at) => keys::forget_up_to(step, *at)?,
+            None => keys::keep(step, key)?,
         }
         step.prepare_cached("DELETE FROM command WHERE key = ?1")?.execute([key])?;
     }
-    step.commit()?;
-    Ok((old.len() + many.len()) as u64)
+    Ok(gone.len())
 }
 
 /// Keys of the oldest that ended before `cut`; with when they expired, where the key need not stay for ever.
