@@ -147,6 +147,13 @@ Examples:
   gatehouse man | man -l -
   gatehouse man --dir /usr/local/share/man/man1";
 
+pub const PSEUDONYM: &str = "\
+Examples:
+  sudo -u gatehouse gatehouse pseudonym card < lost-card.txt
+  echo 6154410 | gatehouse pseudonym card --json
+
+One line for each key, that of now first; those of `key_before` follow.";
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
@@ -187,10 +194,3 @@ mod tests {
         }
     }
 }
-
-pub const PSEUDONYM: &str = "\
-Examples:
-  sudo -u gatehouse gatehouse pseudonym card < lost-card.txt
-  echo 6154410 | gatehouse pseudonym card --json
-
-One line for each key, that of now first; those of `key_before` follow.";

@@ -34,7 +34,7 @@ pub(super) fn terms(section: &mut Section<'_>) -> Terms {
 fn roles(section: &mut Section<'_>) -> Vec<Role> {
     let words = || Role::ALL.into_iter().map(Role::word);
     let Some(told) = section.take::<Texts>("roles") else { return Terms::default().roles };
-    section.narrow("roles", || list_of(ear::words(words())));
+    section.narrow("roles", || list_of(&ear::words(words())));
     let mut roles = Vec::new();
     for (word, spot) in &told.value.0 {
         match Role::of(word) {
@@ -57,11 +57,11 @@ fn roles(section: &mut Section<'_>) -> Vec<Role> {
 /// One text or a list of them, each of one form.
 fn texts(section: &mut Section<'_>, key: &'static str, like: &'static str) -> Option<Told<Texts>> {
     let told = section.take::<Texts>(key);
-    section.narrow(key, || list_of(ear::text(like)));
+    section.narrow(key, || list_of(&ear::text(like)));
     told
 }
 
-fn list_of(item: serde_json::Value) -> serde_json::Value {
+fn list_of(item: &serde_json::Value) -> serde_json::Value {
     json!({ "anyOf": [item, { "type": "array", "items": item, "minItems": 1 }] })
 }
 

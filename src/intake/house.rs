@@ -99,7 +99,7 @@ impl Corridor {
             Ok(true) => self.retire_at = now + HOUSE_EVERY,
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(%error, "events of kinds that are kept for less long could not expire")
+                tracing::warn!(%error, "events of kinds that are kept for less long could not expire");
             }
         }
         match self.intake.journal.retire(now, keep) {

@@ -84,7 +84,7 @@ pub fn said(body: &[u8], target: &Target) -> Said {
 /// As far as it reads; and why it does not.
 fn order(word: &Json, target: &Target) -> (Order, Option<Refused>) {
     match serde_json::from_value::<Word>(word.clone()) {
-        Ok(word) => checked(word, target),
+        Ok(word) => checked(&word, target),
         Err(error) => {
             let text = |name: &str| plain(word[name].as_str().unwrap_or_default(), WORD_MAX);
             let order = Order {
@@ -105,7 +105,7 @@ fn order(word: &Json, target: &Target) -> (Order, Option<Refused>) {
     }
 }
 
-fn checked(word: Word, target: &Target) -> (Order, Option<Refused>) {
+fn checked(word: &Word, target: &Target) -> (Order, Option<Refused>) {
     let expires_at = time::parse(&word.expires_at).ok();
     let reason = word.reason.as_deref().unwrap_or_default();
     let by = word.by.as_deref().filter(|by| !by.trim().is_empty()).unwrap_or(&target.name);
@@ -257,7 +257,7 @@ mod tests {
     fn other_json_orders_nothing_however_deep_it_is() {
         let deep = format!("{{\"commands\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         for body in ["{}", "[]", "null", r#"{"commands":5}"#, r#"{"tickets":[]}"#, "", "\u{0}", &deep] {
-            assert_eq!(said(body.as_bytes(), &target(true)), Said::default(), "{:.20}", body);
+            assert_eq!(said(body.as_bytes(), &target(true)), Said::default(), "{body:.20}");
         }
     }
 

@@ -115,7 +115,7 @@ pub fn verify(path: &Path, given: &[Anchor], seal: &Seal) -> Result<Report, Erro
     Ok(report)
 }
 
-fn open(journal: &PathBuf, is_dir: bool) -> Result<Connection, Error> {
+fn open(journal: &Path, is_dir: bool) -> Result<Connection, Error> {
     let opened = file::reader(journal).and_then(|db| {
         db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(db)

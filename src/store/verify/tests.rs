@@ -1,3 +1,5 @@
+//! What is changed is found, with its number.
+
 use super::*;
 
 #[test]

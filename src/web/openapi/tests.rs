@@ -1,3 +1,5 @@
+//! The document against the router, the code's words and docs/errors.md.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
