@@ -38,6 +38,12 @@ need_cargo_tool() { # name, version
     fi
 }
 
+need_std() { # triple
+    [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ] || rustup --quiet target add "$1" 2>/dev/null
+}
+
+# Those whose musl cannot be had here.
+no_tarball=()
 need_tools() { # arch…
     command -v cargo >/dev/null || { echo "cargo is missing: install a Rust toolchain (1.95 or later)" >&2; exit 1; }
     local arch packages=(gcc libc6-dev python3-venv)
@@ -49,12 +55,9 @@ need_tools() { # arch…
     done
     need_packages "${packages[@]}"
     for arch in "$@"; do
-        if command -v rustup >/dev/null; then
-            rustup --quiet target add "${gnu[$arch]}" "${musl[$arch]}"
-        elif [ ! -d "$(rustc --print sysroot)/lib/rustlib/${gnu[$arch]}" ]; then
-            echo "the standard library of ${gnu[$arch]} is missing, and there is no rustup to add it" >&2
-            exit 1
-        fi
+        need_std "${gnu[$arch]}" || { echo "the standard library of ${gnu[$arch]} is missing, and rustup cannot add it" >&2; exit 1; }
+        # Not each place that Rust is taken from has all of these; what is not built is said at the end.
+        need_std "${musl[$arch]}" || no_tarball+=("$arch")
     done
     need_cargo_tool deb 3.8.0
     need_cargo_tool cyclonedx 0.5.9

@@ -147,7 +147,8 @@ def gateway(args, directory, base, control):
     threading.Thread(target=crm.serve_forever, daemon=True).start()
     config = f"{directory}/gatehouse.toml"
     configuration(config, base, args.units, api, crm.server_address[1], data)
-    process = subprocess.Popen([args.binary, "run", "--config", config], stderr=open(f"{directory}/log", "w"))
+    process = subprocess.Popen([args.binary, "run", "--config", config], stderr=open(f"{directory}/log", "w"),
+                               env={**os.environ, "MALLOC_ARENA_MAX": "1"})  # as the unit has it
     try:
         wait_for("gatehouse", lambda: urllib.request.urlopen(f"http://127.0.0.1:{api}/readyz").status == 200)
         wait_for("the first poll", lambda: control.ask("stats")["devices_seen"] == args.units)

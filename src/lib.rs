@@ -103,6 +103,8 @@
 //! | what it costs when a decoder breaks | `field/poll/guard.rs` (polled wires), `field/stumble.rs` (what is said of it), [`fault`] |
 //! | how many may connect, for how long, and over TLS | `web/seats.rs`, `web/guest.rs`, `web/tls.rs`; their loop: `web/listener.rs`; its TOML: `config/https.rs` |
 //! | whom the commands believe to be the daemon | `cli/trust.rs`; until when a certificate counts: [`certificate`] |
+//! | who may come in, how often, and after how many mistakes | `web/gate.rs`, `web/rate.rs`, `web/lockout/`; what ends with a token: `web/pass.rs` |
+//! | what of a browser is believed | `web/session/way.rs` |
 //! | a new call of the API | a file in `web/` |
 //! | a new command | a file in `cli/` |
 
@@ -115,6 +117,7 @@ pub mod chain;
 pub mod clock;
 pub mod event;
 pub mod fault;
+pub mod fingerprint;
 pub mod gzip;
 pub mod happening;
 pub mod live;

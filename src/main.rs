@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     fault::keep_words_out();
     cli::dispatch(cli).unwrap_or_else(|error| {
         // To a closed stderr there is nobody left to tell.
-        let _ = writeln!(io::stderr(), "gatehouse: {error:#}");
+        let _ = writeln!(io::stderr(), "gatehouse: {}", logging::harmless(&format!("{error:#}")));
         ExitCode::FAILURE
     })
 }

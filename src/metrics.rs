@@ -1,6 +1,8 @@
 //! Tool: what the daemon counts of itself; rendered as Prometheus text by `web`.
 
 use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -16,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
+    disk: Disk,
     /// Transactions on wires by channel and outcome: `ok`, `exception`, `timeout`, `wrong`, `broken`.
     pub requests: Family<Request, Counter>,
     /// Seconds in which wires were asked on, by channel.
@@ -40,6 +43,9 @@ pub struct Metrics {
     pub storage: Family<Storage, Gauge>,
     /// Devices by state.
     pub devices: Family<State, Gauge>,
+    /// Requests to the API that were turned away, by the word of the problem: `unauthorized`, `forbidden`, `too-many-tries`,
+    /// `too-many-requests`.
+    pub api_refused: Family<Refused, Counter>,
     /// From the answer's last byte to the ticket being synced to disk.
     pub ticket_durable: Histogram,
     /// One journal transaction with its sync.
@@ -94,6 +100,11 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Storage {
     pub class: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Refused {
+    pub why: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -201,6 +212,8 @@ impl Metrics {
         registry.register("pushes", "Pushes to the centre", pushes.clone());
         let lag = Family::default();
         registry.register("consumer_lag", "Events a consumer has still to get", lag.clone());
+        let api_refused = Family::default();
+        registry.register("api_refused", "Requests to the API that were turned away", api_refused.clone());
         let decoder_faults = Family::default();
         registry.register(
             "decoder_faults",
@@ -238,6 +251,7 @@ impl Metrics {
         );
         Self {
             registry: Arc::new(registry),
+            disk: Disk::new(),
             requests,
             line_busy,
             line_cycle,
@@ -250,6 +264,7 @@ impl Metrics {
             tickets_unclosed,
             storage,
             devices,
+            api_refused,
             ticket_durable,
             commit,
             pushes,
@@ -264,12 +279,46 @@ impl Metrics {
         }
     }
 
+    /// The same, by a look at the disk that was begun earlier.
+    pub fn with_disk(self, disk: Disk) -> Self {
+        Self { disk, ..self }
+    }
+
+    /// Bytes that this process caused to be written since its start; `None` where the kernel does not tell.
+    pub fn written(&self) -> Option<u64> {
+        self.disk.written()
+    }
+
     /// Prometheus text.
     pub fn render(&self) -> String {
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+/// What the kernel counts of this process. Opened while the process may be looked into: later it would be refused to its
+/// own user (see [`crate::secret::keep_off_the_disk`]).
+#[derive(Debug, Clone)]
+pub struct Disk(Option<Arc<File>>);
+
+impl Disk {
+    pub fn new() -> Self {
+        Self(File::open("/proc/self/io").ok().map(Arc::new))
+    }
+
+    fn written(&self) -> Option<u64> {
+        let mut told = [0; 512];
+        let length = self.0.as_ref()?.read_at(&mut told, 0).ok()?;
+        let text = std::str::from_utf8(told.get(..length)?).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

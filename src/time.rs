@@ -38,10 +38,11 @@ pub fn boot_id() -> String {
     id.map(|id| id.to_string()).unwrap_or_default()
 }
 
-/// Seconds since this boot, sleep included.
+/// Seconds since this boot, sleep included, to the millisecond.
 pub fn uptime() -> f64 {
     let since = clock_gettime(ClockId::Boottime);
-    since.tv_sec as f64 + since.tv_nsec as f64 / 1e9
+    let seconds = since.tv_sec as f64 + since.tv_nsec as f64 / 1e9;
+    (seconds * 1000.0).round() / 1000.0
 }
 
 /// `#[serde(with = "rfc3339")]` for [`Millis`].

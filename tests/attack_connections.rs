@@ -4,7 +4,6 @@
 
 mod certs;
 mod gateway;
-mod ports;
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -97,8 +96,17 @@ fn shown_out(mut stream: TcpStream, first: &[u8], each: &[u8]) -> Vec<u8> {
     panic!("still there after {SHOWN_OUT:?}");
 }
 
+/// All of these take as long as a head may: they are tried side by side.
 #[test]
-fn who_says_nothing_or_drips_is_shown_out_and_holds_up_nobody() {
+fn who_is_silent_slow_or_many_is_shown_out_and_holds_up_nobody() {
+    thread::scope(|scope| {
+        scope.spawn(silent_and_dripping);
+        scope.spawn(handshakes_that_are_never_made);
+        scope.spawn(two_hundred_silent_ones);
+    });
+}
+
+fn silent_and_dripping() {
     let (_gateway, api) = started("");
     while_others_are_answered(&api, || {
         thread::scope(|scope| {
@@ -109,8 +117,7 @@ fn who_says_nothing_or_drips_is_shown_out_and_holds_up_nobody() {
     });
 }
 
-#[test]
-fn a_handshake_that_is_never_made_holds_up_nobody() {
+fn handshakes_that_are_never_made() {
     let (_gateway, api) = started("tls = { cert = \"box.pem\", key = \"box-key.pem\" }\n");
     // What is answered in the clear is an answer, too: a 400.
     let healthy = || {
@@ -137,8 +144,7 @@ fn a_handshake_that_is_never_made_holds_up_nobody() {
     });
 }
 
-#[test]
-fn two_hundred_silent_connections_give_up_their_seats() {
+fn two_hundred_silent_ones() {
     let (_gateway, api) = started("");
     let silent: Vec<TcpStream> = (0..200).map(|_| connect(&api)).collect();
     // All of this machine's may be taken: then who comes next waits until the silent ones have to go.

@@ -96,7 +96,7 @@ fn codes(list: &[Mistake]) -> BTreeSet<&'static str> {
 fn looked_at(example: &str) -> (BTreeSet<&'static str>, String) {
     let dir = tempfile::tempdir().unwrap();
     for (name, secret) in [
-        ("token", "t-0123456789"),
+        ("token", "t-0123456789-abcdef"),
         ("mqtt-password", "p"),
         ("privacy-key", "0123456789abcdef"),
         ("short-key", "abc"),

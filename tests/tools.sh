@@ -10,6 +10,8 @@ need cc gcc
 need curl curl
 need mosquitto mosquitto
 need mosquitto_pub mosquitto-clients
+need systemd-analyze systemd
+/usr/bin/python3 -c 'import seccomp' 2>/dev/null || missing+=(python3 python3-seccomp)
 need mbpoll mbpoll
 need socat socat
 need chromium chromium

@@ -549,7 +549,12 @@ async fn curl_pulls_acknowledges_and_acts_as_the_manual_says() {
 
 #[tokio::test]
 async fn without_tokens_the_api_is_not_opened_to_others() {
-    let settings = |listen: &str| Settings { listen: listen.parse().unwrap(), tokens: Vec::new(), tls: None };
+    let settings = |listen: &str| Settings {
+        listen: listen.parse().unwrap(),
+        tokens: Vec::new(),
+        tls: None,
+        rate: None,
+    };
     let refused = web::bind(&settings("0.0.0.0:0")).await.unwrap_err().to_string();
     assert!(refused.contains("0.0.0.0") && refused.contains("[[api.token]]"), "{refused}");
     let taken = web::bind(&settings("127.0.0.1:0")).await.unwrap();

@@ -17,7 +17,7 @@ async fn log_in(house: &House, token: &str, headers: &[(&str, &str)]) -> Answer 
     house.ask("POST", SESSION, headers, &json!({ "token": token }).to_string()).await
 }
 
-/// `gatehouse=<key>` of what was set.
+/// `gatehouse-<id>=<key>` of what was set.
 fn cookie(answer: &Answer) -> String {
     assert_eq!(answer.status, 204, "{}", answer.text);
     answer.header("set-cookie").split(';').next().unwrap().to_owned()
@@ -41,7 +41,8 @@ async fn a_token_is_shown_once_and_the_cookie_is_its_caller() {
     assert!(answer.header("set-cookie").ends_with("; Secure"));
     let wall = cookie(&answer);
     assert_ne!(li, wall);
-    let viewer = [("cookie", wall.as_str()), ("x-gatehouse", "page")];
+    assert!(wall.starts_with("__Host-gatehouse-"), "{wall}");
+    let viewer = [("cookie", wall.as_str()), ("x-gatehouse", "page"), ("x-forwarded-proto", "https")];
     house.ask("POST", ACKNOWLEDGE, &viewer, "").await.problem(403);
 
     let technician = [("cookie", li.as_str()), ("x-gatehouse", "page")];

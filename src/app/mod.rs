@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::reading::{DeviceId, Edition, Site};
 use crate::reload::Reload;
 use crate::rules::{Engine, Memory, Plan, SavedEpisode, SavedTicket};
-use crate::{store, sync, web};
+use crate::{secret, store, sync, web};
 
 use concerns::{CARD, CONFIGURATION, Concerns, EPOCH, show_trouble};
 use front::Front;
@@ -61,10 +61,14 @@ pub const BAD_CONFIGURATION: u8 = 78;
 pub async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     storage::survive_file_limits()?;
+    let mut storage = Storage::new(Clock::system());
+    // Before any secret is read.
+    if let Err(error) = secret::keep_off_the_disk() {
+        tracing::warn!(%error, "the kernel does not keep this process's memory, and the secrets in it, off the disk");
+    }
     let Some(start) = first_start(path) else {
         return Ok(ExitCode::from(BAD_CONFIGURATION));
     };
-    let mut storage = Storage::new(Clock::system());
     let front = Front::new(&start.gateway.web);
     // Where it is taken, the house does without it and goes on trying.
     let _ = front.open().await;
@@ -199,7 +203,7 @@ impl House {
         concerns.set(EPOCH, begun_anew(before.as_ref(), &clock));
         let again = Again { rejected, text, beside };
         let site = gateway.site.clone();
-        let metrics = Metrics::new();
+        let metrics = Metrics::new().with_disk(storage.disk());
         metrics.journal_in_memory.set(storage.trouble().is_some().into());
         let live = Arc::new(Live::new(&site));
         let mut remembered = ends.journal.recall().context("recalling tickets from the journal")?;

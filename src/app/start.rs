@@ -7,8 +7,9 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::config::{self, Gateway, Loaded};
 use crate::event::Draft;
+use crate::fingerprint::Fingerprint;
+use crate::logging;
 use crate::reading::Millis;
-use crate::secret::Secret;
 use crate::store::Before;
 use crate::store::restore::Origin;
 use crate::time;
@@ -27,7 +28,7 @@ pub struct Start {
     /// The files it was read from, to be kept as the last good ones once the data directory is ours.
     pub text: Option<Vec<(PathBuf, String)>>,
     /// As in [`Loaded`].
-    pub beside: Vec<Secret>,
+    pub beside: Vec<Fingerprint>,
     /// What is other than it was, where that is known: a sentence each.
     pub changes: Vec<String>,
 }
@@ -38,7 +39,7 @@ pub(super) struct Again {
     pub rejected: Option<String>,
     /// As in [`Start`].
     pub text: Option<Vec<(PathBuf, String)>>,
-    pub beside: Vec<Secret>,
+    pub beside: Vec<Fingerprint>,
 }
 
 impl Again {
@@ -69,7 +70,8 @@ pub(super) fn first_start(path: &Path) -> Option<Start> {
         Ok(loaded) => return Some(accept(loaded, "start")),
         Err(mistakes) => mistakes,
     };
-    tracing::error!("the configuration is not right:\n{mistakes}");
+    tracing::error!("the configuration is not right");
+    logging::error_lines(&mistakes);
     let Some(gateway) = config::last_good::recall(path) else {
         tracing::error!("there is no last good configuration to run with");
         return None;
@@ -81,7 +83,7 @@ pub(super) fn first_start(path: &Path) -> Option<Start> {
 
 pub(super) fn accept(loaded: Loaded, reason: &'static str) -> Start {
     for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+        logging::warn_lines(warning);
     }
     let Loaded { gateway, text, beside, .. } = loaded;
     Start { gateway, reason, rejected: None, text: Some(text), beside, changes: Vec::new() }

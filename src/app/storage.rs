@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::Gateway;
 use crate::intake::{Left, Waiting};
+use crate::metrics::Disk;
 use crate::store::memory::{self, Afloat, Moment};
 use crate::store::{self, Ends, Kind, Page, Seal};
 
@@ -37,6 +38,7 @@ const WELL: Duration = Duration::from_secs(3600);
 /// Outlives the houses.
 #[derive(Debug)]
 pub struct Storage {
+    disk: Disk,
     clock: Clock,
     afloat: Option<Afloat>,
     /// Of the house that was built last; what goes from memory onto the disk is sealed with it.
@@ -69,7 +71,20 @@ pub(super) fn survive_file_limits() -> anyhow::Result<()> {
 impl Storage {
     pub fn new(clock: Clock) -> Self {
         let pauses = Arc::new(Mutex::new(Backoff::new(TRIED_FIRST, TRIED_MOST)));
-        Self { clock, afloat: None, seal: Seal::none(), unwritten: None, pauses, landed: None }
+        Self {
+            disk: Disk::new(),
+            clock,
+            afloat: None,
+            seal: Seal::none(),
+            unwritten: None,
+            pauses,
+            landed: None,
+        }
+    }
+
+    /// What the kernel counts of it.
+    pub fn disk(&self) -> Disk {
+        self.disk.clone()
     }
 
     /// Why the journal is in memory.

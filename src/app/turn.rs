@@ -26,6 +26,7 @@ use crate::config::{self, Loaded, Mistakes};
 use crate::event::Draft;
 use crate::field::Lane;
 use crate::intake::{Turn, Turned};
+use crate::logging;
 use crate::reading::Edition;
 use crate::reload::{Mistake, Refused, Reload, Reloaded};
 
@@ -74,7 +75,8 @@ impl House {
 
     /// A bad configuration is said and told, and the daemon goes on with the one it has.
     fn reject(&mut self, mistakes: &Mistakes) -> Refused {
-        tracing::error!("the configuration was not reloaded, since it is not right:\n{mistakes}");
+        tracing::error!("the configuration was not reloaded, since it is not right");
+        logging::error_lines(mistakes);
         self.tell_rejected(mistakes.brief());
         let mistake = |mistake: &config::Mistake| Mistake {
             code: mistake.code.number(),

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::daemon::{Address, Daemon};
 use super::trust::{self, Papers};
+use crate::fingerprint::Fingerprint;
 
 /// Longer than the longest wait for news.
 const TIMEOUT: Duration = Duration::from_secs(75);
@@ -65,6 +66,12 @@ impl Client {
             Some(file) => {
                 let text = std::fs::read_to_string(file);
                 let text = text.with_context(|| format!("cannot read the token from {}", file.display()))?;
+                if Fingerprint::read(text.trim()).is_some() {
+                    bail!(
+                        "{} holds the fingerprint of a token, which opens nothing; name a file with the token itself",
+                        file.display()
+                    );
+                }
                 Some(text.trim().to_owned())
             }
             None => None,

@@ -28,6 +28,7 @@ mod schema;
 mod status;
 mod table;
 mod tickets;
+mod token;
 mod top;
 mod trust;
 mod verify;
@@ -134,12 +135,15 @@ pub enum Command {
     /// The built-in device profiles, or one of them
     #[command(after_help = examples::PROFILES)]
     Profiles(profiles::Profiles),
-    /// What a card, a person or a code is called in the journal: reads it from standard input
-    #[command(after_help = examples::PSEUDONYM)]
-    Pseudonym(pseudonym::Pseudonym),
     /// The access list of a channel's MQTT broker (mosquitto), so that no device can speak for another one
     #[command(after_help = examples::ACL)]
     Acl(acl::Acl),
+    /// A new token for the API and its fingerprint, which is all that the gateway has to know of it
+    #[command(after_help = token::EXAMPLES)]
+    Token(token::Token),
+    /// What a card, a person or a code is called in the journal: reads it from standard input
+    #[command(after_help = examples::PSEUDONYM)]
+    Pseudonym(pseudonym::Pseudonym),
     /// What a shell needs to complete these commands
     #[command(after_help = examples::COMPLETIONS)]
     Completions(papers::Completions),
@@ -200,8 +204,9 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(asked) => verify::verify(&asked),
         Command::Erase(asked) => wait_for(erase::erase(&asked)),
         Command::Profiles(asked) => profiles::profiles(&asked),
-        Command::Pseudonym(asked) => pseudonym::pseudonym(&asked),
         Command::Acl(asked) => acl::acl(&asked),
+        Command::Token(asked) => token::token(&asked),
+        Command::Pseudonym(asked) => pseudonym::pseudonym(&asked),
         Command::Completions(asked) => papers::completions(&asked),
         Command::Man(asked) => papers::manual(&asked),
         Command::Schema(asked) => schema::schema(&asked),

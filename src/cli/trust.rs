@@ -174,12 +174,12 @@ impl ServerCertVerifier for Known {
 pub fn why(error: &(dyn Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let of_tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
-        if let Some(of_tls) = of_tls {
+        if let Some(of_tls) = error.downcast_ref() {
             return Some(words(of_tls));
         }
-        cause = error.source();
+        // An I/O error says what it holds only here; its source is already that one's.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = held.map_or_else(|| error.source(), |held| Some(held));
     }
     None
 }

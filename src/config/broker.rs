@@ -8,10 +8,10 @@ use serde_json::{Value as Json, json};
 use super::codes::Code;
 use super::ear::{Tie, text};
 use super::kinds::wrong;
-use super::secrets;
-use super::section::{Read, Section, Told, Wrong};
+use super::section::{Read, Section, Wrong};
 use super::tree::{Node, Value};
 use super::wires::host_and_port;
+use super::{certificates, secrets};
 use crate::field::mqtt::{self, Tls, Version};
 use crate::secret::Secret;
 
@@ -23,48 +23,11 @@ pub(super) fn broker(section: &mut Section<'_>, timeout: Duration) -> mqtt::Sett
     let login = login(section);
     let client_id = section.take::<String>("client_id").map(|told| told.value);
     let version = section.take::<Version>("version").map(|told| told.value).unwrap_or_default();
-    let tls = tls(section, url.as_ref());
+    let address = url.as_ref().map(|told| (told.spot, told.value.tls));
+    let tls = certificates::take(section, address, ["mqtt://", "mqtts://"]);
+    let tls = tls.map(|known| Tls { ca: known.ca, identity: known.identity });
     let (host, port) = url.map(|told| (told.value.host, told.value.port)).unwrap_or_default();
     mqtt::Settings { host, port, client_id, login, timeout, version, tls, devices: Vec::new() }
-}
-
-/// `ca`, `cert` and `key`, of a broker that speaks TLS.
-fn tls(section: &mut Section<'_>, url: Option<&Told<Broker>>) -> Option<Tls> {
-    section.tie(|| Tie::Both("cert", "key"));
-    let pem = |section: &mut Section<'_>, key| secrets::pem_file(section, key, "CERTIFICATE");
-    let ca = pem(section, "ca");
-    let cert = pem(section, "cert");
-    let key = secrets::pem(section, "key", "PRIVATE KEY");
-    let told = |key| section.peek(key).map(|entry| entry.key_spot);
-    let (report, keys) = (section.report, [told("ca"), told("cert"), told("key")]);
-    match keys {
-        [_, Some(spot), None] => {
-            report.mistake(
-                Code::NeedsAnother,
-                spot,
-                "`cert` without `key`",
-                "add `key = { credential = \"…\" }`",
-            );
-        }
-        [_, None, Some(spot)] => {
-            report.mistake(
-                Code::NeedsAnother,
-                spot,
-                "`key` without `cert`",
-                "add `cert = \"…\"`, the file of its certificate",
-            );
-        }
-        _ => {}
-    }
-    let url = url?;
-    if url.value.tls {
-        return Some(Tls { ca, identity: cert.zip(key) });
-    }
-    for spot in keys.into_iter().flatten() {
-        let cure = format!("write `mqtts://`; the address is at {}", report.at(url.spot));
-        report.mistake(Code::OfNoUse, spot, "certificates are of no use over `mqtt://`", cure);
-    }
-    None
 }
 
 /// Both or none; the name may be plain text, the password never.

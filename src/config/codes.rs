@@ -113,10 +113,13 @@ codes! {
     NoPrivacy "E905" "People would be named";
 
     // Warnings: it runs.
-    AnyoneMaySpeak "W401" "Anyone at the broker may speak for a door"
+    AnyoneMaySpeak "W401" "Anyone at the broker may speak for a door";
     FactoryLine "W501" "A line that differs from what the device leaves the factory with";
     NobodyDecides "W701" "A door that would be forced each time";
     CertificateOver "W801" "A certificate that ends soon, or does not count now";
+    ShortToken "W911" "A token that can be guessed";
+    OneTokenForTwo "W912" "One token under two names";
+    TokenInTheClear "W913" "A token that goes over the network in the clear";
 }
 
 impl fmt::Display for Code {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::FIRST;
 use super::{Gateway, load_sources};
+use crate::logging;
 
 const FILE: &str = "last-good.json";
 /// What the API shows; not its key.
@@ -77,7 +78,8 @@ fn load(sources: Vec<(PathBuf, String)>) -> Option<Gateway> {
     match load_sources(sources) {
         Ok(loaded) => Some(loaded.gateway),
         Err(mistakes) => {
-            tracing::error!("the last good configuration is no longer right:\n{mistakes}");
+            tracing::error!("the last good configuration is no longer right");
+            logging::error_lines(&mistakes);
             None
         }
     }

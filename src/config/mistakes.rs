@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::codes::Code;
 use super::ear::Ear;
 use super::{hush, quoted, secrets};
+use crate::fingerprint::Fingerprint;
 pub(super) use crate::near::nearest;
-use crate::secret::Secret;
 
 /// More are counted, not kept.
 pub const MISTAKES_MAX: usize = 500;
@@ -65,7 +65,7 @@ pub(super) struct Report<'a> {
     /// Files with syntax errors: what is missing there may only not have been understood.
     broken: RefCell<Vec<usize>>,
     /// What was read from other places: secrets, certificates.
-    beside: RefCell<Vec<Secret>>,
+    beside: RefCell<Vec<Fingerprint>>,
     /// Nothing is read from there.
     pub blind: bool,
 }
@@ -95,11 +95,11 @@ impl<'a> Report<'a> {
         &self.sources
     }
 
-    pub fn read_beside(&self, secret: Secret) {
-        self.beside.borrow_mut().push(secret);
+    pub fn read_beside(&self, text: &str) {
+        self.beside.borrow_mut().push(Fingerprint::of(text.as_bytes()));
     }
 
-    pub fn beside(&self) -> Vec<Secret> {
+    pub fn beside(&self) -> Vec<Fingerprint> {
         self.beside.take()
     }
 

@@ -10,6 +10,7 @@
 
 mod broker;
 mod builtin;
+mod certificates;
 pub mod changes;
 mod channels;
 mod chatter;
@@ -51,7 +52,7 @@ mod windows;
 mod wires;
 mod writes;
 
-use crate::secret::Secret;
+use crate::fingerprint::Fingerprint;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,7 +130,7 @@ pub struct Loaded {
     /// The files as read, so that the last good configuration can be kept. Secrets are not in them.
     pub text: Vec<(PathBuf, String)>,
     /// What these files name and stands elsewhere, as it was read: secrets, certificates.
-    pub beside: Vec<Secret>,
+    pub beside: Vec<Fingerprint>,
 }
 
 /// Reads one file, or one directory with `gatehouse.toml` and what that includes.

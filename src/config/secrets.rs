@@ -11,10 +11,14 @@ use super::kinds::wrong;
 use super::mistakes::Report;
 use super::section::{Read as _, Section, Wrong};
 use super::tree::{self, Entry, Node, Table, Value};
+use crate::fingerprint::{self, Fingerprint};
 use crate::secret::Secret;
+use zeroize::Zeroizing;
 
 /// Bytes of one secret, in one line.
 const SECRET_MAX: u64 = 4096;
+/// Characters of a token; one with fewer is warned of.
+const TOKEN_CHARS_FEW: usize = 16;
 /// Bytes of one file of certificates or a key.
 const PEM_MAX: u64 = 256 * 1024;
 /// Secrets in one list.
@@ -74,12 +78,38 @@ pub(super) fn require(section: &mut Section<'_>, key: &'static str) -> Option<Se
     secret(section, entry?)
 }
 
+/// Of an API's token no more than its fingerprint is kept. What stands there may be that already: then the token itself is
+/// nowhere on this machine.
+pub(super) fn fingerprint(section: &mut Section<'_>, key: &'static str) -> Option<Fingerprint> {
+    let secret = require(section, key)?;
+    let (report, text) = (section.report, secret.reveal());
+    let spot = section.peek(key).map(|entry| entry.value.spot)?;
+    if !text.starts_with(fingerprint::PREFIX) {
+        if text.chars().count() < TOKEN_CHARS_FEW {
+            let what = format!("`{key}` has fewer than {TOKEN_CHARS_FEW} characters, which can be guessed");
+            report.warning(Code::ShortToken, spot, what, "take a new one from `gatehouse token`");
+        }
+        return Some(Fingerprint::of(text.as_bytes()));
+    }
+    let own = Fingerprint::read(text).filter(|own| *own != Fingerprint::of(b""));
+    if own.is_none() {
+        report.mistake(
+            Code::SecretUnusable,
+            spot,
+            format!("`{key}`: what stands there begins like a fingerprint and is none"),
+            "write `sha256:` and 64 hex digits, as `gatehouse token` prints it, or the token itself",
+        );
+    }
+    own
+}
+
 /// A private key, named like any secret; it has many lines.
 pub(super) fn pem(section: &mut Section<'_>, key: &'static str, holds: &str) -> Option<Secret> {
     section.hear(key, grammar);
     let entry = section.entry(key)?;
     found(section, entry, |table, base| {
         let (name, text) = text(table, base)?;
+        let text = Zeroizing::new(text);
         is_pem(&name, &text, holds).map(|()| Secret::new(&text))
     })
 }
@@ -91,10 +121,10 @@ pub(super) fn pem_file(section: &mut Section<'_>, key: &'static str, holds: &str
         return None;
     }
     let base = base(section.report, told.spot.file);
-    let text = file(&base.join(&told.value), "name a file of certificates that gatehouse may read");
+    let text = file(&base.join(&told.value), "name a PEM file that gatehouse may read");
     match text.and_then(|text| is_pem(&told.value, &text, holds).map(|()| text)) {
         Ok(text) => {
-            section.report.read_beside(Secret::new(&text));
+            section.report.read_beside(&text);
             return Some(text.into());
         }
         Err(Wrong::Value(code, what, cure)) => {
@@ -168,7 +198,7 @@ fn found(
         Node::Table(_) if report.blind => return Some(Secret::new(UNREAD)),
         Node::Table(table) => match read(table, &base(report, spot.file)) {
             Ok(secret) => {
-                report.read_beside(secret.clone());
+                report.read_beside(secret.reveal());
                 return Some(secret);
             }
             Err(Wrong::Value(code, what, cure)) => {
@@ -223,6 +253,7 @@ fn text(table: &Table, base: &Path) -> Result<(String, String), Wrong> {
 /// A secret of one line.
 fn read(table: &Table, base: &Path) -> Result<Secret, Wrong> {
     let (name, text) = text(table, base)?;
+    let text = Zeroizing::new(text);
     let text = text.trim();
     if text.is_empty() {
         return Err(wrong(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::certificates::{self, Certificates};
 use super::codes::Code;
 use super::ear::text;
 use super::keep::Keep;
@@ -163,15 +164,17 @@ pub(super) fn api(table: &Table, report: &Report<'_>) -> web::Settings {
     let listen = section.take::<SocketAddr>("listen");
     let tls = https::tls(&mut section);
     let mut names = Names::new("token", "give one of them another name", TOKENS_MAX);
-    let tokens =
-        section.tables("token").into_iter().filter_map(|table| token(table, &mut names, report)).collect();
+    let tables = section.tables("token");
+    let tokens: Vec<Token> = tables.iter().filter_map(|table| token(table, &mut names, report)).collect();
+    of_one_each(&tokens, &tables, report);
+    let rate = section.whole("rate", 1..=RATE_MAX).map(|told| told.value);
     let is_guarded = tls.is_some() && section.peek("token").is_some();
     if let Some(listen) = listen.as_ref().filter(|listen| !listen.value.ip().is_loopback() && !is_guarded) {
         open_to_others(listen, tls.is_some(), report);
     }
     section.finish();
     let default = LISTEN_DEFAULT.parse().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
-    web::Settings { listen: listen.map_or(default, |told| told.value), tokens, tls }
+    web::Settings { listen: listen.map_or(default, |told| told.value), tokens, tls, rate }
 }
 
 fn open_to_others(listen: &Told<SocketAddr>, tls: bool, report: &Report<'_>) {
@@ -196,9 +199,30 @@ fn token(table: &Table, names: &mut Names, report: &Report<'_>) -> Option<Token>
         section.missing("role", "write `role = \"central\"`, or `technician`, `viewer`");
     }
     let role = section.word("role", &roles);
-    let token = secrets::require(&mut section, "token");
+    let token = secrets::fingerprint(&mut section, "token");
     section.finish();
     Some(Token { name: name.into(), role: role?.value, token: token? })
+}
+
+/// Who is who cannot be told by a token that two have.
+fn of_one_each(tokens: &[Token], tables: &[&Table], report: &Report<'_>) {
+    // Of secrets that are not read, all are alike.
+    for (n, token) in tokens.iter().enumerate().filter(|_| !report.blind) {
+        let Some(first) = tokens[..n].iter().find(|first| first.token == token.token) else { continue };
+        let named = tables.iter().find(|table| table.text("name") == Some(&*token.name));
+        let Some(spot) = named.and_then(|table| table.get("token")).map(|entry| entry.value.spot) else {
+            continue;
+        };
+        report.warning(
+            Code::OneTokenForTwo,
+            spot,
+            format!(
+                "`{}` has the token of `{}`; whoever shows it is taken for one of them",
+                token.name, first.name
+            ),
+            "give each a token of its own, so that one can be changed without the other: `gatehouse token`",
+        );
+    }
 }
 
 impl Read for SocketAddr {
@@ -281,8 +305,10 @@ pub(super) fn sync(tables: &[&Table], report: &Report<'_>) -> Vec<sync::Target> 
 fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target {
     let mut section = Section::new(table, title("sync", table, "name"), report);
     let name = names.claim_key(&mut section, "name").into();
-    let url = section.require::<Url>("url").map(|told| told.value.0).unwrap_or_default();
+    let url = section.require::<Url>("url");
     let token = secrets::take(&mut section, "token");
+    let tls = of_centre(&mut section, url.as_ref(), token.is_some());
+    let url = url.map(|told| told.value.0).unwrap_or_default();
     let batch = section.whole("batch", 1..=BATCH_MAX).map_or(sync::BATCH_DEFAULT, |told| told.value);
     let rate = section.whole("rate", 1..=RATE_MAX).map_or(sync::RATE_DEFAULT, |told| told.value);
     let compress = section.take_or("compress", false);
@@ -313,7 +339,28 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     }
     section.finish();
     let kinds = Kinds(types.into_iter().map(|(kind, _)| kind).collect());
-    sync::Target { name, url, token, batch, kinds, rate, compress, patience: sync::PATIENCE_DEFAULT }
+    sync::Target { name, url, token, tls, batch, kinds, rate, compress, patience: sync::PATIENCE_DEFAULT }
+}
+
+/// How the way to the centre is kept from others' eyes.
+fn of_centre(section: &mut Section<'_>, url: Option<&Told<Url>>, has_token: bool) -> sync::Tls {
+    let address = url.map(|told| (told.spot, told.value.0.starts_with("https://")));
+    let known = certificates::take(section, address, ["http://", "https://"]);
+    let report = section.report;
+    if let (Some(url), true, None) = (url, has_token, &known)
+        && !sync::is_loopback(&url.value.0)
+    {
+        let cure = "write `https://`; a centre with a certificate of its own CA needs `ca = \"…\"` beside it";
+        let what = "the token and all events go over the network in the clear";
+        report.warning(Code::TokenInTheClear, url.spot, what, cure);
+    }
+    let Certificates { ca, identity, spot } = known.unwrap_or_default();
+    let tls = sync::Tls { ca, identity };
+    if let (Some(spot), Err(why)) = (spot, tls.fits()) {
+        let cure = "`ca` and `cert` have to be certificates in PEM, and `key` the private key of `cert`";
+        report.mistake(Code::SecretUnusable, spot, format!("the certificates cannot be used: {why}"), cure);
+    }
+    tls
 }
 
 struct Url(String);

@@ -1,8 +1,6 @@
 //! How much is written to the disk a day, as the kernel counts it, and what follows where it is too much: the history
 //! keeps no more than rollups until midnight. Tickets and events are written as ever.
 
-use std::fs;
-
 use tracing::warn;
 
 use super::Corridor;
@@ -37,7 +35,7 @@ impl Wear {
 
 impl Corridor {
     pub(super) fn look_at_wear(&mut self, now: Millis) {
-        let Some(written) = written() else { return };
+        let Some(written) = self.intake.metrics.written() else { return };
         self.wear.turn(now, next_midnight(&self.intake.zone, now));
         let more = self.wear.add(written);
         let (metrics, today) = (&self.intake.metrics, self.wear.today);
@@ -53,12 +51,6 @@ impl Corridor {
         }
         self.intake.history.thin(thin);
     }
-}
-
-/// Bytes that this process caused to be written since its start; `None` where the kernel does not tell.
-fn written() -> Option<u64> {
-    let io = fs::read_to_string("/proc/self/io").ok()?;
-    io.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
 }
 
 #[cfg(test)]
@@ -81,6 +73,6 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_what_was_written() {
-        assert!(written().is_some());
+        assert!(crate::metrics::Metrics::new().written().is_some());
     }
 }

@@ -346,7 +346,8 @@ fn blank_all(step: &Transaction<'_>, seal: &Seal, work: &Work, from: u64, to: u6
     let mut found: Vec<(u64, String)> = Vec::new();
     while let Some(row) = rows.next()? {
         let seq = row.get(0)?;
-        let json = seal.open(Place::Event(seq), row.get_ref(1)?.as_str()?).map_err(rusqlite::Error::from)?;
+        let stored = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        let json = seal.open(Place::Event(seq), stored).map_err(rusqlite::Error::from)?;
         if json.contains(&work.pseudonym) {
             found.push((seq, json.into_owned()));
         }

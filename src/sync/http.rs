@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Certificate, Client, Identity, Response, StatusCode, Url, redirect};
+use zeroize::Zeroizing;
 
-use super::Target;
 use super::plan::{self, BODY_BYTES_MAX, Outcome};
+use super::{Target, Tls};
 use crate::event::Stored;
 use crate::time;
 
@@ -49,15 +50,48 @@ pub fn client(target: &Target) -> Result<Client, reqwest::Error> {
         .pool_max_idle_per_host(2)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .user_agent(concat!("gatehouse/", env!("CARGO_PKG_VERSION")));
-    if target.url.starts_with("http://") {
+    builder = match target.tls.authorities()? {
+        Some(only) => builder.tls_certs_only(only),
         // Saves reading the system's certificates, which a machine in a plain network may not even have.
-        builder = builder.tls_certs_only([]);
+        None if target.url.starts_with("http://") => builder.tls_certs_only([]),
+        None => builder,
+    };
+    if let Some(identity) = target.tls.identity()? {
+        builder = builder.identity(identity);
     }
     if is_loopback(&target.url) {
         // A proxy, which `$HTTP_PROXY` may name, would look for this centre on its own machine.
         builder = builder.no_proxy();
     }
     builder.build()
+}
+
+impl Tls {
+    /// Whether the texts are what they should be, and fit each other.
+    ///
+    /// # Errors
+    /// What is wrong, in a library's words.
+    pub fn fits(&self) -> Result<(), String> {
+        let trial = || {
+            let builder = Client::builder().tls_certs_only(self.authorities()?.unwrap_or_default());
+            match self.identity()? {
+                Some(identity) => builder.identity(identity).build(),
+                None => builder.build(),
+            }
+        };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        trial().map(|_| ()).map_err(words)
+    }
+
+    fn authorities(&self) -> Result<Option<Vec<Certificate>>, reqwest::Error> {
+        self.ca.as_ref().map(|ca| Certificate::from_pem_bundle(ca.as_bytes())).transpose()
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, reqwest::Error> {
+        let Some((cert, key)) = &self.identity else { return Ok(None) };
+        let both = Zeroizing::new([cert.as_bytes(), b"\n", key.reveal().as_bytes()].concat());
+        Identity::from_pem(&both).map(Some)
+    }
 }
 
 /// Posts one batch; whatever happens is an answer.
@@ -82,7 +116,8 @@ pub async fn post(client: &Client, target: &Target, parcel: Parcel) -> Answer {
     }
 }
 
-fn is_loopback(url: &str) -> bool {
+/// Whether an address is of this machine.
+pub fn is_loopback(url: &str) -> bool {
     let url = Url::parse(url).ok();
     let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();

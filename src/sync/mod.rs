@@ -15,6 +15,7 @@ mod probe;
 mod reply;
 mod urgent;
 
+pub use http::is_loopback;
 pub use probe::{Clock as ProbeClock, Probe, probe};
 pub use reply::words;
 
@@ -40,6 +41,7 @@ pub struct Target {
     pub name: Arc<str>,
     pub url: String,
     pub token: Option<Secret>,
+    pub tls: Tls,
     /// Events a request at the most.
     pub batch: usize,
     pub kinds: Kinds,
@@ -49,6 +51,15 @@ pub struct Target {
     pub compress: bool,
     /// How long a request may take, from the connection to the answer's last byte.
     pub patience: Duration,
+}
+
+/// Whom we trust to be the centre, and as whom we come to it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tls {
+    /// PEM; without it the system's list is trusted.
+    pub ca: Option<Arc<str>>,
+    /// Our certificate and its key, PEM.
+    pub identity: Option<(Arc<str>, Secret)>,
 }
 
 pub const BATCH_DEFAULT: usize = 500;
@@ -96,7 +107,10 @@ async fn hired(target: Target, context: Context) -> Courier {
     loop {
         let error = match Courier::new(target.clone(), context.clone()) {
             Ok(courier) => return courier,
-            Err(error) => format!("no HTTPS on this machine: {error:?}; are the ca-certificates installed?"),
+            Err(error) => {
+                let why = http::words(error);
+                format!("no HTTPS on this machine: {why}; are the ca-certificates installed?")
+            }
         };
         error!(consumer = %target.name, error, "Nothing can be pushed to this centre; tried again slowly.");
         let (name, outbox) = (target.name.clone(), context.outbox.clone());

@@ -1,19 +1,38 @@
-//! Who may do what: tokens with roles, in the request or by a session; or, without tokens, this machine only.
+//! Who may do what: tokens with roles, in the request or by a session; or, without tokens, this machine only. And how often.
 
-use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::extract::{FromRef, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::listener::Peer;
+use super::pass::{self, Pass};
 use super::problem::Problem;
-use super::{Desk, Role, Tls, Token};
+use super::session::way::Way;
+use super::{Desk, Present, Role, Tls, Token, lockout, rate};
+use crate::fingerprint::Fingerprint;
 
 /// Where a token is exchanged for a cookie.
 pub const SESSION: &str = "/api/v1/session";
+/// Whoever watches whether the daemon lives is answered whatever else is asked.
+const HEALTH: &str = "/healthz";
+/// What somebody hears whose pass ended while he waited.
+pub const GONE: &str =
+    "the token or the session no longer holds; log in again, or use the token that took its place";
+
+/// Of every answer, where it does not say otherwise: no browser makes more of it than what it is.
+const PROTECTION: [(HeaderName, &str); 7] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; sandbox"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
 
 /// Who asks; every handler can have it as an extension.
 #[derive(Debug, Clone)]
@@ -24,30 +43,77 @@ pub struct Caller {
 }
 
 /// Lets a request pass, with its [`Caller`], or turns it away.
-pub async fn gate(
-    State(desk): State<Arc<Desk>>,
+pub(super) async fn gate(
+    State(present): State<Present>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let tokens = &desk.settings.tokens;
-    let caller = if tokens.is_empty() {
-        of_this_machine(&request)?;
-        Caller { name: None, role: Role::Technician }
-    } else if is_guarded(request.uri().path()) {
-        let caller = known(&desk, &request)?;
-        certified(&desk, &caller, &request)?;
-        may(&caller, request.method())?;
-        caller
-    } else {
-        Caller { name: None, role: Role::Viewer }
-    };
+    let desk = Arc::<Desk>::from_ref(&present);
+    let (caller, pass) = admitted(&desk, &request).inspect_err(|problem| desk.refused(problem))?;
     request.extensions_mut().insert(caller);
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    // The files of the page say otherwise.
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(response)
+    let Some(pass) = pass else { return Ok(next.run(request).await) };
+    let method = request.method().clone();
+    let gone = pass::gone(pass, &present, &desk.rooms.sessions);
+    pass::while_it_holds(gone, &method, next.run(request)).await
+}
+
+/// Of all that leaves, refusals too.
+pub fn protect(headers: &mut HeaderMap) {
+    for (name, value) in PROTECTION {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+/// Who it is, and by what he was let in, where that is asked at all.
+fn admitted(desk: &Desk, request: &Request) -> Result<(Caller, Option<Pass>), Problem> {
+    let peer = *request.extensions().get::<Peer>().ok_or_else(|| {
+        Problem::internal("a request came from nowhere; this is a mistake of gatehouse, please report it")
+    })?;
+    of_one_length(request.headers())?;
+    let path = request.uri().path();
+    if path != HEALTH {
+        in_time(desk, peer)?;
+    }
+    if desk.settings.tokens.is_empty() {
+        of_this_machine(request)?;
+        let way = way(desk, request, peer);
+        if !request.method().is_safe() {
+            way.of_no_other_site()?;
+        }
+        return Ok((Caller { name: None, role: Role::Technician }, Some(Pass::Open)));
+    }
+    if !is_guarded(path) {
+        return Ok((Caller { name: None, role: Role::Viewer }, None));
+    }
+    let (token, pass) = known(desk, request, peer)?;
+    let caller = Caller { name: Some(token.name), role: token.role };
+    certified(desk, &caller, peer)?;
+    may(&caller, request.method())?;
+    Ok((caller, Some(pass)))
+}
+
+/// One that has two means another to whoever stands before us.
+fn of_one_length(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(Problem::bad_request(
+            "a request has a `Content-Length` or a `Transfer-Encoding`, not both",
+        ));
+    }
+    Ok(())
+}
+
+fn in_time(desk: &Desk, peer: Peer) -> Result<(), Problem> {
+    let from = peer.address.ip();
+    let rate = rate::rate(desk.settings.rate, from);
+    let mut buckets = desk.bounds.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+    buckets.take(rate, from, Instant::now()).map_err(|wait| {
+        let detail = format!("more than {rate} requests a second come from this address; ask less often, or set `rate` in [api]");
+        Problem::too_many(detail, wait.as_secs() as u16 + 1)
+    })
+}
+
+fn way<'a>(desk: &'a Desk, request: &'a Request, peer: Peer) -> Way<'a> {
+    Way { headers: request.headers(), peer, gateway: &desk.rooms.site.gateway }
 }
 
 /// The page itself says nothing, health is for machines that have no token, and a session is for who shows one.
@@ -92,27 +158,33 @@ fn is_local(authority: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host == "127.0.0.1" || host == "[::1]"
 }
 
-fn known(desk: &Desk, request: &Request) -> Result<Caller, Problem> {
-    let (tokens, headers) = (&desk.settings.tokens, request.headers());
-    let unauthorized = |detail| Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
-    let Some(shown) = headers.get(header::AUTHORIZATION).and_then(bearer) else {
-        let caller = desk.rooms.sessions.caller(tokens, headers, request.method().is_safe())?;
-        return caller.map_or_else(
-            || unauthorized("this call needs a token: send `Authorization: Bearer …`, or log in on the page"),
-            Ok,
-        );
-    };
-    match named(tokens, shown) {
-        Some(token) => Ok(Caller { name: Some(token.name.clone()), role: token.role }),
-        None => unauthorized("the token is none of this gateway's; compare it with its [[api.token]]"),
+fn known(desk: &Desk, request: &Request, peer: Peer) -> Result<(Token, Pass), Problem> {
+    let (tokens, sessions) = (&desk.settings.tokens, &desk.rooms.sessions);
+    if let Some(shown) = request.headers().get(header::AUTHORIZATION).and_then(bearer) {
+        let token = sessions.shown(lockout::Way::Call, peer, tokens, shown)?.clone();
+        return Ok((token.clone(), Pass::Token(token)));
     }
+    let way = way(desk, request, peer);
+    let key = way.key().map(Fingerprint::of).ok_or_else(|| {
+        Problem::unauthorized(
+            "this call needs a token: send `Authorization: Bearer …`, or log in on the page",
+        )
+    })?;
+    let (token, _) = sessions
+        .of(key, tokens)
+        .ok_or_else(|| Problem::unauthorized("the session has ended; log in again with a token"))?;
+    if !request.method().is_safe() {
+        way.of_the_page()?;
+    }
+    Ok((token, Pass::Session(key)))
 }
 
-/// All are compared, so that the time says nothing of which was nearly right.
+/// All are compared, so that the time says nothing of which it is.
 pub fn named<'a>(tokens: &'a [Token], shown: &[u8]) -> Option<&'a Token> {
+    let shown = Fingerprint::of(shown);
     let mut found = None;
     for token in tokens {
-        if same(token.token.reveal().as_bytes(), shown) {
+        if token.token == shown {
             found = Some(token);
         }
     }
@@ -125,9 +197,9 @@ fn bearer(value: &HeaderValue) -> Option<&[u8]> {
 }
 
 /// Where `client = "central"`, a token alone is not enough for a central server.
-fn certified(desk: &Desk, caller: &Caller, request: &Request) -> Result<(), Problem> {
+fn certified(desk: &Desk, caller: &Caller, peer: Peer) -> Result<(), Problem> {
     let asked = desk.settings.tls.as_ref().is_some_and(Tls::asks_central) && caller.role == Role::Central;
-    if asked && !request.extensions().get::<Peer>().is_some_and(|peer| peer.certified) {
+    if asked && !peer.certified {
         let detail = "a token of role central counts only together with a client certificate that [api] tls.client_ca has \
                       signed; connect with one";
         return Err(Problem::new(StatusCode::FORBIDDEN, "certificate-required", detail));
@@ -145,24 +217,9 @@ fn may(caller: &Caller, method: &Method) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Equal, in a time that depends on the lengths only. An empty text equals nothing.
-pub fn same(a: &[u8], b: &[u8]) -> bool {
-    let differences = a.iter().zip(b).fold(0, |sum, (a, b)| sum | black_box(a ^ b));
-    !a.is_empty() && a.len() == b.len() && differences == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_whole_token_is_the_same() {
-        assert!(same(b"secret", b"secret"));
-        for other in ["", "secre", "secret ", "Secret", "secrex"] {
-            assert!(!same(b"secret", other.as_bytes()), "{other}");
-        }
-        assert!(!same(b"", b""));
-    }
 
     #[test]
     fn local_hosts_are_told_from_names_that_look_like_them() {

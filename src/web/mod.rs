@@ -4,7 +4,7 @@
 //! `site` (devices and points), `lines`, `rules`, `doors`, `heat`, `maintenance`, `people` (erasure), `reload` (the configuration), `history`, `health`, `page`; `stream` (all of it as it changes),
 //! `session` (who logged in on the page), `plan` (what of the configuration is shown), `openapi` (all of it, for programs).
 //! Before them all stand `listener` (connections; `seats`: how many, `guest`: for how long one may say nothing, `bodies`, `tls`),
-//! `gate` (who may do what), `said` (bodies are JSON)
+//! `gate` (who may do what, with `rate`, `lockout` and `pass`: how often, after mistakes, and for how long), `said` (bodies are JSON)
 //! and behind them `packed` (gzip), `asset` (what is in the binary) and `problem` (what every refusal looks like).
 
 mod asset;
@@ -21,14 +21,17 @@ mod heat;
 mod history;
 mod lines;
 mod listener;
+mod lockout;
 pub mod look;
 mod maintenance;
 mod openapi;
 mod packed;
 mod page;
+mod pass;
 mod people;
 pub mod plan;
 mod problem;
+mod rate;
 mod reload;
 mod rules;
 mod said;
@@ -42,7 +45,7 @@ mod tls;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -55,13 +58,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::Cursor;
 use crate::field::Near;
+use crate::fingerprint::Fingerprint;
 use crate::live::Live;
 use crate::maintenance::Call;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Refused};
 use crate::order::Wish;
 use crate::reading::Site;
 use crate::reload::Reload;
-use crate::secret::Secret;
 use crate::store::{Outbox, View};
 use crate::ticket::Ask;
 
@@ -81,13 +84,15 @@ pub struct Settings {
     pub tokens: Vec<Token>,
     /// None: it speaks HTTP.
     pub tls: Option<Tls>,
+    /// Requests a second of one address; `None`: what is usual.
+    pub rate: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Token {
     pub name: Arc<str>,
     pub role: Role,
-    pub token: Secret,
+    pub token: Fingerprint,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -326,6 +331,7 @@ struct Bounds {
     polls: Arc<Semaphore>,
     looks: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    buckets: Arc<Mutex<rate::Buckets>>,
 }
 
 impl Default for Bounds {
@@ -334,6 +340,7 @@ impl Default for Bounds {
             polls: Arc::new(Semaphore::new(POLLS_MAX)),
             looks: Arc::new(Semaphore::new(LOOKS_MAX)),
             streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
+            buckets: Arc::default(),
         }
     }
 }
@@ -390,6 +397,11 @@ impl Desk {
         })
         .await
         .map_err(gone)?
+    }
+
+    /// Counts somebody who was turned away.
+    fn refused(&self, problem: &Problem) {
+        self.rooms.metrics.api_refused.get_or_create(&Refused { why: problem.word() }).inc();
     }
 
     /// `<epoch>.<seq>` of the present epoch.

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value as Json};
 
+use super::gate;
 use crate::store;
 
 const MEDIA_TYPE: &str = "application/problem+json";
@@ -40,6 +41,10 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", detail)
     }
 
+    pub fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
     pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
@@ -63,6 +68,11 @@ impl Problem {
             retry_after: Some(seconds),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", detail)
         }
+    }
+
+    /// From one address; the client should come again after so many seconds.
+    pub fn too_many(detail: impl Into<Cow<'static, str>>, seconds: u16) -> Self {
+        Self { word: "too-many-requests", ..Self::too_soon(detail, seconds) }
     }
 
     pub fn closing() -> Self {
@@ -103,6 +113,11 @@ impl Problem {
         }
     }
 
+    /// The last word of its `type`.
+    pub fn word(&self) -> &'static str {
+        self.word
+    }
+
     /// One more member of the document.
     pub fn with(mut self, name: &str, value: impl Into<Json>) -> Self {
         self.more.insert(name.into(), value.into());
@@ -140,10 +155,22 @@ pub async fn nothing_here(uri: Uri) -> Problem {
     ))
 }
 
-/// Refusals of the framework (a wrong method, a body too long, a query that does not parse) become problems too.
+/// Of all that leaves: what protects it, and refusals of the framework (a wrong method, a body too long, a query that does
+/// not parse) as problems.
 pub async fn dress(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = next.run(request).await;
+    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = as_problem(next.run(request).await, &method, &path).await;
+    let headers = response.headers_mut();
+    gate::protect(headers);
+    if is_chunked {
+        // Somebody before us may take other bytes for its end: what comes behind it is nobody's request.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn as_problem(response: Response, method: &Method, path: &str) -> Response {
     let status = response.status();
     let dressed = response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t == MEDIA_TYPE);
     if dressed || !(status.is_client_error() || status.is_server_error()) {
@@ -151,7 +178,7 @@ pub async fn dress(request: Request, next: Next) -> Response {
     }
     let (parts, body) = response.into_parts();
     let allow = parts.headers.get(header::ALLOW).cloned();
-    let mut response = undressed(status, &method, &path, allow.as_ref(), body).await.into_response();
+    let mut response = undressed(status, method, path, allow.as_ref(), body).await.into_response();
     if let Some(allow) = allow {
         response.headers_mut().insert(header::ALLOW, allow);
     }

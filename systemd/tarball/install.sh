@@ -23,7 +23,7 @@ fi
 
 if [ "${1:-}" = --remove ]; then
     if systemd; then systemctl disable --now gatehouse.service 2>/dev/null || true; fi
-    rm -f "$program" "$unit" "$manual"/gatehouse.1 "$manual"/gatehouse-*.1 "$bash" "$zsh" "$fish" \
+    rm -f "$program" "$unit" "$unit.d/restart.conf" "$manual"/gatehouse.1 "$manual"/gatehouse-*.1 "$bash" "$zsh" "$fish" \
         /usr/lib/sysusers.d/gatehouse.conf /usr/lib/tmpfiles.d/gatehouse.conf
     if systemd; then systemctl daemon-reload; fi
     echo "gatehouse is gone; /etc/gatehouse, /var/lib/gatehouse and the user gatehouse are there still"
@@ -47,13 +47,14 @@ for dir in /etc/gatehouse /etc/gatehouse/devices /etc/gatehouse/rules /etc/gateh
     install -d -o root -g gatehouse -m 0750 "$dir"
 done
 install -d -o root -g root -m 0700 /etc/gatehouse/credentials
-install -d -o gatehouse -g gatehouse -m 0750 /var/lib/gatehouse
+install -d -o gatehouse -g gatehouse -m 0700 /var/lib/gatehouse
 [ -e /etc/gatehouse/gatehouse.toml ] || install -m 0644 gatehouse.toml /etc/gatehouse/gatehouse.toml
 
 # Under another name first: what runs cannot be written over, and a power cut leaves the old one or the new one.
 install -m 0755 gatehouse "$program.new"
 mv -f "$program.new" "$program"
 install -D -m 0644 gatehouse.service "$unit"
+install -D -m 0644 restart.conf "$unit.d/restart.conf"
 install -d "$manual"
 install -m 0644 man/*.1 "$manual/"
 install -D -m 0644 gatehouse.bash "$bash"

@@ -149,6 +149,7 @@ pub fn target(url: &str) -> Target {
         name: "crm".into(),
         url: url.into(),
         token: Some(Secret::new("s3cret")),
+        tls: sync::Tls::default(),
         batch: sync::BATCH_DEFAULT,
         kinds: "ticket.*".parse().unwrap(),
         rate: sync::RATE_DEFAULT,

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatehouse::event::Draft;
+use gatehouse::fingerprint::Fingerprint;
 use gatehouse::live::Live;
 use gatehouse::maintenance::{Call, Maintenance};
 use gatehouse::metrics::Metrics;
 use gatehouse::order::{Outcome, Refused, Wish};
 use gatehouse::reading::{Clean, Device, DeviceId, Point, Site, Value};
 use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
-use gatehouse::secret::Secret;
 use gatehouse::store::{self, Journal, Page, TicketRow};
 use gatehouse::ticket::{Ask, Class, Deadlines, Refusal, Standard, State, Ticket, Verb};
 use gatehouse::web::{self, Readiness, Role, Rooms, Sessions, Settings, Token, plan};
@@ -114,10 +114,14 @@ impl House {
         let tokens = tokens.iter().map(|(name, role)| Token {
             name: (*name).into(),
             role: *role,
-            token: Secret::new(&format!("{name}-secret")),
+            token: Fingerprint::of(format!("{name}-secret").as_bytes()),
         });
-        let settings =
-            Settings { listen: "127.0.0.1:0".parse().unwrap(), tokens: tokens.collect(), tls: None };
+        let settings = Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            tokens: tokens.collect(),
+            tls: None,
+            rate: None,
+        };
         let listener = web::bind(&settings).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();

@@ -98,7 +98,7 @@ fn cure_over_tcp(words: &str) -> String {
     } else if words.contains("NotValidForName") {
         "its certificate is for another name: write that name in `url`, or have the certificate renewed"
     } else if words.contains("certificate") || words.contains("UnknownIssuer") {
-        "nobody here vouches for its certificate: put the CA of the centre, or of the proxy in between, into \
+        "nobody here vouches for its certificate: name the CA of the centre as `ca` of this [[sync]], or put it, or that of the proxy in between, into \
          /usr/local/share/ca-certificates and run update-ca-certificates"
     } else {
         "it takes the connection and gives no answer that can be read: is it HTTPS or HTTP, and is `url` the right port?"

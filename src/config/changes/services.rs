@@ -143,6 +143,7 @@ pub(super) fn pushes(old: &Gateway, new: &Gateway, moves: &Moves) -> Vec<String>
         let parts = [
             ("another url", was.url != is.url),
             ("another token", was.token != is.token),
+            ("other certificates", was.tls != is.tls),
             ("other kinds", was.kinds != is.kinds),
             ("another batch", was.batch != is.batch),
             ("another rate", was.rate != is.rate),

@@ -205,7 +205,7 @@ fn hears_alike(one: &Device, other: &Device) -> bool {
 
 /// Where the bridge of a Zigbee2MQTT device says whether it runs itself. When it has fallen, nobody is left to say
 /// `offline` for each of its devices.
-fn bridge(device: &Device) -> Option<String> {
+pub fn bridge(device: &Device) -> Option<String> {
     let of_device = device.availability.as_deref()?.strip_suffix("/availability")?;
     let (base, _) = of_device.split_once('/').filter(|_| of_device == device.topic)?;
     Some(format!("{base}/bridge/state"))

@@ -1,42 +1,42 @@
-//! The page logs in with a token once and keeps a cookie: `book` (who has), `pauses` (after wrong tokens).
-//!
-//! A browser sends a cookie along whoever asks it to, so that alone changes nothing: a request that does must carry a
-//! header that only a page of this gateway can set, and come from this host.
+//! The page logs in with a token once and keeps a cookie: `book` (who has), `way` (what of a browser's request is believed).
 
 mod book;
-mod pauses;
+pub mod way;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
 
-use super::gate::{Caller, named};
+use super::gate::named;
 use super::listener::Peer;
+use super::lockout::{self, Lockout, Refusal};
 use super::problem::Problem;
 use super::{Desk, Token};
+use crate::fingerprint::Fingerprint;
 use book::{Book, LASTS};
-use pauses::Pauses;
+use way::Way;
 
-const COOKIE: &str = "gatehouse";
-/// What the page sends with all that changes something.
-const PAGE: (&str, &[u8]) = ("x-gatehouse", b"page");
 const KEY_BYTES: usize = 32;
 
 /// Kept while rooms are built anew. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Sessions {
     book: Arc<Mutex<Book>>,
-    pauses: Arc<Mutex<Pauses>>,
+    /// A session ended, or went for another.
+    ended: Arc<watch::Sender<()>>,
+    lockout: Arc<Mutex<Lockout>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
     token: String,
@@ -49,27 +49,38 @@ pub async fn open(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    of_this_host(&headers)?;
+    let way = Way { headers: &headers, peer, gateway: &desk.rooms.site.gateway };
+    way.of_this_host()?;
     let said: Said = serde_json::from_slice(&body)
         // What was sent instead may be a secret: it is not repeated.
         .map_err(|_| Problem::bad_request("the body does not read as {\"token\": \"…\"}"))?;
+    let said = Zeroizing::new(said.token);
     let tokens = &desk.settings.tokens;
     if tokens.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let key = desk.rooms.sessions.open(tokens, said.token.as_bytes(), peer.address)?;
-    let secure = if over_https(&headers) { "; Secure" } else { "" };
+    let sessions = &desk.rooms.sessions;
+    let token = sessions.shown(lockout::Way::Login, peer, tokens, said.as_bytes());
+    let key = sessions.open(token.inspect_err(|refused| desk.refused(refused))?)?;
+    let (name, last) = way.cookie();
     let lasts = LASTS.as_secs();
-    Ok(with_cookie(&format!("{COOKIE}={key}; HttpOnly; SameSite=Strict; Path=/; Max-Age={lasts}{secure}")))
+    let cookie = format!("{name}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age={lasts}{last}", *key);
+    Ok(with_cookie(&Zeroizing::new(cookie)))
 }
 
 /// `DELETE /api/v1/session`
-pub async fn end(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Result<Response, Problem> {
-    if let Some(key) = key(&headers) {
-        of_the_page(&headers)?;
-        desk.rooms.sessions.book().end(key);
+pub async fn end(
+    State(desk): State<Arc<Desk>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let way = Way { headers: &headers, peer, gateway: &desk.rooms.site.gateway };
+    if let Some(key) = way.key() {
+        way.of_the_page()?;
+        desk.rooms.sessions.end(Fingerprint::of(key));
     }
-    Ok(with_cookie(&format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0")))
+    let (name, last) = way.cookie();
+    Ok(with_cookie(&format!("{name}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0{last}")))
 }
 
 fn with_cookie(cookie: &str) -> Response {
@@ -81,44 +92,50 @@ fn with_cookie(cookie: &str) -> Response {
 }
 
 impl Sessions {
-    fn open(&self, tokens: &[Token], shown: &[u8], peer: SocketAddr) -> Result<String, Problem> {
-        let (from, now) = (peer.ip(), Instant::now());
-        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
-        // The right token is turned away as well, else the pause would tell it from a wrong one.
-        if let Some(left) = pauses.left(from, now) {
-            let seconds = left.as_secs() + 1;
-            let detail = format!("a wrong token was shown from here; try again in {seconds} s");
-            return Err(Problem::too_soon(detail, seconds as u16));
-        }
-        let Some(token) = named(tokens, shown) else {
-            pauses.wrong(from, now);
-            let detail = "the token is none of this gateway's; compare it with its [[api.token]]";
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
-        };
-        pauses.right(from);
+    /// Whose token was shown, by whoever may show one now.
+    pub(super) fn shown<'a>(
+        &self,
+        how: lockout::Way,
+        peer: Peer,
+        tokens: &'a [Token],
+        shown: &[u8],
+    ) -> Result<&'a Token, Problem> {
+        let mut lockout = self.lockout.lock().unwrap_or_else(PoisonError::into_inner);
+        let judged = lockout.judge(how, peer.address.ip(), named(tokens, shown), Instant::now());
+        judged.map_err(|refusal| match refusal {
+            Refusal::Wrong => Problem::unauthorized(
+                "the token is none of this gateway's; compare it with its [[api.token]]",
+            ),
+            Refusal::Paused(left) => {
+                let seconds = left.as_secs() + 1;
+                let detail = format!("wrong tokens were shown from here; try again in {seconds} s");
+                Problem::too_soon(detail, seconds as u16)
+            }
+        })
+    }
+
+    fn open(&self, token: &Token) -> Result<Zeroizing<String>, Problem> {
         let key = random_key().ok_or_else(|| {
             Problem::internal("the system gives no random numbers; send the token with each request")
         })?;
-        self.book().open(key.clone(), token.clone(), now);
+        self.book().open(Fingerprint::of(key.as_bytes()), token.clone(), Instant::now());
+        self.ended.send_replace(());
         Ok(key)
     }
 
-    /// Whose cookie a request carries; `None`: it has none.
-    pub(super) fn caller(
-        &self,
-        tokens: &[Token],
-        headers: &HeaderMap,
-        is_safe: bool,
-    ) -> Result<Option<Caller>, Problem> {
-        let Some(key) = key(headers) else { return Ok(None) };
-        let Some(token) = self.book().token(key, tokens, Instant::now()) else {
-            let detail = "the session has ended; log in again with a token";
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail));
-        };
-        if !is_safe {
-            of_the_page(headers)?;
-        }
-        Ok(Some(Caller { name: Some(token.name), role: token.role }))
+    fn end(&self, key: Fingerprint) {
+        self.book().end(key);
+        self.ended.send_replace(());
+    }
+
+    /// Who logged in for this cookie, and until when that holds; `None`: it has ended.
+    pub(super) fn of(&self, key: Fingerprint, tokens: &[Token]) -> Option<(Token, Instant)> {
+        self.book().token(key, tokens, Instant::now())
+    }
+
+    /// Wakes whoever has to look whether his session has ended.
+    pub(super) fn ended(&self) -> watch::Receiver<()> {
+        self.ended.subscribe()
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -126,86 +143,8 @@ impl Sessions {
     }
 }
 
-fn random_key() -> Option<String> {
-    let mut bytes = [0; KEY_BYTES];
-    SystemRandom::new().fill(&mut bytes).ok()?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn key(headers: &HeaderMap) -> Option<&[u8]> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
-    let mut each = cookies.flat_map(|cookies| cookies.split(';'));
-    each.find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('=')).map(str::as_bytes)
-}
-
-fn of_the_page(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.get(PAGE.0).is_none_or(|value| value.as_bytes() != PAGE.1) {
-        return Err(Problem::forbidden(
-            "a request that changes something with the session's cookie needs the header `X-Gatehouse: page`; \
-             programs send `Authorization: Bearer …` instead",
-        ));
-    }
-    of_this_host(headers)
-}
-
-/// A proxy in front of the gateway says which host it was asked for; no browser lets a page set that header for another
-/// site.
-fn of_this_host(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().unwrap_or_default();
-    let asked = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    let hosts = [headers.get("x-forwarded-host"), headers.get(header::HOST)];
-    let mut hosts = hosts.into_iter().flatten().filter_map(|host| host.to_str().ok());
-    if asked.is_some_and(|asked| hosts.any(|host| host.eq_ignore_ascii_case(asked))) {
-        return Ok(());
-    }
-    Err(Problem::forbidden(
-        "the request comes from another site's page (Origin); use the gateway's own page, or have the proxy \
-         before it pass on Host",
-    ))
-}
-
-fn over_https(headers: &HeaderMap) -> bool {
-    let says = |name: &str, how: &str| {
-        headers.get(name).is_some_and(|value| value.as_bytes().starts_with(how.as_bytes()))
-    };
-    says("x-forwarded-proto", "https") || says("origin", "https://")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
-    }
-
-    #[test]
-    fn the_cookie_is_found_among_others() {
-        for (cookies, found) in [
-            ("gatehouse=abc", Some("abc")),
-            ("a=b; gatehouse=abc; c=d", Some("abc")),
-            ("gatehouse2=abc", None),
-            ("a=gatehouse=abc", None),
-            ("gatehouse", None),
-            ("", None),
-        ] {
-            let headers = headers(&[("cookie", cookies)]);
-            assert_eq!(key(&headers), found.map(str::as_bytes), "{cookies}");
-        }
-    }
-
-    #[test]
-    fn an_origin_if_sent_is_this_host() {
-        let told = |pairs: &[(&'static str, &'static str)]| of_this_host(&headers(pairs)).is_ok();
-        assert!(told(&[("host", "box:8080")]));
-        assert!(told(&[("host", "box:8080"), ("origin", "http://box:8080")]));
-        assert!(told(&[("host", "inner:80"), ("x-forwarded-host", "box"), ("origin", "https://box")]));
-        for origin in ["null", "http://box", "http://evil", "http://evil/box:8080", "box:8080", ""] {
-            assert!(!told(&[("host", "box:8080"), ("origin", origin)]), "{origin}");
-        }
-    }
+fn random_key() -> Option<Zeroizing<String>> {
+    let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+    SystemRandom::new().fill(bytes.as_mut()).ok()?;
+    Some(Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
 }

@@ -1,0 +1,143 @@
+//! Promise: events go to the centre that the configuration's CA vouches for, by one who shows our certificate, and to nobody
+//! else; what is wrong is said without a secret. The centre is Python's own HTTPS server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod gateway;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use gateway::{Gateway, until};
+
+const TOKEN: &str = "crm-token-0123456789";
+
+fn openssl(dir: &Path, arguments: &str) {
+    let done = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
+    assert!(done.status.success(), "{arguments}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn authority(dir: &Path, name: &str) {
+    let curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(dir, &format!("req -x509 {curve} -keyout {name}.key -out {name}.pem -days 2 -subj /CN={name}"));
+}
+
+/// A certificate for this machine, valid for so many days; fewer than none: it has expired.
+fn certificate(dir: &Path, name: &str, authority: &str, until: &str) {
+    let curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(dir, &format!("req {curve} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
+    fs::write(dir.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    openssl(
+        dir,
+        &format!(
+            "x509 -req -in {name}.csr -CA {authority}.pem -CAkey {authority}.key -CAcreateserial -extfile names {until} -out {name}.pem"
+        ),
+    );
+}
+
+/// A centre with this certificate, and what it says it took.
+struct Centre {
+    child: Child,
+    port: u16,
+    took: mpsc::Receiver<String>,
+}
+
+impl Centre {
+    fn start(dir: &Path, name: &str) -> Self {
+        let mut child = Command::new("tests/.venv/bin/python")
+            .arg("tests/peers/https_centre.py")
+            .args(
+                [format!("{name}.pem"), format!("{name}.key"), "own.pem".to_owned()]
+                    .map(|file| dir.join(file)),
+            )
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = lines.next().unwrap().unwrap().parse().unwrap();
+        let (heard, took) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| heard.send(line)));
+        Self { child, port, took }
+    }
+}
+
+impl Drop for Centre {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn configure(house: &Gateway, port: u16, ca: &str, cert: &str) {
+    let sync = format!(
+        "[[sync]]\nname = \"crm\"\nurl = \"https://127.0.0.1:{port}/events\"\ntoken = {{ file = \"crm\" }}\n\
+         ca = \"{ca}.pem\"\ncert = \"{cert}.pem\"\nkey = {{ file = \"{cert}.key\" }}\n"
+    );
+    house.configure(&sync);
+}
+
+/// What stands in `error` of the consumer.
+fn error(house: &Gateway, says: &str) -> String {
+    house.until(&format!("the consumer says {says}"), || {
+        let told = house.get("/api/v1/consumers")?;
+        let error = told["consumers"][0]["error"].as_str()?.to_owned();
+        error.contains(says).then_some(error)
+    })
+}
+
+#[test]
+fn only_the_centre_of_this_ca_gets_events() {
+    let mut house = Gateway::new("cp-017");
+    let dir = house.dir().to_owned();
+    fs::write(dir.join("crm"), TOKEN).unwrap();
+    ["own", "other"].iter().for_each(|name| authority(&dir, name));
+    certificate(&dir, "centre", "own", "-days 2");
+    certificate(&dir, "expired", "own", "-days -1");
+    certificate(&dir, "gateway", "own", "-days 2");
+    certificate(&dir, "stranger", "other", "-days 2");
+
+    let centre = Centre::start(&dir, "centre");
+    configure(&house, centre.port, "other", "gateway");
+    house.start();
+    let wrong = error(&house, "UnknownIssuer");
+    let expired = Centre::start(&dir, "expired");
+    configure(&house, expired.port, "own", "gateway");
+    house.reload();
+    let late = error(&house, "xpired");
+    configure(&house, centre.port, "own", "stranger");
+    house.reload();
+    let refused = house.until("the centre refuses a stranger", || {
+        let told = house.get("/api/v1/consumers")?;
+        let error = told["consumers"][0]["error"].as_str()?.to_owned();
+        (error != late).then_some(error)
+    });
+    for said in [&wrong, &late, &refused] {
+        assert!(!said.contains(TOKEN) && !said.contains("BEGIN"), "{said}");
+    }
+    assert!(centre.took.try_recv().is_err() && expired.took.try_recv().is_err(), "nothing has moved");
+    let told = house.get("/api/v1/consumers").unwrap();
+    assert!(told["consumers"][0]["lag"].as_u64().unwrap() > 0, "{told}");
+
+    // The certificate is renewed in its place, and a reload takes it.
+    for end in ["pem", "key"] {
+        fs::copy(dir.join(format!("gateway.{end}")), dir.join(format!("stranger.{end}"))).unwrap();
+    }
+    house.reload();
+    let took = centre.took.recv_timeout(Duration::from_secs(40)).expect("events arrive");
+    assert!(took.ends_with(" gateway"), "{took}");
+    let well = until(|| {
+        let told = house.get("/api/v1/consumers")?;
+        (told["consumers"][0]["lag"] == 0 && told["consumers"][0]["error"].is_null()).then_some(())
+    });
+    assert!(well.is_some(), "{:?}", house.get("/api/v1/consumers"));
+    assert!(!house.log().contains(TOKEN));
+
+    fs::copy(dir.join("centre.key"), dir.join("stranger.key")).unwrap();
+    let checked = house.ran("check");
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert_eq!(checked.status.code(), Some(78), "a key of another certificate: {said}");
+    assert!(said.contains("E904") && !said.contains("BEGIN"), "{said}");
+}
