@@ -103,6 +103,16 @@ pub fn under_way(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<OrderRow>
     query.query_map([], |row| order_row(row, seal))?.collect()
 }
 
+/// Orders that are not under the present key, ended ones too.
+pub fn stale(db: &Connection, seal: &Seal, most: usize) -> rusqlite::Result<Vec<OrderRow>> {
+    let is_stale = match seal.key() {
+        Some(id) => format!("by NOT GLOB '~1.{id}.*'"),
+        None => "by GLOB '~1.*'".to_owned(),
+    };
+    let mut query = db.prepare(&format!("SELECT {COLUMNS} FROM command WHERE {is_stale} LIMIT ?1"))?;
+    query.query_map([most as i64], |row| order_row(row, seal))?.collect()
+}
+
 pub fn access(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<AccessRow>> {
     let mut query = db.prepare("SELECT subject, state FROM access")?;
     let rows = query.query_map([], |row| {
