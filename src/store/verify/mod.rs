@@ -8,7 +8,7 @@
 mod rows;
 mod walk;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::Connection;
 
