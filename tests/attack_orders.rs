@@ -123,7 +123,7 @@ impl House {
     }
 
     /// The answer, and the last word of its problem.
-    fn order(&self, role: &str, lamp: &str, key: &str, more: Json) -> (u16, String, Json) {
+    fn order(&self, role: &str, lamp: &str, key: &str, more: &Json) -> (u16, String, Json) {
         let mut order = json!({ "action": "on", "target": lamp, "by": "Wang", "key": key });
         order.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let (status, body) = self.call(role, "/api/v1/devices/io/commands", Some(&order));
@@ -131,7 +131,7 @@ impl House {
         (status, word.to_owned(), body)
     }
 
-    fn refused(&self, role: &str, lamp: &str, key: &str, more: Json) -> (u16, String) {
+    fn refused(&self, role: &str, lamp: &str, key: &str, more: &Json) -> (u16, String) {
         let (status, word, _) = self.order(role, lamp, key, more);
         (status, word)
     }
@@ -177,34 +177,34 @@ async fn an_order_is_given_once_by_who_may_and_only_while_it_is_good() {
         house.gateway.start();
         let soon = json!({ "expires_at": in_a_minute() });
         // A technician waits for the answer: a clock that nobody has set is enough, but not for hours.
-        let (status, _, told) = house.order("technician", "lamp", "k-1", soon.clone());
+        let (status, _, told) = house.order("technician", "lamp", "k-1", &soon);
         assert_eq!(
             (status, &told["outcome"], &told["effect"]),
             (200, &"executed".into(), &"read-back".into())
         );
         let on = |status, word: &str| (status, word.to_owned());
-        assert_eq!(house.refused("central", "gate", "k-2", soon.clone()), on(409, "clock-unsynced"));
-        assert_eq!(house.refused("technician", "shop", "k-3", json!({})), on(409, "clock-unsynced"));
+        assert_eq!(house.refused("central", "gate", "k-2", &soon), on(409, "clock-unsynced"));
+        assert_eq!(house.refused("technician", "shop", "k-3", &json!({})), on(409, "clock-unsynced"));
 
         house.synced(true);
         house.gateway.until("the clock is believed", || {
-            let (_, word) = house.refused("technician", "shop", "k-3", json!({}));
+            let (_, word) = house.refused("technician", "shop", "k-3", &json!({}));
             (word == "outside-hours").then_some(())
         });
         // Wrong role, no reason, too late, too far ahead, too often.
-        assert_eq!(house.refused("central", "lamp", "k-4", soon.clone()), on(403, "wrong-role"));
-        let (status, _, told) = house.order("central", "gate", "k-2", soon.clone());
+        assert_eq!(house.refused("central", "lamp", "k-4", &soon), on(403, "wrong-role"));
+        let (status, _, told) = house.order("central", "gate", "k-2", &soon);
         assert_eq!((status, &told["outcome"], &told["effect"]), (200, &"executed".into(), &"unknown".into()));
-        assert_eq!(house.refused("central", "gate", "k-5", json!({})), on(400, "no-expiry"));
+        assert_eq!(house.refused("central", "gate", "k-5", &json!({})), on(400, "no-expiry"));
         let far = json!({ "expires_at": time::format(time::now() + 8 * DAY) });
-        assert_eq!(house.refused("central", "gate", "k-6", far), on(400, "too-far-ahead"));
-        assert_eq!(house.refused("technician", "vault", "k-7", json!({})), on(400, "no-reason"));
+        assert_eq!(house.refused("central", "gate", "k-6", &far), on(400, "too-far-ahead"));
+        assert_eq!(house.refused("technician", "vault", "k-7", &json!({})), on(400, "no-reason"));
         let because = json!({ "reason": "burst pipe" });
-        assert_eq!(house.refused("technician", "vault", "k-7", because), on(200, ""));
+        assert_eq!(house.refused("technician", "vault", "k-7", &because), on(200, ""));
         let past = json!({ "expires_at": time::format(time::now() - 1) });
-        assert_eq!(house.refused("technician", "gate", "k-8", past), on(410, "expired"));
-        assert_eq!(house.refused("technician", "bell", "k-9", json!({})), on(200, ""));
-        assert_eq!(house.refused("technician", "bell", "k-10", json!({})), on(429, "too-often"));
+        assert_eq!(house.refused("technician", "gate", "k-8", &past), on(410, "expired"));
+        assert_eq!(house.refused("technician", "bell", "k-9", &json!({})), on(200, ""));
+        assert_eq!(house.refused("technician", "bell", "k-10", &json!({})), on(429, "too-often"));
 
         // The same again, also after a kill: answered, and not given.
         house.all_off();
@@ -214,13 +214,13 @@ async fn an_order_is_given_once_by_who_may_and_only_while_it_is_good() {
         for (role, lamp, key) in
             [("technician", "lamp", "k-1"), ("central", "gate", "k-2"), ("technician", "bell", "k-9")]
         {
-            let (status, _, told) = house.order(role, lamp, key, json!({}));
+            let (status, _, told) = house.order(role, lamp, key, &json!({}));
             assert_eq!((status, &told["outcome"]), (200, &"executed".into()), "{key}: {told}");
             assert_eq!((house.is_on(lamp), house.executed(key)), (false, 1), "{key} was given again");
         }
-        assert_eq!(house.refused("technician", "gate", "k-1", json!({})), on(409, "key-taken"));
+        assert_eq!(house.refused("technician", "gate", "k-1", &json!({})), on(409, "key-taken"));
         assert_eq!(
-            house.refused("technician", "bell", "k-10", json!({})),
+            house.refused("technician", "bell", "k-10", &json!({})),
             on(429, "too-often"),
             "it was counted"
         );
@@ -346,9 +346,9 @@ async fn replies_of_a_crm_carry_orders_only_where_the_configuration_says_so() {
         house.gateway.start();
         let before = trusted.batches();
         // Whatever is told makes a batch.
-        assert_eq!(house.refused("technician", "lamp", "k-1", json!({})).0, 200);
+        assert_eq!(house.refused("technician", "lamp", "k-1", &json!({})).0, 200);
         house.gateway.until("it has said it again", || (trusted.batches() > before).then_some(()));
-        assert_eq!(house.refused("technician", "lamp", "k-2", json!({})).0, 200);
+        assert_eq!(house.refused("technician", "lamp", "k-2", &json!({})).0, 200);
         assert_eq!((house.is_on("gate"), house.executed("crm-1")), (false, 1), "it was given again");
         // Deep and broken ones are no orders, and cost the push nothing.
         for reply in [
@@ -358,7 +358,7 @@ async fn replies_of_a_crm_carry_orders_only_where_the_configuration_says_so() {
         ] {
             trusted.answers(&reply);
             let key = format!("k-{}", reply.len());
-            assert_eq!(house.refused("technician", "lamp", &key, json!({})).0, 200);
+            assert_eq!(house.refused("technician", "lamp", &key, &json!({})).0, 200);
         }
         let head = |house: &House| house.call("technician", "/api/v1/consumers", None).1;
         house.gateway.until("both have all of it", || {
