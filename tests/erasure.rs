@@ -171,6 +171,7 @@ fn an_erasure_goes_on_under_another_epoch() {
         from: dir.path(),
         dir: dir.path(),
         gateway: "cp-017",
+        seal: &Seal::none(),
         force: false,
         at: T0,
         synced: true,
