@@ -108,7 +108,7 @@ fn in_time(desk: &Desk, peer: Peer) -> Result<(), Problem> {
     let mut buckets = desk.bounds.buckets.lock().unwrap_or_else(PoisonError::into_inner);
     buckets.take(rate, from, Instant::now()).map_err(|wait| {
         let detail = format!("more than {rate} requests a second come from this address; ask less often, or set `rate` in [api]");
-        Problem::too_many(detail, wait.as_secs() as u16 + 1)
+        Problem::too_many(detail, wait)
     })
 }
 
