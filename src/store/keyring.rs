@@ -55,7 +55,9 @@ fn few(db: &Connection, seal: &Seal) -> Result<Option<String>, Error> {
     if shut > FEW || shut >= all.open + short.open {
         return Err(Error::Locked(key));
     }
-    Ok(Some(format!("texts under key {key}, which the configuration does not name, among others that can be read: {shut}")))
+    Ok(Some(format!(
+        "texts under key {key}, which the configuration does not name, among others that can be read: {shut}"
+    )))
 }
 
 fn look(db: &Connection, seal: &Seal, at: &[(&str, &str)]) -> Result<Looked, Error> {

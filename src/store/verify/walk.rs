@@ -130,7 +130,8 @@ impl<'a> Walk<'a> {
         // As a start sees it: where a key is missing, it is missing for more than a few of many.
         if self.locked.len() <= keyring::FEW && self.report.locked < self.report.events - self.report.locked {
             for seq in std::mem::take(&mut self.locked) {
-                let what = "it is sealed with a key that the configuration does not name, and the others are not";
+                let what =
+                    "it is sealed with a key that the configuration does not name, and the others are not";
                 self.report.fault(Some(seq), what);
             }
         }
