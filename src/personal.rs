@@ -28,7 +28,7 @@ pub struct Listed {
 pub const LISTED: [Listed; 6] = [
     Listed {
         kinds: "access.",
-        personal: &["card", "direction", "reason"],
+        personal: &["card", "direction", "reason", "order"],
         others: &["reader", "door", "point", "record", "late"],
     },
     Listed { kinds: "locker.", personal: &["order"], others: &["board", "cell"] },
