@@ -161,6 +161,8 @@ pub struct House {
     webs: Group,
     /// What the API shows, and the next time it changes.
     offers: watch::Sender<web::Offer>,
+    /// Looks at the offer, and so has the store in its hands.
+    certificates: tokio::task::JoinHandle<()>,
     tells: mpsc::Sender<Draft>,
     turns: mpsc::Sender<Turn>,
     /// People's word to read the configuration anew.
@@ -307,7 +309,8 @@ impl House {
         }
         tokio::spawn(feed_watchdog(pulse));
         tokio::spawn(show_trouble(trouble, concerns.clone()));
-        tokio::spawn(certificate::watch(offers.subscribe(), concerns.clone(), clock.clone()));
+        let certificates =
+            tokio::spawn(certificate::watch(offers.subscribe(), concerns.clone(), clock.clone()));
         concerns.ready(true);
         let (devices, points, rules) = (site.devices.len(), site.points.len(), gateway.rules.len());
         tracing::info!(gateway = %site.gateway, %epoch, devices, points, rules, "gatehouse runs");
@@ -326,6 +329,7 @@ impl House {
             pushes,
             webs,
             offers,
+            certificates,
             tells: tell_in,
             turns: turn_in,
             reloads,
@@ -414,6 +418,9 @@ impl House {
         if !self.webs.end(WEB_DRAIN).await {
             tracing::info!("requests to the API were broken off");
         }
+        // Whoever opens the store next must be alone with it: beside an open connection a log that was cut cannot be read.
+        self.certificates.abort();
+        let _ = self.certificates.await;
         tracing::info!(took_ms = started.elapsed().as_millis() as u64, reason, "gatehouse has stopped");
         left
     }

@@ -135,7 +135,9 @@ fn check(dir: &Path, gateway: &str, seal: &Seal) -> Result<Connection, Error> {
     if let Some(what) = mark::contradicts(dir, &db)? {
         return Err(damaged(what));
     }
-    keyring::at_hand(&db, seal)?;
+    if let Some(what) = keyring::at_hand(&db, seal)? {
+        return Err(damaged(what));
+    }
     let mark = alarm::marked(dir);
     let orderly = db.query_row("SELECT coalesce(max(ended), 0) FROM gateway", [], |row| row.get(0))?;
     let read = match (&mark, orderly) {

@@ -103,7 +103,9 @@ fn anew(
         Ok(text) => Ok(Some(seal.close(place, &text)?.into_owned())),
         Err(why @ Unreadable::Unknown { .. }) => {
             resealed.left += 1;
-            tracing::warn!(%why, "a row stays as it is");
+            if resealed.left == 1 {
+                tracing::warn!(%why, "a row stays as it is");
+            }
             Ok(None)
         }
         Err(why @ Unreadable::Changed { .. }) => Err(rusqlite::Error::from(why).into()),
@@ -334,6 +336,68 @@ mod tests {
             assert!(file.exists() && !dir.path().join(file::DRAFT).exists());
         }
         assert_eq!(told(&open(dir.path(), &key).unwrap()).len(), 2);
+    }
+
+    /// As whoever may write to the file can do it: the row fits its sum.
+    fn forge(dir: &Path, seqs: std::ops::RangeInclusive<u64>) {
+        let db = file::writer(&dir.join(file::JOURNAL), file::Durable::Full).unwrap();
+        for seq in seqs {
+            let change = "UPDATE event SET json = '~1.deadbeef.' || substr(json, 13) WHERE seq = ?1";
+            assert_eq!(db.execute(change, [seq]).unwrap(), 1);
+            db.execute("UPDATE event SET sum = row_sum(seq, at, kind, ticket, json) WHERE seq = ?1", [seq])
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn one_row_under_a_key_that_nobody_knows_stops_no_gateway_wherever_it_is() {
+        for (forged, suspect) in [(120, false), (60, true), (2, true), (119, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let key = seal::of(OLD, &[]);
+            let mut ends = open(dir.path(), &key).unwrap();
+            ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+            for n in 1..=60 {
+                ends.journal.commit(&page(n)).unwrap();
+            }
+            let epoch = ends.view.epoch().clone();
+            drop(ends);
+            forge(dir.path(), forged..=forged);
+            if suspect {
+                // As whoever meets the row while it runs leaves it.
+                let ends = open(dir.path(), &key).unwrap();
+                assert_eq!(ends.view.epoch(), &epoch, "a start does not read all of it");
+                ends.view.events(forged - 1, 1, &Kinds::default()).unwrap_err();
+            }
+            let ends = open(dir.path(), &key).unwrap();
+            assert_ne!(*ends.view.epoch(), epoch, "{forged}");
+            let told = told(&ends);
+            assert_eq!(told.len(), 120, "all but the one, and the word of it");
+            let dropped = told.last().unwrap();
+            assert!(dropped.contains("gateway.events-dropped") && dropped.contains("deadbeef"), "{dropped}");
+            assert_eq!(ends.journal.recall().unwrap().tickets.len(), 60);
+        }
+    }
+
+    #[test]
+    fn more_than_a_few_rows_under_an_unknown_key_are_a_missing_key_and_stay() {
+        for (seqs, suspect) in [(1..=30, true), (100..=120, false), (95..=115, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let key = seal::of(OLD, &[]);
+            let mut ends = open(dir.path(), &key).unwrap();
+            for n in 1..=60 {
+                ends.journal.commit(&page(n)).unwrap();
+            }
+            drop(ends);
+            forge(dir.path(), seqs);
+            if suspect {
+                fs::write(dir.path().join("journal.db.suspect"), "a row").unwrap();
+            }
+            let error = open(dir.path(), &key).unwrap_err();
+            assert!(matches!(&error, Error::Locked(id) if id == "deadbeef"), "{error}");
+            let names = fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.file_name());
+            let names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+            assert!(!names.iter().any(|name| name.contains("broken") || name.contains(".new")), "{names:?}");
+        }
     }
 
     #[test]

@@ -38,10 +38,14 @@ pub const TABLES: [(&str, &str); 10] = [
     ("event", EVENT_FITS),
 ];
 
+/// Whether a row of this table is as it was written, in SQL.
+pub fn fits(table: &str) -> &'static str {
+    TABLES.iter().find(|(name, _)| *name == table).map_or("1", |(_, fits)| *fits)
+}
+
 /// What the sum of a row of this table is, in SQL.
 pub fn of_row(table: &str) -> &'static str {
-    let fits = TABLES.iter().find(|(name, _)| *name == table).map_or("", |(_, fits)| *fits);
-    fits.trim_start_matches("(sum IS ").strip_suffix(')').unwrap_or("NULL")
+    fits(table).trim_start_matches("(sum IS ").strip_suffix(')').unwrap_or("NULL")
 }
 
 /// Of what is no row.

@@ -12,6 +12,7 @@
 mod events;
 mod state;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -20,7 +21,7 @@ use serde_json::json;
 use super::chain::{self, Pen};
 use super::mark::Mark;
 use super::seal::{Place, Unreadable};
-use super::{Error, Seal, keys, salvage, sum};
+use super::{Error, Seal, keyring, keys, salvage, sum};
 use crate::event::Draft;
 use crate::reading::Millis;
 
@@ -199,6 +200,8 @@ struct Source<'a> {
     /// As formats from 5 on have.
     has_chain: bool,
     seals: Seals<'a>,
+    /// Texts whose key is not at hand, by their place.
+    shut: &'a RefCell<BTreeSet<String>>,
 }
 
 impl Source<'_> {
@@ -211,11 +214,16 @@ impl Source<'_> {
         if self.has_sums { format!("(sum IS row_sum({columns}))") } else { "1".into() }
     }
 
-    /// What was said there; `None` where it is not what was sealed there. A row whose key is not at hand is not lost.
+    /// What was said there; `None` where it is not what was sealed there, or is one of a few whose key nobody knows. Where
+    /// those are more, a key is missing, and nothing may be left behind for that.
     fn opened(&self, place: Place<'_>, stored: &str) -> Result<Option<String>, Error> {
         match self.seals.open.open(place, stored) {
             Ok(text) => Ok(Some(text.into_owned())),
-            Err(Unreadable::Unknown { key, .. }) => Err(Error::Locked(key)),
+            Err(Unreadable::Unknown { place, key }) => {
+                let mut shut = self.shut.borrow_mut();
+                shut.insert(place);
+                if shut.len() > keyring::FEW { Err(Error::Locked(key)) } else { Ok(None) }
+            }
             Err(Unreadable::Changed { .. }) => Ok(None),
         }
     }
@@ -247,7 +255,9 @@ pub(super) fn carry(
         .iter()
         .any(|s| salvage::answers(from, s));
     let has_chain = salvage::answers(from, "SELECT chain FROM event");
-    let source = Source { db: from, has_sums, has_keys, has_chain, seals };
+    keyring::at_hand(from, seals.open)?;
+    let shut = RefCell::default();
+    let source = Source { db: from, has_sums, has_keys, has_chain, seals, shut: &shut };
     let mut carried = Carried::default();
     let moved = events::carry(&source, into, (gateway, epoch), limit, &mut carried)?;
     let known = gateway_row(&source, &mut carried)?;

@@ -10,8 +10,8 @@ use super::rows::Event;
 use super::{Anchor, Report};
 use crate::chain::{Link, digest_of};
 use crate::event;
-use crate::store::Error;
 use crate::store::chain::Kept;
+use crate::store::{Error, keyring};
 use crate::time;
 
 /// Holes, and times of erasures, that are remembered until something tells of them.
@@ -33,6 +33,8 @@ pub struct Walk<'a> {
     /// When stubs say that they were erased, and the first number that says so.
     erased: BTreeMap<String, u64>,
     erasures: BTreeSet<String>,
+    /// Sealed with a key that is not at hand; the first of them.
+    locked: Vec<u64>,
     /// By number: who left it, and the value.
     anchors: BTreeMap<u64, Vec<(String, Link)>>,
 }
@@ -80,6 +82,7 @@ impl<'a> Walk<'a> {
             told: Vec::new(),
             erased: BTreeMap::new(),
             erasures: BTreeSet::new(),
+            locked: Vec::new(),
             anchors: BTreeMap::new(),
         };
         walk.read_anchors()?;
@@ -111,7 +114,12 @@ impl<'a> Walk<'a> {
         self.hold_anchors(row.seq, row.chain);
         match row.json {
             Some(json) => self.look_at(row, json),
-            None => self.report.locked += 1,
+            None => {
+                self.report.locked += 1;
+                if self.locked.len() <= keyring::FEW {
+                    self.locked.push(row.seq);
+                }
+            }
         }
         Ok(())
     }
@@ -119,6 +127,14 @@ impl<'a> Walk<'a> {
     pub fn end(mut self) -> Result<Report, Error> {
         self.changed();
         self.holes_untold();
+        // As a start sees it: where a key is missing, it is missing for more than a few of many.
+        if self.locked.len() <= keyring::FEW && self.report.locked < self.report.events - self.report.locked {
+            for seq in std::mem::take(&mut self.locked) {
+                let what =
+                    "it is sealed with a key that the configuration does not name, and the others are not";
+                self.report.fault(Some(seq), what);
+            }
+        }
         for (time, seq) in std::mem::take(&mut self.erased) {
             if !self.erasures.contains(&time) {
                 let what =
