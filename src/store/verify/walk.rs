@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 use serde::Deserialize;
 
+use super::gone::{self, Gone};
 use super::rows::Event;
 use super::{Anchor, Report};
 use crate::chain::{Link, digest_of};
 use crate::event;
+use crate::reading::Millis;
 use crate::store::Error;
 use crate::store::chain::Kept;
 use crate::time;
@@ -24,12 +27,21 @@ pub struct Walk<'a> {
     first: Link,
     /// The chain with the last event, as the file says; `None`: that is gone.
     before: Option<Link>,
+    /// Events without a value of it, from and to, where each should have one.
+    bare: Option<(u64, u64)>,
+    /// Events up to here are of before there was a chain; `None`: the file is, with all that is in it.
+    unchained: Option<u64>,
+    /// An event has had a value of it.
     has_begun: bool,
     /// The last event did not fit the value before it; what its own should be.
     doubt: Option<(u64, Link)>,
     /// Numbers that are not there, from and to.
     holes: Vec<(u64, u64)>,
     told: Vec<(u64, u64)>,
+    /// What is gone before the first event and not told; others must have been kept long enough.
+    gone: Option<Gone>,
+    /// What would tell of holes or erasures is sealed with a key that is not at hand.
+    is_deaf: bool,
     /// When stubs say that they were erased, and the first number that says so.
     erased: BTreeMap<String, u64>,
     erasures: BTreeSet<String>,
@@ -74,10 +86,14 @@ impl<'a> Walk<'a> {
             report,
             first,
             before: Some(first),
+            bare: None,
+            unchained: unchained(db),
             has_begun: false,
             doubt: None,
             holes: Vec::new(),
             told: Vec::new(),
+            gone: None,
+            is_deaf: false,
             erased: BTreeMap::new(),
             erasures: BTreeSet::new(),
             anchors: BTreeMap::new(),
@@ -101,7 +117,12 @@ impl<'a> Walk<'a> {
         self.report.to = row.seq;
         let digest = self.digest(row);
         self.link(row, digest);
-        if !row.fits {
+        if !row.has_sum && !self.is_unchained(row.seq) {
+            self.report.fault(
+                Some(row.seq),
+                "its row has no sum, as only those of before there was a chain: somebody took it away",
+            );
+        } else if !row.fits {
             self.report.fault(
                 Some(row.seq),
                 "its row does not fit its own sum: changed by hand, or by a failing card",
@@ -111,19 +132,24 @@ impl<'a> Walk<'a> {
         self.hold_anchors(row.seq, row.chain);
         match row.json {
             Some(json) => self.look_at(row, json),
-            None => self.report.locked += 1,
+            None => {
+                self.report.locked += 1;
+                self.is_deaf |= matches!(row.kind, "gateway.erased" | "gateway.events-dropped");
+            }
         }
         Ok(())
     }
 
-    pub fn end(mut self) -> Result<Report, Error> {
+    pub fn end(mut self, now: Millis, keep: Duration) -> Result<Report, Error> {
         self.changed();
+        self.reaches_its_chain();
         self.holes_untold();
+        self.gone_in_time(now, keep)?;
         for (time, seq) in std::mem::take(&mut self.erased) {
             if !self.erasures.contains(&time) {
                 let what =
                     format!("it says that it was erased at {time}, and no `gateway.erased` tells of that");
-                self.report.fault(Some(seq), what);
+                self.untold(seq, what);
             }
         }
         for (seq, left) in std::mem::take(&mut self.anchors) {
@@ -158,21 +184,36 @@ impl<'a> Walk<'a> {
             // An older format.
             Err(_) => None,
         };
-        let is_unchained = row.chain.is_none() && !self.has_begun;
-        let first = self.first;
-        let begins = self.digest(row).is_some_and(|of| row.chain == Some(first.then(row.seq, row.kind, &of)));
+        let begins = self.is_unchained(row.seq) || self.unchained == Some(to);
         if from > 1 {
             if self.holes.len() < REMEMBERED_MAX {
                 self.holes.push((from, to));
             }
-        } else if kept.is_none() && !is_unchained && !begins {
+        } else if kept.is_none() && !begins {
             let what =
                 format!("the events up to {to} are gone, and it was not the gateway that removed them");
             self.report.fault(Some(row.seq), what);
+        } else {
+            self.gone = Some(Gone { to, next: row.at });
         }
-        self.before = kept.or((is_unchained || begins).then_some(self.first));
-        self.has_begun |= kept.is_some();
+        self.before = if begins { Some(self.first) } else { kept };
         Ok(())
+    }
+
+    fn is_unchained(&self, seq: u64) -> bool {
+        self.unchained.is_none_or(|last| seq <= last)
+    }
+
+    /// Whether it comes as far as it says of itself.
+    fn reaches_its_chain(&mut self) {
+        let Some(last) = self.unchained else { return };
+        let to = self.report.to;
+        if to < last {
+            let what = format!(
+                "the journal ends at {to}, and had {last} before it had a chain: its end was cut off"
+            );
+            self.report.fault(Some(to + 1), what);
+        }
     }
 
     /// Of what was told. A text that has taken its place has to be a stub.
@@ -194,17 +235,20 @@ impl<'a> Walk<'a> {
 
     fn link(&mut self, row: &Event<'_>, digest: Option<[u8; 32]>) {
         let Some(link) = row.chain else {
-            if self.has_begun {
-                self.changed();
-                self.report
-                    .fault(Some(row.seq), "it has no value of the chain: the gateway did not write it");
-                // The next one begins anew.
-                self.before = Some(self.first);
-            } else {
+            if self.is_unchained(row.seq) {
                 self.report.unchained += 1;
+            } else {
+                self.bare(row, digest);
             }
             return;
         };
+        self.bared();
+        if self.is_unchained(row.seq) && !self.has_begun {
+            self.report.fault(
+                Some(row.seq),
+                "it has a value of the chain, which the journal says to begin later: that was changed",
+            );
+        }
         self.has_begun = true;
         let (Some(before), Some(digest)) = (self.before.replace(link), digest) else {
             return self.changed();
@@ -224,8 +268,37 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// An event without a value, where each has one. The next one goes on from what its value should be, or began anew.
+    fn bare(&mut self, row: &Event<'_>, digest: Option<[u8; 32]>) {
+        let should = self.doubt.map(|(_, should)| should);
+        let (from, before) = match self.bare {
+            Some((from, _)) => (from, should),
+            None => {
+                self.changed();
+                (row.seq, should.or(self.before))
+            }
+        };
+        self.bare = Some((from, row.seq));
+        self.doubt = before.zip(digest).map(|(before, of)| (from, before.then(row.seq, row.kind, &of)));
+        self.before = Some(self.first);
+    }
+
+    /// There are no more of them.
+    fn bared(&mut self) {
+        let Some((from, to)) = self.bare.take() else { return };
+        let what = if from == to {
+            "it has no value of the chain: that was taken away, or the gateway did not write it".to_owned()
+        } else {
+            format!(
+                "the events {from} to {to} have no value of the chain: these were taken away, or the gateway did not write them"
+            )
+        };
+        self.report.fault(Some(from), what);
+    }
+
     /// What was in doubt is not as it was told.
     fn changed(&mut self) {
+        self.bared();
         if let Some((seq, _)) = self.doubt.take() {
             self.report.fault(
                 Some(seq),
@@ -279,6 +352,14 @@ impl<'a> Walk<'a> {
     /// Those of which nothing tells.
     fn holes_untold(&mut self) {
         let told = std::mem::take(&mut self.told);
+        if let Some(mut gone) = self.gone.take() {
+            // Room took them behind those that retention took.
+            while let Some((first, _)) = told.iter().find(|(first, last)| (*first..=*last).contains(&gone.to))
+            {
+                gone.to = first.saturating_sub(1);
+            }
+            self.gone = (gone.to > 0).then_some(gone);
+        }
         for (from, to) in std::mem::take(&mut self.holes) {
             // One bite of room may end where the next one begins.
             let mut at = from;
@@ -291,13 +372,40 @@ impl<'a> Walk<'a> {
             if at > to {
                 self.report.dropped += to - from + 1;
             } else if from == to {
-                self.report.fault(Some(from), "it is gone, and nothing tells of that");
+                self.untold(from, "it is gone, and nothing tells of that".into());
             } else {
-                self.report.fault(
-                    Some(from),
-                    format!("the events {from} to {to} are gone, and nothing tells of that"),
-                );
+                self.untold(from, format!("the events {from} to {to} are gone, and nothing tells of that"));
             }
+        }
+    }
+
+    /// Of those before the first, the gateway removes none that is waited for or too young.
+    fn gone_in_time(&mut self, now: Millis, keep: Duration) -> Result<(), Error> {
+        let Some(gone) = self.gone else { return Ok(()) };
+        let to = gone.to;
+        if let Some((name, had)) = gone::waiting(self.db, to)? {
+            let what = format!(
+                "the events {} to {to} are gone, consumer `{name}` has only had those up to {had}, and nothing tells of that",
+                had + 1
+            );
+            self.untold(had + 1, what);
+        } else if gone::is_young(gone, now, keep) {
+            let days = keep.as_secs() / 86400;
+            let what = format!(
+                "the events up to {to} are gone as if they had been kept long enough, and what is left goes not back {days} days (events_keep): \
+                 well only if they were kept for less, or the gateway was silent or its clock wrong"
+            );
+            self.report.doubt(None, what);
+        }
+        Ok(())
+    }
+
+    /// A fault, unless what tells of it cannot be read here.
+    fn untold(&mut self, seq: u64, what: String) {
+        if self.is_deaf {
+            self.report.doubt(Some(seq), format!("{what} that could be read here"));
+        } else {
+            self.report.fault(Some(seq), what);
         }
     }
 
@@ -353,6 +461,11 @@ impl<'a> Walk<'a> {
             self.report.given += u64::from(!who.starts_with("consumer"));
             return;
         }
+        if link.is_none() {
+            let what =
+                format!("the chain is gone from here, and {who} has one of this event: it was taken away");
+            return self.report.fault(Some(seq), what);
+        }
         let what = format!(
             "up to here the journal is not what it was for {who}: something was changed and the chain made anew"
         );
@@ -366,6 +479,8 @@ impl<'a> Walk<'a> {
         for (who, kept) in left {
             if let Ok(Kept(Some(link))) = gap {
                 self.hold(seq, &who, kept, Some(link));
+            } else if seq > 0 && self.is_unchained(seq) {
+                self.hold(seq, &who, kept, None);
             } else if seq == 0 {
                 self.hold(seq, &who, kept, Some(self.first));
             } else if seq > self.report.to {
@@ -383,5 +498,17 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// As it was written when the file was made, or brought up to the format that has a chain.
+fn unchained(db: &Connection) -> Option<u64> {
+    let is_of_before = db.prepare("SELECT chain FROM event").is_err();
+    let last = db.query_row("SELECT unchained FROM gateway", [], |row| row.get(0));
+    match last {
+        Ok(last) => Some(last),
+        Err(_) if is_of_before => None,
+        // Without a number that could be believed each event has to have a value.
+        Err(_) => Some(0),
     }
 }
