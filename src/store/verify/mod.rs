@@ -6,7 +6,6 @@
 //! value above that number is known elsewhere (the consumers' rows here, and what the centre has kept). What it could not
 //! look at, or not hold against anything, is no fault, but then the journal is not said to hold either.
 
-mod gone;
 mod rows;
 mod walk;
 

@@ -1,21 +1,23 @@
 //! One row after another against what came before it.
 
+mod holes;
+mod kept;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use serde::Deserialize;
 
-use super::gone::{self, Gone};
 use super::rows::Event;
 use super::{Anchor, Report};
 use crate::chain::{Link, digest_of};
 use crate::event;
 use crate::reading::Millis;
 use crate::store::Error;
-use crate::store::chain::Kept;
 use crate::time;
+use holes::Gone;
 
 /// Holes, and times of erasures, that are remembered until something tells of them.
 const REMEMBERED_MAX: usize = 10_000;
@@ -174,32 +176,6 @@ impl<'a> Walk<'a> {
 
     // ── the chain ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Numbers are missing before this one. What the chain was there the gateway has kept, where it removed them.
-    fn jump(&mut self, row: &Event<'_>) -> Result<(), Error> {
-        self.changed();
-        let (from, to) = (self.report.to + 1, row.seq.saturating_sub(1));
-        let kept = self.db.prepare_cached("SELECT chain FROM gap WHERE seq = ?1");
-        let kept = match kept {
-            Ok(mut query) => query.query_row([to], |row| row.get::<_, Kept>(0)).map_or(None, |kept| kept.0),
-            // An older format.
-            Err(_) => None,
-        };
-        let begins = self.is_unchained(row.seq) || self.unchained == Some(to);
-        if from > 1 {
-            if self.holes.len() < REMEMBERED_MAX {
-                self.holes.push((from, to));
-            }
-        } else if kept.is_none() && !begins {
-            let what =
-                format!("the events up to {to} are gone, and it was not the gateway that removed them");
-            self.report.fault(Some(row.seq), what);
-        } else {
-            self.gone = Some(Gone { to, next: row.at });
-        }
-        self.before = if begins { Some(self.first) } else { kept };
-        Ok(())
-    }
-
     fn is_unchained(&self, seq: u64) -> bool {
         self.unchained.is_none_or(|last| seq <= last)
     }
@@ -349,154 +325,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Those of which nothing tells.
-    fn holes_untold(&mut self) {
-        let told = std::mem::take(&mut self.told);
-        if let Some(mut gone) = self.gone.take() {
-            // Room took them behind those that retention took.
-            while let Some((first, _)) = told.iter().find(|(first, last)| (*first..=*last).contains(&gone.to))
-            {
-                gone.to = first.saturating_sub(1);
-            }
-            self.gone = (gone.to > 0).then_some(gone);
-        }
-        for (from, to) in std::mem::take(&mut self.holes) {
-            // One bite of room may end where the next one begins.
-            let mut at = from;
-            while let Some((_, end)) = told.iter().find(|(first, last)| (*first..=*last).contains(&at)) {
-                at = end + 1;
-                if at > to {
-                    break;
-                }
-            }
-            if at > to {
-                self.report.dropped += to - from + 1;
-            } else if from == to {
-                self.untold(from, "it is gone, and nothing tells of that".into());
-            } else {
-                self.untold(from, format!("the events {from} to {to} are gone, and nothing tells of that"));
-            }
-        }
-    }
-
-    /// Of those before the first, the gateway removes none that is waited for or too young.
-    fn gone_in_time(&mut self, now: Millis, keep: Duration) -> Result<(), Error> {
-        let Some(gone) = self.gone else { return Ok(()) };
-        let to = gone.to;
-        if let Some((name, had)) = gone::waiting(self.db, to)? {
-            let what = format!(
-                "the events {} to {to} are gone, consumer `{name}` has only had those up to {had}, and nothing tells of that",
-                had + 1
-            );
-            self.untold(had + 1, what);
-        } else if gone::is_young(gone, now, keep) {
-            let days = keep.as_secs() / 86400;
-            let what = format!(
-                "the events up to {to} are gone as if they had been kept long enough, and what is left goes not back {days} days (events_keep): \
-                 well only if they were kept for less, or the gateway was silent or its clock wrong"
-            );
-            self.report.doubt(None, what);
-        }
-        Ok(())
-    }
-
-    /// A fault, unless what tells of it cannot be read here.
-    fn untold(&mut self, seq: u64, what: String) {
-        if self.is_deaf {
-            self.report.doubt(Some(seq), format!("{what} that could be read here"));
-        } else {
-            self.report.fault(Some(seq), what);
-        }
-    }
-
-    // ── what others have kept ───────────────────────────────────────────────────────────────────────────────────────
-
-    fn read_anchors(&mut self) -> Result<(), Error> {
-        for rows in [
-            "SELECT name, acknowledged, chain FROM consumer WHERE chain IS NOT NULL",
-            "SELECT consumer, seq, chain FROM anchor",
-        ] {
-            // Older formats have none.
-            let Ok(mut query) = self.db.prepare(rows) else { continue };
-            let mut rows = query.query([])?;
-            while let Some(row) = rows.next()? {
-                let (name, seq): (String, u64) = (row.get(0)?, row.get(1)?);
-                if let Some(link) = row.get::<_, Kept>(2)?.0 {
-                    self.anchors.entry(seq).or_default().push((format!("consumer `{name}`"), link));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Those under way tell of themselves.
     fn read_erasures(&mut self) -> Result<(), Error> {
         let Ok(mut query) = self.db.prepare("SELECT begun FROM erasure") else { return Ok(()) };
         let times = query.query_map([], |row| Ok(time::format(row.get(0)?)))?;
         self.erasures = times.collect::<Result<_, _>>()?;
-        Ok(())
-    }
-
-    fn give(&mut self, anchor: &Anchor) {
-        if anchor.epoch == self.report.epoch {
-            let who = "the value that was given".to_owned();
-            return self.anchors.entry(anchor.seq).or_default().push((who, anchor.link));
-        }
-        let what = format!(
-            "the value that was given is of epoch {}, and this journal is of epoch {}: it was restored, damaged or begun anew since",
-            anchor.epoch, self.report.epoch
-        );
-        self.report.fault(None, what);
-    }
-
-    fn hold_anchors(&mut self, seq: u64, link: Option<Link>) {
-        for (who, kept) in self.anchors.remove(&seq).unwrap_or_default() {
-            self.hold(seq, &who, kept, link);
-        }
-    }
-
-    fn hold(&mut self, seq: u64, who: &str, kept: Link, link: Option<Link>) {
-        if Some(kept) == link {
-            self.report.anchors += u64::from(who.starts_with("consumer"));
-            self.report.given += u64::from(!who.starts_with("consumer"));
-            return;
-        }
-        if link.is_none() {
-            let what =
-                format!("the chain is gone from here, and {who} has one of this event: it was taken away");
-            return self.report.fault(Some(seq), what);
-        }
-        let what = format!(
-            "up to here the journal is not what it was for {who}: something was changed and the chain made anew"
-        );
-        self.report.fault(Some(seq), what);
-    }
-
-    /// Of numbers that are not there.
-    fn unseen(&mut self, seq: u64, left: Vec<(String, Link)>) -> Result<(), Error> {
-        let gap = self.db.prepare("SELECT chain FROM gap WHERE seq = ?1");
-        let gap = gap.and_then(|mut query| query.query_row(params![seq], |row| row.get::<_, Kept>(0)));
-        for (who, kept) in left {
-            if let Ok(Kept(Some(link))) = gap {
-                self.hold(seq, &who, kept, Some(link));
-            } else if seq > 0 && self.is_unchained(seq) {
-                self.hold(seq, &who, kept, None);
-            } else if seq == 0 {
-                self.hold(seq, &who, kept, Some(self.first));
-            } else if seq > self.report.to {
-                let to = self.report.to;
-                let what =
-                    format!("{who} is of event {seq}, and the journal ends at {to}: its end was cut off");
-                self.report.fault(Some(to + 1), what);
-            } else if who.starts_with("consumer") {
-                self.report.anchors_unseen += 1;
-            } else {
-                self.report.fault(
-                    None,
-                    format!("{who} is of event {seq}, which is no longer kept; give a newer one"),
-                );
-            }
-        }
         Ok(())
     }
 }
