@@ -236,7 +236,7 @@ fn a_journal_of_before_the_chain_has_one_from_its_next_event_on() {
     let epoch = "0199aaaabbbbccccddddeeeeffff0000";
     db.execute("INSERT INTO gateway VALUES (1, 'cp-017', ?1, 0, ?2)", params![epoch, T0]).unwrap();
     for seq in 1..=10u64 {
-        let event = Draft::new("device.online", "devices/d1", T0, &json!({ "n": seq }));
+        let event = Draft::new("device.online", "devices/d1".into(), T0, &json!({ "n": seq }));
         let event = event.render("cp-017", epoch, seq, true);
         let row = "INSERT INTO event(seq, at, kind, json) VALUES (?1, ?2, 'device.online', ?3)";
         db.execute(row, params![seq, T0, event]).unwrap();
