@@ -108,7 +108,7 @@
 //! | a new call of the API | a file in `web/` |
 //! | a new command | a file in `cli/` |
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 // Reading order: nouns and tools first, then the way of a reading, then who puts it together.
 pub mod backoff;

@@ -4,6 +4,7 @@
 //! as a [`Deed`]; the wire answers with a [`Done`], which is written down and told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -154,8 +155,9 @@ pub enum Refused {
     NoReason(String),
     #[error("{0}")]
     OutsideHours(String),
+    /// Likewise, and after how long it may be asked again.
     #[error("{0}")]
-    TooOften(String),
+    TooOften(String, Duration),
     #[error("the order expired at {0}")]
     Expired(String),
     /// It needs one.
@@ -219,7 +221,7 @@ impl Refused {
             Refused::WrongRole(_) => 2,
             Refused::NoReason(_) => 3,
             Refused::OutsideHours(_) => 4,
-            Refused::TooOften(_) => 5,
+            Refused::TooOften(..) => 5,
             Refused::Expired(_) => 6,
             Refused::NoExpiry(_) => 7,
             Refused::TooFarAhead(_) => 8,

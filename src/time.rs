@@ -1,7 +1,8 @@
 //! Tool: the wall clock, RFC 3339 in JSON, and whether the clock can be believed.
 
+use std::mem::MaybeUninit;
+
 use jiff::Timestamp;
-use rtime_clock::adjtime::{Timex, adjtimex};
 use rustix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
@@ -23,9 +24,13 @@ pub fn parse(text: &str) -> Result<Millis, jiff::Error> {
 }
 
 /// Whether the kernel says that the clock is synchronised (`adjtimex`; not `STA_UNSYNC`).
+// The one `unsafe` of ours: the crates around this call either keep its answer to themselves or do not compile for 32-bit ARM.
+#[allow(unsafe_code)]
 pub fn clock_is_synced() -> bool {
-    let mut timex = Timex::new(); // its `modes` are 0: it only asks
-    adjtimex(&mut timex).is_ok_and(|_| timex.0.status & libc::STA_UNSYNC == 0)
+    let mut timex = MaybeUninit::<libc::timex>::zeroed(); // its `modes` are 0: it only asks
+    // SAFETY: the call reads and writes this one `timex`, which nobody else has; it is numbers only, and zero is good for each.
+    let (answer, timex) = unsafe { (libc::adjtimex(timex.as_mut_ptr()), timex.assume_init()) };
+    answer >= 0 && timex.status & libc::STA_UNSYNC == 0
 }
 
 /// The kernel's name for this boot; empty where it does not say. Inside the unit nothing of /proc is seen but processes,

@@ -97,7 +97,14 @@ fn a_door_whose_contact_speaks_by_itself() {
                 "an order is as good as a grant, and one that failed is none",
                 "0 door closed; 10 order door; 11 taken door; 18 door open; 30 door closed; \
                  40 order door; 41 failed door; 42 door open; 50 wait",
-                "18 b3-entrance opened; 30 b3-entrance closed; 42 b3-entrance opened; 42 b3-entrance forced",
+                "18 b3-entrance opened by order; 30 b3-entrance closed; 42 b3-entrance opened; 42 b3-entrance forced",
+            ),
+            (
+                "an order is named at the opening that follows it, over a restart too, and at no later one",
+                "0 door closed; 10 order door; 10.5 restart; 12 unsure door; 13 door open; 20 door closed; \
+                 60 door open; 61 door closed; 100 order door; 101 taken door; 140 door open; 150 wait",
+                "13 b3-entrance opened by order; 20 b3-entrance closed; 60 b3-entrance opened; 60 b3-entrance forced; \
+                 61 b3-entrance closed; 140 b3-entrance opened; 140 b3-entrance forced",
             ),
             (
                 "bad readings in between",

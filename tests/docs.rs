@@ -26,6 +26,44 @@ use pages::{Block, page, pages};
 use ports::free_port;
 use serde_json::Value as Json;
 
+// --- attacks ---
+
+/// `attack_http::name` of tests/attack_http.rs, `web::seats::name` of src/web/seats.rs or the room of that name, `tests/unit.sh`.
+fn is_there(test: &str) -> bool {
+    if test.starts_with("tests/") {
+        return Path::new(test).is_file();
+    }
+    let Some((room, name)) = test.rsplit_once("::") else { return false };
+    let path = room.replace("::", "/");
+    let files = [format!("tests/{path}.rs"), format!("src/{path}.rs"), format!("src/{path}/mod.rs")];
+    let text = files.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+    text.split("#[test]").chain(text.split("#[tokio::test")).skip(1).any(|after| {
+        let signature = after.split_once("fn ").map_or("", |(_, signature)| signature);
+        signature.starts_with(&format!("{name}("))
+    })
+}
+
+#[test]
+fn every_attack_names_tests_that_there_are() {
+    let page = fs::read_to_string("docs/security.md").unwrap();
+    let rows = page.lines().skip_while(|line| !line.starts_with("| attack |")).skip(2);
+    let rows: Vec<&str> = rows.take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 40, "{} rows", rows.len());
+    for (n, row) in rows.iter().enumerate() {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        if n > 0 && cell == "the same" {
+            continue;
+        }
+        let tests: Vec<&str> = cell
+            .split(", ")
+            .map(|test| test.strip_prefix('`').and_then(|test| test.strip_suffix('`')).unwrap_or(""))
+            .collect();
+        let missing: Vec<&&str> = tests.iter().filter(|test| !is_there(test)).collect();
+        assert!(missing.is_empty(), "no such test: {missing:?} in {row}");
+    }
+    assert!(!is_there("attack_http::no_such_test") && !is_there("attack_http") && !is_there("tests/no.sh"));
+}
+
 // --- TOML ---
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";

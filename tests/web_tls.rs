@@ -234,6 +234,36 @@ fn a_renewed_certificate_is_shown_to_who_comes_next_and_closes_nothing() {
 }
 
 #[test]
+fn a_box_that_starts_with_a_broken_certificate_works_without_its_api_until_that_is_mended() {
+    let mut gateway = house(TLS);
+    started(&mut gateway);
+    gateway.stop();
+    let certificate = gateway.dir().join("box.pem");
+    let good = fs::read(&certificate).unwrap();
+    for broken in [Some("no certificate"), None] {
+        match broken {
+            Some(text) => fs::write(&certificate, text).unwrap(),
+            None => fs::remove_file(&certificate).unwrap(),
+        }
+        gateway.spawn();
+        gateway.until("it runs", || gateway.log().contains("gatehouse runs").then_some(()));
+        gateway
+            .until("it says why it has no API", || gateway.log().contains("there is no API").then_some(()));
+        assert_eq!(curl(&gateway, &["--cacert", "ca.pem"], &at(&gateway, "/healthz")).1, 0);
+        fs::write(&certificate, &good).unwrap();
+        gateway.signal("HUP");
+        gateway.until("the API listens", || gateway.api());
+        let said = gateway.until("it is answered", || {
+            let (_, status, said) =
+                curl(&gateway, &["--cacert", "ca.pem", "-H", &token("li")], &at(&gateway, "/api/v1/events"));
+            (status == 200).then_some(said)
+        });
+        assert!(said.contains("gateway.config-rejected"), "{said}");
+        assert!(gateway.stop().0.success());
+    }
+}
+
+#[test]
 fn https_begins_and_ends_by_a_reload_at_one_address() {
     let mut gateway = house("");
     started(&mut gateway);

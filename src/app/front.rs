@@ -57,11 +57,12 @@ impl Front {
     /// # Errors
     /// It cannot be listened at.
     pub(super) async fn beside(&self, settings: &web::Settings) -> std::io::Result<Option<Self>> {
+        let next = Self { settings: settings.clone(), kept: Arc::default(), ..self.clone() };
         if settings.listen == self.settings.listen || self.address() == Some(settings.listen) {
             web::bind_allowed(settings)?;
-            return Ok(None);
+            // One that could not be opened as yet is tried from now on as it is to be now.
+            return Ok(self.address().is_none().then_some(next));
         }
-        let next = Self { settings: settings.clone(), kept: Arc::default(), ..self.clone() };
         next.open().await.map(|()| Some(next))
     }
 
@@ -117,6 +118,8 @@ impl Front {
     }
 
     async fn one_more(&self) -> std::io::Result<TcpListener> {
+        // Also where it is open already: the house before may have had another certificate.
+        web::bind_allowed(&self.settings)?;
         self.open().await?;
         let kept = self.lock().as_ref().map(|open| open.listener.try_clone());
         TcpListener::from_std(kept.unwrap_or_else(|| Err(std::io::ErrorKind::NotConnected.into()))?)

@@ -353,10 +353,7 @@ impl House {
                     tracing::error!("intake has ended by itself; stopping, so that the supervisor starts anew");
                     return None;
                 }
-                reason = self.lookout.moves() => match self.again.start(path, &self.gateway.store.dir, reason) {
-                    Some(start) => return Some(Box::new(start)),
-                    None => return None,
-                },
+                reason = self.lookout.moves() => return Some(Box::new(self.again.start(&self.gateway, reason))),
             }
         }
     }

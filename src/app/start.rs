@@ -48,19 +48,10 @@ impl Again {
         self.rejected.is_none() && self.text.as_ref() == Some(&loaded.text) && self.beside == loaded.beside
     }
 
-    /// Of what it was read from, which is in memory: the disk may be what fails. `None` where a secret is gone meanwhile.
-    pub fn start(&self, path: &Path, data_dir: &Path, reason: &'static str) -> Option<Start> {
-        let of_text = self.text.clone().and_then(|text| config::load_sources(text).ok()).map(|l| l.gateway);
-        let gateway = of_text
-            .or_else(|| config::last_good::of(data_dir))
-            .or_else(|| config::load(path).ok().map(|loaded| loaded.gateway));
-        if gateway.is_none() {
-            tracing::error!(
-                "the configuration can no longer be read; stopping, so that the supervisor starts anew"
-            );
-        }
+    /// Of what is in memory: the disk may be what fails, and a secret or certificate may be another meanwhile.
+    pub fn start(&self, gateway: &Gateway, reason: &'static str) -> Start {
         let (rejected, text, beside) = (self.rejected.clone(), self.text.clone(), self.beside.clone());
-        Some(Start { gateway: gateway?, reason, rejected, text, beside, changes: Vec::new() })
+        Start { gateway: gateway.clone(), reason, rejected, text, beside, changes: Vec::new() }
     }
 }
 

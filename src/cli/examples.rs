@@ -160,11 +160,11 @@ mod tests {
 
     use crate::cli::Cli;
 
-    /// The words of a line as a shell takes them, up to where the line goes on to another program or to a remark.
+    /// The words of a line as a shell takes them, up to where the line goes on to another program, a file or a remark.
     fn words(line: &str) -> Vec<String> {
         let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
         let line =
-            line.split(" | ").next().unwrap().split(" > ").next().unwrap().split("   ").next().unwrap();
+            [" | ", " > ", " < ", "   "].iter().fold(line, |line, end| line.split(end).next().unwrap());
         for letter in line.chars() {
             match letter {
                 '\'' => quoted = !quoted,

@@ -167,11 +167,13 @@ impl Desk {
         let free = lately[lately.len() - times] + span;
         let what = spoken(&order.action, &order.target);
         let within = within.as_secs();
-        Err(Refused::TooOften(format!(
+        let why = format!(
             "{what} may be ordered {times} times in {within} s, with what stands in the same table, and was; \
              again from {} on",
             time::format(free)
-        )))
+        );
+        let wait = Duration::from_millis(free.saturating_sub(moment.now).max(0).cast_unsigned());
+        Err(Refused::TooOften(why, wait))
     }
 
     fn room(&self, kept: &Kept<'_>) -> Result<(), Refused> {

@@ -18,7 +18,16 @@ const DEMANDS: [(&str, Demand); 2] = [("all", Demand::All), ("central", Demand::
 /// What cannot be read stands there empty: the port speaks TLS all the same, and nobody runs with it.
 pub(super) fn tls(api: &mut Section<'_>) -> Option<Tls> {
     let table = api.table_like("tls", || format!("write {HOW}"))?;
-    let report = api.report;
+    if !api.report.spares_api {
+        return Some(read(table, api.report));
+    }
+    let aside = Report::new(api.report.sources().to_vec());
+    let tls = read(table, &aside);
+    // By one that is empty nothing can be spoken.
+    Some(if aside.finish().0.list.is_empty() { tls } else { Tls { cert: "".into(), ..tls } })
+}
+
+fn read(table: &Table, report: &Report<'_>) -> Tls {
     let mut section = Section::new(table, "`[api] tls`", report);
     let cert = secrets::pem_file(&mut section, "cert", "CERTIFICATE");
     require(&section, "cert", "write `cert = \"tls/cert.pem\"`, the file of the certificate");
@@ -45,7 +54,7 @@ pub(super) fn tls(api: &mut Section<'_>) -> Option<Tls> {
     if whole && !report.blind && tls.client_ca.as_deref() != Some("") {
         judge(&tls, table, report);
     }
-    Some(tls)
+    tls
 }
 
 fn require(section: &Section<'_>, key: &'static str, cure: &str) {

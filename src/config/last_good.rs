@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::files::FIRST;
-use super::{Gateway, load_sources};
+use super::{Gateway, load_all_but_api, load_sources};
 use crate::logging;
 
 const FILE: &str = "last-good.json";
@@ -46,7 +46,7 @@ fn put(dir: &Path, name: &str, text: &str) -> io::Result<bool> {
 }
 
 /// The last good one for the configuration at `path`, whose `data_dir` may still be readable; `None` where there is
-/// none, or where it is no longer right (a secret file is gone).
+/// none, or where it is no longer right (a secret file is gone). Only the API's certificate may be: tickets matter more.
 pub fn recall(path: &Path) -> Option<Gateway> {
     let first = if path.is_dir() { path.join(FIRST) } else { path.to_owned() };
     let present = fs::read_to_string(&first).ok();
@@ -75,14 +75,15 @@ fn is_same(a: &Path, b: &Path) -> bool {
 }
 
 fn load(sources: Vec<(PathBuf, String)>) -> Option<Gateway> {
-    match load_sources(sources) {
-        Ok(loaded) => Some(loaded.gateway),
-        Err(mistakes) => {
-            tracing::error!("the last good configuration is no longer right");
-            logging::error_lines(&mistakes);
-            None
-        }
-    }
+    let mistakes = match load_sources(sources.clone()) {
+        Ok(loaded) => return Some(loaded.gateway),
+        Err(mistakes) => mistakes,
+    };
+    tracing::error!("the last good configuration is no longer right");
+    logging::error_lines(&mistakes);
+    let spared = load_all_but_api(sources)?;
+    tracing::error!("the API's certificate cannot be used: all but the API goes on");
+    Some(spared.gateway)
 }
 
 /// `[gateway] data_dir` of a text that may be broken elsewhere.

@@ -68,6 +68,8 @@ pub(super) struct Report<'a> {
     beside: RefCell<Vec<Fingerprint>>,
     /// Nothing is read from there.
     pub blind: bool,
+    /// What the API shows and cannot be used is left aside; the API stays closed then.
+    pub spares_api: bool,
 }
 
 // ---------------------------------------------------------------------------------------------- Report
@@ -83,6 +85,7 @@ impl<'a> Report<'a> {
             broken: RefCell::default(),
             beside: RefCell::default(),
             blind: false,
+            spares_api: false,
         }
     }
 

@@ -160,6 +160,12 @@ pub fn load_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, Mistakes>
     load_texts(sources, None)
 }
 
+/// The same, also where the API's certificate cannot be used: then it has one that nobody can speak TLS with.
+fn load_all_but_api(sources: Vec<(PathBuf, String)>) -> Option<Loaded> {
+    let (loaded, mistakes) = walk_as(sources, None, |report| report.spares_api = true);
+    mistakes.list.is_empty().then_some(loaded)
+}
+
 /// As much of a configuration as can be made out, with all that is wrong with it: to look at, never to run.
 pub fn glean(path: &Path) -> (Option<Loaded>, Mistakes) {
     let (sources, unread) = files::read(path);
@@ -182,7 +188,7 @@ pub fn outline(path: &Path) -> Result<Gateway, Mistakes> {
 
 /// The same of texts: those of a configuration that runs elsewhere.
 pub fn outline_sources(sources: Vec<(PathBuf, String)>) -> Result<Gateway, Mistakes> {
-    let (loaded, mistakes) = walk_as(sources, None, true);
+    let (loaded, mistakes) = walk_as(sources, None, |report| report.blind = true);
     if mistakes.list.is_empty() { Ok(loaded.gateway) } else { Err(mistakes) }
 }
 
@@ -199,14 +205,14 @@ fn load_texts(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) ->
 }
 
 fn walk(sources: Vec<(PathBuf, String)>, bench: Option<&mut Bench<'_>>) -> (Loaded, Mistakes) {
-    walk_as(sources, bench, false)
+    walk_as(sources, bench, |_| {})
 }
 
-/// `blind`: nothing is read that stands elsewhere.
+/// `how`: what is read of that which stands elsewhere.
 fn walk_as(
     sources: Vec<(PathBuf, String)>,
     bench: Option<&mut Bench<'_>>,
-    blind: bool,
+    how: impl FnOnce(&mut Report<'_>),
 ) -> (Loaded, Mistakes) {
     let built_in: Vec<PathBuf> =
         PROFILES.iter().map(|(name, _)| format!("profiles/{name}.toml (built in)").into()).collect();
@@ -215,7 +221,7 @@ fn walk_as(
     let tried = bench.as_ref().map_or(&[][..], |bench| bench.texts).iter();
     let tried = tried.map(|(path, text)| (path.as_path(), text.as_str()));
     let mut report = Report::new(own.chain(more).chain(tried).collect());
-    report.blind = blind;
+    how(&mut report);
     let gateway = gateway(sources.len(), bench, &report);
     let beside = report.beside();
     let (mistakes, warnings) = report.finish();

@@ -178,9 +178,8 @@ fn problem(refused: &Refused) -> Problem {
             Problem::conflict(word, format!("{detail}; give each order a key of its own"))
         }
         Refused::ClockUnsynced(_) | Refused::KeysLost(_) => Problem::conflict(word, detail),
-        Refused::TooOften(_) | Refused::TooMany(_) => {
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, word, detail)
-        }
+        Refused::TooOften(_, wait) => Problem::new(StatusCode::TOO_MANY_REQUESTS, word, detail).after(*wait),
+        Refused::TooMany(_) => Problem::new(StatusCode::TOO_MANY_REQUESTS, word, detail),
         Refused::Busy(_) => Problem::busy(detail),
     }
 }

@@ -69,7 +69,6 @@ fn admitted(desk: &Desk, request: &Request) -> Result<(Caller, Option<Pass>), Pr
     let peer = *request.extensions().get::<Peer>().ok_or_else(|| {
         Problem::internal("a request came from nowhere; this is a mistake of gatehouse, please report it")
     })?;
-    of_one_length(request.headers())?;
     let path = request.uri().path();
     if path != HEALTH {
         in_time(desk, peer)?;
@@ -92,23 +91,13 @@ fn admitted(desk: &Desk, request: &Request) -> Result<(Caller, Option<Pass>), Pr
     Ok((caller, Some(pass)))
 }
 
-/// One that has two means another to whoever stands before us.
-fn of_one_length(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(Problem::bad_request(
-            "a request has a `Content-Length` or a `Transfer-Encoding`, not both",
-        ));
-    }
-    Ok(())
-}
-
 fn in_time(desk: &Desk, peer: Peer) -> Result<(), Problem> {
     let from = peer.address.ip();
     let rate = rate::rate(desk.settings.rate, from);
     let mut buckets = desk.bounds.buckets.lock().unwrap_or_else(PoisonError::into_inner);
     buckets.take(rate, from, Instant::now()).map_err(|wait| {
         let detail = format!("more than {rate} requests a second come from this address; ask less often, or set `rate` in [api]");
-        Problem::too_many(detail, wait.as_secs() as u16 + 1)
+        Problem::too_many(detail, wait)
     })
 }
 

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bodies::{Arriving, Told};
 use super::guest::{Guest, Pace, Times};
-use super::seats::{ALL_MAX, ONE_MAX, Seat, Seats};
+use super::seats::{ALL_MAX, ELSEWHERE_MAX, ONE_MAX, Seat, Seats};
 use super::tls::{Tls, Unusable};
 
 /// Bytes of a request's head, and of what is read and written at one time. Of headers hyper takes 100.
@@ -96,7 +96,7 @@ pub async fn attend(
     times: Times,
     stop: CancellationToken,
 ) {
-    let seats = Seats::new(ALL_MAX, ONE_MAX);
+    let seats = Seats::new(ALL_MAX, ELSEWHERE_MAX, ONE_MAX);
     let mut guests = JoinSet::new();
     loop {
         let came = tokio::select! {

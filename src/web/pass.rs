@@ -102,10 +102,16 @@ pub async fn while_it_holds(
         // What is under way is done, and its answer said.
         return Ok(answer.await.map(|body| bounded(body, gone)));
     }
+    let response = tokio::select! {
+        biased;
+        () = &mut gone => return Err(Problem::unauthorized(GONE)),
+        response = answer => response,
+    };
+    // What ended the wait may be what ended the pass.
     tokio::select! {
         biased;
-        response = answer => Ok(response.map(|body| bounded(body, gone))),
         () = &mut gone => Err(Problem::unauthorized(GONE)),
+        () = std::future::ready(()) => Ok(response.map(|body| bounded(body, gone))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What goes wrong, as RFC 9457 problem details. Every refusal of this room leaves through here.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -25,7 +26,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     more: Map<String, Json>,
     /// Seconds.
-    retry_after: Option<u16>,
+    retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -62,17 +63,19 @@ impl Problem {
         Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
     }
 
-    /// The client should come again after so many seconds.
-    pub fn too_soon(detail: impl Into<Cow<'static, str>>, seconds: u16) -> Self {
-        Self {
-            retry_after: Some(seconds),
-            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", detail)
-        }
+    /// After wrong tokens.
+    pub fn too_soon(detail: impl Into<Cow<'static, str>>, wait: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", detail).after(wait)
     }
 
-    /// From one address; the client should come again after so many seconds.
-    pub fn too_many(detail: impl Into<Cow<'static, str>>, seconds: u16) -> Self {
-        Self { word: "too-many-requests", ..Self::too_soon(detail, seconds) }
+    /// From one address.
+    pub fn too_many(detail: impl Into<Cow<'static, str>>, wait: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", detail).after(wait)
+    }
+
+    /// The client should come again then: the seconds are rounded up.
+    pub fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait.as_secs() + 1), ..self }
     }
 
     pub fn closing() -> Self {

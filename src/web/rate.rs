@@ -115,7 +115,7 @@ mod tests {
             assert!(buckets.0.len() <= ADDRESSES_MAX);
         }
         assert!(
-            buckets.take(1, HERE, now + Duration::from_secs(10)).is_err(),
+            buckets.take(1, HERE, now + Duration::from_millis(9_999)).is_err(),
             "who goes on is not forgotten"
         );
     }

@@ -10,6 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub const ALL_MAX: usize = 128;
 /// From one address. The next ones are closed, so that they take no seat from others.
 pub const ONE_MAX: usize = 32;
+/// From elsewhere, likewise: whoever sits before the box finds a seat, however many of them there are.
+pub const ELSEWHERE_MAX: usize = 112;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -17,6 +19,7 @@ pub struct Seats {
     all: Arc<Semaphore>,
     /// By address; who has none is not in it.
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    elsewhere_max: usize,
     one_max: usize,
 }
 
@@ -28,8 +31,8 @@ pub struct Seat {
 }
 
 impl Seats {
-    pub fn new(all_max: usize, one_max: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(all_max)), taken: Arc::default(), one_max }
+    pub fn new(all_max: usize, elsewhere_max: usize, one_max: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(all_max)), taken: Arc::default(), elsewhere_max, one_max }
     }
 
     /// One of all, as soon as there is one; the semaphore is never closed.
@@ -37,16 +40,16 @@ impl Seats {
         self.all.clone().acquire_owned().await.ok()
     }
 
-    /// For who came from there; `None`: they have as many as they may.
+    /// For who came from there; `None`: they have as many as they may, or all from elsewhere together.
     pub fn sit(&self, permit: OwnedSemaphorePermit, address: SocketAddr) -> Option<Seat> {
         let of = neighbourhood(address.ip());
         if let Some(of) = of {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = taken.entry(of).or_default();
-            if *count == self.one_max {
+            let own = taken.get(&of).copied().unwrap_or_default();
+            if own >= self.one_max || taken.values().sum::<usize>() >= self.elsewhere_max {
                 return None;
             }
-            *count += 1;
+            taken.insert(of, own + 1);
         }
         Some(Seat { seats: self.clone(), of, _permit: permit })
     }
@@ -86,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_address_takes_its_share_and_leaves_the_rest_to_others() {
-        let seats = Seats::new(8, 2);
+        let seats = Seats::new(8, 8, 2);
         let mut inside = Vec::new();
         for _ in 0..2 {
             inside.push(sit(&seats, "192.0.2.7").await.unwrap());
@@ -106,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_network_of_ipv6_is_one_address_and_this_machine_is_none() {
-        let seats = Seats::new(8, 1);
+        let seats = Seats::new(8, 8, 1);
         let first = sit(&seats, "2001:db8:0:1::1").await;
         assert!(first.is_some());
         assert!(sit(&seats, "2001:db8:0:1:ffff::2").await.is_none());
@@ -122,8 +125,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn however_many_come_from_elsewhere_this_machine_finds_a_seat() {
+        let seats = Seats::new(8, 6, 2);
+        let mut inside = Vec::new();
+        for n in 0..200 {
+            inside.extend(sit(&seats, &format!("192.0.2.{n}")).await);
+        }
+        assert_eq!(inside.len(), 6);
+        let own = [sit(&seats, "127.0.0.1").await, sit(&seats, "::1").await];
+        assert!(own.iter().all(Option::is_some));
+        drop(own);
+        inside.pop();
+        assert!(sit(&seats, "192.0.2.250").await.is_some(), "the seat of who has left is free");
+        assert_eq!(seats.taken.lock().unwrap().len(), 5, "who found none is not kept in mind");
+    }
+
+    #[tokio::test]
     async fn one_more_than_the_bound_waits_until_another_leaves() {
-        let seats = Seats::new(1, 1);
+        let seats = Seats::new(1, 1, 1);
         let seat = sit(&seats, "127.0.0.1").await;
         let mut next = Box::pin(seats.free());
         assert!(futures_pending(&mut next), "the bound let one more in");

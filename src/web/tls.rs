@@ -1,13 +1,19 @@
 //! HTTPS: what a port shows of itself, and whom it lets in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::ServerConfig;
+use rustls::pki_types::UnixTime;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
 
-use crate::certificate;
+use crate::certificate::{self, Validity};
+use crate::clock::WRITTEN;
+use crate::reading::Millis;
 use crate::secret::Secret;
+use crate::time;
 
 /// As configured; it is compared by what the files hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +69,14 @@ impl Tls {
         self.client_ca == other.client_ca && self.client == other.client
     }
 
+    /// What is known to be past: when our own certificate and those of the CA were signed.
+    fn past(&self) -> Millis {
+        let ours = [Some(&self.cert), self.client_ca.as_ref()].into_iter().flatten();
+        let chains = ours.filter_map(|pem| certificate::chain(pem)).flatten();
+        let signed = chains.filter_map(|der| Some(Validity::of_der(&der)?.from));
+        signed.fold(WRITTEN, Millis::max)
+    }
+
     /// TLS 1.2 and 1.3, for HTTP/1.1.
     pub fn server(&self) -> Result<Arc<ServerConfig>, Unusable> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -75,7 +89,8 @@ impl Tls {
             rustls::Error::InvalidCertificate(why) => Unusable::Certificate(why.to_string()),
             other => Unusable::Key(other.to_string()),
         };
-        let builder = ServerConfig::builder_with_provider(provider.clone())
+        let clock = Arc::new(NotBefore(self.past()));
+        let builder = ServerConfig::builder_with_details(provider.clone(), clock)
             .with_safe_default_protocol_versions()
             .map_err(unusable)?;
         let builder = match &self.client_ca {
@@ -102,10 +117,42 @@ impl Tls {
     }
 }
 
+/// The time by which clients' certificates are judged: the clock's, but none that cannot be. A box that wakes up in 1970
+/// would keep its centre out as not valid yet.
+#[derive(Debug)]
+struct NotBefore(Millis);
+
+impl NotBefore {
+    fn at(&self, now: Millis) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_millis(now.max(self.0).max(0).cast_unsigned()))
+    }
+}
+
+impl TimeProvider for NotBefore {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(self.at(time::now()))
+    }
+}
+
 fn roots(pem: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for ca in certificate::chain(pem).ok_or("it is no PEM")? {
         roots.add(ca).map_err(|error| error.to_string())?;
     }
     Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_cannot_be_is_not_what_certificates_are_judged_by() {
+        let tls = Tls { cert: "".into(), key: Secret::new(""), client_ca: None, client: Demand::All };
+        assert_eq!(tls.past(), WRITTEN, "nothing else is known");
+        let clock = NotBefore(WRITTEN);
+        let shown = |now| clock.at(now).as_secs() as Millis * 1000;
+        assert_eq!((shown(0), shown(-5), shown(WRITTEN - 1)), (WRITTEN, WRITTEN, WRITTEN));
+        assert_eq!(shown(WRITTEN + 5_000), WRITTEN + 5_000, "a later one is believed");
+    }
 }

@@ -424,7 +424,7 @@ pub async fn orders(mut wished: mpsc::Receiver<Wish>) {
             "role" => Err(Refused::WrongRole(why)),
             "why" => Err(Refused::NoReason(why)),
             "night" => Err(Refused::OutsideHours(why)),
-            "often" => Err(Refused::TooOften(why)),
+            "often" => Err(Refused::TooOften(why, Duration::from_secs(86_400))),
             "ever" => Err(Refused::NoExpiry(why)),
             "2099" => Err(Refused::TooFarAhead(why)),
             "clock" => Err(Refused::ClockUnsynced(why)),

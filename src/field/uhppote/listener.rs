@@ -38,7 +38,7 @@ impl Listener {
         let socket = self.open().await;
         let mut bytes = [0; codec::LENGTH + 1];
         let (length, from) = socket.recv_from(&mut bytes).await.ok()?;
-        codec::read(bytes.get(..length)?).map(|(serial, _, _)| (serial, from.ip()))
+        codec::read(bytes.get(..length)?).map(|(serial, _, _)| (serial, from.ip().to_canonical()))
     }
 
     /// Tries until it is open, ever more rarely.

@@ -110,7 +110,7 @@ impl Sessions {
             Refusal::Paused(left) => {
                 let seconds = left.as_secs() + 1;
                 let detail = format!("wrong tokens were shown from here; try again in {seconds} s");
-                Problem::too_soon(detail, seconds as u16)
+                Problem::too_soon(detail, left)
             }
         })
     }
