@@ -184,7 +184,8 @@ mod tests {
             let mut all: Vec<&str> = personal.iter().copied().chain(OF_PEOPLE).collect();
             // Of a thing a reason is told as well.
             all.retain(|field| *field != "reason" || listed(kind).is_some());
-            (all.sort_unstable(), all.dedup());
+            all.sort_unstable();
+            all.dedup();
             let said: Vec<String> = all.iter().map(|field| format!(r#""{field}":"Wang""#)).collect();
             let data = RawValue::from_string(format!("{{{}}}", said.join(","))).unwrap();
             let (kept, _) = without_others(kind, &data).unwrap();
