@@ -8,6 +8,8 @@ use std::str::CharIndices;
 const MASK: &str = "***";
 /// Digits that stay.
 const KEPT: usize = 2;
+/// Groups of digits in which one number is written: a bank card's.
+const GROUPS: usize = 5;
 /// Digits of an identity number, the check digit among them.
 const IDENTITY: usize = 18;
 const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
@@ -17,13 +19,20 @@ const CHECK: [char; 11] = ['1', '0', 'X', '9', '8', '7', '6', '5', '4', '3', '2'
 pub fn masked(text: &str) -> Cow<'_, str> {
     let mut out = String::new();
     let mut copied = 0;
-    for Run { from, to, digits, groups } in Runs::of(text) {
-        if names_someone(&digits, &groups) {
-            out.push_str(&text[copied..from]);
+    for groups in Runs::of(text) {
+        let mut at = 0;
+        while at < groups.len() {
+            let Some(count) = named(&groups[at..]) else {
+                at += 1;
+                continue;
+            };
+            let known = &groups[at..at + count];
+            out.push_str(&text[copied..groups[at].from]);
             out.push_str(MASK);
-            let last = digits.char_indices().rev().nth(KEPT - 1).map_or(0, |(at, _)| at);
-            out.push_str(&digits[last..]);
-            copied = to;
+            let digits: Vec<char> = known.iter().flat_map(|group| group.digits.chars()).collect();
+            out.extend(&digits[digits.len() - KEPT..]);
+            copied = known[count - 1].to;
+            at += count;
         }
     }
     if copied == 0 {
@@ -33,6 +42,15 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
+/// How many of the first groups together name a person, at the most; other numbers may stand beside them.
+fn named(groups: &[Group]) -> Option<usize> {
+    (1..=groups.len().min(GROUPS)).rev().find(|count| {
+        let digits: String = groups[..*count].iter().map(|group| group.digits.as_str()).collect();
+        let lengths: Vec<usize> = groups[..*count].iter().map(|group| group.digits.len()).collect();
+        names_someone(&digits, &lengths)
+    })
+}
+
 /// Likewise, in its place.
 pub fn mask(text: &mut String) {
     if let Cow::Owned(without) = masked(text) {
@@ -40,12 +58,11 @@ pub fn mask(text: &mut String) {
     }
 }
 
-/// Digits that belong together; `groups`: how many between one blank or hyphen and the next.
-struct Run {
+/// Digits without anything between them.
+struct Group {
     from: usize,
     to: usize,
     digits: String,
-    groups: Vec<usize>,
 }
 
 struct Runs<'a> {
@@ -59,9 +76,10 @@ impl<'a> Runs<'a> {
 }
 
 impl Iterator for Runs<'_> {
-    type Item = Run;
+    /// Groups with one blank or hyphen between each and the next.
+    type Item = Vec<Group>;
 
-    fn next(&mut self) -> Option<Run> {
+    fn next(&mut self) -> Option<Vec<Group>> {
         let mut before = ' ';
         loop {
             let (at, c) = self.chars.next()?;
@@ -79,30 +97,32 @@ impl Iterator for Runs<'_> {
 }
 
 impl Runs<'_> {
-    fn run(&mut self, from: usize, c: char, first: char) -> Run {
-        let mut run = Run { from, to: from + c.len_utf8(), digits: first.into(), groups: vec![1] };
-        loop {
-            let Some(&(at, c)) = self.chars.peek() else { return run };
+    fn run(&mut self, from: usize, c: char, first: char) -> Vec<Group> {
+        let mut group = Group { from, to: from + c.len_utf8(), digits: first.into() };
+        let mut groups = Vec::new();
+        while let Some(&(at, c)) = self.chars.peek() {
             if let Some(digit) = digit(c) {
-                run.digits.push(digit);
-                if let Some(group) = run.groups.last_mut() {
-                    *group += 1;
+                if group.digits.is_empty() {
+                    group.from = at;
                 }
-            } else if matches!(c, 'X' | 'x') && run.digits.len() == IDENTITY - 1 && run.groups.len() == 1 {
-                run.digits.push('X');
+                group.digits.push(digit);
+            } else if matches!(c, 'X' | 'x') && group.digits.len() == IDENTITY - 1 {
+                group.digits.push('X');
             } else if matches!(c, ' ' | '-') {
                 let mut ahead = self.chars.clone();
                 ahead.next();
                 if ahead.peek().is_none_or(|(_, c)| digit(*c).is_none()) {
-                    return run;
+                    break;
                 }
-                run.groups.push(0);
+                groups.push(std::mem::replace(&mut group, Group { from: at, to: at, digits: String::new() }));
             } else {
-                return run;
+                break;
             }
-            run.to = at + c.len_utf8();
+            group.to = at + c.len_utf8();
             self.chars.next();
         }
+        groups.push(group);
+        groups
     }
 }
 
@@ -177,6 +197,10 @@ mod tests {
             ("440308199901011512", "***12"),
             ("卡号6222 0212 3456 7894 退款", "卡号***94 退款"),
             ("4111 1111 1111 1111", "***11"),
+            ("room 301 13800138000", "room 301 ***00"),
+            ("3-1-301 138-0013-8000", "3-1-301 ***00"),
+            ("2026-11-22 13800138000 13900139001", "2026-11-22 ***00 ***01"),
+            ("13800138000-440308199901011512", "***00-***12"),
             ("4111111111111111,", "***11,"),
         ] {
             assert_eq!(masked(said), kept, "{said}");

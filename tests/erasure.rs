@@ -164,7 +164,7 @@ fn a_person_goes(seal: &Seal) {
         "others stay, sealed where there is a key"
     );
     assert!(told(&ends).iter().any(|event| event["data"]["card"] == OTHER));
-    let report = verify::verify(dir.path(), &[], seal).unwrap();
+    let report = verify::verify(dir.path(), &[], seal, store::EVENTS_KEEP_DEFAULT).unwrap();
     assert!(report.holds(), "{:?}", report.faults);
     assert_eq!((report.events, report.erased, report.expired), (3001, 300, 1));
     drop(ends);
@@ -255,7 +255,7 @@ fn an_erasure_goes_on_under_another_epoch() {
     while ends.journal.erase_on(T0, true).unwrap().is_none_or(|erased| erased.told.is_none()) {}
     let left = told(&ends).iter().filter(|event| event["data"]["card"] == WHO).count();
     assert_eq!(left, 0);
-    let report = verify::verify(dir.path(), &[], &Seal::none()).unwrap();
+    let report = verify::verify(dir.path(), &[], &Seal::none(), store::EVENTS_KEEP_DEFAULT).unwrap();
     assert!(report.holds() && report.erased == 300, "{report:?}");
 }
 
@@ -302,7 +302,7 @@ fn a_kill_at_any_moment_costs_no_erasure_and_the_centre_is_told_once() {
     gateway.until("no byte of it is left", || files_with(&gateway.data(), WHO).is_empty().then_some(()));
     let (ended, _) = gateway.stop();
     assert!(ended.success());
-    let report = verify::verify(&gateway.data(), &[], &Seal::none()).unwrap();
+    let report = verify::verify(&gateway.data(), &[], &Seal::none(), store::EVENTS_KEEP_DEFAULT).unwrap();
     assert!(report.holds(), "{:?}", report.faults);
     assert_eq!(report.erased, 2000 + 1, "and the word on it that was there when it was asked for again");
     assert!(!gateway.log().contains(WHO), "no log names them");
@@ -341,7 +341,7 @@ fn kinds_that_are_kept_for_less_long_become_stubs_once_every_centre_has_them() {
     assert_eq!(expired(&ends), 0, "none is old enough");
     while ends.journal.expire(T0 + 31 * DAY).unwrap() {}
     assert_eq!(expired(&ends), 699, "not what the centre has yet to get, nor what was set aside");
-    let report = verify::verify(dir.path(), &[], &Seal::none()).unwrap();
+    let report = verify::verify(dir.path(), &[], &Seal::none(), store::EVENTS_KEEP_DEFAULT).unwrap();
     assert!(report.holds() && report.expired == 699, "{report:?}");
     ends.outbox.settle("crm", 1001, T0).unwrap();
     while ends.journal.expire(T0 + 31 * DAY).unwrap() {}

@@ -9,8 +9,11 @@ use std::time::Instant;
 
 use gatehouse::event::{Draft, Kinds};
 use gatehouse::reading::Millis;
+use gatehouse::secret::Secret;
 use gatehouse::store::room::Way;
-use gatehouse::store::{self, Ends, Kind, Page, Seal, Settings, backup};
+use gatehouse::store::{self, EVENTS_KEEP_DEFAULT, Ends, Kind, Page, Seal, Settings, backup};
+use gatehouse::time;
+use rusqlite::{Connection, params};
 use serde_json::{Value as Json, json};
 
 const T0: Millis = 1_763_712_000_000;
@@ -19,35 +22,47 @@ const HEAD: u64 = 300;
 const HAD: u64 = 200;
 
 fn open(dir: &Path) -> Ends {
+    open_sealed(dir, &Seal::none())
+}
+
+fn open_sealed(dir: &Path, seal: &Seal) -> Ends {
     let settings = Settings {
         dir: dir.to_owned(),
         events_keep: store::EVENTS_KEEP_DEFAULT,
         readings_keep: store::READINGS_KEEP_DEFAULT,
         disk_limit: store::DISK_LIMIT_DEFAULT,
     };
-    store::open(&settings, "cp-017").unwrap()
+    store::open_sealed(&settings, "cp-017", seal).unwrap()
 }
 
 fn write(ends: &mut Ends, seqs: std::ops::RangeInclusive<u64>) {
+    write_since(T0, ends, seqs);
+}
+
+fn write_since(t0: Millis, ends: &mut Ends, seqs: std::ops::RangeInclusive<u64>) {
     let seqs: Vec<u64> = seqs.collect();
     for some in seqs.chunks(1000) {
         let draft = |n: &u64| {
             let (at, data) =
-                (T0 + *n as Millis * 1000, json!({ "n": n, "why": "as it happens in a compound" }));
+                (t0 + *n as Millis * 1000, json!({ "n": n, "why": "as it happens in a compound" }));
             Draft::new("device.online", format!("devices/d{}", n % 7), at, &data)
         };
         let events = some.iter().map(draft).collect();
-        let page = Page { at: T0 + some[0] as Millis * 1000, synced: true, events, ..Page::default() };
+        let page = Page { at: t0 + some[0] as Millis * 1000, synced: true, events, ..Page::default() };
         ends.journal.commit(&page).unwrap();
     }
 }
 
 /// A journal that ended in order, of which a centre has had a part.
 fn journal() -> (tempfile::TempDir, String) {
+    journal_since(T0)
+}
+
+fn journal_since(t0: Millis) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let mut ends = open(dir.path());
     ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
-    write(&mut ends, 1..=HEAD);
+    write_since(t0, &mut ends, 1..=HEAD);
     ends.outbox.settle("crm", HAD, T0).unwrap();
     let anchor = anchor(&ends, HAD);
     (dir, anchor)
@@ -68,8 +83,14 @@ fn attack(dir: &Path, attack: &[&str]) {
 
 /// What `gatehouse verify --json` says, and whether it ended with 0.
 fn verified(path: &Path, anchors: &[&str]) -> (Json, bool) {
+    let (said, code) = judged(path, anchors);
+    (said, code == Some(0))
+}
+
+/// And with what it ended. It has no configuration, and so no key.
+fn judged(path: &Path, anchors: &[&str]) -> (Json, Option<i32>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
-    command.args(["verify", "--json"]).arg(path);
+    command.args(["verify", "--json", "--config", "/nowhere"]).arg(path);
     for anchor in anchors {
         command.args(["--anchor", anchor]);
     }
@@ -77,7 +98,7 @@ fn verified(path: &Path, anchors: &[&str]) -> (Json, bool) {
     let said = String::from_utf8(done.stdout).unwrap();
     let said = serde_json::from_str(&said)
         .unwrap_or_else(|_| panic!("{said}{}", String::from_utf8_lossy(&done.stderr)));
-    (said, done.status.code() == Some(0))
+    (said, done.status.code())
 }
 
 /// The numbers of events that are not as they were told.
@@ -122,6 +143,10 @@ fn whatever_is_changed_by_hand_is_found_with_its_number() {
         (&["stub", "137"], &[137]),
         (&["digest", "137"], &[137]),
         (&["oldest", "100"], &[100]),
+        (&["no-value", "137"], &[137]),
+        (&["no-sum", "137"], &[137]),
+        (&["retired", "250"], &[HAD + 1]),
+        (&["begun-later", "137"], &[1]),
         // The chain is made anew: what the consumer has acknowledged is not what it was.
         (&["text-and-chain", "137"], &[HAD]),
     ] {
@@ -147,6 +172,103 @@ fn who_makes_the_whole_chain_anew_with_all_that_the_box_keeps_of_it_is_found_by_
     assert!(!well && said["faults"][0]["what"].as_str().unwrap().contains("epoch"), "{said}");
 }
 
+/// What is sealed with a key that is not at hand was not looked at, and that is not as good as well.
+#[test]
+fn without_the_key_nothing_is_said_to_hold() {
+    let seal = Seal::new(Some(&Secret::new("a key of thirty-two characters at least")), &[]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open_sealed(dir.path(), &seal);
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+    write(&mut ends, 1..=HEAD);
+    ends.outbox.settle("crm", 100, T0).unwrap();
+    assert!(ends.journal.give_way(Way::Unacknowledged, T0, true).unwrap().is_some());
+    write(&mut ends, HEAD + 2..=HEAD + 10);
+    let given = anchor(&ends, HEAD + 5);
+    let copy = dir.path().join("copy");
+    backup::make(&backup::Order { dir: dir.path(), into: &copy, history: false, texts: &[], at: T0 })
+        .unwrap();
+    drop(ends);
+    for path in [dir.path(), &copy] {
+        let (said, code) = judged(path, &[&given]);
+        assert_eq!((&said["holds"], code), (&Json::Null, Some(3)), "{said}");
+        assert!(said["faults"] == json!([]) && said["locked"] == said["events"], "{said}");
+        let report = store::verify::verify(path, &[], &seal, EVENTS_KEEP_DEFAULT).unwrap();
+        assert!(report.holds() && report.locked == 0, "{report:?}");
+    }
+    attack(dir.path(), &["no-value", "303"]);
+    let (said, code) = judged(dir.path(), &[]);
+    assert_eq!((&said["holds"], code, faults(&said)), (&json!(false), Some(1), vec![303]), "{said}");
+}
+
+/// The journal says itself where its chain began.
+#[test]
+fn a_journal_that_was_born_with_the_chain_has_no_events_of_before() {
+    let (dir, given) = journal();
+    attack(dir.path(), &["no-chain", "137"]);
+    let (said, code) = judged(dir.path(), &[]);
+    assert_eq!((code, &said["before_chain"], faults(&said)), (Some(1), &json!(0), vec![1]), "{said}");
+    let (said, _) = judged(dir.path(), &[&given]);
+    assert_eq!(faults(&said), [1, HAD], "{said}");
+    assert!(said["faults"][1]["what"].as_str().unwrap().contains("the value that was given"), "{said}");
+    // With what the journal says of itself too: nothing on the box can tell, and that is what is said.
+    for attacked in ["begun-later-and-anew", "older-format"] {
+        let (dir, given) = journal();
+        attack(dir.path(), &[attacked, "250"]);
+        let (said, code) = judged(dir.path(), &[]);
+        assert_eq!((&said["holds"], code), (&Json::Null, Some(3)), "{attacked}: {said}");
+        let (said, code) = judged(dir.path(), &[&given]);
+        assert_eq!((code, faults(&said)), (Some(1), vec![HAD]), "{attacked}: {said}");
+    }
+}
+
+#[test]
+fn a_journal_of_before_the_chain_has_one_from_its_next_event_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Connection::open(dir.path().join("journal.db")).unwrap();
+    for format in [
+        include_str!("fault_disk/journal-1.sql"),
+        include_str!("fault_disk/journal-2.sql"),
+        include_str!("fault_disk/journal-3.sql"),
+    ] {
+        db.execute_batch(format).unwrap();
+    }
+    db.pragma_update(None, "user_version", 3).unwrap();
+    let epoch = "0199aaaabbbbccccddddeeeeffff0000";
+    db.execute("INSERT INTO gateway VALUES (1, 'cp-017', ?1, 0, ?2)", params![epoch, T0]).unwrap();
+    for seq in 1..=10u64 {
+        let event = Draft::new("device.online", "devices/d1".into(), T0, &json!({ "n": seq }));
+        let event = event.render("cp-017", epoch, seq, true);
+        let row = "INSERT INTO event(seq, at, kind, json) VALUES (?1, ?2, 'device.online', ?3)";
+        db.execute(row, params![seq, T0, event]).unwrap();
+    }
+    drop(db);
+    let (said, code) = judged(dir.path(), &[]);
+    assert_eq!((&said["holds"], code, &said["before_chain"]), (&Json::Null, Some(3), &json!(10)), "{said}");
+    let mut ends = open(dir.path());
+    write(&mut ends, 11..=20);
+    let (said, code) = judged(dir.path(), &[&anchor(&ends, 15)]);
+    assert_eq!((&said["holds"], code, &said["before_chain"]), (&Json::Null, Some(3), &json!(10)), "{said}");
+    // Once they have been kept long enough, all that is there is of the chain.
+    let retired =
+        ends.journal.retire(T0 + EVENTS_KEEP_DEFAULT.as_millis() as Millis + 11_000, EVENTS_KEEP_DEFAULT);
+    assert_eq!(retired.unwrap(), 10);
+    let (said, well) = verified(dir.path(), &[]);
+    assert!(well && said["from"] == 11, "{said}");
+    drop(ends);
+    attack(dir.path(), &["oldest", "13"]);
+    assert_eq!(faults(&verified(dir.path(), &[]).0), [13]);
+}
+
+#[test]
+fn a_beginning_that_went_before_its_time_is_doubted() {
+    let (dir, _) = journal_since(time::now() - 3_600_000);
+    assert!(verified(dir.path(), &[]).1);
+    attack(dir.path(), &["retired", "100"]);
+    let (said, code) = judged(dir.path(), &[]);
+    assert_eq!((&said["holds"], code), (&Json::Null, Some(3)), "{said}");
+    assert!(said["doubts"][0]["what"].as_str().unwrap().contains("events_keep"), "{said}");
+}
+
 #[test]
 fn a_spoilt_value_of_the_chain_costs_no_event_and_the_chain_goes_on() {
     let (dir, _) = journal();
@@ -162,7 +284,8 @@ fn a_spoilt_value_of_the_chain_costs_no_event_and_the_chain_goes_on() {
 fn what_gave_way_to_room_and_what_was_kept_long_enough_is_no_fault() {
     let (dir, given) = journal();
     let mut ends = open(dir.path());
-    ends.journal.give_way(Way::Unacknowledged, T0, true).unwrap();
+    write(&mut ends, HEAD + 1..=HEAD + 50);
+    assert!(ends.journal.give_way(Way::Unacknowledged, T0, true).unwrap().is_some());
     let head = ends.journal.head();
     write(&mut ends, head + 1..=head + 30);
     let day = 24 * 3600 * 1000;
@@ -211,7 +334,9 @@ fn a_long_journal_is_read_in_bounded_memory() {
     drop(ends);
     let bytes = std::fs::metadata(dir.path().join("journal.db")).unwrap().len();
     let began = Instant::now();
-    let report = store::verify::verify(&PathBuf::from(dir.path()), &[], &Seal::none()).unwrap();
+    let report =
+        store::verify::verify(&PathBuf::from(dir.path()), &[], &Seal::none(), store::EVENTS_KEEP_DEFAULT)
+            .unwrap();
     assert!(report.holds() && report.events == count);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();

@@ -11,8 +11,11 @@ use serde_json::json;
 use super::table::Table;
 use super::{Config, print};
 use crate::config;
-use crate::store::Seal;
-use crate::store::verify::{self, Anchor, Report};
+use crate::store::verify::{self, Anchor, Fault, Report, Verdict};
+use crate::store::{EVENTS_KEEP_DEFAULT, Seal};
+
+/// The exit code where no fault was found and not all could be looked at.
+const OPEN: u8 = 3;
 
 #[derive(Debug, Args)]
 pub struct Verify {
@@ -36,24 +39,36 @@ pub fn verify(asked: &Verify) -> anyhow::Result<ExitCode> {
         writeln!(io::stderr(), "the key of the sealed journal cannot be read here: {why}")?;
     }
     let seal = gateway.as_ref().map_or_else(Seal::none, |gateway| gateway.seal.clone());
+    let keep = gateway.as_ref().map_or(EVENTS_KEEP_DEFAULT, |gateway| gateway.store.events_keep);
     let path = match &asked.file {
         Some(path) => path.clone(),
         None => gateway.with_context(|| mistakes.to_string())?.store.dir,
     };
-    let report = verify::verify(&path, &asked.anchors, &seal)?;
+    let report = verify::verify(&path, &asked.anchors, &seal, keep)?;
     print(&if asked.json { machines(&report) } else { page(&report) })?;
-    Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match report.verdict() {
+        Verdict::Holds => ExitCode::SUCCESS,
+        Verdict::Fails => ExitCode::FAILURE,
+        Verdict::Open => ExitCode::from(OPEN),
+    })
 }
 
 fn machines(report: &Report) -> String {
-    let faults: Vec<_> =
-        report.faults.iter().map(|fault| json!({ "event": fault.seq, "what": fault.what })).collect();
+    let list = |of: &[Fault]| -> Vec<_> {
+        of.iter().map(|fault| json!({ "event": fault.seq, "what": fault.what })).collect()
+    };
+    let holds = match report.verdict() {
+        Verdict::Holds => Some(true),
+        Verdict::Fails => Some(false),
+        Verdict::Open => None,
+    };
     let told = json!({
-        "holds": report.holds(), "gateway": report.gateway, "epoch": report.epoch,
+        "holds": holds, "gateway": report.gateway, "epoch": report.epoch,
         "events": report.events, "from": report.from, "to": report.to, "before_chain": report.unchained,
         "locked": report.locked, "erased": report.erased, "expired": report.expired, "dropped": report.dropped,
         "anchors": { "hold": report.anchors, "no_longer_kept": report.anchors_unseen, "given": report.given },
-        "chain": report.chain.map(|link| link.to_string()), "faults": faults, "more": report.more,
+        "chain": report.chain.map(|link| link.to_string()), "faults": list(&report.faults), "more": report.more,
+        "doubts": list(&report.doubts),
     });
     format!("{told}\n")
 }
@@ -67,12 +82,12 @@ fn page(report: &Report) -> String {
         (
             "before",
             report.unchained,
-            "written before there was a chain: only their sums say that they are whole",
+            "written before there was a chain: who changes one makes its sum anew, and nothing here can tell",
         ),
         (
             "sealed",
             report.locked,
-            "are sealed with a key that the configuration does not name: only their order was looked at",
+            "are sealed with a key that the configuration does not name: what they say was not looked at",
         ),
         ("erased", report.erased, "say only what they were"),
         ("expired", report.expired, "say only what they were"),
@@ -94,6 +109,15 @@ fn page(report: &Report) -> String {
     if report.more > 0 {
         row("MORE", format!("{} faults more", report.more));
     }
-    row("verdict", if report.holds() { "as it was told" } else { "not as it was told" }.into());
+    for doubt in &report.doubts {
+        let what = doubt.seq.map_or_else(|| "DOUBT".to_owned(), |seq| format!("DOUBT {seq}"));
+        row(&what, doubt.what.clone());
+    }
+    let verdict = match report.verdict() {
+        Verdict::Holds => "as it was told",
+        Verdict::Fails => "not as it was told",
+        Verdict::Open => "no fault was found, and not all of it could be looked at",
+    };
+    row("verdict", verdict.into());
     table.render()
 }

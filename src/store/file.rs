@@ -145,6 +145,8 @@ CREATE TABLE ahead(
     "
 ALTER TABLE event ADD COLUMN chain BLOB;        -- the chain with this event
 ALTER TABLE event ADD COLUMN digest BLOB;       -- of what was told, where that is not what stands here any more
+ALTER TABLE gateway ADD COLUMN unchained INTEGER NOT NULL DEFAULT 0; -- events up to there are of before the chain
+UPDATE gateway SET unchained = (SELECT coalesce(max(seq), 0) FROM event);
 ALTER TABLE consumer ADD COLUMN chain BLOB;     -- the chain where it has acknowledged to
 ALTER TABLE consumer ADD COLUMN chained INTEGER; -- when it did
 CREATE TABLE anchor(

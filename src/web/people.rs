@@ -15,6 +15,7 @@ use super::gate::Caller;
 use super::problem::Problem;
 use super::said;
 use super::{Desk, Role};
+use crate::masked::mask;
 use crate::pseudonym::Pseudonym;
 use crate::store::{Asked, Erased};
 use crate::time;
@@ -48,9 +49,12 @@ pub(super) async fn erase(
             "the path names no pseudonym; write it as it stands in events, like c-0123456789abcdef",
         ));
     }
-    let Said { by, reason } = said(&body)?;
+    let Said { by, mut reason } = said(&body)?;
+    reason.iter_mut().for_each(mask);
     let own_name = || caller.name.as_deref().unwrap_or("api").to_owned();
-    let asked = Asked { pseudonym: pseudonym.clone(), by: by.unwrap_or_else(own_name), reason };
+    let mut by = by.unwrap_or_else(own_name);
+    mask(&mut by);
+    let asked = Asked { pseudonym: pseudonym.clone(), by, reason };
     desk.look(move |desk| {
         let put_down = desk.rooms.outbox.erase(&asked, time::now());
         put_down.map_err(|error| Problem::of_store(&error, |seq| desk.cursor(seq)))

@@ -40,10 +40,10 @@ def write(seq, json, and_sum=True):
         db.execute("UPDATE event SET sum = row_sum(seq, at, kind, ticket, json) WHERE seq = ?", (seq,))
 
 
-def chain_anew():
+def chain_anew(above=0):
     """The whole chain, as if what is there had always been so."""
     link = hashlib.sha256(f"gatehouse\0{gateway}\0{epoch}".encode()).digest()
-    for seq, kind, json, digest in db.execute("SELECT seq, kind, json, digest FROM event ORDER BY seq").fetchall():
+    for seq, kind, json, digest in db.execute("SELECT seq, kind, json, digest FROM event WHERE seq > ? ORDER BY seq", (above,)).fetchall():
         digest = digest or hashlib.sha256(json.encode()).digest()
         link = hashlib.sha256(link + seq.to_bytes(8, "big") + kind.encode() + b"\0" + digest).digest()
         db.execute("UPDATE event SET chain = ? WHERE seq = ?", (link, seq))
@@ -53,6 +53,11 @@ def anchors_anew():
     chain = "(SELECT chain FROM event WHERE seq = {})"
     db.execute(f"UPDATE consumer SET chain = {chain.format('acknowledged')} WHERE chain IS NOT NULL")
     db.execute(f"UPDATE anchor SET chain = {chain.format('anchor.seq')}")
+
+
+def no_anchors():
+    db.execute("DELETE FROM anchor")
+    db.execute("UPDATE consumer SET chain = NULL, chained = NULL")
 
 
 def granted_to_denied(json):
@@ -102,5 +107,31 @@ elif attack == "digest":
     write(first, granted_to_denied(json))
 elif attack == "oldest":
     db.execute("DELETE FROM event WHERE seq < ?", (first,))
+elif attack == "no-chain":
+    # As if it were of before there was a chain.
+    write(first, granted_to_denied(text(first)))
+    db.execute("UPDATE event SET chain = NULL, digest = NULL")
+    no_anchors()
+elif attack == "no-value":
+    db.execute("UPDATE event SET chain = NULL WHERE seq = ?", (first,))
+elif attack == "no-sum":
+    db.execute("UPDATE event SET sum = NULL WHERE seq = ?", (first,))
+elif attack == "begun-later":
+    db.execute("UPDATE gateway SET unchained = ?", (first,))
+elif attack == "begun-later-and-anew":
+    write(first, granted_to_denied(text(first)))
+    db.execute("UPDATE event SET chain = NULL, digest = NULL WHERE seq <= ?", (first,))
+    db.execute("UPDATE gateway SET unchained = ?", (first,))
+    chain_anew(first)
+    no_anchors()
+elif attack == "older-format":
+    write(first, granted_to_denied(text(first)))
+    no_anchors()
+    for table, column in ("event", "chain"), ("event", "digest"), ("gateway", "unchained"):
+        db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    db.execute("PRAGMA user_version = 4")
+elif attack == "retired":
+    db.execute("INSERT OR REPLACE INTO gap(seq, chain) SELECT seq, chain FROM event WHERE seq = ?", (first,))
+    db.execute("DELETE FROM event WHERE seq <= ?", (first,))
 else:
     sys.exit(f"no such attack: {attack}")

@@ -3,17 +3,20 @@
 //!
 //! It reads one moment of the file, also beside a daemon that writes to it, row by row. What it cannot see: an event that
 //! somebody who knows this program has written behind the last one, and a chain made anew from some number on, unless a
-//! value above that number is known elsewhere (the consumers' rows here, and what the centre has kept).
+//! value above that number is known elsewhere (the consumers' rows here, and what the centre has kept). What it could not
+//! look at, or not hold against anything, is no fault, but then the journal is not said to hold either.
 
 mod rows;
 mod walk;
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::{Error, Seal, backup, file, mark};
 use crate::chain::Link;
+use crate::time;
 
 /// A value of the chain that somebody has kept: `<epoch>.<seq>:<hex>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,16 @@ pub struct Anchor {
 pub struct Fault {
     pub seq: Option<u64>,
     pub what: String,
+}
+
+/// What it comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// All of it was looked at, and is as it was told.
+    Holds,
+    /// No fault was found, and not all of it could be looked at.
+    Open,
+    Fails,
 }
 
 /// What was found.
@@ -57,14 +70,26 @@ pub struct Report {
     pub faults: Vec<Fault>,
     /// Faults beyond [`FAULTS_MAX`].
     pub more: u64,
+    /// What may be well, and nothing here can say so; no more than [`FAULTS_MAX`].
+    pub doubts: Vec<Fault>,
 }
 
 /// Faults that are told one by one.
 pub const FAULTS_MAX: usize = 100;
 
 impl Report {
+    pub fn verdict(&self) -> Verdict {
+        if !self.faults.is_empty() {
+            Verdict::Fails
+        } else if self.locked > 0 || self.unchained > 0 || !self.doubts.is_empty() {
+            Verdict::Open
+        } else {
+            Verdict::Holds
+        }
+    }
+
     pub fn holds(&self) -> bool {
-        self.faults.is_empty()
+        self.verdict() == Verdict::Holds
     }
 
     /// One a number: what is found second follows from the first.
@@ -77,6 +102,12 @@ impl Report {
             return;
         }
         self.faults.push(Fault { seq, what: what.into() });
+    }
+
+    fn doubt(&mut self, seq: Option<u64>, what: String) {
+        if self.doubts.len() < FAULTS_MAX {
+            self.doubts.push(Fault { seq, what });
+        }
     }
 }
 
@@ -94,15 +125,16 @@ impl std::str::FromStr for Anchor {
     }
 }
 
-/// Reads a data directory, a journal or a backup through. An error is what could not be read.
-pub fn verify(path: &Path, given: &[Anchor], seal: &Seal) -> Result<Report, Error> {
+/// Reads a data directory, a journal or a backup through; `keep` is how long its gateway keeps events. An error is what
+/// could not be read.
+pub fn verify(path: &Path, given: &[Anchor], seal: &Seal, keep: Duration) -> Result<Report, Error> {
     let is_dir = path.is_dir();
     let journal = if is_dir { path.join(file::JOURNAL) } else { path.to_owned() };
     std::fs::metadata(&journal).map_err(|why| Error::File { path: journal.clone(), why })?;
     // Before the journal is looked at: what is marked is in it.
     let mark = is_dir.then(|| mark::read(path)).flatten();
     let db = open(&journal, is_dir)?;
-    let mut report = read(&db, given, seal, mark).map_err(|error| match error {
+    let mut report = read(&db, given, seal, keep, mark).map_err(|error| match error {
         Error::Sql(error) => file::damaged(&journal, error),
         error => error,
     })?;
@@ -132,14 +164,20 @@ fn open(journal: &Path, is_dir: bool) -> Result<Connection, Error> {
     }
 }
 
-fn read(db: &Connection, given: &[Anchor], seal: &Seal, mark: Option<mark::Mark>) -> Result<Report, Error> {
+fn read(
+    db: &Connection,
+    given: &[Anchor],
+    seal: &Seal,
+    keep: Duration,
+    mark: Option<mark::Mark>,
+) -> Result<Report, Error> {
     let read = db.unchecked_transaction()?;
     let (gateway, epoch): (String, String) =
         read.query_row("SELECT id, epoch FROM gateway", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let report = Report { gateway, epoch, ..Report::default() };
     let mut walk = walk::Walk::begin(&read, report, given)?;
     rows::each(&read, seal, |row| walk.take(row))?;
-    let mut report = walk.end()?;
+    let mut report = walk.end(time::now(), keep)?;
     if let Some(mark) = mark.filter(|mark| mark.epoch == report.epoch && mark.head > report.to) {
         let to = report.to;
         let what =

@@ -6,6 +6,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
 use crate::chain::Link;
+use crate::reading::Millis;
 use crate::store::chain::Kept;
 use crate::store::seal::{Place, Unreadable};
 use crate::store::{Error, Seal, sum};
@@ -13,27 +14,35 @@ use crate::store::{Error, Seal, sum};
 /// A row of `event`.
 pub struct Event<'a> {
     pub seq: u64,
+    /// When it was written; 0 where that is no number.
+    pub at: Millis,
     pub kind: &'a str,
     pub ticket: Option<&'a str>,
     /// As it was told; `None`: it is sealed with a key that is not at hand.
     pub json: Option<&'a str>,
     /// Whether it fits the sum of its row.
     pub fits: bool,
+    /// Rows of before format 4 have no sum.
+    pub has_sum: bool,
     pub chain: Option<Link>,
     /// Of what was told; `None`: that is the text.
     pub digest: Option<&'a [u8]>,
 }
 
-/// In the order of their numbers; journals of before there was a chain have none.
+/// In the order of their numbers; journals of before there were sums or a chain have none.
 pub fn each(
     db: &Connection,
     seal: &Seal,
     mut take: impl FnMut(&Event<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let has_chain = db.prepare("SELECT chain, digest FROM event").is_ok();
-    let chain = if has_chain { "chain, digest" } else { "NULL, NULL" };
+    let lacking: String = ["sum", "chain", "digest"]
+        .into_iter()
+        .filter(|column| db.prepare(&format!("SELECT {column} FROM event")).is_err())
+        .map(|column| format!(", NULL AS {column}"))
+        .collect();
     let mut query = db.prepare(&format!(
-        "SELECT seq, kind, ticket, json, {}, {chain} FROM event ORDER BY seq",
+        "SELECT seq, kind, ticket, json, {}, chain, digest, at, sum IS NOT NULL
+         FROM (SELECT *{lacking} FROM event) ORDER BY seq",
         sum::EVENT_FITS
     ))?;
     let mut rows = query.query([])?;
@@ -57,10 +66,12 @@ fn event<'a>(row: &'a Row<'_>, json: Option<&'a str>) -> Result<Event<'a>, Error
     };
     Ok(Event {
         seq: row.get(0)?,
+        at: row.get_ref(7)?.as_i64().unwrap_or_default(),
         kind: text(row, 1)?.unwrap_or_default(),
         ticket: text(row, 2)?,
         json,
         fits: row.get::<_, Option<bool>>(4)?.unwrap_or(false),
+        has_sum: row.get(8)?,
         chain: row.get::<_, Kept>(5)?.0,
         digest,
     })

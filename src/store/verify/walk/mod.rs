@@ -1,18 +1,23 @@
 //! One row after another against what came before it.
 
+mod holes;
+mod kept;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::rows::Event;
 use super::{Anchor, Report};
 use crate::chain::{Link, digest_of};
 use crate::event;
-use crate::store::chain::Kept;
+use crate::reading::Millis;
 use crate::store::{Error, keyring};
 use crate::time;
+use holes::Gone;
 
 /// Holes, and times of erasures, that are remembered until something tells of them.
 const REMEMBERED_MAX: usize = 10_000;
@@ -24,12 +29,21 @@ pub struct Walk<'a> {
     first: Link,
     /// The chain with the last event, as the file says; `None`: that is gone.
     before: Option<Link>,
+    /// Events without a value of it, from and to, where each should have one.
+    bare: Option<(u64, u64)>,
+    /// Events up to here are of before there was a chain; `None`: the file is, with all that is in it.
+    unchained: Option<u64>,
+    /// An event has had a value of it.
     has_begun: bool,
     /// The last event did not fit the value before it; what its own should be.
     doubt: Option<(u64, Link)>,
     /// Numbers that are not there, from and to.
     holes: Vec<(u64, u64)>,
     told: Vec<(u64, u64)>,
+    /// What is gone before the first event and not told; others must have been kept long enough.
+    gone: Option<Gone>,
+    /// What would tell of holes or erasures is sealed with a key that is not at hand.
+    is_deaf: bool,
     /// When stubs say that they were erased, and the first number that says so.
     erased: BTreeMap<String, u64>,
     erasures: BTreeSet<String>,
@@ -76,10 +90,14 @@ impl<'a> Walk<'a> {
             report,
             first,
             before: Some(first),
+            bare: None,
+            unchained: unchained(db),
             has_begun: false,
             doubt: None,
             holes: Vec::new(),
             told: Vec::new(),
+            gone: None,
+            is_deaf: false,
             erased: BTreeMap::new(),
             erasures: BTreeSet::new(),
             locked: Vec::new(),
@@ -104,7 +122,12 @@ impl<'a> Walk<'a> {
         self.report.to = row.seq;
         let digest = self.digest(row);
         self.link(row, digest);
-        if !row.fits {
+        if !row.has_sum && !self.is_unchained(row.seq) {
+            self.report.fault(
+                Some(row.seq),
+                "its row has no sum, as only those of before there was a chain: somebody took it away",
+            );
+        } else if !row.fits {
             self.report.fault(
                 Some(row.seq),
                 "its row does not fit its own sum: changed by hand, or by a failing card",
@@ -119,13 +142,15 @@ impl<'a> Walk<'a> {
                 if self.locked.len() <= keyring::FEW {
                     self.locked.push(row.seq);
                 }
+                self.is_deaf |= matches!(row.kind, "gateway.erased" | "gateway.events-dropped");
             }
         }
         Ok(())
     }
 
-    pub fn end(mut self) -> Result<Report, Error> {
+    pub fn end(mut self, now: Millis, keep: Duration) -> Result<Report, Error> {
         self.changed();
+        self.reaches_its_chain();
         self.holes_untold();
         // As a start sees it: where a key is missing, it is missing for more than a few of many.
         if self.locked.len() <= keyring::FEW && self.report.locked < self.report.events - self.report.locked {
@@ -135,11 +160,12 @@ impl<'a> Walk<'a> {
                 self.report.fault(Some(seq), what);
             }
         }
+        self.gone_in_time(now, keep)?;
         for (time, seq) in std::mem::take(&mut self.erased) {
             if !self.erasures.contains(&time) {
                 let what =
                     format!("it says that it was erased at {time}, and no `gateway.erased` tells of that");
-                self.report.fault(Some(seq), what);
+                self.untold(seq, what);
             }
         }
         for (seq, left) in std::mem::take(&mut self.anchors) {
@@ -164,31 +190,20 @@ impl<'a> Walk<'a> {
 
     // ── the chain ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Numbers are missing before this one. What the chain was there the gateway has kept, where it removed them.
-    fn jump(&mut self, row: &Event<'_>) -> Result<(), Error> {
-        self.changed();
-        let (from, to) = (self.report.to + 1, row.seq.saturating_sub(1));
-        let kept = self.db.prepare_cached("SELECT chain FROM gap WHERE seq = ?1");
-        let kept = match kept {
-            Ok(mut query) => query.query_row([to], |row| row.get::<_, Kept>(0)).map_or(None, |kept| kept.0),
-            // An older format.
-            Err(_) => None,
-        };
-        let is_unchained = row.chain.is_none() && !self.has_begun;
-        let first = self.first;
-        let begins = self.digest(row).is_some_and(|of| row.chain == Some(first.then(row.seq, row.kind, &of)));
-        if from > 1 {
-            if self.holes.len() < REMEMBERED_MAX {
-                self.holes.push((from, to));
-            }
-        } else if kept.is_none() && !is_unchained && !begins {
-            let what =
-                format!("the events up to {to} are gone, and it was not the gateway that removed them");
-            self.report.fault(Some(row.seq), what);
+    fn is_unchained(&self, seq: u64) -> bool {
+        self.unchained.is_none_or(|last| seq <= last)
+    }
+
+    /// Whether it comes as far as it says of itself.
+    fn reaches_its_chain(&mut self) {
+        let Some(last) = self.unchained else { return };
+        let to = self.report.to;
+        if to < last {
+            let what = format!(
+                "the journal ends at {to}, and had {last} before it had a chain: its end was cut off"
+            );
+            self.report.fault(Some(to + 1), what);
         }
-        self.before = kept.or((is_unchained || begins).then_some(self.first));
-        self.has_begun |= kept.is_some();
-        Ok(())
     }
 
     /// Of what was told. A text that has taken its place has to be a stub.
@@ -210,17 +225,20 @@ impl<'a> Walk<'a> {
 
     fn link(&mut self, row: &Event<'_>, digest: Option<[u8; 32]>) {
         let Some(link) = row.chain else {
-            if self.has_begun {
-                self.changed();
-                self.report
-                    .fault(Some(row.seq), "it has no value of the chain: the gateway did not write it");
-                // The next one begins anew.
-                self.before = Some(self.first);
-            } else {
+            if self.is_unchained(row.seq) {
                 self.report.unchained += 1;
+            } else {
+                self.bare(row, digest);
             }
             return;
         };
+        self.bared();
+        if self.is_unchained(row.seq) && !self.has_begun {
+            self.report.fault(
+                Some(row.seq),
+                "it has a value of the chain, which the journal says to begin later: that was changed",
+            );
+        }
         self.has_begun = true;
         let (Some(before), Some(digest)) = (self.before.replace(link), digest) else {
             return self.changed();
@@ -240,8 +258,37 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// An event without a value, where each has one. The next one goes on from what its value should be, or began anew.
+    fn bare(&mut self, row: &Event<'_>, digest: Option<[u8; 32]>) {
+        let should = self.doubt.map(|(_, should)| should);
+        let (from, before) = match self.bare {
+            Some((from, _)) => (from, should),
+            None => {
+                self.changed();
+                (row.seq, should.or(self.before))
+            }
+        };
+        self.bare = Some((from, row.seq));
+        self.doubt = before.zip(digest).map(|(before, of)| (from, before.then(row.seq, row.kind, &of)));
+        self.before = Some(self.first);
+    }
+
+    /// There are no more of them.
+    fn bared(&mut self) {
+        let Some((from, to)) = self.bare.take() else { return };
+        let what = if from == to {
+            "it has no value of the chain: that was taken away, or the gateway did not write it".to_owned()
+        } else {
+            format!(
+                "the events {from} to {to} have no value of the chain: these were taken away, or the gateway did not write them"
+            )
+        };
+        self.report.fault(Some(from), what);
+    }
+
     /// What was in doubt is not as it was told.
     fn changed(&mut self) {
+        self.bared();
         if let Some((seq, _)) = self.doubt.take() {
             self.report.fault(
                 Some(seq),
@@ -292,51 +339,6 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Those of which nothing tells.
-    fn holes_untold(&mut self) {
-        let told = std::mem::take(&mut self.told);
-        for (from, to) in std::mem::take(&mut self.holes) {
-            // One bite of room may end where the next one begins.
-            let mut at = from;
-            while let Some((_, end)) = told.iter().find(|(first, last)| (*first..=*last).contains(&at)) {
-                at = end + 1;
-                if at > to {
-                    break;
-                }
-            }
-            if at > to {
-                self.report.dropped += to - from + 1;
-            } else if from == to {
-                self.report.fault(Some(from), "it is gone, and nothing tells of that");
-            } else {
-                self.report.fault(
-                    Some(from),
-                    format!("the events {from} to {to} are gone, and nothing tells of that"),
-                );
-            }
-        }
-    }
-
-    // ── what others have kept ───────────────────────────────────────────────────────────────────────────────────────
-
-    fn read_anchors(&mut self) -> Result<(), Error> {
-        for rows in [
-            "SELECT name, acknowledged, chain FROM consumer WHERE chain IS NOT NULL",
-            "SELECT consumer, seq, chain FROM anchor",
-        ] {
-            // Older formats have none.
-            let Ok(mut query) = self.db.prepare(rows) else { continue };
-            let mut rows = query.query([])?;
-            while let Some(row) = rows.next()? {
-                let (name, seq): (String, u64) = (row.get(0)?, row.get(1)?);
-                if let Some(link) = row.get::<_, Kept>(2)?.0 {
-                    self.anchors.entry(seq).or_default().push((format!("consumer `{name}`"), link));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Those under way tell of themselves.
     fn read_erasures(&mut self) -> Result<(), Error> {
         let Ok(mut query) = self.db.prepare("SELECT begun FROM erasure") else { return Ok(()) };
@@ -344,60 +346,16 @@ impl<'a> Walk<'a> {
         self.erasures = times.collect::<Result<_, _>>()?;
         Ok(())
     }
+}
 
-    fn give(&mut self, anchor: &Anchor) {
-        if anchor.epoch == self.report.epoch {
-            let who = "the value that was given".to_owned();
-            return self.anchors.entry(anchor.seq).or_default().push((who, anchor.link));
-        }
-        let what = format!(
-            "the value that was given is of epoch {}, and this journal is of epoch {}: it was restored, damaged or begun anew since",
-            anchor.epoch, self.report.epoch
-        );
-        self.report.fault(None, what);
-    }
-
-    fn hold_anchors(&mut self, seq: u64, link: Option<Link>) {
-        for (who, kept) in self.anchors.remove(&seq).unwrap_or_default() {
-            self.hold(seq, &who, kept, link);
-        }
-    }
-
-    fn hold(&mut self, seq: u64, who: &str, kept: Link, link: Option<Link>) {
-        if Some(kept) == link {
-            self.report.anchors += u64::from(who.starts_with("consumer"));
-            self.report.given += u64::from(!who.starts_with("consumer"));
-            return;
-        }
-        let what = format!(
-            "up to here the journal is not what it was for {who}: something was changed and the chain made anew"
-        );
-        self.report.fault(Some(seq), what);
-    }
-
-    /// Of numbers that are not there.
-    fn unseen(&mut self, seq: u64, left: Vec<(String, Link)>) -> Result<(), Error> {
-        let gap = self.db.prepare("SELECT chain FROM gap WHERE seq = ?1");
-        let gap = gap.and_then(|mut query| query.query_row(params![seq], |row| row.get::<_, Kept>(0)));
-        for (who, kept) in left {
-            if let Ok(Kept(Some(link))) = gap {
-                self.hold(seq, &who, kept, Some(link));
-            } else if seq == 0 {
-                self.hold(seq, &who, kept, Some(self.first));
-            } else if seq > self.report.to {
-                let to = self.report.to;
-                let what =
-                    format!("{who} is of event {seq}, and the journal ends at {to}: its end was cut off");
-                self.report.fault(Some(to + 1), what);
-            } else if who.starts_with("consumer") {
-                self.report.anchors_unseen += 1;
-            } else {
-                self.report.fault(
-                    None,
-                    format!("{who} is of event {seq}, which is no longer kept; give a newer one"),
-                );
-            }
-        }
-        Ok(())
+/// As it was written when the file was made, or brought up to the format that has a chain.
+fn unchained(db: &Connection) -> Option<u64> {
+    let is_of_before = db.prepare("SELECT chain FROM event").is_err();
+    let last = db.query_row("SELECT unchained FROM gateway", [], |row| row.get(0));
+    match last {
+        Ok(last) => Some(last),
+        Err(_) if is_of_before => None,
+        // Without a number that could be believed each event has to have a value.
+        Err(_) => Some(0),
     }
 }
