@@ -6,6 +6,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::reading::Millis;
 use crate::time;
 
+/// What to do with one that is not.
+pub const MAKE_V3: &str = "make a v3 one: `openssl x509 -req … -extfile client.ext`, with the line `basicConstraints=CA:FALSE` in that file";
 const DAY: Millis = 24 * 3_600_000;
 /// Sooner than that people are told of its end.
 const SOON: Millis = 14 * DAY;
@@ -19,6 +21,17 @@ pub fn chain(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
 /// The first private key of a text; `None` where there is none, or one with a password.
 pub fn key(pem: &str) -> Option<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_slice(pem.as_bytes()).ok()
+}
+
+/// Whether it says that it is X.509 v3; an older one has no field for it, or a lower number. TLS takes no older ones.
+pub fn is_v3(der: &[u8]) -> bool {
+    let version = || {
+        let (_, certificate, _) = field(der)?;
+        let (_, body, _) = field(certificate)?;
+        let (tag, version, _) = field(body)?;
+        (tag == 0xa0).then(|| field(version))?
+    };
+    version().is_some_and(|(_, number, _)| number == [2])
 }
 
 /// From when until when a certificate counts.
@@ -145,6 +158,18 @@ mod tests {
             assert_eq!(Validity::of_der(&whole[..end]), None);
         }
         assert_eq!(Validity::of_der(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0]), None);
+    }
+
+    #[test]
+    fn an_old_version_is_told_from_the_third() {
+        let of = |body: &[u8]| {
+            let length = u8::try_from(body.len()).unwrap();
+            is_v3(&[&[0x30, length + 2, 0x30, length], body].concat())
+        };
+        assert!(of(&[0xa0, 3, 2, 1, 2]));
+        assert!(!of(&[0xa0, 3, 2, 1, 1]), "the second");
+        assert!(!of(&[0x02, 1, 7]), "the first begins with its serial number");
+        assert!(!of(&[]) && !is_v3(&[]));
     }
 
     #[test]

@@ -181,7 +181,11 @@ pub struct Demo {
 /// What went wrong, for people.
 pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
-        Command::Run(config) => wait_for(app::run(&config.config)),
+        Command::Run(config) => {
+            // What the journal and its neighbours say of people is for no others on this machine, however it was started.
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+            wait_for(app::run(&config.config))
+        }
         Command::Init(asked) => wait_for(init::init(&asked)),
         Command::Check(asked) => check::check(&asked),
         Command::Reload(asked) => wait_for(reload::reload(&asked)),
@@ -201,12 +205,18 @@ pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             doctor::with_credentials();
             wait_for(doctor::doctor(&asked))
         }
-        Command::Verify(asked) => verify::verify(&asked),
+        Command::Verify(asked) => {
+            doctor::with_credentials();
+            verify::verify(&asked)
+        }
         Command::Erase(asked) => wait_for(erase::erase(&asked)),
         Command::Profiles(asked) => profiles::profiles(&asked),
         Command::Acl(asked) => acl::acl(&asked),
         Command::Token(asked) => token::token(&asked),
-        Command::Pseudonym(asked) => pseudonym::pseudonym(&asked),
+        Command::Pseudonym(asked) => {
+            doctor::with_credentials();
+            pseudonym::pseudonym(&asked)
+        }
         Command::Completions(asked) => papers::completions(&asked),
         Command::Man(asked) => papers::manual(&asked),
         Command::Schema(asked) => schema::schema(&asked),

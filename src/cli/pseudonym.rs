@@ -50,6 +50,13 @@ pub fn pseudonym(asked: &Pseudonym) -> anyhow::Result<ExitCode> {
         bail!("standard input is empty; type the number or the name, then Enter and Ctrl-D, or pipe it in");
     }
     let keys: Vec<&Pseudonyms> = gateway.pseudonyms.iter().chain(&gateway.pseudonyms_before).collect();
+    let unread = mistakes.unread(&["key", "key_before"]);
+    if let (true, Some(why)) = (keys.is_empty(), &unread) {
+        bail!("the key of the pseudonyms cannot be read here: {why}");
+    }
+    if let Some(why) = unread {
+        writeln!(io::stderr(), "not under every key, since one cannot be read here: {why}")?;
+    }
     if keys.is_empty() {
         bail!("the configuration has no `[privacy] key`; without one the journal has nobody in it");
     }

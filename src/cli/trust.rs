@@ -88,6 +88,12 @@ impl Papers {
         };
         match self.identity()? {
             Some((chain, key)) => {
+                if !chain.first().is_some_and(|own| certificate::is_v3(own)) {
+                    bail!(
+                        "the certificate in --cert is X.509 v1, which TLS does not take; {}",
+                        certificate::MAKE_V3
+                    );
+                }
                 builder.with_client_auth_cert(chain, key).context("--cert and --key do not go together")
             }
             None => Ok(builder.with_no_client_auth()),

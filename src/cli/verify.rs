@@ -1,5 +1,6 @@
 //! `verify`: whether the journal is as it was told.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,6 +35,9 @@ pub struct Verify {
 pub fn verify(asked: &Verify) -> anyhow::Result<ExitCode> {
     let (gleaned, mistakes) = config::glean(&asked.config.config);
     let gateway = gleaned.map(|loaded| loaded.gateway);
+    if let Some(why) = mistakes.unread(&["store_key", "store_key_before"]) {
+        writeln!(io::stderr(), "the key of the sealed journal cannot be read here: {why}")?;
+    }
     let seal = gateway.as_ref().map_or_else(Seal::none, |gateway| gateway.seal.clone());
     let keep = gateway.as_ref().map_or(EVENTS_KEEP_DEFAULT, |gateway| gateway.store.events_keep);
     let path = match &asked.file {

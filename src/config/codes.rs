@@ -122,6 +122,7 @@ codes! {
     ShortToken "W911" "A token that can be guessed";
     OneTokenForTwo "W912" "One token under two names";
     TokenInTheClear "W913" "A token that goes over the network in the clear";
+    SecretInAddress "W914" "A secret in the address of a centre";
 }
 
 impl fmt::Display for Code {

@@ -71,7 +71,7 @@ fn write(text: &mut String, gateway: &Gateway) -> std::fmt::Result {
     }
     for target in &gateway.sync {
         let kinds = if target.kinds.0.is_empty() { "all events".into() } else { target.kinds.0.join(" ") };
-        writeln!(text, "pushed to {}: {}, {kinds}", target.name, target.url)?;
+        writeln!(text, "pushed to {}: {}, {kinds}", target.name, super::hush::address(&target.url))?;
     }
     Ok(())
 }

@@ -18,6 +18,19 @@ pub(super) fn hushed(line: &str) -> Vec<char> {
     chars
 }
 
+/// An address, with the values blanked that sound secret in its query.
+pub(super) fn address(url: &str) -> String {
+    let Some((path, query)) = url.split_once('?') else { return url.to_owned() };
+    let hushed = |pair: &str| match pair.split_once('=') {
+        Some((key, value)) if !value.is_empty() && sounds_secret(&key.chars().collect::<Vec<_>>()) => {
+            format!("{key}=***")
+        }
+        _ => pair.to_owned(),
+    };
+    let pairs: Vec<String> = query.split('&').map(hushed).collect();
+    format!("{path}?{}", pairs.join("&"))
+}
+
 /// Where in the line secrets stand, in characters.
 pub(super) fn secrets(line: &[char]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
@@ -131,6 +144,15 @@ mod tests {
             let shown: String = hushed(line).into_iter().collect();
             assert!(!shown.contains("hunter2"), "{shown}");
             assert_eq!(shown.chars().count(), line.chars().count());
+        }
+    }
+
+    #[test]
+    fn an_address_loses_what_its_query_says_of_secrets() {
+        let of = address("https://crm.example.com/e?gw=7&access_token=hunter2&api_key=hunter2");
+        assert_eq!(of, "https://crm.example.com/e?gw=7&access_token=***&api_key=***");
+        for plain in ["https://crm.example.com/e", "https://crm.example.com/e?gw=7&token=&x"] {
+            assert_eq!(address(plain), plain);
         }
     }
 

@@ -222,6 +222,21 @@ impl Mistakes {
     }
 }
 
+impl Mistakes {
+    /// Why the secret of one of these keys could not be read, and what to do; `None`: none of them is among the mistakes.
+    pub fn unread(&self, keys: &[&str]) -> Option<String> {
+        let is_of = |what: &str| keys.iter().any(|key| what.starts_with(&format!("`{key}`: ")));
+        let of = self.list.iter().find(|one| one.code == Code::SecretNotThere && is_of(&one.what))?;
+        let line = of.place.as_ref().map_or(0, |place| place.line);
+        Some(format!(
+            "{}:{line}: {}; ask as root while the service runs, or say where the files of its credentials are: \
+             `CREDENTIALS_DIRECTORY=/etc/gatehouse/credentials gatehouse …`",
+            of.path.display(),
+            of.what
+        ))
+    }
+}
+
 impl Place {
     /// Whether the mark stands under a secret.
     fn is_secret(&self) -> bool {

@@ -16,7 +16,7 @@ use super::mistakes::{Report, did_you_mean, listed};
 use super::names::{Names, title};
 use super::section::{Read, Section, Told, Wrong};
 use super::tree::{Node, Table, Value};
-use super::{Consumer, https, secrets};
+use super::{Consumer, https, hush, secrets};
 use crate::event::{self, Kinds};
 use crate::rules::Locale;
 use crate::ticket::Standard;
@@ -308,6 +308,7 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     let url = section.require::<Url>("url");
     let token = secrets::take(&mut section, "token");
     let tls = of_centre(&mut section, url.as_ref(), token.is_some());
+    of_query(url.as_ref(), report);
     let url = url.map(|told| told.value.0).unwrap_or_default();
     let batch = section.whole("batch", 1..=BATCH_MAX).map_or(sync::BATCH_DEFAULT, |told| told.value);
     let rate = section.whole("rate", 1..=RATE_MAX).map_or(sync::RATE_DEFAULT, |told| told.value);
@@ -358,6 +359,14 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
         commands,
         patience: sync::PATIENCE_DEFAULT,
     }
+}
+
+/// An address is shown where a secret must not be: in `gatehouse check`, in the configuration that the API shows.
+fn of_query(url: Option<&Told<Url>>, report: &Report<'_>) {
+    let Some(url) = url.filter(|url| hush::address(&url.value.0) != url.value.0) else { return };
+    let what = "`url` seems to have a secret in its query, which whoever sees the configuration reads";
+    let cure = "take it out of the address and write `token = { credential = \"…\" }`";
+    report.warning(Code::SecretInAddress, url.spot, what, cure);
 }
 
 /// How the way to the centre is kept from others' eyes.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use axum::body::HttpBody as _;
 use axum::extract::{FromRef, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -50,6 +51,10 @@ pub(super) async fn gate(
 ) -> Result<Response, Problem> {
     let desk = Arc::<Desk>::from_ref(&present);
     let (caller, pass) = admitted(&desk, &request).inspect_err(|problem| desk.refused(problem))?;
+    // As long as its head says; one in chunks ends where it has grown too long.
+    if request.body().size_hint().lower() > super::BODY_MAX as u64 {
+        return Err(Problem::too_large());
+    }
     request.extensions_mut().insert(caller);
     let Some(pass) = pass else { return Ok(next.run(request).await) };
     let method = request.method().clone();

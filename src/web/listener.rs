@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bodies::{Arriving, Told};
 use super::guest::{Guest, Pace, Times};
+use super::refusals::Refusals;
 use super::seats::{ALL_MAX, ELSEWHERE_MAX, ONE_MAX, Seat, Seats};
 use super::tls::{Tls, Unusable};
 
@@ -38,9 +39,10 @@ const HEAD_MAX: usize = 32 << 10;
 const HANDSHAKE: u8 = 0x16;
 /// After an accept that failed for lack of something.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long, and how much, is still taken and thrown away after the last answer.
+/// How long, and how much, is still taken and thrown away after the last answer: who sends without listening has no more
+/// than this on the way when the answer comes.
 const FAREWELL: Duration = Duration::from_secs(1);
-const FAREWELL_BYTES: usize = 256 << 10;
+const FAREWELL_BYTES: usize = 4 << 20;
 /// Half a year would outlive many a certificate of one's own.
 const HTTPS_FROM_NOW_ON: &str = "max-age=2592000";
 
@@ -98,6 +100,7 @@ pub async fn attend(
 ) {
     let seats = Seats::new(ALL_MAX, ELSEWHERE_MAX, ONE_MAX);
     let mut guests = JoinSet::new();
+    let refusals = Arc::new(Refusals::default());
     loop {
         let came = tokio::select! {
             () = stop.cancelled() => break,
@@ -109,7 +112,8 @@ pub async fn attend(
             tracing::debug!(from = %address.ip(), "an address has as many connections as it may");
             continue;
         };
-        let host = Host { router: router.clone(), terms: terms.borrow().clone(), times };
+        let refusals = refusals.clone();
+        let host = Host { router: router.clone(), terms: terms.borrow().clone(), times, refusals };
         guests.spawn(async move {
             // Boxed, since what it holds while it shakes hands is not needed for the hours after.
             Box::pin(host.welcome(stream, address)).await;
@@ -150,6 +154,7 @@ struct Host {
     router: Router,
     terms: Terms,
     times: Times,
+    refusals: Arc<Refusals>,
 }
 
 impl Host {
@@ -171,7 +176,7 @@ impl Host {
                 let peer = Peer { address, tls: true, certified };
                 self.converse(stream, peer, pace).await;
             }
-            Some(Err(error)) => tracing::debug!(from = %address.ip(), %error, "a TLS handshake failed"),
+            Some(Err(error)) => self.refusals.tell(address.ip(), &error),
             Some(Ok(None)) | None => {}
         }
     }
@@ -246,7 +251,7 @@ async fn begins_with_a_handshake(guest: &mut Guest, within: Duration) -> bool {
 async fn see_out(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     let hears_out = async {
         let _ = io.shutdown().await;
-        let (mut rest, mut left) = ([0; 1024], FAREWELL_BYTES);
+        let (mut rest, mut left) = ([0; 8 << 10], FAREWELL_BYTES);
         while let Ok(heard @ 1..) = io.read(&mut rest).await {
             left = left.saturating_sub(heard);
             if left == 0 {

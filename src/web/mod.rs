@@ -32,6 +32,7 @@ mod people;
 pub mod plan;
 mod problem;
 mod rate;
+mod refusals;
 mod reload;
 mod rules;
 mod said;

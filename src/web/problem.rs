@@ -58,6 +58,12 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
+    /// The connection ends with it: what is still to come of the body is nothing that anybody waits for.
+    pub fn too_large() -> Self {
+        let detail = format!("the body is longer than {} KiB; say less at a time", super::BODY_MAX >> 10);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+    }
+
     /// For the moment; the client should come again after some seconds.
     pub fn busy(detail: impl Into<Cow<'static, str>>) -> Self {
         Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
@@ -146,6 +152,9 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 }
@@ -201,10 +210,7 @@ async fn undressed(
             let detail = format!("{path} does not answer to {method}; use {allow}");
             Problem::new(status, "method-not-allowed", detail)
         }
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = format!("the body is longer than {} KiB; say less at a time", super::BODY_MAX >> 10);
-            Problem::new(status, "body-too-large", detail)
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
         _ => {
             let text = to_bytes(body, DETAIL_MAX).await.unwrap_or_default();
             let word = if status.is_client_error() { "bad-request" } else { "internal" };

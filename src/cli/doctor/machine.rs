@@ -14,6 +14,7 @@ use crate::config::Gateway;
 use crate::reading::Millis;
 use crate::sync::ProbeClock;
 use crate::time;
+use crate::web::Demand;
 
 /// The centre's clock is told to the second, and its answer takes a while.
 const OFF_WARN: Millis = 10_000;
@@ -32,7 +33,13 @@ pub fn who() -> Option<Finding> {
 }
 
 /// Whether it runs, and what it says of itself.
-pub fn daemon(gateway: &Gateway, url: &str, answer: Option<&Answer>, daemon: Option<Daemon>) -> Finding {
+pub fn daemon(
+    gateway: &Gateway,
+    url: &str,
+    answer: Option<&Answer>,
+    daemon: Option<Daemon>,
+    shows_one: bool,
+) -> Finding {
     let what = "daemon";
     match (daemon, answer) {
         (None, None) => Finding::warn(what, "does not run", "start it: systemctl start gatehouse"),
@@ -40,6 +47,13 @@ pub fn daemon(gateway: &Gateway, url: &str, answer: Option<&Answer>, daemon: Opt
             what,
             format!("{url} answers, but nobody has {} open", gateway.store.dir.display()),
             "another daemon, or another program, has this address: ss -ltnp; give one of them another [api] listen",
+        ),
+        (Some(_), None) if asks_all(gateway) && !shows_one => Finding::warn(
+            what,
+            format!(
+                "runs; its API at {url} hears only who shows a certificate that [api] tls.client_ca has signed"
+            ),
+            "show one: gatehouse doctor --cert FILE --key FILE, or $GATEHOUSE_CERT and $GATEHOUSE_KEY",
         ),
         (Some(_), None) => Finding::bad(
             what,
@@ -62,6 +76,11 @@ pub fn daemon(gateway: &Gateway, url: &str, answer: Option<&Answer>, daemon: Opt
             ),
         },
     }
+}
+
+/// Whether who shows no certificate is not heard at all.
+fn asks_all(gateway: &Gateway) -> bool {
+    gateway.web.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some() && tls.client == Demand::All)
 }
 
 fn memory_of(daemon: Daemon) -> String {

@@ -113,7 +113,8 @@ async fn house(gateway: &Gateway, asked: &Doctor, processes: &Processes) -> Vec<
     let answer = client::ready(address, &asked.papers).await;
     let says = answer.as_ref().and_then(|answer| serde_json::from_str::<Ready>(&answer.text).ok());
     let in_memory = daemon.is_some() && says.is_some_and(|says| says.is_in_memory());
-    let mut findings = vec![machine::daemon(gateway, &url, answer.as_ref(), daemon)];
+    let mut findings =
+        vec![machine::daemon(gateway, &url, answer.as_ref(), daemon, asked.papers.cert.is_some())];
     findings.extend(certificates::look(gateway));
     findings.extend(shelf::look(gateway, daemon.is_some(), in_memory));
     findings.extend(wires::ports(gateway, processes, daemon));

@@ -31,7 +31,21 @@ pub fn look(gateway: &Gateway, runs: bool, in_memory: bool) -> Vec<Finding> {
     findings.push(budget(gateway));
     findings.extend(room(dir));
     findings.push(writable(dir, runs));
+    findings.extend(open_to_others(dir));
     findings
+}
+
+/// The directory keeps others from all that is in it.
+fn open_to_others(dir: &Path) -> Option<Finding> {
+    let mode = fs::metadata(dir).ok()?.mode() & 0o777;
+    let found = || {
+        format!(
+            "everybody on this machine may read {} (mode {mode:04o}), and so who came and went",
+            dir.display()
+        )
+    };
+    (mode & 0o007 != 0)
+        .then(|| Finding::warn("data directory", found(), format!("chmod -R go= {}", dir.display())))
 }
 
 fn missing(dir: &Path) -> Finding {
