@@ -214,16 +214,16 @@ fn who_reads_on_meanwhile_is_not_stuck_and_gets_nobody_that_is_erased() {
     let left = told(&ends).iter().filter(|event| event["data"]["card"] == WHO).count();
     assert_eq!(left, 0);
     ends.outbox.settle("central", pulled, T0).unwrap();
-    let report = verify::verify(dir.path(), &[], &key()).unwrap();
+    let report = verify::verify(dir.path(), &[], &key(), store::EVENTS_KEEP_DEFAULT).unwrap();
     assert!(report.holds() && report.erased >= 500 && report.locked == 0, "{report:?}");
     drop(ends);
     // Without the key the order of all of them can be looked at; one text under another key is no missing key.
-    let report = verify::verify(dir.path(), &[], &Seal::none()).unwrap();
+    let report = verify::verify(dir.path(), &[], &Seal::none(), store::EVENTS_KEEP_DEFAULT).unwrap();
     assert!(report.holds() && report.locked == report.events, "{report:?}");
     let db = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
     db.execute("UPDATE event SET json = '~1.deadbeef.AAAA', sum = NULL WHERE seq = 77", []).unwrap();
     drop(db);
-    let report = verify::verify(dir.path(), &[], &key()).unwrap();
+    let report = verify::verify(dir.path(), &[], &key(), store::EVENTS_KEEP_DEFAULT).unwrap();
     assert_eq!(report.faults.iter().map(|fault| fault.seq).collect::<Vec<_>>(), [Some(77)], "{report:?}");
 }
 
