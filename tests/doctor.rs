@@ -389,6 +389,7 @@ fn whoever_may_not_read_is_told_who_may() {
     let (healthy, lines) = asked(nobody);
     assert!(!healthy);
     says(&lines, "bad secret:", &["token cannot be read", "Permission denied", "chgrp gatehouse"]);
-    says(&lines, "warn disk writes:", &["may not write to", "ask again as root"]);
+    says(&lines, "warn data:", &["may not look into", "ask again as root"]);
+    assert!(!lines.iter().any(|line| line.contains("daemon:") || line.contains("journal:")), "{lines:?}");
     gateway.stop();
 }

@@ -11,6 +11,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use gatehouse::event::{Draft, Kinds};
 use gatehouse::sim::crm::{Arrival, Crm, Mood};
@@ -283,7 +284,14 @@ fn open(dir: &Path) -> Ends {
         readings_keep: store::READINGS_KEEP_DEFAULT,
         disk_limit: store::DISK_LIMIT_DEFAULT,
     };
-    let mut ends = store::open(&settings, "cp-017").unwrap();
+    // A process that another test starts at this moment has our lock with it until it is another program.
+    let end = Instant::now() + Duration::from_secs(5);
+    let mut ends = loop {
+        match store::open(&settings, "cp-017") {
+            Err(store::Error::InUse(_)) if Instant::now() < end => std::thread::yield_now(),
+            opened => break opened.unwrap(),
+        }
+    };
     ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
     ends
 }

@@ -170,7 +170,7 @@ impl Host {
             if begins { TlsAcceptor::from(server).accept(guest).await.map(Some) } else { Ok(None) }
         };
         // Who has not asked anything yet is owed no answer when the house closes.
-        match self.terms.over.run_until_cancelled(shakes_hands).await {
+        match self.terms.over.run_until_cancelled(Box::pin(shakes_hands)).await {
             Some(Ok(Some(stream))) => {
                 let certified = stream.get_ref().1.peer_certificates().is_some();
                 let peer = Peer { address, tls: true, certified };

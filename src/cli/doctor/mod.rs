@@ -106,6 +106,12 @@ pub async fn doctor(asked: &Doctor) -> anyhow::Result<ExitCode> {
 
 /// All for which one has to know what is configured.
 async fn house(gateway: &Gateway, asked: &Doctor, processes: &Processes) -> Vec<Finding> {
+    if let Some(finding) = shelf::shut(&gateway.store.dir) {
+        // Whatever else were said of the daemon and its data would be a guess.
+        let (uplinks, clocks) = centre::look(gateway).await;
+        let clocks = [machine::clock(), machine::against(&clocks)].into_iter().flatten();
+        return std::iter::once(finding).chain(clocks).chain(uplinks).collect();
+    }
     let daemon = processes.daemon(&gateway.store.dir);
     let configured = || Address::configured(gateway, &asked.config.config);
     let address = asked.url.as_deref().map_or_else(configured, Address::named);

@@ -237,6 +237,19 @@ fn writable(dir: &Path, runs: bool) -> Finding {
     }
 }
 
+/// Where this user may not look into it.
+pub fn shut(dir: &Path) -> Option<Finding> {
+    let error = fs::read_dir(dir).err()?;
+    (error.kind() == io::ErrorKind::PermissionDenied).then(|| {
+        let owner = fs::metadata(dir).map_or(0, |about| about.uid());
+        Finding::warn(
+            "data",
+            format!("this user may not look into {}, which belongs to user {owner}", dir.display()),
+            "ask again as root, or as the user that the daemon runs as: sudo -u gatehouse gatehouse doctor",
+        )
+    })
+}
+
 fn probe(dir: &Path) -> io::Result<Duration> {
     let path = dir.join(PROBE);
     let started = Instant::now();
