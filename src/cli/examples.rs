@@ -25,9 +25,9 @@ pub const VERIFY: &str = "\
 Examples:
   gatehouse verify
   gatehouse verify /media/usb/cp-017.backup --json
-  gatehouse verify --anchor 0199aaaabbbbccccddddeeeeffff0000.1234:0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0
 
-Ends with 1 where anything is not as it was told. --anchor is what the centre has kept of `chain`, which nobody at the box can change.";
+Ends with 1 where anything is not as it was told, with 3 where not all could be looked at. --anchor
+<epoch>.<number>:<64 digits> is what the centre has kept of `chain`, which nobody at the box can change.";
 
 pub const ERASE: &str = "\
 Examples:
