@@ -54,7 +54,7 @@ const AT_DOORS: &[Row] = &[
             ),
             After(
                 "card, order, open, close",
-                "reader card (who), door card (who), order executed, door opened, door closed",
+                "reader card (who), door card (who), order executed, door opened by order, door closed",
             ),
         ],
     },
@@ -117,7 +117,10 @@ const AT_DOORS: &[Row] = &[
             Tells(
                 "controller granted (who), door granted (who), controller opened, door opened, door held, controller closed, door closed",
             ),
-            After("order, open, until held, close", "order executed, door opened, door held, door closed"),
+            After(
+                "order, open, until held, close",
+                "order executed, door opened by order, door held, door closed",
+            ),
         ],
     },
     Row {
@@ -144,12 +147,12 @@ const AT_DOORS: &[Row] = &[
         sequence: "order → open → close",
         steps: "order, open, close",
         makes: &[
-            Tells("order executed, door opened, door closed"),
+            Tells("order executed, door opened by order, door closed"),
             After(
                 "order, until granted, open, close",
-                "order executed, controller granted (remote), door granted (remote), controller opened, door opened, controller closed, door closed",
+                "order executed, controller granted (remote), door granted (remote), controller opened, door opened by order, controller closed, door closed",
             ),
-            Tells("order executed, door opened, door closed"),
+            Tells("order executed, door opened by order, door closed"),
         ],
     },
     Row {
