@@ -6,12 +6,14 @@ use std::fmt::Write as _;
 /// What is sought. Numbers in decimal stand alone: within a longer number they are something else.
 #[derive(Default)]
 pub struct Needles {
-    /// By their first three bytes.
-    by_start: HashMap<[u8; 3], Vec<Needle>>,
+    /// By their first bytes, eight where there are so many: hundreds of numbers begin alike.
+    by_start: HashMap<Vec<u8>, Vec<Needle>>,
     /// Which first three bytes there are.
     starts: Vec<bool>,
     count: usize,
 }
+
+const START_MAX: usize = 8;
 
 struct Needle {
     bytes: Vec<u8>,
@@ -35,6 +37,7 @@ impl Needles {
         self.starts.resize(1 << 24, false);
         self.starts[place(start)] = true;
         self.count += 1;
+        let start = bytes[..bytes.len().min(START_MAX)].to_vec();
         self.by_start.entry(start).or_default().push(Needle { bytes, whole });
     }
 
@@ -50,7 +53,8 @@ impl Needles {
             if !self.starts[place(start)] {
                 continue;
             }
-            for needle in &self.by_start[&start] {
+            let starts = (3..=START_MAX).filter_map(|length| hay.get(at..at + length));
+            for needle in starts.filter_map(|start| self.by_start.get(start)).flatten() {
                 if hay[at..].starts_with(&needle.bytes) && stands(hay, at, needle) {
                     let around = &hay[at.saturating_sub(120)..(at + 60).min(hay.len())];
                     found.push(format!("{} at {at}: …{}…", show(&needle.bytes), show(around)));
