@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 
 use super::journal::{self, Journal, Teller};
 use super::seal::Place;
-use super::{Error, Outbox, Seal, damage, file, sum};
+use super::{Error, Outbox, Seal, damage, file, sum, view};
 use crate::chain::digest_of;
 use crate::event::{self, Draft};
 use crate::reading::Millis;
@@ -340,11 +340,14 @@ fn text(value: ValueRef<'_>) -> &str {
 
 /// Those of the numbers above `from` up to `to` that name the person; how many.
 fn blank_all(step: &Transaction<'_>, seal: &Seal, work: &Work, from: u64, to: u64) -> Result<u64, Error> {
-    let mut query =
-        step.prepare_cached("SELECT seq, json FROM event WHERE seq > ?1 AND seq <= ?2 ORDER BY seq")?;
+    let mut query = step.prepare_cached(&format!(
+        "SELECT seq, json, {} FROM event WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
+        sum::EVENT_FITS
+    ))?;
     let mut rows = query.query([from, to])?;
     let mut found: Vec<(u64, String)> = Vec::new();
     while let Some(row) = rows.next()? {
+        view::fits(row, 2, 0, "event")?;
         let seq = row.get(0)?;
         let stored = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
         let json = seal.open(Place::Event(seq), stored).map_err(rusqlite::Error::from)?;

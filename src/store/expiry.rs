@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::journal::Journal;
 use super::seal::Place;
-use super::{Error, erasure, file};
+use super::{Error, erasure, file, sum, view};
 use crate::reading::Millis;
 
 /// Which kinds, and for how long they are kept.
@@ -90,14 +90,17 @@ fn end(step: &Transaction<'_>, from: u64, cut: Millis) -> Result<u64, Error> {
 
 /// What is dropped for room is told by an event that stays as it is: without it nobody knows what a hole is.
 fn too_old(step: &Transaction<'_>, kinds: &str, from: u64, end: u64) -> Result<Vec<(u64, String)>, Error> {
-    let mut query = step.prepare_cached(
-        "SELECT seq, json FROM event WHERE seq > ?1 AND seq <= ?2 AND kind GLOB ?3 AND digest IS NULL
+    let mut query = step.prepare_cached(&format!(
+        "SELECT seq, json, {} FROM event WHERE seq > ?1 AND seq <= ?2 AND kind GLOB ?3 AND digest IS NULL
              AND kind <> 'gateway.events-dropped'
              AND seq NOT IN (SELECT seq FROM aside)
              AND NOT EXISTS (SELECT 1 FROM ticket WHERE ticket.id = event.ticket AND ticket.state <> 'closed')
          ORDER BY seq LIMIT ?4",
-    )?;
-    let rows =
-        query.query_map(params![from, end, kinds, BITE as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        sum::EVENT_FITS
+    ))?;
+    let rows = query.query_map(params![from, end, kinds, BITE as i64], |row| {
+        view::fits(row, 2, 0, "event")?;
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

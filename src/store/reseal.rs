@@ -4,7 +4,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::seal::{Place, Seal, Unreadable};
-use super::{Error, Journal, file, maintenance, orders};
+use super::{Error, Journal, file, maintenance, orders, sum, view};
 
 /// Rows written in one transaction, so that no commit waits long for it.
 const BITE: usize = 200;
@@ -40,12 +40,6 @@ impl Stage {
     }
 }
 
-/// A row as it is, and as it is to be.
-struct Stale {
-    row: u64,
-    sealed: String,
-}
-
 impl Journal {
     /// Brings up to 200 rows under the present key. On an error nothing happened, and it is tried again.
     pub fn reseal(&mut self) -> Result<Resealed, Error> {
@@ -72,10 +66,10 @@ fn go(db: &mut Connection, seal: &Seal, stage: Stage) -> Result<(Stage, Resealed
     let mut resealed = Resealed::default();
     let next = match stage {
         Stage::Events(above) => {
-            events(&step, seal, above, &mut resealed)?.map_or(Stage::Tickets(0), Stage::Events)
+            walk(&step, seal, Long::Events, above, &mut resealed)?.map_or(Stage::Tickets(0), Stage::Events)
         }
         Stage::Tickets(above) => {
-            tickets(&step, seal, above, &mut resealed)?.map_or(Stage::Short, Stage::Tickets)
+            walk(&step, seal, Long::Tickets, above, &mut resealed)?.map_or(Stage::Short, Stage::Tickets)
         }
         Stage::Short | Stage::Done => {
             if short_tables(&step, seal, &mut resealed)? {
@@ -112,66 +106,83 @@ fn anew(
     }
 }
 
-/// Up to which number it has come; `None`: there are no more.
-fn events(
-    step: &Transaction<'_>,
-    seal: &Seal,
-    above: u64,
-    resealed: &mut Resealed,
-) -> Result<Option<u64>, Error> {
-    let mut query =
-        step.prepare_cached("SELECT seq, json FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-    let mut rows = query.query(params![above.min(i64::MAX as u64), LOOKED])?;
-    let (mut at, mut stale) = (None, Vec::new());
-    while stale.len() < BITE
-        && let Some(row) = rows.next()?
-    {
-        let seq: u64 = row.get(0)?;
-        if let Some(sealed) = anew(seal, Place::Event(seq), &row.get::<_, String>(1)?, resealed)? {
-            stale.push(Stale { row: seq, sealed });
-        }
-        at = Some(seq);
-    }
-    drop(rows);
-    // A row of before there were sums gets one.
-    let mut write = step.prepare_cached(
-        "UPDATE event SET json = ?2, sum = row_sum(seq, at, kind, ticket, ?2) WHERE seq = ?1",
-    )?;
-    for Stale { row, sealed } in &stale {
-        write.execute(params![row, sealed])?;
-    }
-    resealed.rows += stale.len() as u64;
-    Ok(at)
+/// The tables that are walked through by number.
+#[derive(Debug, Clone, Copy)]
+enum Long {
+    Events,
+    Tickets,
 }
 
-fn tickets(
+impl Long {
+    /// Number, id, text, and whether the row is as it was written.
+    fn select(self) -> String {
+        match self {
+            Long::Events => format!(
+                "SELECT seq, '', json, {} FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+                sum::EVENT_FITS
+            ),
+            Long::Tickets => format!(
+                "SELECT rowid, id, json, {} FROM ticket WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
+                sum::TICKET_FITS
+            ),
+        }
+    }
+
+    /// An event of before there were sums gets one.
+    fn update(self) -> &'static str {
+        match self {
+            Long::Events => {
+                "UPDATE event SET json = ?2, sum = row_sum(seq, at, kind, ticket, ?2) WHERE seq = ?1"
+            }
+            Long::Tickets => {
+                "UPDATE ticket SET json = ?2, sum = row_sum(id, state, device, closed_at, subject, life, ?2)
+                 WHERE rowid = ?1"
+            }
+        }
+    }
+
+    fn place(self, number: u64, id: &str) -> Place<'_> {
+        match self {
+            Long::Events => Place::Event(number),
+            Long::Tickets => Place::Ticket(id),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Long::Events => "event",
+            Long::Tickets => "ticket",
+        }
+    }
+}
+
+/// Up to which number it has come; `None`: there are no more. A row that is not as it was written is damage: under a new
+/// sum nobody would see it any more.
+fn walk(
     step: &Transaction<'_>,
     seal: &Seal,
+    table: Long,
     above: u64,
     resealed: &mut Resealed,
 ) -> Result<Option<u64>, Error> {
-    let mut query =
-        step.prepare_cached("SELECT rowid, id, json FROM ticket WHERE rowid > ?1 ORDER BY rowid LIMIT ?2")?;
+    let mut query = step.prepare_cached(&table.select())?;
     let mut rows = query.query(params![above.min(i64::MAX as u64), LOOKED])?;
     let (mut at, mut stale) = (None, Vec::new());
     while stale.len() < BITE
         && let Some(row) = rows.next()?
     {
-        let rowid: u64 = row.get(0)?;
-        let id: String = row.get(1)?;
-        let place = Place::Ticket(&id);
-        if let Some(sealed) = anew(seal, place, &row.get::<_, String>(2)?, resealed)? {
-            stale.push(Stale { row: rowid, sealed });
+        view::fits(row, 3, 0, table.word())?;
+        let (number, id): (u64, String) = (row.get(0)?, row.get(1)?);
+        let stored: String = row.get(2)?;
+        if let Some(sealed) = anew(seal, table.place(number, &id), &stored, resealed)? {
+            stale.push((number, sealed));
         }
-        at = Some(rowid);
+        at = Some(number);
     }
     drop(rows);
-    let mut write = step.prepare_cached(
-        "UPDATE ticket SET json = ?2, sum = row_sum(id, state, device, closed_at, subject, life, ?2)
-         WHERE rowid = ?1",
-    )?;
-    for Stale { row, sealed } in &stale {
-        write.execute(params![row, sealed])?;
+    let mut write = step.prepare_cached(table.update())?;
+    for (number, sealed) in &stale {
+        write.execute(params![number, sealed])?;
     }
     resealed.rows += stale.len() as u64;
     Ok(at)
@@ -426,6 +437,27 @@ mod tests {
         assert_eq!(told.iter().filter(|json| json.contains("SaidNote")).count(), 3);
         assert!(told.last().unwrap().contains("gateway.events-dropped"), "{told:?}");
         assert_eq!(found_in_files(dir.path()), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_damaged_row_of_before_gets_no_sum_that_fits() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ends = open(dir.path(), &Seal::none()).unwrap();
+        for n in 1..=3 {
+            ends.journal.commit(&page(n)).unwrap();
+        }
+        drop(ends);
+        let spoil = "UPDATE event SET json = replace(json, 'gate', 'Gate') WHERE seq = 3";
+        let db = Connection::open(dir.path().join(file::JOURNAL)).unwrap();
+        assert_eq!(db.execute(spoil, []).unwrap(), 1);
+        drop(db);
+        let key = seal::of(NEW, &[]);
+        let mut ends = open(dir.path(), &key).unwrap();
+        let error = ends.journal.reseal().unwrap_err().to_string();
+        assert!(error.contains("event 3"), "{error}");
+        drop(ends);
+        let told = told(&open(dir.path(), &key).unwrap());
+        assert!(told.iter().all(|event| !event.contains("devices/Gate")), "a wrong event is told: {told:?}");
     }
 
     /// `cargo test --release --lib reseal -- --ignored --nocapture`

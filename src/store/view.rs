@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::types::Value;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::chain::{self, Kept};
@@ -245,8 +245,12 @@ pub(super) fn fits(row: &Row<'_>, fits: usize, id: usize, what: &str) -> rusqlit
     if row.get(fits)? {
         return Ok(());
     }
-    let id = row.get::<_, Value>(id);
-    Err(alarm::damage(format!("{what} {id:?} does not fit its sum")))
+    let id = match row.get_ref(id)? {
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        _ => "without a number".to_owned(),
+    };
+    Err(alarm::damage(format!("{what} {id} does not fit its sum")))
 }
 
 /// Events after the cursor that are wanted and not left out by number.
