@@ -5,6 +5,7 @@
 
 mod compound;
 mod gateway;
+mod kernel_clock;
 
 use std::fs;
 use std::path::Path;
@@ -30,20 +31,6 @@ use tokio::task::LocalSet;
 const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
 const DAY: Millis = 24 * HOUR;
-
-/// Whether the kernel's clock is synchronised is what a file says.
-const ADJTIMEX: &str = r#"
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/timex.h>
-int adjtimex(struct timex *to) {
-    FILE *said = fopen(getenv("SYNCED_FILE"), "r");
-    int synced = said && fgetc(said) == 's';
-    if (said) fclose(said);
-    to->status = synced ? 0 : STA_UNSYNC;
-    return 0;
-}
-"#;
 
 /// The daemon, with lamps behind Modbus that can be ordered on.
 struct House {
@@ -95,7 +82,7 @@ impl House {
             // The hours are those of this clock.
             let file = fs::read_to_string(gateway.file()).unwrap();
             fs::write(gateway.file(), file.replacen("locale", "timezone = \"UTC\"\nlocale", 1)).unwrap();
-            gateway.set("LD_PRELOAD", adjtimex(&dir).to_str().unwrap());
+            gateway.set("LD_PRELOAD", kernel_clock::adjtimex(&dir).to_str().unwrap());
             gateway.set("SYNCED_FILE", dir.join("synced").to_str().unwrap());
             fs::write(dir.join("synced"), "no").unwrap();
             let checked = gateway.ran("check");
@@ -156,14 +143,6 @@ impl House {
     fn executed(&self, key: &str) -> usize {
         self.told("command.executed").iter().filter(|event| event["data"]["key"] == key).count()
     }
-}
-
-fn adjtimex(dir: &Path) -> std::path::PathBuf {
-    let (source, made) = (dir.join("adjtimex.c"), dir.join("adjtimex.so"));
-    fs::write(&source, ADJTIMEX).unwrap();
-    let cc = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&made).arg(&source).status();
-    assert!(cc.unwrap().success());
-    made
 }
 
 fn in_a_minute() -> String {

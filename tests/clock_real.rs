@@ -1,14 +1,14 @@
 //! The real binary under a clock that is not the machine's: 1970 at boot and then today, back one hour, forward one day.
 //!
-//! `libfaketime` makes the wall clock (its file is what a test sets) and leaves the steady one alone; a few lines of C beside it
-//! stand in for `adjtimex`, since a machine that builds has no say in whether its kernel is synchronised.
+//! `libfaketime` makes the wall clock (its file is what a test sets) and leaves the steady one alone; `kernel_clock` beside it
+//! stands in for `adjtimex`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod gateway;
+mod kernel_clock;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use gatehouse::reading::Millis;
 use gatehouse::sim::modbus::{Server, Units};
@@ -22,20 +22,6 @@ const DAY: Millis = 24 * HOUR;
 /// More than a busy machine ever takes for a step of a test, and less than any step of the clock.
 const NEAR: Millis = 10 * 60_000;
 
-/// `STA_UNSYNC` unless the file begins with `s`.
-const ADJTIMEX: &str = r#"
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/timex.h>
-int adjtimex(struct timex *to) {
-    FILE *said = fopen(getenv("SYNCED_FILE"), "r");
-    int synced = said && fgetc(said) == 's';
-    if (said) fclose(said);
-    to->status = synced ? 0 : STA_UNSYNC;
-    return 0;
-}
-"#;
-
 /// The clock that the daemon sees, off the machine's by what a file says.
 struct Clock {
     dir: PathBuf,
@@ -44,7 +30,7 @@ struct Clock {
 impl Clock {
     fn of(gateway: &mut Gateway) -> Self {
         let clock = Self { dir: gateway.dir().to_owned() };
-        let preload = format!("{}:{}", adjtimex(gateway.dir()).display(), faketime().display());
+        let preload = format!("{}:{}", kernel_clock::adjtimex(gateway.dir()).display(), faketime().display());
         gateway.set("LD_PRELOAD", &preload);
         gateway.set("SYNCED_FILE", clock.dir.join("synced").to_str().unwrap());
         gateway.set("FAKETIME_TIMESTAMP_FILE", clock.dir.join("faketime").to_str().unwrap());
@@ -67,14 +53,6 @@ impl Clock {
         fs::write(&beside, text).unwrap();
         fs::rename(beside, self.dir.join(name)).unwrap();
     }
-}
-
-fn adjtimex(dir: &Path) -> PathBuf {
-    let (source, made) = (dir.join("adjtimex.c"), dir.join("adjtimex.so"));
-    fs::write(&source, ADJTIMEX).unwrap();
-    let cc = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&made).arg(&source).status();
-    assert!(cc.unwrap().success());
-    made
 }
 
 fn faketime() -> PathBuf {

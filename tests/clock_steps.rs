@@ -208,6 +208,9 @@ fn what_waits_waits_as_long_as_it_would_have() {
         let steady = rebased(&run(twenty_minutes(case, untouched, dir.path())));
         assert_eq!(steady.is_empty(), case == Case::Idle, "{case:?}");
         for clocked in clocked() {
+            if case == Case::Order && !clocked.synced {
+                continue; // By a clock that may be behind by any span none is given that expires.
+            }
             let dir = tempfile::tempdir().unwrap();
             let events = run(twenty_minutes(case, clocked, dir.path()));
             let end = clocked.begins + clocked.by;

@@ -227,9 +227,9 @@ impl Bench {
 
     /// What the wire is told next.
     pub async fn deed(&mut self) -> Deed {
-        match self.lane.recv().await.unwrap() {
-            Errand::Do(deed) => deed,
-            other => panic!("{other:?}"),
+        match tokio::time::timeout(Duration::from_secs(60), self.lane.recv()).await {
+            Ok(Some(Errand::Do(deed))) => deed,
+            other => panic!("no order comes to the wire: {other:?}"),
         }
     }
 
