@@ -6,7 +6,7 @@ mod gateway;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use gateway::{Gateway, until};
 
 const TOKEN: &str = "crm-token-0123456789";
+const QUERY: &str = "query-secret-987";
 
 fn openssl(dir: &Path, arguments: &str) {
     let done = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
@@ -47,12 +48,14 @@ struct Centre {
 
 impl Centre {
     fn start(dir: &Path, name: &str) -> Self {
+        let files = [format!("{name}.pem"), format!("{name}.key"), "own.pem".to_owned()];
+        Self::spawn("tests/peers/https_centre.py", &files.map(|file| dir.join(file)))
+    }
+
+    fn spawn(script: &str, arguments: &[PathBuf]) -> Self {
         let mut child = Command::new("tests/.venv/bin/python")
-            .arg("tests/peers/https_centre.py")
-            .args(
-                [format!("{name}.pem"), format!("{name}.key"), "own.pem".to_owned()]
-                    .map(|file| dir.join(file)),
-            )
+            .arg(script)
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -140,4 +143,43 @@ fn only_the_centre_of_this_ca_gets_events() {
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert_eq!(checked.status.code(), Some(78), "a key of another certificate: {said}");
     assert!(said.contains("E904") && !said.contains("BEGIN"), "{said}");
+}
+
+#[test]
+fn a_centre_that_repeats_our_token_spreads_it_no_further() {
+    let mut house = Gateway::new("cp-017");
+    fs::write(house.dir().join("crm"), TOKEN).unwrap();
+    let centre = Centre::spawn("tests/peers/echo_centre.py", &[]);
+    house.configure(&format!(
+        "[[sync]]\nname = \"crm\"\nurl = \"http://127.0.0.1:{}/e?code={QUERY}\"\ntoken = {{ file = \"crm\" }}\n",
+        centre.port
+    ));
+    house.start();
+    let aside = house.until("an event is set aside", || {
+        let told = house.get("/api/v1/consumers")?;
+        let is_aside = told["consumers"][0]["set_aside"].as_array().is_some_and(|aside| !aside.is_empty());
+        is_aside.then(|| told.to_string())
+    });
+    assert!(house.stop().0.success());
+    let secrets = [TOKEN, QUERY, "13800138000"];
+    let mut places =
+        vec![("the API".to_owned(), aside.into_bytes()), ("the log".to_owned(), house.log().into_bytes())];
+    for file in fs::read_dir(house.data()).unwrap().map(|file| file.unwrap()) {
+        let name = file.file_name().into_string().unwrap();
+        if name.starts_with("journal") {
+            places.push((name, fs::read(file.path()).unwrap()));
+        }
+    }
+    assert!(
+        places.len() > 2,
+        "journal.db is among {:?}",
+        places.iter().map(|place| &place.0).collect::<Vec<_>>()
+    );
+    for (place, bytes) in &places {
+        for secret in secrets {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret} is in {place}");
+        }
+    }
+    assert!(house.log().contains(r#"/e?code=***\", \"token\": \"Bearer ***"#), "{}", house.log());
 }

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, Identity, Response, StatusCode, Url, redirect};
+use reqwest::{Certificate, Client, Identity, Response, Url, redirect};
 use zeroize::Zeroizing;
 
 use super::plan::{self, BODY_BYTES_MAX, Outcome};
+use super::shown::shown;
 use super::{Target, Tls};
 use crate::event::Stored;
 use crate::time;
@@ -36,8 +37,6 @@ pub struct Parcel {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than events are usually apart while something happens; then the next one finds the connection open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-/// So much of an answer is shown to people.
-const SHOWN_CHARS: usize = 120;
 
 pub fn client(target: &Target) -> Result<Client, reqwest::Error> {
     // reqwest asks for a provider even where it only ever speaks plain HTTP. A second one is refused, which is fine.
@@ -111,7 +110,7 @@ pub async fn post(client: &Client, target: &Target, parcel: Parcel) -> Answer {
         request = request.bearer_auth(token.reveal());
     }
     match request.body(parcel.body).send().await {
-        Ok(response) => read(response).await,
+        Ok(response) => read(response, target).await,
         Err(error) => broken(error),
     }
 }
@@ -137,7 +136,7 @@ pub fn joined(batch: &[Stored]) -> Vec<u8> {
 }
 
 /// Reads an answer to its end, or as far as one is read.
-pub async fn read(mut response: Response) -> Answer {
+pub async fn read(mut response: Response, target: &Target) -> Answer {
     let status = response.status();
     let header = |name| response.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     let content_type = header(CONTENT_TYPE).map(str::to_owned);
@@ -156,7 +155,7 @@ pub async fn read(mut response: Response) -> Answer {
             body: plan::body_kind(content_type.as_deref(), &body),
             retry_after,
         },
-        words: shown(status, &body),
+        words: shown(target, status, &body),
         body,
     }
 }
@@ -178,20 +177,6 @@ pub fn words(error: reqwest::Error) -> String {
         cause = deeper.source();
     }
     words
-}
-
-/// `422 Unprocessable Entity: {"detail": …`
-fn shown(status: StatusCode, body: &[u8]) -> String {
-    let start = &body[..body.len().min(4 * SHOWN_CHARS)];
-    let text: String = String::from_utf8_lossy(start)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(SHOWN_CHARS)
-        .collect();
-    match text.trim() {
-        "" => status.to_string(),
-        text => format!("{status}: {text}"),
-    }
 }
 
 #[cfg(test)]

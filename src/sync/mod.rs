@@ -14,6 +14,7 @@ mod pace;
 mod plan;
 mod probe;
 mod reply;
+mod shown;
 mod urgent;
 
 pub use http::is_loopback;

@@ -149,7 +149,7 @@ fn plain(text: &str, most: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use serde_json::json;
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::event::Kinds;
 
-    fn target(commands: bool) -> Target {
+    pub fn target(commands: bool) -> Target {
         Target {
             name: "crm".into(),
             url: "https://crm.example.com/events".into(),
