@@ -1,19 +1,15 @@
 //! The real binary under a clock that is not the machine's: 1970 at boot and then today, back one hour, forward one day.
-//!
-//! `libfaketime` makes the wall clock (its file is what a test sets) and leaves the steady one alone; `kernel_clock` beside it
-//! stands in for `adjtimex`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod gateway;
 mod kernel_clock;
 
-use std::fs;
-use std::path::PathBuf;
 
 use gatehouse::reading::Millis;
 use gatehouse::sim::modbus::{Server, Units};
 use gatehouse::time;
 use gateway::{Gateway, beside, kinds, of_kind};
+use kernel_clock::Clock;
 use serde_json::Value as Json;
 
 const DELAY: Millis = 4000;
@@ -21,45 +17,6 @@ const HOUR: Millis = 3_600_000;
 const DAY: Millis = 24 * HOUR;
 /// More than a busy machine ever takes for a step of a test, and less than any step of the clock.
 const NEAR: Millis = 10 * 60_000;
-
-/// The clock that the daemon sees, off the machine's by what a file says.
-struct Clock {
-    dir: PathBuf,
-}
-
-impl Clock {
-    fn of(gateway: &mut Gateway) -> Self {
-        let clock = Self { dir: gateway.dir().to_owned() };
-        let preload = format!("{}:{}", kernel_clock::adjtimex(gateway.dir()).display(), faketime().display());
-        gateway.set("LD_PRELOAD", &preload);
-        gateway.set("SYNCED_FILE", clock.dir.join("synced").to_str().unwrap());
-        gateway.set("FAKETIME_TIMESTAMP_FILE", clock.dir.join("faketime").to_str().unwrap());
-        for one in
-            ["FAKETIME_NO_CACHE", "FAKETIME_DONT_FAKE_MONOTONIC", "DONT_FAKE_MONOTONIC", "NO_FAKE_STAT"]
-        {
-            gateway.set(one, "1");
-        }
-        clock
-    }
-
-    fn set(&self, off: Millis, synced: bool) {
-        self.put("faketime", &format!("{:+}", off / 1000));
-        self.put("synced", if synced { "synced" } else { "unsynced" });
-    }
-
-    /// As a whole: the daemon may read it at any moment.
-    fn put(&self, name: &str, text: &str) {
-        let beside = self.dir.join(format!("{name}.new"));
-        fs::write(&beside, text).unwrap();
-        fs::rename(beside, self.dir.join(name)).unwrap();
-    }
-}
-
-fn faketime() -> PathBuf {
-    let dirs = fs::read_dir("/usr/lib").unwrap().map(|dir| dir.unwrap().path());
-    let mut found = dirs.map(|dir| dir.join("faketime/libfaketimeMT.so.1")).filter(|file| file.exists());
-    found.next().expect("libfaketime is missing; tests/tools.sh installs it")
-}
 
 fn configure(gateway: &Gateway, server: &Server) {
     let mut text = format!(

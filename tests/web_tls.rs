@@ -4,13 +4,16 @@
 
 mod certs;
 mod gateway;
+mod kernel_clock;
 mod ports;
 
 use std::fs;
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 
+use gatehouse::time;
 use gateway::{Gateway, text};
+use kernel_clock::{Clock, faketime};
 use serde_json::Value as Json;
 
 const TLS: &str = "tls = { cert = \"box.pem\", key = \"box-key.pem\" }\n";
@@ -175,6 +178,31 @@ fn clients_show_a_certificate_where_they_are_asked_for_one() {
     assert!(status == 403 && printed.contains("certificate-required"), "{printed}");
     assert_eq!(ask(Some("good"), "crm").1, 200);
     assert_eq!(ask(Some("stranger"), "li").1, 0, "one that is shown has to be right");
+}
+
+#[test]
+fn a_box_that_wakes_up_in_1970_lets_its_centre_in_with_a_newer_certificate() {
+    let mut gateway = house(&TLS.replace(" }", ", client_ca = \"clients.pem\" }"));
+    let dir = gateway.dir();
+    certs::ca(dir, "clients");
+    let tomorrow = [("LD_PRELOAD", faketime().to_str().unwrap().to_owned()), ("FAKETIME", "+1d".to_owned())];
+    let tomorrow = tomorrow.each_ref().map(|(name, value)| (*name, value.as_str()));
+    certs::signed_in(&tomorrow, dir, "newer", "clients", 30);
+    certs::ca(dir, "strangers");
+    certs::signed_in(&tomorrow, dir, "stranger", "strangers", 30);
+    let clock = Clock::of(&mut gateway);
+    let in_1970 = 10_000 - time::now();
+    clock.set(in_1970, false);
+    started(&mut gateway);
+    let ask = |name: &str| {
+        let (cert, key, header) = (format!("{name}.pem"), format!("{name}-key.pem"), token("crm"));
+        let arguments = ["--cacert", "ca.pem", "--cert", &cert, "--key", &key, "-H", &header];
+        curl(&gateway, &arguments, &at(&gateway, "/api/v1/site")).1
+    };
+    assert_eq!((ask("newer"), ask("stranger")), (200, 0));
+    // Where the hour is known, one that does not count yet is refused.
+    clock.set(0, true);
+    assert_eq!(ask("newer"), 0);
 }
 
 /// Waits for news at the journal's end, over one connection.

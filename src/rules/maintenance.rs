@@ -21,7 +21,7 @@ use crate::time;
 /// One that is under way.
 #[derive(Debug)]
 pub(super) struct Shelved {
-    maintenance: Maintenance,
+    pub(super) maintenance: Maintenance,
     end: End,
     /// Its end was named while the clock could not be believed, and is put right together with the clock.
     by_wrong_clock: bool,

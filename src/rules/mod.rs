@@ -7,6 +7,7 @@ mod count;
 mod desk;
 mod engine;
 mod episode;
+mod erased;
 mod expression;
 mod hours;
 mod judge;

@@ -1,13 +1,14 @@
 //! HTTPS: what a port shows of itself, and whom it lets in.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::RootCertStore;
-use rustls::ServerConfig;
-use rustls::pki_types::UnixTime;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::time_provider::TimeProvider;
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 
 use crate::certificate::{self, Validity};
 use crate::clock::WRITTEN;
@@ -89,8 +90,7 @@ impl Tls {
             rustls::Error::InvalidCertificate(why) => Unusable::Certificate(why.to_string()),
             other => Unusable::Key(other.to_string()),
         };
-        let clock = Arc::new(NotBefore(self.past()));
-        let builder = ServerConfig::builder_with_details(provider.clone(), clock)
+        let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(unusable)?;
         let builder = match &self.client_ca {
@@ -102,8 +102,8 @@ impl Tls {
                     Demand::All => verifier,
                     Demand::Central => verifier.allow_unauthenticated(),
                 };
-                let verifier = verifier.build().map_err(|error| Unusable::ClientCa(error.to_string()))?;
-                builder.with_client_cert_verifier(verifier)
+                let by = verifier.build().map_err(|error| Unusable::ClientCa(error.to_string()))?;
+                builder.with_client_cert_verifier(Arc::new(InTime { by, past: self.past() }))
             }
         };
         let mut server = builder.with_single_cert(chain, key).map_err(unusable)?;
@@ -117,20 +117,67 @@ impl Tls {
     }
 }
 
-/// The time by which clients' certificates are judged: the clock's, but none that cannot be. A box that wakes up in 1970
-/// would keep its centre out as not valid yet.
+/// Judges clients' certificates by a time that can be: while the clock is not synchronised, by none before all of them were
+/// signed, and ours. A box that wakes up in 1970 would keep its centre out as not valid yet.
 #[derive(Debug)]
-struct NotBefore(Millis);
+struct InTime {
+    by: Arc<dyn ClientCertVerifier>,
+    /// When ours were signed.
+    past: Millis,
+}
 
-impl NotBefore {
-    fn at(&self, now: Millis) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_millis(now.max(self.0).max(0).cast_unsigned()))
+impl InTime {
+    fn at(&self, now: Millis, shown: &[&CertificateDer<'_>]) -> UnixTime {
+        let signed = shown.iter().filter_map(|der| Some(Validity::of_der(der)?.from));
+        let known = signed.fold(now.max(self.past), Millis::max);
+        UnixTime::since_unix_epoch(Duration::from_millis(known.max(0).cast_unsigned()))
     }
 }
 
-impl TimeProvider for NotBefore {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(self.at(time::now()))
+impl ClientCertVerifier for InTime {
+    fn verify_client_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let shown: Vec<_> = iter::once(own).chain(between).collect();
+        let now = if time::clock_is_synced() { now } else { self.at(time::now(), &shown) };
+        self.by.verify_client_cert(own, between, now)
+    }
+
+    fn offer_client_auth(&self) -> bool {
+        self.by.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.by.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.by.root_hint_subjects()
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.by.verify_tls12_signature(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.by.verify_tls13_signature(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.by.supported_verify_schemes()
     }
 }
 
@@ -150,8 +197,8 @@ mod tests {
     fn a_clock_that_cannot_be_is_not_what_certificates_are_judged_by() {
         let tls = Tls { cert: "".into(), key: Secret::new(""), client_ca: None, client: Demand::All };
         assert_eq!(tls.past(), WRITTEN, "nothing else is known");
-        let clock = NotBefore(WRITTEN);
-        let shown = |now| clock.at(now).as_secs() as Millis * 1000;
+        let judge = InTime { by: WebPkiClientVerifier::no_client_auth(), past: WRITTEN };
+        let shown = |now| judge.at(now, &[]).as_secs() as Millis * 1000;
         assert_eq!((shown(0), shown(-5), shown(WRITTEN - 1)), (WRITTEN, WRITTEN, WRITTEN));
         assert_eq!(shown(WRITTEN + 5_000), WRITTEN + 5_000, "a later one is believed");
     }

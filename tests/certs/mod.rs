@@ -10,8 +10,13 @@ const CURVE: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime2
 const EXTENSIONS: &str = "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n";
 
 fn openssl(dir: &Path, arguments: &[&str]) {
-    let done =
-        Command::new("openssl").args(arguments).current_dir(dir).stdin(Stdio::null()).output().unwrap();
+    openssl_in(&[], dir, arguments);
+}
+
+fn openssl_in(environment: &[(&str, &str)], dir: &Path, arguments: &[&str]) {
+    let mut openssl = Command::new("openssl");
+    openssl.args(arguments).envs(environment.iter().copied()).current_dir(dir).stdin(Stdio::null());
+    let done = openssl.output().unwrap();
     assert!(done.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
@@ -24,6 +29,11 @@ pub fn ca(dir: &Path, name: &str) {
 
 /// `NAME.pem` and `NAME-key.pem`, signed by a CA of [`ca`]; with fewer days than none it has ended.
 pub fn signed(dir: &Path, name: &str, ca: &str, days: i32) {
+    signed_in(&[], dir, name, ca, days);
+}
+
+/// Likewise, where openssl runs in this environment.
+pub fn signed_in(environment: &[(&str, &str)], dir: &Path, name: &str, ca: &str, days: i32) {
     let key = format!("{name}-key.pem");
     let head = ["req", "-subj", &format!("/CN={name}"), "-keyout", &key, "-out", "request"];
     openssl(dir, &[&head[..], &CURVE].concat());
@@ -31,7 +41,7 @@ pub fn signed(dir: &Path, name: &str, ca: &str, days: i32) {
     let (ca, ca_key, days) = (format!("{ca}.pem"), format!("{ca}-key.pem"), days.to_string());
     let by = ["-CA", &ca, "-CAkey", &ca_key, "-CAcreateserial"];
     let out = ["-days", &days, "-extfile", "extensions", "-out", &format!("{name}.pem")];
-    openssl(dir, &[&["x509", "-req", "-in", "request"], &by[..], &out].concat());
+    openssl_in(environment, dir, &[&["x509", "-req", "-in", "request"], &by[..], &out].concat());
 }
 
 /// What the examples of docs/errors.md name.
