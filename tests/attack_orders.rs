@@ -286,6 +286,7 @@ async fn replies_of_a_crm_carry_orders_only_where_the_configuration_says_so() {
     malformed["expires_at"] = Json::Null;
     let mut commands = vec![
         said("gate", "crm-1", &soon),
+        json!({ "device": "nope", "action": "on", "by": "Li", "expires_at": soon, "key": "crm-4" }),
         said("gate", "crm-2", &late),
         said("lamp", "crm-3", &soon),
         said("gate", "crm-1", &soon),
@@ -306,9 +307,10 @@ async fn replies_of_a_crm_carry_orders_only_where_the_configuration_says_so() {
             ("other-1", "not-from-there"),
             ("crm-2", "expired"),
             ("crm-3", "wrong-role"),
+            ("crm-4", "unknown"),
             ("crm-5", "malformed"),
             // The first of those beyond the twenty.
-            ("many-14", "too-many-orders"),
+            ("many-13", "too-many-orders"),
         ];
         house.gateway.until("each is given or refused", || {
             let all = words.iter().all(|(key, word)| refused(&house, key) == [*word]);

@@ -4,7 +4,6 @@
 mod gateway;
 mod kernel_clock;
 
-
 use gatehouse::reading::Millis;
 use gatehouse::sim::modbus::{Server, Units};
 use gatehouse::time;

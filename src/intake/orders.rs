@@ -15,7 +15,7 @@ use crate::command::{Allowed, Desk, Given, Kept, Moment, Refusals, Running, Verd
 use crate::event::Draft;
 use crate::field::Errand;
 use crate::masked::mask;
-use crate::order::{Deed, Done, Order, Outcome, Refused, Wish};
+use crate::order::{Deed, Done, Order, Outcome, Refused, Role, Wish};
 use crate::reading::{DeviceId, Millis, Site};
 use crate::store::{self, OrderRow, OrdersKnown};
 
@@ -256,9 +256,9 @@ impl Corridor {
     }
 
     fn refuse(&mut self, order: &Order, why: Refused, now: Millis, answer: oneshot::Sender<Answer>) {
-        // A device that does not exist has no events.
-        let told = self.intake.site.device_named(&order.device).is_some()
-            && self.orders.refusals.tell(order, &why, now);
+        // A device that does not exist has no events; the centre, which is not answered, has to hear it all the same.
+        let is_heard = order.role == Role::Central || self.intake.site.device_named(&order.device).is_some();
+        let told = is_heard && self.orders.refusals.tell(order, &why, now);
         if told {
             self.tell_order("command.refused", order, now, (why.word(), &why.to_string()), None);
         }
@@ -288,7 +288,11 @@ impl Corridor {
         if let Some(effect) = effect {
             data["effect"] = effect.into();
         }
-        self.page.events.push(Draft::new(kind, format!("devices/{}", order.device), at, &data));
+        let subject = match self.intake.site.device_named(&order.device) {
+            Some(_) => format!("devices/{}", order.device),
+            None => format!("gateways/{}", self.intake.site.gateway),
+        };
+        self.page.events.push(Draft::new(kind, subject, at, &data));
     }
 
     /// Orders that no wire will say anything of any more, and refusals that were held back.
