@@ -17,6 +17,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{Error, alarm};
 use crate::pseudonym::KEY_MIN;
+use crate::reading::Millis;
 use crate::secret::Secret;
 
 const SEALED: &str = "~1.";
@@ -50,6 +51,8 @@ pub enum Place<'a> {
     Access(&'a str),
     /// Scope, name and column.
     Maintenance(&'a str, &'a str, &'static str),
+    /// When it was begun, and column: its key is sealed itself.
+    Erasure(Millis, &'static str),
 }
 
 /// Why a text cannot be opened.
@@ -190,6 +193,7 @@ impl Place<'_> {
             Place::Order(key, column) => format!("command\0{column}\0{key}"),
             Place::Access(subject) => format!("access\0{subject}"),
             Place::Maintenance(scope, name, column) => format!("maintenance\0{column}\0{scope}\0{name}"),
+            Place::Erasure(begun, column) => format!("erasure\0{column}\0{begun}"),
         };
         Aad::from(parts.into_bytes())
     }
@@ -205,6 +209,7 @@ impl fmt::Display for Place<'_> {
             Place::Maintenance(scope, name, column) => {
                 write!(f, "`{column}` of maintenance of {scope} {name}")
             }
+            Place::Erasure(begun, column) => write!(f, "`{column}` of the erasure that began at {begun}"),
         }
     }
 }
