@@ -309,7 +309,11 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     let token = secrets::take(&mut section, "token");
     let tls = of_centre(&mut section, url.as_ref(), token.is_some());
     of_query(url.as_ref(), report);
-    let url = url.map(|told| told.value.0).unwrap_or_default();
+    let mut url = url.map(|told| told.value.0).unwrap_or_default();
+    if report.blind {
+        // What runs is known by what the API shows of it.
+        url = hush::address(&url);
+    }
     let batch = section.whole("batch", 1..=BATCH_MAX).map_or(sync::BATCH_DEFAULT, |told| told.value);
     let rate = section.whole("rate", 1..=RATE_MAX).map_or(sync::RATE_DEFAULT, |told| told.value);
     let compress = section.take_or("compress", false);
@@ -361,10 +365,11 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     }
 }
 
-/// An address is shown where a secret must not be: in `gatehouse check`, in the configuration that the API shows.
+/// An address goes where a secret must not be.
 fn of_query(url: Option<&Told<Url>>, report: &Report<'_>) {
     let Some(url) = url.filter(|url| hush::address(&url.value.0) != url.value.0) else { return };
-    let what = "`url` seems to have a secret in its query, which whoever sees the configuration reads";
+    let what =
+        "`url` seems to have a secret in its query, which whoever reads the file or a log on the way sees";
     let cure = "take it out of the address and write `token = { credential = \"…\" }`";
     report.warning(Code::SecretInAddress, url.spot, what, cure);
 }
@@ -419,14 +424,14 @@ impl Read for Url {
         let url = reqwest::Url::parse(&text).map_err(|_| {
             wrong(
                 Code::BadAddress,
-                format!("`{text}` is no address"),
+                format!("`{}` is no address", hush::address(&text)),
                 "write it like `\"https://crm.example.com/events\"`",
             )
         })?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(wrong(
                 Code::BadAddress,
-                format!("`{text}` is no address of the web"),
+                format!("`{}` is no address of the web", hush::address(&text)),
                 "begin it with `https://`",
             ));
         }
