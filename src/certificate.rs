@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::reading::Millis;
 use crate::time;
 
-/// What to do with one that is not.
+/// What to do with one of a client that is not.
 pub const MAKE_V3: &str = "make a v3 one: `openssl x509 -req … -extfile client.ext`, with the line `basicConstraints=CA:FALSE` in that file";
 const DAY: Millis = 24 * 3_600_000;
 /// Sooner than that people are told of its end.
@@ -32,6 +32,11 @@ pub fn is_v3(der: &[u8]) -> bool {
         (tag == 0xa0).then(|| field(version))?
     };
     version().is_some_and(|(_, number, _)| number == [2])
+}
+
+/// Whether that is why it was refused; rustls has no word of its own for it.
+pub fn is_too_old(why: &rustls::CertificateError) -> bool {
+    format!("{why:?}").contains("UnsupportedCertVersion")
 }
 
 /// From when until when a certificate counts.

@@ -111,9 +111,19 @@ pub async fn post(client: &Client, target: &Target, parcel: Parcel) -> Answer {
         request = request.bearer_auth(token.reveal());
     }
     match request.body(parcel.body).send().await {
-        Ok(response) => read(response).await,
-        Err(error) => broken(error),
+        Ok(response) => read(response, target).await,
+        Err(error) => broken(error, target),
     }
+}
+
+/// What to do where the centre broke off because of our certificate, which only its alert says.
+pub fn cure(target: &Target, words: &str) -> Option<&'static str> {
+    let (_, alert) = words.rsplit_once("received fatal alert: ")?;
+    let is_of_ours = ["Certificate", "UnknownCA", "AccessDenied"].iter().any(|known| alert.contains(known));
+    is_of_ours.then_some(match target.tls.identity {
+        None => "the centre wants a certificate: name one that it knows with `cert` and `key` of this [[sync]]",
+        Some(_) => "the centre does not take the certificate in `cert` of this [[sync]]: ask its people for another one, with its `key`",
+    })
 }
 
 /// Whether an address is of this machine.
@@ -137,7 +147,7 @@ pub fn joined(batch: &[Stored]) -> Vec<u8> {
 }
 
 /// Reads an answer to its end, or as far as one is read.
-pub async fn read(mut response: Response) -> Answer {
+pub async fn read(mut response: Response, target: &Target) -> Answer {
     let status = response.status();
     let header = |name| response.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok());
     let content_type = header(CONTENT_TYPE).map(str::to_owned);
@@ -147,7 +157,7 @@ pub async fn read(mut response: Response) -> Answer {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
-            Err(error) => return broken(error),
+            Err(error) => return broken(error, target),
         }
     }
     Answer {
@@ -161,10 +171,14 @@ pub async fn read(mut response: Response) -> Answer {
     }
 }
 
-fn broken(error: reqwest::Error) -> Answer {
+fn broken(error: reqwest::Error, target: &Target) -> Answer {
     let late = error.is_timeout() && !error.is_connect();
     let outcome = if late { Outcome::Late } else { Outcome::Broken };
-    Answer { outcome, body: Vec::new(), words: words(error) }
+    let mut words = words(error);
+    if let Some(cure) = cure(target, &words) {
+        words = format!("{words}; {cure}");
+    }
+    Answer { outcome, body: Vec::new(), words }
 }
 
 /// What went wrong, to its root.

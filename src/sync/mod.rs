@@ -16,7 +16,7 @@ mod probe;
 mod reply;
 mod urgent;
 
-pub use http::is_loopback;
+pub use http::{cure, is_loopback};
 pub use probe::{Clock as ProbeClock, Probe, probe};
 pub use reply::words;
 

@@ -56,7 +56,7 @@ pub async fn probe(target: &Target) -> Probe {
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let clock = header(DATE).and_then(|date| clock(&date, time::now()));
     let to = header(LOCATION).unwrap_or_default();
-    match http::read(response).await.outcome {
+    match http::read(response, target).await.outcome {
         Outcome::Answered { status, body, .. } => judged(status, body, to, clock),
         Outcome::Broken | Outcome::Late => Probe::Broken("it broke off in the middle of its answer".into()),
     }
