@@ -329,6 +329,8 @@ mod tests {
         let rows = all_of_it(&mut ends);
         assert!(rows >= 1200, "{rows}");
         assert_eq!(found_in_files(dir.path()), Vec::<&str>::new(), "while it runs");
+        let stale = [&old, &new].map(|seal| super::super::stale(dir.path(), seal).unwrap());
+        assert_eq!(stale, [0, rows]);
         assert_eq!((told(&ends), ends.journal.recall().unwrap()), (before.clone(), memory.clone()));
         ends.journal.commit(&page(301)).unwrap();
         assert_eq!(ends.outbox.urgent("crm", 0, 10, &Kinds::default()).unwrap().len(), 10);

@@ -128,6 +128,14 @@ impl Seal {
         key_of(stored) == self.key()
     }
 
+    /// The same of a column, in SQL: whether it does not.
+    pub(super) fn is_stale(&self, column: &str) -> String {
+        match self.key() {
+            Some(id) => format!("{column} NOT GLOB '{SEALED}{id}.*'"),
+            None => format!("{column} GLOB '{SEALED}*'"),
+        }
+    }
+
     fn named(&self, id: &str) -> Option<&Key> {
         self.0.now.iter().chain(&self.0.before).find(|key| key.id == id)
     }
