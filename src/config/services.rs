@@ -78,9 +78,10 @@ pub(super) struct Stored {
 
 pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> Stored {
     let mut section = Section::new(table, "`[store]`", report);
+    let usual = store::Settings::at(dir);
     let mut keep = |key, default| section.span(key, DAY..=3660 * DAY).map_or(default, |told| told.value);
-    let events_keep = keep("events_keep", store::EVENTS_KEEP_DEFAULT);
-    let readings_keep = keep("readings_keep", store::READINGS_KEEP_DEFAULT);
+    let events_keep = keep("events_keep", usual.events_keep);
+    let readings_keep = keep("readings_keep", usual.readings_keep);
     let mut size = |key, default| {
         section.take::<Size>(key).map_or(default, |told| {
             if !(DISK_MIN..=DISK_MAX).contains(&told.value.0) {
@@ -94,12 +95,12 @@ pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> Stored 
             told.value.0
         })
     };
-    let disk_limit = size("disk_limit", store::DISK_LIMIT_DEFAULT);
+    let disk_limit = size("disk_limit", usual.disk_limit);
     let write_budget = size("write_budget", store::WRITE_BUDGET_DEFAULT);
     let summary = section.span("summary", SUMMARY_MIN..=DAY).map(|told| told.value);
     let keep_kinds = section.take::<Keep>("keep").map(|told| told.value.0).unwrap_or_default();
     section.finish();
-    let store = store::Settings { dir, events_keep, readings_keep, disk_limit };
+    let store = store::Settings { events_keep, readings_keep, disk_limit, ..usual };
     Stored { store, write_budget, summary, keep_kinds }
 }
 

@@ -99,6 +99,18 @@ pub struct Settings {
     pub disk_limit: u64,
 }
 
+impl Settings {
+    /// What holds where nothing else is said.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            events_keep: EVENTS_KEEP_DEFAULT,
+            readings_keep: READINGS_KEEP_DEFAULT,
+            disk_limit: DISK_LIMIT_DEFAULT,
+        }
+    }
+}
+
 pub const EVENTS_KEEP_DEFAULT: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const READINGS_KEEP_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const DISK_LIMIT_DEFAULT: u64 = 2 << 30;

@@ -235,12 +235,7 @@ mod tests {
     const WHOM: &str = "c-00feedbeef00feed";
 
     fn open(dir: &Path, seal: &Seal) -> Result<Ends, Error> {
-        let settings = Settings {
-            dir: dir.to_owned(),
-            events_keep: super::super::EVENTS_KEEP_DEFAULT,
-            readings_keep: super::super::READINGS_KEEP_DEFAULT,
-            disk_limit: super::super::DISK_LIMIT_DEFAULT,
-        };
+        let settings = Settings::at(dir);
         open_sealed(&settings, "cp-017", seal)
     }
 
