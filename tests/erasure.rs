@@ -13,6 +13,7 @@ use gatehouse::order::{Order, Outcome};
 use gatehouse::reading::Millis;
 use gatehouse::secret::Secret;
 use gatehouse::store::{self, Asked, Ends, Kind, OrderRow, Page, Seal, Settings, verify};
+use gatehouse::time;
 use gateway::Gateway;
 use serde_json::{Value as Json, json};
 
@@ -304,6 +305,27 @@ fn a_kill_at_any_moment_costs_no_erasure_and_the_centre_is_told_once() {
     assert!(report.holds(), "{:?}", report.faults);
     assert_eq!(report.erased, 2000 + 1, "and the word on it that was there when it was asked for again");
     assert!(!gateway.log().contains(WHO), "no log names them");
+}
+
+#[test]
+fn what_is_in_memory_brings_nobody_back() {
+    let mut gateway = Gateway::new("cp-017");
+    let silent = "[[channel]]\nid = \"plant\"\ntype = \"modbus-tcp\"\naddress = \"127.0.0.1:9\"\n\
+                  [[device]]\nid = \"pump\"\nchannel = \"plant\"\nunit = 1\npoll = \"100ms\"\n\
+                  [[device.point]]\nid = \"level\"\ntable = \"holding\"\nregister = 0\ntype = \"u16\"\n";
+    gateway.configure(silent);
+    gateway.start();
+    let rests = json!({ "device": "pump", "until": time::format(time::now() + 3_600_000), "by": "Wang", "note": WHO });
+    let (status, said) = gateway.post("/api/v1/maintenance", &rests);
+    assert!(matches!(status, 200 | 201), "{status} {said}");
+    let (status, said) = gateway.post(&format!("/api/v1/people/{WHO}/erase"), &json!({ "by": "Li" }));
+    assert_eq!((status, &said["state"]), (200, &json!("done")), "{said}");
+    let maintenance = gateway.get("/api/v1/maintenance").unwrap().to_string();
+    assert!(maintenance.contains("erased") && !maintenance.contains(WHO), "{maintenance}");
+    let (status, said) =
+        gateway.post("/api/v1/maintenance", &json!({ "device": "pump", "until": time::format(0) }));
+    assert!(status == 200 && !said.to_string().contains(WHO), "{status} {said}");
+    assert!(gateway.stop().0.success());
 }
 
 trait Last {

@@ -12,6 +12,9 @@ impl Corridor {
     pub(super) fn erase(&mut self, doors: &Doors, now: Millis) {
         match self.intake.journal.erase_on(now, self.synced) {
             Ok(Some(erased)) if erased.told.is_some() => {
+                // Or what is in memory would bring them back with its next revision.
+                self.intake.engine.forget(&erased.pseudonym);
+                self.show_maintenance();
                 tracing::info!(
                     events = erased.events,
                     "a person is erased from the journal, and the centre is told"

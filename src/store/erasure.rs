@@ -38,8 +38,9 @@ pub struct Asked {
 }
 
 /// How far an erasure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Erased {
+    pub pseudonym: String,
     /// Events that have become stubs.
     pub events: u64,
     /// The event that tells it; `None`: it is under way.
@@ -145,7 +146,7 @@ impl Outbox {
     pub fn erased(&self, pseudonym: &str) -> Result<Option<Erased>, Error> {
         let rows = self.alarm.heed(all(&self.lock(), &self.seal).map_err(Error::from))?;
         let found = rows.into_iter().find(|work| work.pseudonym == pseudonym);
-        Ok(found.map(|Work { events, told, .. }| Erased { events, told }))
+        Ok(found.map(|Work { pseudonym, events, told, .. }| Erased { pseudonym, events, told }))
     }
 }
 
@@ -204,7 +205,7 @@ impl Journal {
     pub fn erase_on(&mut self, at: Millis, synced: bool) -> Result<Option<Erased>, Error> {
         let done = self.erase_a_bite(at, synced);
         let done = self.noticing(done)?;
-        if done.is_some_and(|erased| erased.told.is_some()) {
+        if done.as_ref().is_some_and(|erased| erased.told.is_some()) {
             damage::forget_all(&self.dir);
             self.erasing.told = Some(Instant::now());
             self.erasing.unwashed = true;
@@ -241,7 +242,7 @@ impl Journal {
         }
         self.head = told.unwrap_or(self.head);
         self.erasing.under_way = told.is_none() || next(&self.db, &self.seal)?.is_some();
-        Ok(Some(Erased { events: work.events, told }))
+        Ok(Some(Erased { pseudonym: work.pseudonym, events: work.events, told }))
     }
 
     /// Where every required consumer knows whom to erase, that goes too. Says whether any did.
