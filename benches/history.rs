@@ -185,12 +185,7 @@ fn main() {
 }
 
 fn simulate(dir: &Path, kinds: &[Kind], devices: usize, seconds: i64, limit: u64) -> (Run, Ends) {
-    let settings = Settings {
-        dir: dir.to_owned(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: limit,
-    };
+    let settings = Settings { disk_limit: limit, ..Settings::at(dir) };
     let mut ends = store::open(&settings, "bench").unwrap();
     let device = |d| kinds.iter().enumerate().map(move |(n, kind)| Point::new(*kind, d, n)).collect();
     let mut points: Vec<Vec<Point>> = (0..devices).map(device).collect();

@@ -6,8 +6,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::reading::Millis;
 use crate::time;
 
-/// What to do with one that is not.
+/// What to do with one of a client that is not.
 pub const MAKE_V3: &str = "make a v3 one: `openssl x509 -req … -extfile client.ext`, with the line `basicConstraints=CA:FALSE` in that file";
+/// How a library says that somebody shows a certificate that is made to sign others, as `openssl req -x509` makes them.
+pub const OF_A_CA: &str = "CaUsedAsEndEntity";
+/// What to do with one.
+pub const MAKE_OWN: &str = "it shows a certificate that is made to sign others; let its people make one of its own: `openssl req -x509 … -addext basicConstraints=critical,CA:FALSE`";
 const DAY: Millis = 24 * 3_600_000;
 /// Sooner than that people are told of its end.
 const SOON: Millis = 14 * DAY;
@@ -32,6 +36,11 @@ pub fn is_v3(der: &[u8]) -> bool {
         (tag == 0xa0).then(|| field(version))?
     };
     version().is_some_and(|(_, number, _)| number == [2])
+}
+
+/// Whether that is why it was refused; rustls has no word of its own for it.
+pub fn is_too_old(why: &rustls::CertificateError) -> bool {
+    format!("{why:?}").contains("UnsupportedCertVersion")
 }
 
 /// From when until when a certificate counts.

@@ -57,6 +57,22 @@ pub struct Device {
     pub words: Option<PointId>,
 }
 
+impl Device {
+    /// Polled, of no place, without points; the rest can be said beside it.
+    pub fn polled(id: &str, channel: &str) -> Self {
+        Self {
+            id: id.into(),
+            channel: channel.into(),
+            profile: None,
+            place: "".into(),
+            polled: true,
+            first_point: 0,
+            points: 0,
+            words: None,
+        }
+    }
+}
+
 /// What belongs together: a contact, readers, an exit button. What happens at it is told under `doors/<id>`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Door {

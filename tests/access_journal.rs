@@ -196,12 +196,7 @@ fn an_open_door_is_not_opened_again_by_a_restart() {
 #[test]
 fn of_a_door_that_left_the_configuration_nothing_is_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = || store::Settings {
-        dir: dir.path().to_owned(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    };
+    let settings = || store::Settings::at(dir.path());
     let subjects = || {
         let ends = store::open(&settings(), "cp-017").unwrap();
         let rows = ends.journal.recall().unwrap().access.into_iter();

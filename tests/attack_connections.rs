@@ -8,6 +8,7 @@ mod gateway;
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -179,6 +180,29 @@ fn a_body_of_a_gigabyte_is_refused_after_a_little_of_it() {
     let grown = resident(&gateway).saturating_sub(before);
     assert!(sent < 32 << 20, "{sent} bytes were taken");
     assert!(grown < 8 << 10, "{grown} KiB more are resident");
+}
+
+/// As people and scripts ask: curl waits for `100 Continue`, or sends at once, or in chunks; each time it hears why not.
+#[test]
+fn curl_that_would_send_a_gigabyte_hears_413() {
+    for rest in ["", "tls = { cert = \"box.pem\", key = \"box-key.pem\" }\n"] {
+        let (gateway, api) = started(rest);
+        let scheme = if rest.is_empty() { "http" } else { "https" };
+        let file = gateway.dir().join("gigabyte");
+        fs::File::create(&file).unwrap().set_len(1 << 30).unwrap();
+        for header in ["Expect: 100-continue", "Expect:", "Transfer-Encoding: chunked"] {
+            for _ in 0..5 {
+                let mut curl = Command::new("curl");
+                curl.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20"]);
+                curl.args(["--cacert", "ca.pem", "-H", header, "-H", "Content-Type: application/json", "-T"]);
+                curl.arg(&file).arg(format!("{scheme}://{api}/api/v1/consumers/crm"));
+                let said = curl.current_dir(gateway.dir()).output().unwrap();
+                let told = (said.status.code(), gateway::text(&said.stdout));
+                let why = gateway::text(&said.stderr);
+                assert_eq!(told, (Some(0), "413".to_owned()), "{scheme}, {header}: {why}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -428,12 +428,7 @@ impl<'a> World<'a> {
             }
             Step::Restart => {
                 self.bench.stop().await;
-                let settings = store::Settings {
-                    dir: self.dir.to_owned(),
-                    events_keep: store::EVENTS_KEEP_DEFAULT,
-                    readings_keep: store::READINGS_KEEP_DEFAULT,
-                    disk_limit: store::DISK_LIMIT_DEFAULT,
-                };
+                let settings = store::Settings::at(self.dir);
                 let mut ends = store::open(&settings, "cp-017").unwrap();
                 let now = self.clock.now();
                 while ends.journal.retire_orders(now - store::ORDERS_KEPT, now).unwrap() > 0 {}

@@ -75,11 +75,15 @@ impl Drop for Centre {
 }
 
 fn configure(house: &Gateway, port: u16, ca: &str, cert: &str) {
-    let sync = format!(
+    let ours = format!("cert = \"{cert}.pem\"\nkey = {{ file = \"{cert}.key\" }}\n");
+    configure_with(house, port, ca, &ours);
+}
+
+fn configure_with(house: &Gateway, port: u16, ca: &str, ours: &str) {
+    house.configure(&format!(
         "[[sync]]\nname = \"crm\"\nurl = \"https://127.0.0.1:{port}/events\"\ntoken = {{ file = \"crm\" }}\n\
-         ca = \"{ca}.pem\"\ncert = \"{cert}.pem\"\nkey = {{ file = \"{cert}.key\" }}\n"
-    );
-    house.configure(&sync);
+         ca = \"{ca}.pem\"\n{ours}"
+    ));
 }
 
 /// What stands in `error` of the consumer.
@@ -110,14 +114,16 @@ fn only_the_centre_of_this_ca_gets_events() {
     configure(&house, expired.port, "own", "gateway");
     house.reload();
     let late = error(&house, "xpired");
+    configure_with(&house, centre.port, "own", "");
+    house.reload();
+    let missing =
+        error(&house, "the centre wants a certificate: name one that it knows with `cert` and `key`");
+    let doctor = gateway::text(&house.ran("doctor").stdout);
+    assert!(doctor.contains("with `cert` and `key` of this [[sync]]"), "{doctor}");
     configure(&house, centre.port, "own", "stranger");
     house.reload();
-    let refused = house.until("the centre refuses a stranger", || {
-        let told = house.get("/api/v1/consumers")?;
-        let error = told["consumers"][0]["error"].as_str()?.to_owned();
-        (error != late).then_some(error)
-    });
-    for said in [&wrong, &late, &refused] {
+    let refused = error(&house, "the centre does not take the certificate in `cert` of this [[sync]]");
+    for said in [&wrong, &late, &missing, &refused] {
         assert!(!said.contains(TOKEN) && !said.contains("BEGIN"), "{said}");
     }
     assert!(centre.took.try_recv().is_err() && expired.took.try_recv().is_err(), "nothing has moved");

@@ -286,19 +286,10 @@ fn tickets_go_on_at_another_box_and_everyone_has_each_event_once_in_effect() {
     assert!(history.since().unwrap().is_some(), "the readings came along");
 }
 
-fn settings(dir: &Path) -> store::Settings {
-    store::Settings {
-        dir: dir.to_owned(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    }
-}
-
 /// A journal with so many events, without a daemon.
 fn written(gateway: &Gateway, dir: &Path, id: &str, events: usize) {
     gateway.configure_as(id, dir, "");
-    let mut ends = store::open(&settings(dir), id).unwrap();
+    let mut ends = store::open(&store::Settings::at(dir), id).unwrap();
     for n in 0..events {
         let draft = Draft::new("access.opened", "doors/front".into(), time::now(), &json!({ "n": n }));
         ends.journal.commit(&Page { at: time::now(), events: vec![draft], ..Page::default() }).unwrap();
@@ -309,7 +300,7 @@ fn written(gateway: &Gateway, dir: &Path, id: &str, events: usize) {
 fn a_backup_beside_a_writer_that_never_rests_is_of_one_moment() {
     let gateway = Gateway::new("cp-017");
     written(&gateway, &gateway.data(), "cp-017", 10);
-    let mut ends = store::open(&settings(&gateway.data()), "cp-017").unwrap();
+    let mut ends = store::open(&store::Settings::at(gateway.data()), "cp-017").unwrap();
     ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
     let (stop, stopped) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let told = stop.clone();
@@ -446,7 +437,7 @@ fn a_copied_directory_or_an_old_image_begins_a_new_epoch() {
     // A copy that was taken while someone wrote: the last commits lie beside the file.
     let running = Gateway::new("cp-017");
     written(&running, &running.data(), "cp-017", 2);
-    let mut ends = store::open(&settings(&running.data()), "cp-017").unwrap();
+    let mut ends = store::open(&store::Settings::at(running.data()), "cp-017").unwrap();
     ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
     let draft = Draft::new("access.forced", "doors/front".into(), time::now(), &json!({}));
     ends.journal.commit(&Page { at: time::now(), events: vec![draft], ..Page::default() }).unwrap();

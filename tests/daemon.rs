@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::sync::mpsc;
@@ -511,6 +512,33 @@ impl Mute {
 }
 
 // --- two of a kind ---
+
+/// Also where it was started by hand, by somebody whose files all may read; and where a backup went on.
+#[test]
+fn what_it_writes_nobody_else_may_read() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let mut gateway = Gateway::new("cp-017");
+    let data = gateway.dir().join("new");
+    gateway.keep_data_in(&data);
+    gateway.configure(NOTHING);
+    let read_by_others = || {
+        let inside = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+        let all: Vec<_> = inside.chain([data.clone()]).collect();
+        for name in ["journal.db", "last-good.json"] {
+            assert!(all.contains(&data.join(name)), "{all:?}");
+        }
+        let is_open =
+            |path: &std::path::PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o077 > 0;
+        all.into_iter().filter(is_open).collect::<Vec<_>>()
+    };
+    gateway.start();
+    assert_eq!(read_by_others(), Vec::<std::path::PathBuf>::new(), "while it runs");
+    assert!(gateway.stop().0.success());
+    assert_eq!(read_by_others(), Vec::<std::path::PathBuf>::new());
+    let restored = gateway.command("restore").arg(&data).arg("--force").output().unwrap();
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    assert_eq!(read_by_others(), Vec::<std::path::PathBuf>::new(), "after a restore");
+}
 
 #[test]
 fn data_belongs_to_one_daemon() {

@@ -28,17 +28,8 @@ const T0: Millis = 1_763_712_000_000;
 /// Acknowledged by the required consumer.
 const HAD: u64 = 400;
 
-fn settings(dir: &Path) -> Settings {
-    Settings {
-        dir: dir.to_owned(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    }
-}
-
 fn open(dir: &Path) -> Ends {
-    store::open(&settings(dir), "cp-017").unwrap_or_else(|error| panic!("it does not start: {error}"))
+    store::open(&Settings::at(dir), "cp-017").unwrap_or_else(|error| panic!("it does not start: {error}"))
 }
 
 fn ticket(n: u64, state: State) -> Ticket {

@@ -371,6 +371,23 @@ fn a_store_that_is_damaged_foreign_or_not_writable_is_named() {
 }
 
 #[test]
+fn as_long_as_rows_are_under_an_old_key_it_is_said() {
+    let mut gateway = gateway();
+    let key = |name: &str| {
+        fs::write(gateway.dir().join(name), format!("not-to-be-shown-{name}")).unwrap();
+        format!("{{ file = \"{name}\" }}")
+    };
+    let (old, new) = (key("old"), key("new"));
+    gateway.configure(&format!("[privacy]\nstore_key = {old}\n"));
+    gateway.start();
+    assert!(gateway.stop().0.success());
+    let is_said = |gateway: &Gateway| doctor(gateway).1.iter().any(|line| line.contains("journal's key"));
+    assert!(!is_said(&gateway));
+    gateway.configure(&format!("[privacy]\nstore_key = {new}\nstore_key_before = [{old}]\n"));
+    says(&doctor(&gateway).1, "warn journal's key:", &["rows are not under", "leave `store_key_before`"]);
+}
+
+#[test]
 fn whoever_may_not_read_is_told_who_may() {
     if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/setpriv").exists() {
         println!("left out: only root can ask as somebody else, by setpriv");

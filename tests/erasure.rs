@@ -30,12 +30,7 @@ fn open(dir: &Path) -> Ends {
 }
 
 fn open_with(dir: &Path, seal: &Seal) -> Ends {
-    let settings = Settings {
-        dir: dir.to_owned(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    };
+    let settings = Settings::at(dir);
     store::open_sealed(&settings, "cp-017", seal).unwrap()
 }
 
@@ -146,7 +141,14 @@ fn a_person_goes(seal: &Seal) {
     assert!(pending.slice.events.iter().any(store_stub), "what the centre did not have it gets as stubs");
     assert_eq!(ends.journal.order("k").unwrap().unwrap().order.reason.as_deref(), Some("for erased"));
     assert_eq!(ends.journal.last_records().unwrap(), [("devices/reader".to_owned(), "3000".to_owned())]);
-    assert_eq!(files_with(dir.path(), WHO), ["journal.db"], "the event that tells the centre whom");
+    for said in [WHO, "has moved out"] {
+        let found = files_with(dir.path(), said);
+        if seal.has_keys() {
+            assert_eq!(found, Vec::<String>::new(), "what tells the centre whom is sealed as well");
+        } else {
+            assert_eq!(found, ["journal.db"], "the event that tells the centre whom");
+        }
+    }
 
     // The centre has to have it.
     assert!(!ends.journal.forget_erased(T0 + DAY).unwrap());
@@ -233,30 +235,26 @@ fn store_stub(event: &gatehouse::event::Stored) -> bool {
 
 #[test]
 fn an_erasure_goes_on_under_another_epoch() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut ends = open(dir.path());
-    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
-    write(&mut ends, 3000);
-    let asked = Asked { pseudonym: WHO.into(), by: "Wang".into(), reason: None };
-    ends.outbox.erase(&asked, T0).unwrap();
-    assert_eq!(ends.journal.erase_on(T0, true).unwrap().map(|erased| erased.told), Some(None));
-    drop(ends);
-    let order = store::restore::Order {
-        from: dir.path(),
-        dir: dir.path(),
-        gateway: "cp-017",
-        seal: &Seal::none(),
-        force: false,
-        at: T0,
-        synced: true,
-    };
-    store::restore::restore(&order).unwrap();
-    let mut ends = open(dir.path());
-    while ends.journal.erase_on(T0, true).unwrap().is_none_or(|erased| erased.told.is_none()) {}
-    let left = told(&ends).iter().filter(|event| event["data"]["card"] == WHO).count();
-    assert_eq!(left, 0);
-    let report = verify::verify(dir.path(), &[], &Seal::none(), store::EVENTS_KEEP_DEFAULT).unwrap();
-    assert!(report.holds() && report.erased == 300, "{report:?}");
+    for seal in [Seal::none(), key()] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ends = open_with(dir.path(), &seal);
+        ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+        write(&mut ends, 3000);
+        let asked = Asked { pseudonym: WHO.into(), by: "Wang".into(), reason: None };
+        ends.outbox.erase(&asked, T0).unwrap();
+        assert_eq!(ends.journal.erase_on(T0, true).unwrap().map(|erased| erased.told), Some(None));
+        drop(ends);
+        let (from, force, at, synced) = (dir.path(), false, T0, true);
+        let order =
+            store::restore::Order { from, dir: from, gateway: "cp-017", seal: &seal, force, at, synced };
+        store::restore::restore(&order).unwrap();
+        let mut ends = open_with(dir.path(), &seal);
+        while ends.journal.erase_on(T0, true).unwrap().is_none_or(|erased| erased.told.is_none()) {}
+        let left = told(&ends).iter().filter(|event| event["data"]["card"] == WHO).count();
+        assert_eq!(left, 0);
+        let report = verify::verify(dir.path(), &[], &seal, store::EVENTS_KEEP_DEFAULT).unwrap();
+        assert!(report.holds() && report.erased == 300, "{report:?}");
+    }
 }
 
 #[test]

@@ -281,12 +281,7 @@ async fn a_card_that_can_only_be_read_is_gone_on_from_and_what_is_lost_is_said()
 const T0: i64 = 1_763_712_000_000;
 
 fn open(dir: &Path) -> Ends {
-    let settings = store::Settings {
-        dir: dir.to_owned(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    };
+    let settings = store::Settings::at(dir);
     // A process that another test starts at this moment has our lock with it until it is another program.
     let end = Instant::now() + Duration::from_secs(5);
     let mut ends = loop {

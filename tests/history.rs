@@ -18,12 +18,7 @@ const T0: Millis = 1_763_712_000_000;
 const DAY: Millis = 24 * 3600 * 1000;
 
 fn open(dir: &Path) -> Ends {
-    let settings = Settings {
-        dir: dir.to_owned(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    };
+    let settings = Settings::at(dir);
     store::open(&settings, "cp-017").unwrap()
 }
 

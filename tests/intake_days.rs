@@ -39,16 +39,7 @@ fn site() -> Arc<Site> {
 }
 
 fn site_with(range: Option<(f64, f64)>, clean: Clean) -> Arc<Site> {
-    let device = Device {
-        id: "pump-1".into(),
-        channel: "plant".into(),
-        profile: None,
-        place: "3号楼".into(),
-        polled: true,
-        first_point: 0,
-        points: 1,
-        words: None,
-    };
+    let device = Device { place: "3号楼".into(), points: 1, ..Device::polled("pump-1", "plant") };
     let point =
         Point { id: "pump-1.pressure".into(), device: DeviceId(0), unit: None, range, deadband: 0.0, clean };
     Arc::new(Site {
@@ -80,15 +71,6 @@ fn low() -> Rule {
     }
 }
 
-fn settings(dir: &Path) -> store::Settings {
-    store::Settings {
-        dir: dir.to_owned(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    }
-}
-
 impl Bench {
     fn start(dir: &Path) -> Self {
         Self::start_at(dir, site(), TimeZone::UTC)
@@ -99,7 +81,7 @@ impl Bench {
     }
 
     fn start_with(dir: &Path, site: Arc<Site>, zone: TimeZone, summary: Option<Duration>) -> Self {
-        let settings = settings(dir);
+        let settings = store::Settings::at(dir);
         let ends = store::open(&settings, "cp-017").unwrap();
         let (batches, batches_out) = mpsc::channel(8);
         let (calls, calls_out) = mpsc::channel(8);
@@ -248,7 +230,7 @@ async fn maintenance_is_told_at_its_beginning_and_end_and_kept_over_a_restart() 
             assert!(data["until"].is_string() && data["note"] == "new seals", "{data}");
         }
         bench.stop().await;
-        let ends = store::open(&settings(dir.path()), "cp-017").unwrap();
+        let ends = store::open(&store::Settings::at(dir.path()), "cp-017").unwrap();
         assert_eq!(ends.journal.recall().unwrap().maintenance, vec![]);
     };
     tokio::time::timeout(Duration::from_secs(30), LocalSet::new().run_until(work)).await.unwrap();

@@ -40,12 +40,8 @@ fn tried() -> Tried {
 /// A data directory with a past, and the configuration of what it is the past of.
 fn past(dir: &Path, address: &str, every: i64) {
     fs::write(dir.join("past.toml"), history_month::config(address)).unwrap();
-    let settings = store::Settings {
-        dir: dir.join("data"),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: 2 * store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    };
+    let usual = store::Settings::at(dir.join("data"));
+    let settings = store::Settings { readings_keep: 2 * usual.readings_keep, ..usual };
     let mut ends = store::open(&settings, "gw").unwrap();
     let now = time::now();
     assert!(history_month::tickets(&mut ends, now, TICKET_DAYS) > 100);

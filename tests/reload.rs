@@ -677,3 +677,36 @@ fn what_needs_the_whole_house_is_answered_as_to_come() {
     assert!(gateway.stop().0.success());
     assert_eq!(of_kind(&gateway.journal(), "gateway.started").len(), 2);
 }
+
+#[test]
+fn a_secret_in_the_address_of_a_centre_is_shown_nowhere_and_what_runs_is_known_without_it() {
+    let mut gateway = Gateway::new("gw-address");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let sync =
+        |query: &str| format!("[[sync]]\nname = \"crm\"\nurl = \"http://{closed}/e?gw=7&token={query}\"\n");
+    gateway.configure(&sync(SECRET));
+    gateway.start();
+    let guest = Guest(gateway.api().unwrap());
+    let shown = guest.get("/api/v1/configuration").to_string();
+    assert!(shown.contains("/e?gw=7&token=***") && !shown.contains(SECRET), "{shown}");
+    let error = gateway.until("it cannot be reached", || {
+        let consumers = guest.get("/api/v1/consumers").to_string();
+        consumers.contains("rror").then_some(consumers)
+    });
+    assert!(!error.contains(SECRET), "{error}");
+    let check = |more: &[&str]| {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
+        check.args(["check", "--config"]).arg(gateway.file()).args(more);
+        let ran = check.output().unwrap();
+        let all = text(&ran.stdout) + &text(&ran.stderr);
+        assert!(ran.status.success() && !all.contains(SECRET), "{all}");
+        all
+    };
+    assert!(check(&[]).contains("W914"));
+    let against = ["--against-running", "--url", &format!("http://{}", guest.0)];
+    assert_eq!(check(&against), "nothing changes\n");
+    gateway.configure(&sync("").replace("/e?", "/events?"));
+    assert_eq!(check(&against), "push crm: another url, restarts\nrestarts: push crm\n");
+    assert!(gateway.stop().0.success());
+    assert!(!gateway.log().contains(SECRET), "{}", gateway.log());
+}

@@ -418,12 +418,7 @@ fn the_page_has_changes_a_plot_and_a_sum_and_fits_its_terminal() {
 // ---------------------------------------------------------------------------------------------- history
 
 fn open(house: &House) -> Ends {
-    let settings = Settings {
-        dir: house.dir.path().join("data"),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    };
+    let settings = Settings::at(house.dir.path().join("data"));
     store::open(&settings, "cp-017").unwrap()
 }
 

@@ -22,17 +22,8 @@ use gatehouse::ticket::{Class, Deadlines, Evidence, State, Ticket};
 const T0: Millis = 1_763_712_000_000;
 const DAY: Millis = 24 * 3600 * 1000;
 
-fn settings(dir: &Path) -> Settings {
-    Settings {
-        dir: dir.to_owned(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    }
-}
-
 fn open(dir: &Path) -> Ends {
-    store::open(&settings(dir), "cp-017").unwrap()
+    store::open(&Settings::at(dir), "cp-017").unwrap()
 }
 
 fn ticket(id: &str, state: State) -> Ticket {
@@ -212,7 +203,7 @@ fn reopening_recalls_everything_as_it_was() {
 fn the_data_of_another_gateway_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
-    let error = store::open(&settings(dir.path()), "cp-018").unwrap_err();
+    let error = store::open(&Settings::at(dir.path()), "cp-018").unwrap_err();
     assert!(matches!(error, Error::OtherGateway { .. }));
     let words = error.to_string();
     assert!(words.contains("cp-017") && words.contains("cp-018"), "{words}");
@@ -222,7 +213,7 @@ fn the_data_of_another_gateway_is_refused() {
 fn a_second_daemon_on_the_same_data_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let ends = open(dir.path());
-    let error = store::open(&settings(dir.path()), "cp-017").unwrap_err();
+    let error = store::open(&Settings::at(dir.path()), "cp-017").unwrap_err();
     assert!(matches!(error, Error::InUse(_)), "{error}");
     drop(ends);
     open(dir.path());
@@ -236,7 +227,7 @@ fn a_newer_journal_is_refused_by_name_and_a_number_that_fell_over_is_not() {
     let other = rusqlite::Connection::open(&path).unwrap();
     other.pragma_update(None, "user_version", 99).unwrap();
     other.execute_batch("CREATE TABLE newer(id)").unwrap();
-    let error = store::open(&settings(dir.path()), "cp-017").unwrap_err();
+    let error = store::open(&Settings::at(dir.path()), "cp-017").unwrap_err();
     assert!(matches!(error, Error::Newer { theirs: 99, .. }), "{error}");
     other.execute_batch("DROP TABLE newer").unwrap();
     drop(other);

@@ -261,7 +261,7 @@ fn backup_restore_and_doctor_speak_to_machines_too() {
         (file, data)
     };
     let ((old, data), (new, _)) = (configure("old"), configure("new"));
-    let settings = gatehouse::store::Settings { dir: data, ..web_house::store_settings(&dir) };
+    let settings = gatehouse::store::Settings::at(data);
     drop(gatehouse::store::open(&settings, "cp-017").unwrap());
     let copy = dir.path().join("copy.backup");
     let said = |arguments: &[&str], config: &std::path::Path, may_fail: bool| -> Json {

@@ -26,12 +26,7 @@ fn open(dir: &Path) -> Ends {
 }
 
 fn open_sealed(dir: &Path, seal: &Seal) -> Ends {
-    let settings = Settings {
-        dir: dir.to_owned(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    };
+    let settings = Settings::at(dir);
     store::open_sealed(&settings, "cp-017", seal).unwrap()
 }
 

@@ -247,6 +247,14 @@ fn a_renewed_certificate_is_shown_to_who_comes_next_and_closes_nothing() {
     .unwrap();
     let (code, said) = reload();
     assert!(code == 78 && said.contains("E803"), "{code} {said}");
+    // One that begins with its serial number, as X.509 v1 does.
+    fs::write(
+        gateway.dir().join("box.pem"),
+        "-----BEGIN CERTIFICATE-----\nMAswAwIBATAAAwIAAA==\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    let (code, said) = reload();
+    assert!(code == 78 && said.contains("E803") && said.contains("have a v3 one made"), "{code} {said}");
     certs::signed(gateway.dir(), "other", "next", 90);
     fs::copy(gateway.dir().join("other.pem"), gateway.dir().join("box.pem")).unwrap();
     let (code, said) = reload();

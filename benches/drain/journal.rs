@@ -35,12 +35,7 @@ struct Tickets {
 
 /// Writes so many events for these consumers and says how many bytes their JSON has.
 pub fn write(dir: &Path, events: usize, consumers: &[&str]) -> u64 {
-    let settings = Settings {
-        dir: dir.to_owned(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    };
+    let settings = Settings::at(dir);
     let mut journal = store::open(&settings, "bench").unwrap().journal;
     let named: Vec<(Arc<str>, Kind, bool)> =
         consumers.iter().map(|name| ((*name).into(), Kind::Push, true)).collect();

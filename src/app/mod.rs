@@ -472,7 +472,8 @@ fn keep_of(gateway: &Gateway) -> intake::Keep {
 /// Those it was read from; of a start with the last good one, those.
 fn files_of(gateway: &Gateway, text: Option<&[(std::path::PathBuf, String)]>) -> web::Files {
     let text = text.map(<[_]>::to_vec).or_else(|| config::last_good::texts(&gateway.store.dir));
-    Arc::new(text.unwrap_or_default())
+    let shown = |(path, text): (std::path::PathBuf, String)| (path, config::shown_text(&text));
+    Arc::new(text.unwrap_or_default().into_iter().map(shown).collect())
 }
 
 fn named_of(gateway: &Gateway) -> Vec<Arc<str>> {

@@ -175,6 +175,11 @@ pub struct Demo {
     pub listen: SocketAddr,
 }
 
+/// What the journal and its neighbours say of people is for no others on this machine, by whomever they were made.
+fn for_nobody_else() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
 /// Does what was asked. A reader that has gone away (`| head`) is no failure.
 ///
 /// # Errors
@@ -182,8 +187,7 @@ pub struct Demo {
 pub fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
         Command::Run(config) => {
-            // What the journal and its neighbours say of people is for no others on this machine, however it was started.
-            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+            for_nobody_else();
             wait_for(app::run(&config.config))
         }
         Command::Init(asked) => wait_for(init::init(&asked)),

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::table::Table;
-use super::{Config, print};
+use super::{Config, for_nobody_else, print};
 use crate::config::{self, Gateway};
 use crate::store::backup;
 use crate::store::restore::{self, Order, Readings, Restored};
@@ -62,6 +62,7 @@ pub fn restore(asked: &Restore) -> anyhow::Result<ExitCode> {
         at: time::now(),
         synced: time::clock_is_synced(),
     };
+    for_nobody_else();
     let restored = restore::restore(&order)?;
     print(&if asked.json { machines(&gateway, &restored) } else { page(&gateway, &restored) })?;
     Ok(ExitCode::SUCCESS)

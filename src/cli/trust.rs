@@ -220,6 +220,7 @@ fn words(error: &rustls::Error) -> String {
             "it does not take the certificate of --cert; its client_ca has to have signed it"
         }
         E::InvalidMessage(_) => "it does not speak HTTPS there; say http:// in --url",
+        other if other.to_string().contains(certificate::OF_A_CA) => certificate::MAKE_OWN,
         other => return format!("TLS: {other}"),
     };
     words.into()

@@ -272,16 +272,7 @@ mod tests {
     static ZONE: TimeZone = TimeZone::UTC;
 
     fn desk() -> Desk {
-        let device = Device {
-            id: "bank-1".into(),
-            channel: "lockers".into(),
-            profile: None,
-            place: "".into(),
-            polled: true,
-            first_point: 0,
-            points: 0,
-            words: None,
-        };
+        let device = Device::polled("bank-1", "lockers");
         let allowed = Allowed {
             device: DeviceId(0),
             action: "open".into(),

@@ -169,16 +169,7 @@ mod tests {
 
     /// A bank of three cells in one table, and a fourth in another.
     fn desk(terms: Terms) -> Desk {
-        let device = Device {
-            id: "bank-1".into(),
-            channel: "lockers".into(),
-            profile: None,
-            place: "".into(),
-            polled: true,
-            first_point: 0,
-            points: 0,
-            words: None,
-        };
+        let device = Device::polled("bank-1", "lockers");
         let (terms, other) = (Arc::new(terms.clone()), Arc::new(terms));
         let allowed = |n: usize| Allowed {
             device: DeviceId(0),

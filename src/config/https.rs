@@ -84,6 +84,11 @@ fn judge(tls: &Tls, table: &Table, report: &Report<'_>) {
                 "cert",
                 "name a PEM file: the server's certificate first, then those between it and its CA",
             ),
+            Unusable::TooOld => (
+                Code::CertificateUnusable,
+                "cert",
+                "have a v3 one made: `openssl x509 -req … -extfile box.ext`, with the line `subjectAltName=DNS:…` in that file, its own name",
+            ),
             Unusable::Key(_) => (
                 Code::CertificateUnusable,
                 "key",

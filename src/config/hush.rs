@@ -31,6 +31,20 @@ pub(super) fn address(url: &str) -> String {
     format!("{path}?{}", pairs.join("&"))
 }
 
+/// A text, with what the queries of its addresses say of secrets blanked.
+pub fn addresses(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
+        let end = rest[at..].find(is_end).map_or(rest.len(), |length| at + length);
+        shown += &rest[..at];
+        shown += &address(&rest[at..end]);
+        rest = &rest[end..];
+    }
+    shown + rest
+}
+
 /// Where in the line secrets stand, in characters.
 pub(super) fn secrets(line: &[char]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
@@ -154,6 +168,11 @@ mod tests {
         for plain in ["https://crm.example.com/e", "https://crm.example.com/e?gw=7&token=&x"] {
             assert_eq!(address(plain), plain);
         }
+        let text = "[[sync]]\nurl = \"https://crm.example.com/e?token=hunter2\" # 'http://x/?key=hunter2'\nbatch = 3\n";
+        let shown =
+            "[[sync]]\nurl = \"https://crm.example.com/e?token=***\" # 'http://x/?key=***'\nbatch = 3\n";
+        assert_eq!(addresses(text), shown);
+        assert_eq!(addresses(shown), shown);
     }
 
     #[test]

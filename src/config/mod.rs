@@ -61,6 +61,7 @@ use std::time::Duration;
 
 pub use codes::Code;
 pub use describe::describe;
+pub use hush::addresses as shown_text;
 pub use mistakes::{Mistake, Mistakes, Place};
 pub use profiles::{BUILT_IN as PROFILES, built_in as profiles};
 pub use secrets::files as secret_files;

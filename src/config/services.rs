@@ -78,9 +78,10 @@ pub(super) struct Stored {
 
 pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> Stored {
     let mut section = Section::new(table, "`[store]`", report);
+    let usual = store::Settings::at(dir);
     let mut keep = |key, default| section.span(key, DAY..=3660 * DAY).map_or(default, |told| told.value);
-    let events_keep = keep("events_keep", store::EVENTS_KEEP_DEFAULT);
-    let readings_keep = keep("readings_keep", store::READINGS_KEEP_DEFAULT);
+    let events_keep = keep("events_keep", usual.events_keep);
+    let readings_keep = keep("readings_keep", usual.readings_keep);
     let mut size = |key, default| {
         section.take::<Size>(key).map_or(default, |told| {
             if !(DISK_MIN..=DISK_MAX).contains(&told.value.0) {
@@ -94,12 +95,12 @@ pub(super) fn store(table: &Table, dir: PathBuf, report: &Report<'_>) -> Stored 
             told.value.0
         })
     };
-    let disk_limit = size("disk_limit", store::DISK_LIMIT_DEFAULT);
+    let disk_limit = size("disk_limit", usual.disk_limit);
     let write_budget = size("write_budget", store::WRITE_BUDGET_DEFAULT);
     let summary = section.span("summary", SUMMARY_MIN..=DAY).map(|told| told.value);
     let keep_kinds = section.take::<Keep>("keep").map(|told| told.value.0).unwrap_or_default();
     section.finish();
-    let store = store::Settings { dir, events_keep, readings_keep, disk_limit };
+    let store = store::Settings { events_keep, readings_keep, disk_limit, ..usual };
     Stored { store, write_budget, summary, keep_kinds }
 }
 
@@ -314,7 +315,11 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     });
     let lacks = wrong.map(|wrong| format!("{}; {}, then reload", wrong.what, wrong.cure));
     of_query(url.as_ref(), report);
-    let url = url.map(|told| told.value.0).unwrap_or_default();
+    let mut url = url.map(|told| told.value.0).unwrap_or_default();
+    if report.blind {
+        // What runs is known by what the API shows of it.
+        url = hush::address(&url);
+    }
     let batch = section.whole("batch", 1..=BATCH_MAX).map_or(sync::BATCH_DEFAULT, |told| told.value);
     let rate = section.whole("rate", 1..=RATE_MAX).map_or(sync::RATE_DEFAULT, |told| told.value);
     let compress = section.take_or("compress", false);
@@ -367,10 +372,11 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     }
 }
 
-/// An address is shown where a secret must not be: in `gatehouse check`, in the configuration that the API shows.
+/// An address goes where a secret must not be.
 fn of_query(url: Option<&Told<Url>>, report: &Report<'_>) {
     let Some(url) = url.filter(|url| hush::address(&url.value.0) != url.value.0) else { return };
-    let what = "`url` seems to have a secret in its query, which whoever sees the configuration reads";
+    let what =
+        "`url` seems to have a secret in its query, which whoever reads the file or a log on the way sees";
     let cure = "take it out of the address and write `token = { credential = \"…\" }`";
     report.warning(Code::SecretInAddress, url.spot, what, cure);
 }
@@ -425,14 +431,14 @@ impl Read for Url {
         let url = reqwest::Url::parse(&text).map_err(|_| {
             wrong(
                 Code::BadAddress,
-                format!("`{text}` is no address"),
+                format!("`{}` is no address", hush::address(&text)),
                 "write it like `\"https://crm.example.com/events\"`",
             )
         })?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(wrong(
                 Code::BadAddress,
-                format!("`{text}` is no address of the web"),
+                format!("`{}` is no address of the web", hush::address(&text)),
                 "begin it with `https://`",
             ));
         }

@@ -143,16 +143,7 @@ mod tests {
 
     #[test]
     fn the_metrics_say_the_share_of_each_device_before_and_after() {
-        let device = Device {
-            id: "pump-1".into(),
-            channel: "plant".into(),
-            profile: None,
-            place: "".into(),
-            polled: true,
-            first_point: 0,
-            points: 0,
-            words: None,
-        };
+        let device = Device::polled("pump-1", "plant");
         let site = Site { devices: vec![device], ..Site::default() };
         let share = Share { device: DeviceId(0), points: 1, before: 0.65, after: 0.925, reasons: Vec::new() };
         let metrics = Metrics::new();

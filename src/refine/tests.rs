@@ -17,16 +17,7 @@ fn site(cleans: &[Clean]) -> Site {
         deadband: 0.5,
         clean: *clean,
     };
-    let device = Device {
-        id: "pump-1".into(),
-        channel: "plant".into(),
-        profile: None,
-        place: "".into(),
-        polled: true,
-        first_point: 0,
-        points: cleans.len() as u32,
-        words: None,
-    };
+    let device = Device { points: cleans.len() as u32, ..Device::polled("pump-1", "plant") };
     Site { devices: vec![device], points: cleans.iter().map(point).collect(), ..Site::default() }
 }
 

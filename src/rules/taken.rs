@@ -121,14 +121,9 @@ mod tests {
 
     fn site(devices: &[&str]) -> Arc<Site> {
         let device = |(n, id): (usize, &&str)| Device {
-            id: (*id).into(),
-            channel: "plant".into(),
-            profile: None,
-            place: "".into(),
-            polled: true,
             first_point: n as u32,
             points: 1,
-            words: None,
+            ..Device::polled(id, "plant")
         };
         let point = |(n, id): (usize, &&str)| Point {
             id: format!("{id}.p").into(),

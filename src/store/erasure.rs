@@ -7,6 +7,8 @@
 //! when every required consumer has that, it becomes a stub itself and the row goes. Deleted bytes are overwritten
 //! (`secure_delete`), and the log is brought home, so that the files do not have it any more either.
 //!
+//! Where texts are sealed the row's are too, its key with them: a person is looked for by opening one row after the other.
+//!
 //! What comes of that person later is a new event. Copies that people made (a backup, what a restore set aside) are theirs.
 
 use std::borrow::Cow;
@@ -84,14 +86,19 @@ pub(super) struct Erasing {
 }
 
 /// A row of `erasure`.
-struct Work {
+pub(super) struct Work {
+    /// The row's key: the pseudonym as it is stored.
+    stored: String,
     pseudonym: String,
     by: String,
     reason: Option<String>,
     begun: Millis,
     scanned: u64,
     events: u64,
+    told: Option<u64>,
 }
+
+const COLUMNS: &str = "pseudonym, by, reason, begun, scanned, events, told";
 
 /// Under way, or not yet heard of by every centre.
 pub const ERASURES_MAX: usize = 1000;
@@ -128,7 +135,7 @@ impl Outbox {
     pub fn erase(&self, asked: &Asked, now: Millis) -> Result<(), Error> {
         let mut db = self.lock();
         db.pragma_update(None, "synchronous", "full")?;
-        let done = put_down(&mut db, asked, now);
+        let done = self.alarm.heed(put_down(&mut db, &self.seal, asked, now));
         db.pragma_update(None, "synchronous", "normal")?;
         self.between.wanted.notify_one();
         done
@@ -136,26 +143,50 @@ impl Outbox {
 
     /// `None`: there is none of this person, or it is over and every required consumer has heard of it.
     pub fn erased(&self, pseudonym: &str) -> Result<Option<Erased>, Error> {
-        let row = |row: &Row<'_>| Ok(Erased { events: row.get(0)?, told: row.get(1)? });
-        let db = self.lock();
-        let mut query = db.prepare_cached("SELECT events, told FROM erasure WHERE pseudonym = ?1")?;
-        Ok(query.query_row([pseudonym], row).optional()?)
+        let rows = self.alarm.heed(all(&self.lock(), &self.seal).map_err(Error::from))?;
+        let found = rows.into_iter().find(|work| work.pseudonym == pseudonym);
+        Ok(found.map(|Work { events, told, .. }| Erased { events, told }))
     }
 }
 
-fn put_down(db: &mut Connection, asked: &Asked, now: Millis) -> Result<(), Error> {
+fn put_down(db: &mut Connection, seal: &Seal, asked: &Asked, now: Millis) -> Result<(), Error> {
     let step = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let count: usize = step.query_row("SELECT count(*) FROM erasure", [], |row| row.get(0))?;
-    if count >= ERASURES_MAX {
-        return Err(Error::TooManyErasures(count));
+    let rows = all(&step, seal)?;
+    if rows.len() >= ERASURES_MAX {
+        return Err(Error::TooManyErasures(rows.len()));
     }
-    step.execute(
-        "INSERT INTO erasure(pseudonym, by, reason, begun, sum) VALUES (?1, ?2, ?3, ?4, row_sum(?1, ?2, ?3, ?4))
-         ON CONFLICT(pseudonym) DO UPDATE SET by = excluded.by, reason = excluded.reason, begun = excluded.begun,
-             sum = excluded.sum, scanned = 0, events = 0, told = NULL WHERE told IS NOT NULL",
-        params![asked.pseudonym, asked.by, asked.reason, now],
-    )?;
+    match rows.into_iter().find(|work| work.pseudonym == asked.pseudonym) {
+        Some(Work { told: None, .. }) => return Ok(()),
+        Some(done) => take_out(&step, &done.stored)?,
+        None => {}
+    }
+    let Asked { pseudonym, by, reason } = asked.clone();
+    let stored = String::new();
+    let work = Work { stored, pseudonym, by, reason, begun: now, scanned: 0, events: 0, told: None };
+    work.write(&step, seal)?;
     Ok(step.commit()?)
+}
+
+/// Every row; there are [`ERASURES_MAX`] at the most.
+pub(super) fn all(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<Work>> {
+    let mut query = db.prepare_cached(&format!("SELECT {COLUMNS} FROM erasure"))?;
+    query.query_map([], |row| Work::of(row, seal))?.collect()
+}
+
+/// Those that are not under the present key; how many.
+pub(super) fn reseal(step: &Transaction<'_>, seal: &Seal) -> Result<u64, Error> {
+    let stale = all(step, seal)?.into_iter().filter(|work| !seal.is_current(&work.stored));
+    let mut count = 0;
+    for work in stale {
+        take_out(step, &work.stored)?;
+        work.write(step, seal)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn take_out(step: &Transaction<'_>, stored: &str) -> rusqlite::Result<()> {
+    step.prepare_cached("DELETE FROM erasure WHERE pseudonym = ?1")?.execute([stored]).map(drop)
 }
 
 impl Journal {
@@ -186,7 +217,7 @@ impl Journal {
 
     fn erase_a_bite(&mut self, at: Millis, synced: bool) -> Result<Option<Erased>, Error> {
         self.erasing.under_way = false;
-        let Some(mut work) = next(&self.db)? else { return Ok(None) };
+        let Some(mut work) = next(&self.db, &self.seal)? else { return Ok(None) };
         self.make_sure()?;
         prepare(&self.db, &self.seal)?;
         let (gateway, epoch, seal) = (self.gateway.clone(), self.epoch.clone(), self.seal.clone());
@@ -203,13 +234,13 @@ impl Journal {
             told = Some(journal::write_events(&step, &teller, &[work.told(&gateway)], head)?);
         }
         step.prepare_cached("UPDATE erasure SET scanned = ?2, events = ?3, told = ?4 WHERE pseudonym = ?1")?
-            .execute(params![work.pseudonym, work.scanned, work.events, told])?;
+            .execute(params![work.stored, work.scanned, work.events, told])?;
         step.commit()?;
         if found > 0 {
             self.between.rewritten();
         }
         self.head = told.unwrap_or(self.head);
-        self.erasing.under_way = told.is_none() || next(&self.db)?.is_some();
+        self.erasing.under_way = told.is_none() || next(&self.db, &self.seal)?.is_some();
         Ok(Some(Erased { events: work.events, told }))
     }
 
@@ -229,18 +260,18 @@ impl Journal {
     }
 
     fn forget_told(&mut self, now: Millis) -> Result<bool, Error> {
-        let Some((pseudonym, told)) = heard_by_all(&self.db, now)? else { return Ok(false) };
+        let Some((stored, told)) = heard_by_all(&self.db, now)? else { return Ok(false) };
         prepare(&self.db, &self.seal)?;
         let seal = self.seal.clone();
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let json = step
             .query_row("SELECT json FROM event WHERE seq = ?1", [told], |row| row.get::<_, String>(0))
             .optional()?;
-        if let Some(stored) = json {
-            let json = seal.open(Place::Event(told), &stored).map_err(rusqlite::Error::from)?;
+        if let Some(json) = json {
+            let json = seal.open(Place::Event(told), &json).map_err(rusqlite::Error::from)?;
             blank(&step, &seal, told, &json, "expired", now)?;
         }
-        step.execute("DELETE FROM erasure WHERE pseudonym = ?1", [pseudonym])?;
+        take_out(&step, &stored)?;
         step.commit()?;
         Ok(true)
     }
@@ -254,6 +285,43 @@ impl Journal {
 }
 
 impl Work {
+    fn of(row: &Row<'_>, seal: &Seal) -> rusqlite::Result<Self> {
+        let (stored, begun): (String, Millis) = (row.get(0)?, row.get(3)?);
+        let open = |column, text: &str| {
+            let text = seal.open(Place::Erasure(begun, column), text);
+            text.map(Cow::into_owned).map_err(rusqlite::Error::from)
+        };
+        let reason = row.get::<_, Option<String>>(2)?;
+        Ok(Self {
+            pseudonym: open("pseudonym", &stored)?,
+            by: open("by", row.get_ref(1)?.as_str()?)?,
+            reason: reason.map(|text| open("reason", &text)).transpose()?,
+            begun,
+            scanned: row.get(4)?,
+            events: row.get(5)?,
+            told: row.get(6)?,
+            stored,
+        })
+    }
+
+    fn write(&self, step: &Transaction<'_>, seal: &Seal) -> Result<(), Error> {
+        let Self { pseudonym, by, reason, begun, scanned, events, told, .. } = self;
+        let close = |column, text| seal.close(Place::Erasure(*begun, column), text);
+        step.prepare_cached(&format!(
+            "INSERT INTO erasure({COLUMNS}, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, row_sum(?1, ?2, ?3, ?4))"
+        ))?
+        .execute(params![
+            close("pseudonym", pseudonym)?,
+            close("by", by)?,
+            reason.as_deref().map(|text| close("reason", text)).transpose()?,
+            begun,
+            scanned,
+            events,
+            told,
+        ])?;
+        Ok(())
+    }
+
     /// The centre has to know whom. It happened when it was begun, which every stub of it says too.
     fn told(&self, gateway: &str) -> Draft {
         let Self { pseudonym, by, reason, begun, events, .. } = self;
@@ -263,24 +331,14 @@ impl Work {
 }
 
 /// The next that is not done.
-fn next(db: &Connection) -> Result<Option<Work>, Error> {
-    let mut query = db.prepare_cached(
-        "SELECT pseudonym, by, reason, begun, scanned, events FROM erasure WHERE told IS NULL LIMIT 1",
-    )?;
-    let row = |row: &Row<'_>| {
-        Ok(Work {
-            pseudonym: row.get(0)?,
-            by: row.get(1)?,
-            reason: row.get(2)?,
-            begun: row.get(3)?,
-            scanned: row.get(4)?,
-            events: row.get(5)?,
-        })
-    };
-    Ok(query.query_row([], row).optional()?)
+fn next(db: &Connection, seal: &Seal) -> Result<Option<Work>, Error> {
+    let mut query =
+        db.prepare_cached(&format!("SELECT {COLUMNS} FROM erasure WHERE told IS NULL LIMIT 1"))?;
+    Ok(query.query_row([], |row| Work::of(row, seal)).optional()?)
 }
 
-/// Where nobody is required, those that the configuration names have to know; where there is none, a week is enough.
+/// Its key as it is stored, and the event. Where nobody is required, those that the configuration names have to know;
+/// where there is none, a week is enough.
 fn heard_by_all(db: &Connection, now: Millis) -> Result<Option<(String, u64)>, Error> {
     let mut query = db.prepare_cached(
         "SELECT pseudonym, told FROM erasure WHERE told IS NOT NULL

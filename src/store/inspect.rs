@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::OptionalExtension as _;
 
-use super::{ConsumerNow, Error, file, view};
+use super::{ConsumerNow, Error, Seal, file, view};
 use crate::reading::Millis;
 
 /// What its journal is.
@@ -50,4 +50,24 @@ fn read(path: &Path) -> Result<Option<Inspection>, Error> {
         "SELECT EXISTS (SELECT 1 FROM event WHERE kind NOT LIKE 'gateway.%' AND kind NOT LIKE 'device.%')";
     let has_to_tell = db.query_row(more, [], |row| row.get(0))?;
     Ok(Some(Inspection { gateway, epoch, head, unclosed, committed, consumers, has_to_tell }))
+}
+
+/// One text of each row that is sealed.
+const SEALED: [(&str, &str); 6] = [
+    ("event", "json"),
+    ("ticket", "json"),
+    ("command", "by"),
+    ("access", "state"),
+    ("maintenance", "by"),
+    ("erasure", "pseudonym"),
+];
+
+/// How many rows of its journal are still to come under the present key.
+pub fn stale(dir: &Path, seal: &Seal) -> Result<u64, Error> {
+    let db = file::reader(&dir.join(file::JOURNAL))?;
+    let count = |(table, column): (&str, &str)| {
+        let stale = format!("SELECT count(*) FROM {table} WHERE {}", seal.is_stale(column));
+        db.query_row(&stale, [], |row| row.get::<_, u64>(0))
+    };
+    Ok(SEALED.into_iter().map(count).sum::<Result<u64, _>>()?)
 }

@@ -14,7 +14,7 @@ use super::{Error, salvage, sum};
 pub(super) const FEW: usize = 20;
 
 /// One text of each kind of row, the newest events, all of what a start goes on from.
-const SOME: [(&str, &str); 7] = [
+const SOME: [(&str, &str); 8] = [
     ("event", "SELECT json FROM event WHERE FITS ORDER BY seq DESC LIMIT 50"),
     ("ticket", "SELECT json FROM ticket WHERE state <> 'closed' AND FITS"),
     ("command", "SELECT by FROM command WHERE FITS"),
@@ -22,6 +22,7 @@ const SOME: [(&str, &str); 7] = [
     ("access", "SELECT state FROM access WHERE FITS"),
     ("maintenance", "SELECT by FROM maintenance WHERE FITS"),
     ("maintenance", "SELECT note FROM maintenance WHERE note IS NOT NULL AND FITS"),
+    ("erasure", "SELECT pseudonym FROM erasure WHERE FITS"),
 ];
 
 const ALL: [(&str, &str); 2] =
@@ -104,7 +105,8 @@ pub(super) fn first_changed(db: &Connection, seal: &Seal) -> Result<Option<Strin
     let orders = super::orders::under_way(db, seal).map(drop);
     let doors = super::orders::access(db, seal).map(drop);
     let maintenance = super::maintenance::under_way(db, seal).map(drop);
-    for read in [orders, doors, maintenance] {
+    let erasures = super::erasure::all(db, seal).map(drop);
+    for read in [orders, doors, maintenance, erasures] {
         match read {
             Err(error) if salvage::is_damage(&error) => return Ok(Some(error.to_string())),
             read => read?,

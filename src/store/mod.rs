@@ -75,7 +75,7 @@ pub use ahead::AHEAD_MAX;
 pub use alarm::Alarm;
 pub use erasure::{Asked, ERASURES_MAX, Erased};
 pub use history::{History, SAMPLES_MAX};
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, inspect, stale};
 pub use journal::{Before, CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use keys::{KEYS_MAX, Known as OrdersKnown};
 pub use maintenance::MaintenanceRow;
@@ -97,6 +97,18 @@ pub struct Settings {
     pub readings_keep: Duration,
     /// Bytes; readings give way first, tickets never.
     pub disk_limit: u64,
+}
+
+impl Settings {
+    /// What holds where nothing else is said.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            events_keep: EVENTS_KEEP_DEFAULT,
+            readings_keep: READINGS_KEEP_DEFAULT,
+            disk_limit: DISK_LIMIT_DEFAULT,
+        }
+    }
 }
 
 pub const EVENTS_KEEP_DEFAULT: Duration = Duration::from_secs(90 * 24 * 3600);

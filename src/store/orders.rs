@@ -105,10 +105,7 @@ pub fn under_way(db: &Connection, seal: &Seal) -> rusqlite::Result<Vec<OrderRow>
 
 /// Orders that are not under the present key, ended ones too.
 pub fn stale(db: &Connection, seal: &Seal, most: usize) -> rusqlite::Result<Vec<OrderRow>> {
-    let is_stale = match seal.key() {
-        Some(id) => format!("by NOT GLOB '~1.{id}.*'"),
-        None => "by GLOB '~1.*'".to_owned(),
-    };
+    let is_stale = seal.is_stale("by");
     let mut query = db.prepare(&format!("SELECT {COLUMNS} FROM command WHERE {is_stale} LIMIT ?1"))?;
     query.query_map([most as i64], |row| order_row(row, seal))?.collect()
 }

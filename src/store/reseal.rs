@@ -4,7 +4,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::seal::{Place, Seal, Unreadable};
-use super::{Error, Journal, file, maintenance, orders, sum, view};
+use super::{Error, Journal, erasure, file, maintenance, orders, sum, view};
 
 /// Rows written in one transaction, so that no commit waits long for it.
 const BITE: usize = 200;
@@ -188,7 +188,7 @@ fn walk(
     Ok(at)
 }
 
-/// Orders first, then doors and maintenance; whether that is all.
+/// Orders first, then doors, maintenance and erasures; whether that is all.
 fn short_tables(step: &Transaction<'_>, seal: &Seal, resealed: &mut Resealed) -> Result<bool, Error> {
     let orders = orders::stale(step, seal, BITE)?;
     orders::write(step, seal, &orders)?;
@@ -198,7 +198,7 @@ fn short_tables(step: &Transaction<'_>, seal: &Seal, resealed: &mut Resealed) ->
     }
     let access = orders::access(step, seal)?;
     orders::write_access(step, seal, &access)?;
-    resealed.rows += access.len() as u64 + maintenance::reseal(step, seal)?;
+    resealed.rows += access.len() as u64 + maintenance::reseal(step, seal)? + erasure::reseal(step, seal)?;
     Ok(true)
 }
 
@@ -210,7 +210,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::{
-        AccessRow, Ends, Kind, MaintenanceRow, OrderRow, Page, Settings, TicketRow, open_sealed, seal,
+        AccessRow, Asked, Ends, Kind, MaintenanceRow, OrderRow, Page, Settings, TicketRow, open_sealed, seal,
     };
     use super::*;
     use crate::event::{Draft, Kinds};
@@ -221,16 +221,21 @@ mod tests {
     const OLD: &str = "0123456789abcdef";
     const NEW: &str = "fedcba9876543210";
     /// What nobody may find in the files.
-    const WORDS: [&str; 7] =
-        ["SaidBy", "SaidNote", "WhoAsked", "WhyAsked", "WhatCame", "c-00deadbeef00cafe", "DoorState"];
+    const WORDS: [&str; 9] = [
+        "SaidBy",
+        "SaidNote",
+        "WhoAsked",
+        "WhyAsked",
+        "WhatCame",
+        "c-00deadbeef00cafe",
+        "DoorState",
+        WHOM,
+        "WhyErased",
+    ];
+    const WHOM: &str = "c-00feedbeef00feed";
 
     fn open(dir: &Path, seal: &Seal) -> Result<Ends, Error> {
-        let settings = Settings {
-            dir: dir.to_owned(),
-            events_keep: super::super::EVENTS_KEEP_DEFAULT,
-            readings_keep: super::super::READINGS_KEEP_DEFAULT,
-            disk_limit: super::super::DISK_LIMIT_DEFAULT,
-        };
+        let settings = Settings::at(dir);
         open_sealed(&settings, "cp-017", seal)
     }
 
@@ -307,9 +312,11 @@ mod tests {
         for n in 1..=300 {
             ends.journal.commit(&page(n)).unwrap();
         }
+        let asked = Asked { pseudonym: WHOM.into(), by: "SaidBy".into(), reason: Some("WhyErased".into()) };
+        ends.outbox.erase(&asked, 1).unwrap();
         let (before, memory) = (told(&ends), ends.journal.recall().unwrap());
         drop(ends);
-        assert!(found_in_files(dir.path()).len() >= 5);
+        assert!(found_in_files(dir.path()).len() >= 7);
 
         let (old, new) = (seal::of(OLD, &[]), seal::of(NEW, &[OLD]));
         let mut ends = open(dir.path(), &old).unwrap();
@@ -317,6 +324,8 @@ mod tests {
         let rows = all_of_it(&mut ends);
         assert!(rows >= 1200, "{rows}");
         assert_eq!(found_in_files(dir.path()), Vec::<&str>::new(), "while it runs");
+        let stale = [&old, &new].map(|seal| super::super::stale(dir.path(), seal).unwrap());
+        assert_eq!(stale, [0, rows]);
         assert_eq!((told(&ends), ends.journal.recall().unwrap()), (before.clone(), memory.clone()));
         ends.journal.commit(&page(301)).unwrap();
         assert_eq!(ends.outbox.urgent("crm", 0, 10, &Kinds::default()).unwrap().len(), 10);
@@ -329,6 +338,7 @@ mod tests {
         drop(ends);
         let ends = open(dir.path(), &seal::of(NEW, &[])).unwrap();
         assert_eq!(told(&ends)[..600], before);
+        assert!(ends.outbox.erased(WHOM).unwrap().is_some_and(|erased| erased.told.is_none()));
         assert_eq!(ends.journal.order("k-301").unwrap().unwrap().order.by, "WhoAsked");
     }
 
@@ -437,6 +447,32 @@ mod tests {
         assert_eq!(told.iter().filter(|json| json.contains("SaidNote")).count(), 3);
         assert!(told.last().unwrap().contains("gateway.events-dropped"), "{told:?}");
         assert_eq!(found_in_files(dir.path()), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn so_is_an_erasure_that_was_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = seal::of(OLD, &[]);
+        let mut ends = open(dir.path(), &key).unwrap();
+        ends.journal.commit(&page(1)).unwrap();
+        let asked = Asked { pseudonym: WHOM.into(), by: "SaidBy".into(), reason: None };
+        ends.outbox.erase(&asked, 1).unwrap();
+        let epoch = ends.view.epoch().clone();
+        drop(ends);
+        let db = file::writer(&dir.path().join(file::JOURNAL), file::Durable::Full).unwrap();
+        let later = "UPDATE erasure SET begun = 2, sum = row_sum(pseudonym, by, reason, 2)";
+        assert_eq!(db.execute(later, []).unwrap(), 1);
+        drop(db);
+        let mut ends = open(dir.path(), &key).unwrap();
+        assert_eq!(ends.view.epoch(), &epoch, "a start does not open all of it");
+        let error = ends.journal.erase_on(9, true).unwrap_err().to_string();
+        assert!(error.contains("the erasure that began at 2"), "{error}");
+        drop(ends);
+        let ends = open(dir.path(), &key).unwrap();
+        assert_ne!(ends.view.epoch(), &epoch);
+        assert_eq!(ends.outbox.erased(WHOM).unwrap(), None);
+        let told = told(&ends);
+        assert!(told.last().unwrap().contains(r#""rows":{"erasure":1}"#), "{told:?}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::{Error, alarm};
 use crate::pseudonym::KEY_MIN;
+use crate::reading::Millis;
 use crate::secret::Secret;
 
 const SEALED: &str = "~1.";
@@ -50,6 +51,8 @@ pub enum Place<'a> {
     Access(&'a str),
     /// Scope, name and column.
     Maintenance(&'a str, &'a str, &'static str),
+    /// When it was begun, and column: its key is sealed itself.
+    Erasure(Millis, &'static str),
 }
 
 /// Why a text cannot be opened.
@@ -125,6 +128,14 @@ impl Seal {
         key_of(stored) == self.key()
     }
 
+    /// The same of a column, in SQL: whether it does not.
+    pub(super) fn is_stale(&self, column: &str) -> String {
+        match self.key() {
+            Some(id) => format!("{column} NOT GLOB '{SEALED}{id}.*'"),
+            None => format!("{column} GLOB '{SEALED}*'"),
+        }
+    }
+
     fn named(&self, id: &str) -> Option<&Key> {
         self.0.now.iter().chain(&self.0.before).find(|key| key.id == id)
     }
@@ -190,6 +201,7 @@ impl Place<'_> {
             Place::Order(key, column) => format!("command\0{column}\0{key}"),
             Place::Access(subject) => format!("access\0{subject}"),
             Place::Maintenance(scope, name, column) => format!("maintenance\0{column}\0{scope}\0{name}"),
+            Place::Erasure(begun, column) => format!("erasure\0{column}\0{begun}"),
         };
         Aad::from(parts.into_bytes())
     }
@@ -205,6 +217,7 @@ impl fmt::Display for Place<'_> {
             Place::Maintenance(scope, name, column) => {
                 write!(f, "`{column}` of maintenance of {scope} {name}")
             }
+            Place::Erasure(begun, column) => write!(f, "`{column}` of the erasure that began at {begun}"),
         }
     }
 }

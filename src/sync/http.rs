@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::plan::{self, BODY_BYTES_MAX, Outcome};
 use super::shown::shown;
 use super::{Target, Tls};
+use crate::certificate;
 use crate::event::Stored;
 use crate::time;
 
@@ -111,8 +112,21 @@ pub async fn post(client: &Client, target: &Target, parcel: Parcel) -> Answer {
     }
     match request.body(parcel.body).send().await {
         Ok(response) => read(response, target).await,
-        Err(error) => broken(error),
+        Err(error) => broken(error, target),
     }
+}
+
+/// What to do where it is for a certificate: the centre's, or ours, of which only its alert says so.
+pub fn cure(target: &Target, words: &str) -> Option<&'static str> {
+    if words.contains(certificate::OF_A_CA) {
+        return Some(certificate::MAKE_OWN);
+    }
+    let (_, alert) = words.rsplit_once("received fatal alert: ")?;
+    let is_of_ours = ["Certificate", "UnknownCA", "AccessDenied"].iter().any(|known| alert.contains(known));
+    is_of_ours.then_some(match target.tls.identity {
+        None => "the centre wants a certificate: name one that it knows with `cert` and `key` of this [[sync]]",
+        Some(_) => "the centre does not take the certificate in `cert` of this [[sync]]: ask its people for another one, with its `key`",
+    })
 }
 
 /// Whether an address is of this machine.
@@ -146,7 +160,7 @@ pub async fn read(mut response: Response, target: &Target) -> Answer {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
-            Err(error) => return broken(error),
+            Err(error) => return broken(error, target),
         }
     }
     Answer {
@@ -160,10 +174,14 @@ pub async fn read(mut response: Response, target: &Target) -> Answer {
     }
 }
 
-fn broken(error: reqwest::Error) -> Answer {
+fn broken(error: reqwest::Error, target: &Target) -> Answer {
     let late = error.is_timeout() && !error.is_connect();
     let outcome = if late { Outcome::Late } else { Outcome::Broken };
-    Answer { outcome, body: Vec::new(), words: words(error) }
+    let mut words = words(error);
+    if let Some(cure) = cure(target, &words) {
+        words = format!("{words}; {cure}");
+    }
+    Answer { outcome, body: Vec::new(), words }
 }
 
 /// What went wrong, to its root.

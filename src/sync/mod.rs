@@ -17,7 +17,7 @@ mod reply;
 mod shown;
 mod urgent;
 
-pub use http::is_loopback;
+pub use http::{cure, is_loopback};
 pub use probe::{Clock as ProbeClock, Probe, probe};
 pub use reply::words;
 

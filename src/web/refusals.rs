@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::certificate::MAKE_V3;
+use crate::certificate::{MAKE_V3, is_too_old};
 
 const SPEAK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -51,11 +51,7 @@ fn reason(error: &io::Error) -> Option<String> {
             Some("none was shown, and [api] tls.client_ca asks for one".into())
         }
         rustls::Error::InvalidCertificate(why) => {
-            let why = format!("{why:?}");
-            if why.contains("UnsupportedCertVersion") {
-                return Some(format!("it is X.509 v1; {MAKE_V3}"));
-            }
-            Some(why)
+            Some(if is_too_old(why) { format!("it is X.509 v1; {MAKE_V3}") } else { format!("{why:?}") })
         }
         _ => None,
     }

@@ -51,6 +51,8 @@ impl Demand {
 pub enum Unusable {
     #[error("`cert` holds no certificate that can be used: {0}")]
     Certificate(String),
+    #[error("the certificate in `cert` is X.509 v1, which TLS does not take")]
+    TooOld,
     #[error("`key` holds no private key that can be used: {0}")]
     Key(String),
     #[error("`key` is not the key of the certificate in `cert`")]
@@ -87,6 +89,7 @@ impl Tls {
             .ok_or_else(|| Unusable::Key("it has to be PEM, without a password".into()))?;
         let unusable = |error: rustls::Error| match error {
             rustls::Error::InconsistentKeys(_) => Unusable::KeyOfAnother,
+            rustls::Error::InvalidCertificate(why) if certificate::is_too_old(&why) => Unusable::TooOld,
             rustls::Error::InvalidCertificate(why) => Unusable::Certificate(why.to_string()),
             other => Unusable::Key(other.to_string()),
         };

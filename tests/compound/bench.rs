@@ -90,12 +90,7 @@ impl Bench {
 
     /// On a clock of the test's own.
     pub fn on(clock: Clock, dir: &Path, rules: Vec<Rule>, lane: usize) -> Self {
-        let settings = store::Settings {
-            dir: dir.to_owned(),
-            events_keep: store::EVENTS_KEEP_DEFAULT,
-            readings_keep: store::READINGS_KEEP_DEFAULT,
-            disk_limit: store::DISK_LIMIT_DEFAULT,
-        };
+        let settings = store::Settings::at(dir);
         let ends = store::open(&settings, "cp-017").unwrap();
         let remembered = ends.journal.recall().unwrap();
         let (batches, batches_out) = mpsc::channel(intake::BATCHES_MAX);

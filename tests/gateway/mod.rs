@@ -246,12 +246,7 @@ impl Gateway {
 
     /// The data directory, once nobody holds it.
     pub fn store(&self) -> store::Ends {
-        let settings = store::Settings {
-            dir: self.data(),
-            events_keep: store::EVENTS_KEEP_DEFAULT,
-            readings_keep: store::READINGS_KEEP_DEFAULT,
-            disk_limit: store::DISK_LIMIT_DEFAULT,
-        };
+        let settings = store::Settings::at(self.data());
         // A curl of another test, between its fork and its exec, holds our files for a moment longer than we do.
         let opened = until(|| match store::open(&settings, &self.id) {
             Err(store::Error::InUse(_)) => None,

@@ -37,12 +37,7 @@ impl House {
 
     pub async fn pushing_to(target: Target, events: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            dir: dir.path().to_owned(),
-            events_keep: store::EVENTS_KEEP_DEFAULT,
-            readings_keep: store::READINGS_KEEP_DEFAULT,
-            disk_limit: store::DISK_LIMIT_DEFAULT,
-        };
+        let settings = Settings::at(dir.path());
         let mut ends = store::open(&settings, "cp-017").unwrap();
         ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
         let (head, _) = watch::channel(0);

@@ -81,7 +81,7 @@ impl House {
     pub async fn built(site: Site, plan: web::Plan, tokens: &[(&str, Role)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
-        let ends = store::open(&store_settings(&dir), "cp-017").unwrap();
+        let ends = store::open(&store::Settings::at(dir.path()), "cp-017").unwrap();
         let site = Arc::new(site);
         let live = Arc::new(Live::new(&site));
         let (head, head_seen) = watch::channel(0);
@@ -312,15 +312,6 @@ pub async fn curl(arguments: &[&str], url: String) -> (u16, String) {
 
 pub const AT: i64 = 1_795_248_000_123;
 
-pub fn store_settings(dir: &tempfile::TempDir) -> store::Settings {
-    store::Settings {
-        dir: dir.path().into(),
-        events_keep: store::EVENTS_KEEP_DEFAULT,
-        readings_keep: store::READINGS_KEEP_DEFAULT,
-        disk_limit: store::DISK_LIMIT_DEFAULT,
-    }
-}
-
 pub fn site() -> Site {
     let point = |id: &str, unit: Option<&str>| Point {
         id: id.into(),
@@ -334,14 +325,9 @@ pub fn site() -> Site {
         gateway: "cp-017".into(),
         name: "锦绣花园".into(),
         devices: vec![Device {
-            id: "pump-1".into(),
-            channel: "plant".into(),
-            profile: None,
             place: "3号楼/地下室/水泵房".into(),
-            polled: true,
-            first_point: 0,
             points: 2,
-            words: None,
+            ..Device::polled("pump-1", "plant")
         }],
         points: vec![point("pump-1.pressure", Some("kPa")), point("pump-1.state", None)],
         doors: vec![],

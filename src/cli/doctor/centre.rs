@@ -57,14 +57,15 @@ async fn verdict(target: &Target, probe: Probe) -> Finding {
             "correct the path in `url` of this [[sync]]",
         ),
         Probe::Broken(words) => {
-            let (found, cure) = why_broken(&target.url, &words).await;
+            let (found, cure) = why_broken(target, &words).await;
             Finding::bad(what, found, cure)
         }
     }
 }
 
 /// How far the way goes: the name, the connection, or what is said over it.
-async fn why_broken(url: &str, words: &str) -> (String, String) {
+async fn why_broken(target: &Target, words: &str) -> (String, String) {
+    let url = &target.url;
     let at = |what: &str| format!("{}: {what}", plain(url));
     let Some((host, port)) = host(url) else {
         return (at(words), "correct `url` of this [[sync]]".into());
@@ -80,7 +81,10 @@ async fn why_broken(url: &str, words: &str) -> (String, String) {
         return (at(&format!("the DNS has no address for {host}")), cure);
     }
     match timeout(WITHIN, TcpStream::connect(&*found)).await {
-        Ok(Ok(_)) => (at(words), cure_over_tcp(words)),
+        Ok(Ok(_)) => {
+            let of_ours = sync::cure(target, words).map(str::to_owned);
+            (at(words), of_ours.unwrap_or_else(|| cure_over_tcp(words)))
+        }
         Ok(Err(error)) => {
             let cure = "it is down, or a firewall keeps port and address: ask the network's people; events wait in the journal";
             (at(&format!("no connection to {}: {error}", found[0])), cure.into())

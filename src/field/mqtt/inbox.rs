@@ -423,14 +423,10 @@ mod tests {
     fn other_devices_take_nothing_from_one_that_stays() {
         let site = |ids: &[&str]| {
             let devices = ids.iter().enumerate().map(|(n, id)| crate::reading::Device {
-                id: (*id).into(),
-                channel: "c".into(),
-                profile: None,
-                place: "".into(),
                 polled: false,
                 first_point: n as u32,
                 points: 1,
-                words: None,
+                ..crate::reading::Device::polled(id, "c")
             });
             let points = ids.iter().enumerate().map(|(n, id)| crate::reading::Point {
                 id: format!("{id}.p").into(),

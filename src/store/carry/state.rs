@@ -28,7 +28,7 @@ struct Table {
 }
 
 impl Table {
-    /// `None` where the row's key is no text.
+    /// `None` where the row's key is not of its type.
     fn place<'a>(&self, column: &'static str, row: &'a [Value]) -> Option<Place<'a>> {
         let text = |n: usize| match row.get(n) {
             Some(Value::Text(text)) => Some(text.as_str()),
@@ -38,6 +38,10 @@ impl Table {
             "command" => Some(Place::Order(text(0)?, column)),
             "access" => Some(Place::Access(text(0)?)),
             "maintenance" => Some(Place::Maintenance(text(0)?, text(1)?, column)),
+            "erasure" => match row.get(3) {
+                Some(Value::Integer(begun)) => Some(Place::Erasure(*begun, column)),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -66,7 +70,12 @@ const AS_THEY_ARE: [Table; 5] = [
         sealed: &[(4, "by"), (5, "note")],
     },
     // How far it had come is of the epoch before: it begins again, and is told again.
-    Table { name: "erasure", columns: "pseudonym, by, reason, begun", key: "pseudonym", sealed: &[] },
+    Table {
+        name: "erasure",
+        columns: "pseudonym, by, reason, begun",
+        key: "pseudonym",
+        sealed: &[(0, "pseudonym"), (1, "by"), (2, "reason")],
+    },
 ];
 
 const ORDERS: Table = Table {

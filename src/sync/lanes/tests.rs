@@ -208,12 +208,7 @@ const LANES: [Lane; 2] = [Lane::Bulk, Lane::Urgent];
 impl World {
     fn new(seed: u64, faults: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            dir: dir.path().to_owned(),
-            events_keep: store::EVENTS_KEEP_DEFAULT,
-            readings_keep: store::READINGS_KEEP_DEFAULT,
-            disk_limit: store::DISK_LIMIT_DEFAULT,
-        };
+        let settings = Settings::at(dir.path());
         let mut ends = store::open(&settings, "cp-017").unwrap();
         ends.journal.keep_consumers(&[(CONSUMER.into(), Kind::Push, true)]).unwrap();
         let kinds = if seed.is_multiple_of(3) { "ticket.*,device.offline" } else { "" };
