@@ -152,6 +152,58 @@ fn only_the_centre_of_this_ca_gets_events() {
 }
 
 #[test]
+fn a_centre_whose_token_or_certificates_are_gone_at_a_start_gets_nothing_until_they_are_back() {
+    let mut house = Gateway::new("cp-017");
+    let dir = house.dir().to_owned();
+    fs::write(dir.join("crm"), TOKEN).unwrap();
+    authority(&dir, "own");
+    ["centre", "gateway"].iter().for_each(|name| certificate(&dir, name, "own", "-days 2"));
+    let centre = Centre::start(&dir, "centre");
+    configure(&house, centre.port, "own", "gateway");
+    let is_well = |house: &Gateway| {
+        house.until("the centre has all", || {
+            let told = house.get("/api/v1/consumers")?;
+            (told["consumers"][0]["lag"] == 0 && told["consumers"][0]["error"].is_null()).then_some(())
+        });
+    };
+    house.start();
+    is_well(&house);
+    assert!(house.stop().0.success());
+    let of_another = fs::read(dir.join("centre.key")).unwrap();
+    let broken: [(&str, Option<&[u8]>, &str); 5] = [
+        ("crm", None, "`token`: cannot read"),
+        ("own.pem", Some(b"no certificate"), "`ca`: `own.pem` holds no certificate"),
+        ("gateway.pem", None, "`cert`: cannot read"),
+        ("gateway.key", Some(b""), "`key`: `gateway.key` holds no private key"),
+        ("gateway.key", Some(&of_another), "the certificates cannot be used"),
+    ];
+    for (n, (file, text, says)) in broken.into_iter().enumerate() {
+        while centre.took.try_recv().is_ok() {}
+        let file = dir.join(file);
+        let good = fs::read(&file).unwrap();
+        match text {
+            Some(text) => fs::write(&file, text).unwrap(),
+            None => fs::remove_file(&file).unwrap(),
+        }
+        house.start();
+        let said = error(&house, says);
+        assert!(said.ends_with("then reload") && !said.contains(TOKEN) && !said.contains("BEGIN"), "{said}");
+        assert!(house.get("/readyz").unwrap()["degraded"].as_str().unwrap().contains(says));
+        house.until_told("gateway.config-rejected", n + 1);
+        let told = house.get("/api/v1/consumers").unwrap();
+        assert!(told["consumers"][0]["lag"].as_u64().unwrap() > 0, "its events are kept: {told}");
+        assert!(centre.took.try_recv().is_err(), "{says}: nothing goes out");
+
+        fs::write(&file, good).unwrap();
+        house.reload();
+        is_well(&house);
+        assert!(centre.took.try_recv().is_ok(), "{says}: all that was kept");
+        assert!(house.get("/readyz").unwrap()["degraded"].is_null());
+        assert!(house.stop().0.success());
+    }
+}
+
+#[test]
 fn a_centre_that_repeats_our_token_spreads_it_no_further() {
     let mut house = Gateway::new("cp-017");
     fs::write(house.dir().join("crm"), TOKEN).unwrap();

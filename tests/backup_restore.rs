@@ -223,6 +223,7 @@ fn tickets_go_on_at_another_box_and_everyone_has_each_event_once_in_effect() {
     let said = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(said.contains("2 of them not closed") && said.contains("came along"), "{said}");
+    assert!(said.contains("whoever was erased after that was written is here again"), "{said}");
     let stale = fs::read_dir(new.data()).unwrap().flatten().any(|entry| entry.file_name() == "restoring");
     assert!(!stale, "nothing of the work is left");
     new.start();

@@ -139,6 +139,22 @@ fn started_with_a_bad_configuration_it_runs_with_the_last_good_one_and_says_so()
     );
 }
 
+#[test]
+fn where_the_last_good_one_cannot_be_run_with_either_that_is_what_is_said() {
+    let mut gateway = Gateway::new("gw-no-longer");
+    let key = gateway.dir().join("store-key");
+    fs::write(&key, "0123456789abcdef".repeat(4)).unwrap();
+    gateway.configure("[privacy]\nstore_key = { file = \"store-key\" }\n");
+    gateway.start();
+    assert!(gateway.stop().0.success());
+    fs::remove_file(key).unwrap();
+    let ran = gateway.ran("run");
+    let said = text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(78), "{said}");
+    assert!(said.contains("the last good configuration cannot be run with any more"), "{said}");
+    assert!(!said.contains("there is no last good configuration"), "{said}");
+}
+
 // --- wires ---
 
 #[tokio::test]

@@ -552,6 +552,7 @@ async fn without_tokens_the_api_is_not_opened_to_others() {
     let settings = |listen: &str| Settings {
         listen: listen.parse().unwrap(),
         tokens: Vec::new(),
+        closed: false,
         tls: None,
         rate: None,
     };

@@ -300,6 +300,50 @@ fn a_box_that_starts_with_a_broken_certificate_works_without_its_api_until_that_
 }
 
 #[test]
+fn a_box_that_starts_without_a_token_keeps_its_bearer_out_and_is_open_to_nobody() {
+    let mut gateway = house("");
+    started(&mut gateway);
+    gateway.stop();
+    let dir = gateway.dir().to_owned();
+    let url = |path: &str| format!("http://{}{path}", gateway.listen);
+    let (site, events, ready) = (url("/api/v1/site"), url("/api/v1/events"), url("/readyz"));
+    let (crm, li) = (token("crm"), token("li"));
+    let asked = |gateway: &Gateway, header: &str, url: &str| curl(gateway, &["-H", header], url);
+
+    fs::remove_file(dir.join("li")).unwrap();
+    started(&mut gateway);
+    assert_eq!(asked(&gateway, &crm, &site).1, 200);
+    assert_eq!((asked(&gateway, &li, &site).1, curl(&gateway, &[], &site).1), (401, 401));
+    let degraded = asked(&gateway, &crm, &ready).2;
+    assert!(degraded.contains("`token`: cannot read"), "{degraded}");
+    let told = asked(&gateway, &crm, &events).2;
+    assert!(told.contains("gateway.config-rejected"), "{told}");
+    fs::write(dir.join("li"), "li-0123456789abcdef").unwrap();
+    gateway.signal("HUP");
+    gateway.until("its bearer is let in again", || {
+        (asked(&gateway, &li, &site).1 == 200
+            && asked(&gateway, &crm, &ready).2.contains("\"degraded\":null"))
+        .then_some(())
+    });
+    assert!(gateway.stop().0.success());
+
+    // With none of them it is not an API without tokens.
+    ["crm", "li"].iter().for_each(|name| fs::write(dir.join(name), "").unwrap());
+    gateway.spawn();
+    gateway.until("it runs", || gateway.log().contains("gatehouse runs").then_some(()));
+    gateway.until("it says why it has no API", || {
+        gateway.log().contains("[[api.token]]: none of them can be read").then_some(())
+    });
+    assert_eq!((curl(&gateway, &[], &site).0, asked(&gateway, &li, &site).0), (7, 7), "nobody listens");
+    ["crm", "li"]
+        .iter()
+        .for_each(|name| fs::write(dir.join(name), format!("{name}-0123456789abcdef")).unwrap());
+    gateway.signal("HUP");
+    gateway.until("the API listens", || gateway.api());
+    assert_eq!((asked(&gateway, &li, &site).1, curl(&gateway, &[], &site).1), (200, 401));
+}
+
+#[test]
 fn https_begins_and_ends_by_a_reload_at_one_address() {
     let mut gateway = house("");
     started(&mut gateway);

@@ -63,9 +63,12 @@ pub(super) fn first_start(path: &Path) -> Option<Start> {
     };
     tracing::error!("the configuration is not right");
     logging::error_lines(&mistakes);
-    let Some(gateway) = config::last_good::recall(path) else {
-        tracing::error!("there is no last good configuration to run with");
-        return None;
+    let gateway = match config::last_good::recall(path) {
+        Ok(gateway) => gateway,
+        Err(why) => {
+            tracing::error!("{why}");
+            return None;
+        }
     };
     tracing::warn!("running with the last good configuration until this one is put right and reloaded");
     let rejected = Some(mistakes.brief());

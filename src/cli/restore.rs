@@ -139,6 +139,7 @@ fn page(gateway: &Gateway, restored: &Restored) -> String {
     if let Some(aside) = &restored.aside {
         row("set aside", aside.display().to_string());
     }
+    row("people", "whoever was erased after that was written is here again: erase them anew".into());
     row("next", "start the daemon; it tells the centre from where it goes on".into());
     table.render()
 }

@@ -18,13 +18,9 @@ const DEMANDS: [(&str, Demand); 2] = [("all", Demand::All), ("central", Demand::
 /// What cannot be read stands there empty: the port speaks TLS all the same, and nobody runs with it.
 pub(super) fn tls(api: &mut Section<'_>) -> Option<Tls> {
     let table = api.table_like("tls", || format!("write {HOW}"))?;
-    if !api.report.spares_api {
-        return Some(read(table, api.report));
-    }
-    let aside = Report::new(api.report.sources().to_vec());
-    let tls = read(table, &aside);
+    let (tls, wrong) = api.spared(|api| read(table, api.report));
     // By one that is empty nothing can be spoken.
-    Some(if aside.finish().0.list.is_empty() { tls } else { Tls { cert: "".into(), ..tls } })
+    Some(if wrong.is_none() { tls } else { Tls { cert: "".into(), ..tls } })
 }
 
 fn read(table: &Table, report: &Report<'_>) -> Tls {

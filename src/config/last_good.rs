@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::files::FIRST;
-use super::{Gateway, load_all_but_api, load_sources};
+use super::{Gateway, load_closed, load_sources};
 use crate::logging;
 
 const FILE: &str = "last-good.json";
@@ -45,17 +45,22 @@ fn put(dir: &Path, name: &str, text: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The last good one for the configuration at `path`, whose `data_dir` may still be readable; `None` where there is
-/// none, or where it is no longer right (a secret file is gone). Only the API's certificate may be: tickets matter more.
-pub fn recall(path: &Path) -> Option<Gateway> {
+/// The last good one for the configuration at `path`, whose `data_dir` may still be readable. Tickets matter more than the
+/// API and pushes: what these need may be gone.
+///
+/// # Errors
+/// For people: there is none, or it is no longer right (another secret is gone).
+pub fn recall(path: &Path) -> Result<Gateway, &'static str> {
+    const NONE: &str = "there is no last good configuration to run with";
     let first = if path.is_dir() { path.join(FIRST) } else { path.to_owned() };
     let present = fs::read_to_string(&first).ok();
-    let sources = texts(&data_dir(present.as_deref().unwrap_or_default()))?;
+    let sources = texts(&data_dir(present.as_deref().unwrap_or_default())).ok_or(NONE)?;
     // Where there is nothing to read, it was perhaps never this one: a mistyped path must not run another gateway.
-    if present.is_none() && !is_same(&sources.first()?.0, &first) {
-        return None;
+    if present.is_none() && !sources.first().is_some_and(|(known, _)| is_same(known, &first)) {
+        return Err(NONE);
     }
     load(sources)
+        .ok_or("the last good configuration cannot be run with any more: what it names is not as it was")
 }
 
 /// The last good one in a data directory.
@@ -81,8 +86,8 @@ fn load(sources: Vec<(PathBuf, String)>) -> Option<Gateway> {
     };
     tracing::error!("the last good configuration is no longer right");
     logging::error_lines(&mistakes);
-    let spared = load_all_but_api(sources)?;
-    tracing::error!("the API's certificate cannot be used: all but the API goes on");
+    let spared = load_closed(sources)?;
+    tracing::error!("all goes on but what of the API and of pushes needs that");
     Some(spared.gateway)
 }
 

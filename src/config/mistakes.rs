@@ -68,8 +68,10 @@ pub(super) struct Report<'a> {
     beside: RefCell<Vec<Fingerprint>>,
     /// Nothing is read from there.
     pub blind: bool,
-    /// What the API shows and cannot be used is left aside; the API stays closed then.
-    pub spares_api: bool,
+    /// What the API and pushes need and cannot be read is left aside: they stay closed then ([`Section::spared`]).
+    ///
+    /// [`Section::spared`]: super::section::Section::spared
+    pub spares: bool,
 }
 
 // ---------------------------------------------------------------------------------------------- Report
@@ -85,7 +87,7 @@ impl<'a> Report<'a> {
             broken: RefCell::default(),
             beside: RefCell::default(),
             blind: false,
-            spares_api: false,
+            spares: false,
         }
     }
 

@@ -161,9 +161,10 @@ pub fn load_sources(sources: Vec<(PathBuf, String)>) -> Result<Loaded, Mistakes>
     load_texts(sources, None)
 }
 
-/// The same, also where the API's certificate cannot be used: then it has one that nobody can speak TLS with.
-fn load_all_but_api(sources: Vec<(PathBuf, String)>) -> Option<Loaded> {
-    let (loaded, mistakes) = walk_as(sources, None, |report| report.spares_api = true);
+/// The same, also where tokens and certificates of the API and of pushes cannot be read: whom they would let in stays
+/// out, and where they would go nothing goes.
+fn load_closed(sources: Vec<(PathBuf, String)>) -> Option<Loaded> {
+    let (loaded, mistakes) = walk_as(sources, None, |report| report.spares = true);
     mistakes.list.is_empty().then_some(loaded)
 }
 

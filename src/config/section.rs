@@ -3,6 +3,7 @@
 //! A reader always gets a value, a harmless one where the written one was wrong: the walk goes on, so that all mistakes
 //! are found, and since one mistake is enough to refuse the whole, nobody will ever run on the harmless value.
 
+use std::mem;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::codes::Code;
 use super::ear::{self, Below, address};
 use super::kinds::human;
-use super::mistakes::{Report, Spot, did_you_mean, listed, nearest};
+use super::mistakes::{Mistake, Report, Spot, did_you_mean, listed, nearest};
 use super::tree::{Entry, Node, Table, Value};
 
 #[derive(Debug)]
@@ -269,6 +270,21 @@ impl<'a> Section<'a> {
         }
         self.report.mistake(Code::Brackets, entry.key_spot, format!("`{key}` is one table"), cure());
         None
+    }
+
+    /// Takes what all else can do without. Where the report spares that, what is wrong with it is no mistake of the
+    /// configuration; the first of it comes back, and the caller closes what would have used it.
+    pub fn spared<T>(&mut self, take: impl FnOnce(&mut Section<'_>) -> T) -> (T, Option<Mistake>) {
+        if !self.report.spares {
+            return (take(self), None);
+        }
+        let aside = Report::new(self.report.sources().to_vec());
+        let (known, to_come) = (mem::take(&mut self.known), mem::take(&mut self.to_come));
+        let (table, name, left) = (self.table, self.name.clone(), self.left);
+        let mut section = Section { table, name, known, to_come, left, report: &aside };
+        let taken = take(&mut section);
+        (self.known, self.to_come) = (section.known, section.to_come);
+        (taken, aside.finish().0.list.into_iter().next())
     }
 
     /// Complains of every key that was never asked for.

@@ -168,6 +168,7 @@ pub(super) fn api(table: &Table, report: &Report<'_>) -> web::Settings {
     let tables = section.tables("token");
     let tokens: Vec<Token> = tables.iter().filter_map(|table| token(table, &mut names, report)).collect();
     of_one_each(&tokens, &tables, report);
+    let closed = tokens.is_empty() && !tables.is_empty();
     let rate = section.whole("rate", 1..=RATE_MAX).map(|told| told.value);
     let is_guarded = tls.is_some() && section.peek("token").is_some();
     if let Some(listen) = listen.as_ref().filter(|listen| !listen.value.ip().is_loopback() && !is_guarded) {
@@ -175,7 +176,7 @@ pub(super) fn api(table: &Table, report: &Report<'_>) -> web::Settings {
     }
     section.finish();
     let default = LISTEN_DEFAULT.parse().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
-    web::Settings { listen: listen.map_or(default, |told| told.value), tokens, tls, rate }
+    web::Settings { listen: listen.map_or(default, |told| told.value), tokens, closed, tls, rate }
 }
 
 fn open_to_others(listen: &Told<SocketAddr>, tls: bool, report: &Report<'_>) {
@@ -200,7 +201,7 @@ fn token(table: &Table, names: &mut Names, report: &Report<'_>) -> Option<Token>
         section.missing("role", "write `role = \"central\"`, or `technician`, `viewer`");
     }
     let role = section.word("role", &roles);
-    let token = secrets::fingerprint(&mut section, "token");
+    let (token, _) = section.spared(|section| secrets::fingerprint(section, "token"));
     section.finish();
     Some(Token { name: name.into(), role: role?.value, token: token? })
 }
@@ -307,8 +308,12 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
     let mut section = Section::new(table, title("sync", table, "name"), report);
     let name = names.claim_key(&mut section, "name").into();
     let url = section.require::<Url>("url");
-    let token = secrets::take(&mut section, "token");
-    let tls = of_centre(&mut section, url.as_ref(), token.is_some());
+    let ((token, tls), wrong) = section.spared(|section| {
+        let token = secrets::take(section, "token");
+        let tls = of_centre(section, url.as_ref(), token.is_some());
+        (token, tls)
+    });
+    let lacks = wrong.map(|wrong| format!("{}; {}, then reload", wrong.what, wrong.cure));
     of_query(url.as_ref(), report);
     let mut url = url.map(|told| told.value.0).unwrap_or_default();
     if report.blind {
@@ -357,6 +362,7 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
         url,
         token,
         tls,
+        lacks,
         batch,
         kinds,
         rate,

@@ -45,6 +45,8 @@ pub struct Target {
     pub url: String,
     pub token: Option<Secret>,
     pub tls: Tls,
+    /// What of these could not be read, and the cure, for people: nothing is pushed without it.
+    pub lacks: Option<String>,
     /// Events a request at the most.
     pub batch: usize,
     pub kinds: Kinds,
@@ -109,12 +111,14 @@ pub async fn run(target: Target, context: Context) {
     }
 }
 
-/// A courier needs the system's certificates; where they are missing, someone may still install them.
+/// A courier needs the system's certificates; where they are missing, someone may still install them. What the
+/// configuration names and could not be read comes with a reload, to another task.
 async fn hired(target: Target, context: Context) -> Courier {
     loop {
-        let error = match Courier::new(target.clone(), context.clone()) {
-            Ok(courier) => return courier,
-            Err(error) => {
+        let error = match (target.lacks.clone(), Courier::new(target.clone(), context.clone())) {
+            (Some(lacks), _) => lacks,
+            (None, Ok(courier)) => return courier,
+            (None, Err(error)) => {
                 let why = http::words(error);
                 format!("no HTTPS on this machine: {why}; are the ca-certificates installed?")
             }

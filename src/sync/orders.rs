@@ -163,6 +163,7 @@ pub(super) mod tests {
             url: "https://crm.example.com/events".into(),
             token: None,
             tls: crate::sync::Tls::default(),
+            lacks: None,
             batch: 1,
             kinds: Kinds::default(),
             rate: 1,

@@ -83,6 +83,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// None: the API is open, and then it listens on loopback only.
     pub tokens: Vec<Token>,
+    /// There are tokens, and none could be read: nobody gets in, which none at all would not mean.
+    pub closed: bool,
     /// None: it speaks HTTP.
     pub tls: Option<Tls>,
     /// Requests a second of one address; `None`: what is usual.
@@ -176,11 +178,15 @@ pub async fn bind(settings: &Settings) -> io::Result<TcpListener> {
 }
 
 /// # Errors
-/// It would be open to others while no token guards it; or its certificate cannot be used.
+/// It would be open to others while no token guards it; or its certificate, or none of its tokens, can be used.
 pub fn bind_allowed(settings: &Settings) -> io::Result<()> {
     let listen = settings.listen;
     if let Some(Err(error)) = settings.tls.as_ref().map(Tls::server) {
         let why = format!("[api] tls: {error}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    if settings.closed {
+        let why = "[[api.token]]: none of them can be read";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     if settings.tokens.is_empty() && !listen.ip().is_loopback() {

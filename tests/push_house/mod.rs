@@ -146,6 +146,7 @@ pub fn target(url: &str) -> Target {
         url: url.into(),
         token: Some(Secret::new("s3cret")),
         tls: sync::Tls::default(),
+        lacks: None,
         batch: sync::BATCH_DEFAULT,
         kinds: "ticket.*".parse().unwrap(),
         rate: sync::RATE_DEFAULT,

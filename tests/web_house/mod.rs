@@ -119,6 +119,7 @@ impl House {
         let settings = Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
             tokens: tokens.collect(),
+            closed: false,
             tls: None,
             rate: None,
         };

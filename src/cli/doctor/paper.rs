@@ -13,7 +13,7 @@ pub fn look(path: &Path, findings: &mut Vec<Finding>) -> Option<Gateway> {
     let (loaded, mistakes) = config::glean(path);
     findings.push(verdict(path, loaded.as_ref(), &mistakes));
     let Some(Loaded { gateway, text, .. }) = loaded else {
-        return config::last_good::recall(path);
+        return config::last_good::recall(path).ok();
     };
     findings.extend(secrets(&config::secret_files(&text)));
     Some(gateway)
