@@ -305,8 +305,8 @@ fn what_gave_way_to_room_and_what_was_kept_long_enough_is_no_fault() {
     assert_eq!(faults(&said), [said["from"].as_u64().unwrap()], "also the first behind a hole");
 }
 
-fn commit(ends: &mut Ends, at: Millis, kind: &'static str, subject: &str, data: Json) {
-    let events = vec![Draft::new(kind, subject.into(), at, &data)];
+fn commit(ends: &mut Ends, at: Millis, kind: &'static str, subject: &str, data: &Json) {
+    let events = vec![Draft::new(kind, subject.into(), at, data)];
     ends.journal.commit(&Page { at, synced: true, events, ..Page::default() }).unwrap();
 }
 
@@ -336,8 +336,8 @@ fn a_stub_is_told_by_the_gateway_or_was_made_by_hand() {
     let dir = tempfile::tempdir().unwrap();
     let mut ends = open(dir.path());
     ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
-    commit(&mut ends, T0, "gateway.started", "gateways/cp-017", json!({ "keep": { "device.*": 1 } }));
-    commit(&mut ends, T0, "access.forced", "doors/b3", json!({ "door": "b3" }));
+    commit(&mut ends, T0, "gateway.started", "gateways/cp-017", &json!({ "keep": { "device.*": 1 } }));
+    commit(&mut ends, T0, "access.forced", "doors/b3", &json!({ "door": "b3" }));
     write(&mut ends, 3..=HEAD);
     ends.outbox.settle("crm", HAD, T0).unwrap();
     ends.journal.keep_kinds(&[("device.*".into(), KEPT)]);
@@ -358,6 +358,8 @@ fn a_stub_is_told_by_the_gateway_or_was_made_by_hand() {
             (&["stub-time", "100"], 100),
         ],
     );
+    attack(dir.path(), &["stub-subject", "100"]);
+    assert!(verified(dir.path(), &[]).1, "of a stub the chain holds number, type and digest");
     attack(dir.path(), &["expired-as", "301", "100"]);
     let (said, code) = judged(dir.path(), &[]);
     assert_eq!((code, faults(&said)), (Some(1), vec![HAD, HEAD + 1]), "{said}");
@@ -379,10 +381,10 @@ fn no_more_events_are_erased_than_the_erasure_tells() {
     let dir = tempfile::tempdir().unwrap();
     let mut ends = open(dir.path());
     ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
-    commit(&mut ends, T0, "gateway.started", "gateways/cp-017", json!({ "keep": {} }));
+    commit(&mut ends, T0, "gateway.started", "gateways/cp-017", &json!({ "keep": {} }));
     for n in 2..=30 {
         let card = if n % 10 == 0 { "c-0123456789abcdef" } else { "c-fedcba9876543210" };
-        commit(&mut ends, T0 + n, "access.granted", "doors/b3", json!({ "card": card }));
+        commit(&mut ends, T0 + n, "access.granted", "doors/b3", &json!({ "card": card }));
     }
     let asked = Asked { pseudonym: "c-0123456789abcdef".into(), by: "Wang".into(), reason: None };
     ends.outbox.erase(&asked, T0 + DAY).unwrap();
@@ -455,7 +457,7 @@ fn an_order_that_was_given_is_known_or_its_event_is_named() {
     let mut ends = open(dir.path());
     order(&mut ends, "over", T0, Some(T0 + DAY));
     let data = json!({ "device": "gate", "action": "open", "key": "k", "outcome": "executed" });
-    commit(&mut ends, T0 + 1, "command.executed", "devices/gate", data);
+    commit(&mut ends, T0 + 1, "command.executed", "devices/gate", &data);
     ends.journal.retire_orders(T0 + 2 * DAY, T0 + 2 * DAY).unwrap();
     drop(ends);
     let (said, code) = judged(dir.path(), &[]);

@@ -126,6 +126,8 @@ elif attack in ("expired-as", "erased-as"):
 elif attack == "stub-time":
     stub = said(first)
     write(first, text(first).replace(f'"expired":"{stub["expired"]}"', '"expired":"2026-11-22T00:00:00.000Z"'))
+elif attack == "stub-subject":
+    write(first, text(first).replace(said(first)["subject"], "devices/another"))
 elif attack == "no-order":
     assert db.execute("DELETE FROM command WHERE key = ?", (said(first)["data"]["key"],)).rowcount == 1
 elif attack == "no-key":
