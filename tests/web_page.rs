@@ -229,7 +229,7 @@ fn every_type_of_event_has_a_sentence() {
         ("readings", "summary"),
         (
             "gateway",
-            "started stopped config-changed config-rejected clock-stepped storage-low events-dropped data-quality maintenance",
+            "started stopped config-changed config-rejected clock-stepped storage-low events-dropped data-quality maintenance expired",
         ),
         ("command", "executed refused"),
     ];
