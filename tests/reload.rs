@@ -682,13 +682,16 @@ fn what_needs_the_whole_house_is_answered_as_to_come() {
 fn a_secret_in_the_address_of_a_centre_is_shown_nowhere_and_what_runs_is_known_without_it() {
     let mut gateway = Gateway::new("gw-address");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let sync =
-        |query: &str| format!("[[sync]]\nname = \"crm\"\nurl = \"http://{closed}/e?gw=7&token={query}\"\n");
+    let sync = |query: &str| {
+        format!(
+            "[[sync]]\nname = \"crm\"\nurl = \"http://{closed}/e?gw=7&sig={query}&token={query}#{query}\"\n"
+        )
+    };
     gateway.configure(&sync(SECRET));
     gateway.start();
     let guest = Guest(gateway.api().unwrap());
     let shown = guest.get("/api/v1/configuration").to_string();
-    assert!(shown.contains("/e?gw=7&token=***") && !shown.contains(SECRET), "{shown}");
+    assert!(shown.contains("/e?gw=***&sig=***&token=***#***") && !shown.contains(SECRET), "{shown}");
     let error = gateway.until("it cannot be reached", || {
         let consumers = guest.get("/api/v1/consumers").to_string();
         consumers.contains("rror").then_some(consumers)

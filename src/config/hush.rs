@@ -1,5 +1,5 @@
 //! What must not be shown of a line of the configuration, be it as wrong as it may: the value of a key that sounds like
-//! a secret, and the name and password of an address. The line need not be TOML; that is why it is shown.
+//! a secret, and of an address name, password and query. The line need not be TOML; that is why it is shown.
 
 use std::ops::Range;
 
@@ -10,6 +10,8 @@ const BLANK: char = '*';
 const WORDS: [&str; 5] = ["token", "password", "secret", "bearer", "authorization"];
 /// What a table says that names the place of a secret.
 const PLACES: [&str; 3] = ["credential", "file", "env"];
+/// Of an address.
+const SCHEME_ENDS: [char; 3] = [':', '/', '/'];
 
 /// The line, with its secrets blanked.
 pub(super) fn hushed(line: &str) -> Vec<char> {
@@ -39,31 +41,66 @@ pub(super) fn hushed_of_texts(line: &str, mark: Range<usize>) -> Vec<char> {
     shown
 }
 
-/// An address, with the values blanked that sound secret in its query.
+/// An address, with every value blanked in its query and behind it: not each secret is called one.
 pub(super) fn address(url: &str) -> String {
-    let Some((path, query)) = url.split_once('?') else { return url.to_owned() };
+    let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
     let hushed = |pair: &str| match pair.split_once('=') {
-        Some((key, value)) if !value.is_empty() && sounds_secret(&key.chars().collect::<Vec<_>>()) => {
-            format!("{key}=***")
-        }
-        _ => pair.to_owned(),
+        Some((_, "")) => pair.to_owned(),
+        Some((key, _)) => format!("{key}=***"),
+        None => "***".to_owned(),
     };
-    let pairs: Vec<String> = query.split('&').map(hushed).collect();
-    format!("{path}?{}", pairs.join("&"))
+    let mut shown = path.to_owned();
+    if !query.is_empty() {
+        shown += &format!("?{}", query.split('&').map(hushed).collect::<Vec<_>>().join("&"));
+    }
+    if !fragment.is_empty() {
+        shown += "#***";
+    }
+    shown
 }
 
-/// A text, with what the queries of its addresses say of secrets blanked.
+/// Whether a value sounds secret in the query of an address.
+pub(super) fn has_secret(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .any(|(key, value)| !value.is_empty() && sounds_secret(&key.chars().collect::<Vec<_>>()))
+}
+
+/// A text, with its addresses as they are shown.
 pub fn addresses(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
-        let end = rest[at..].find(is_end).map_or(rest.len(), |length| at + length);
-        shown += &rest[..at];
-        shown += &address(&rest[at..end]);
-        rest = &rest[end..];
+    let shown = |line: &str| {
+        let chars: Vec<char> = line.chars().collect();
+        let (mut shown, mut from) = (String::with_capacity(line.len()), 0);
+        while let Some(at) = (from..chars.len()).find(|at| chars[*at..].starts_with(&SCHEME_ENDS)) {
+            let end = end_of_address(&chars, at);
+            shown.extend(&chars[from..at]);
+            shown += &address(&chars[at..end].iter().collect::<String>());
+            from = end;
+        }
+        shown.extend(&chars[from..]);
+        shown
+    };
+    text.split_inclusive('\n').map(shown).collect()
+}
+
+/// Given its `://`: where its quotes close, or at the next blank or quote where it has none.
+fn end_of_address(line: &[char], at: usize) -> usize {
+    let scheme = line[..at].iter().rev().take_while(|c| c.is_ascii_alphanumeric()).count();
+    let quote = line[..at - scheme].last().filter(|c| matches!(c, '"' | '\''));
+    let mut end = at + SCHEME_ENDS.len();
+    while let Some(c) = line.get(end) {
+        match quote {
+            Some('"') if *c == '\\' => end += 1,
+            Some(quote) if c == quote => break,
+            None if c.is_whitespace() || matches!(c, '"' | '\'') => break,
+            _ => {}
+        }
+        end += 1;
     }
-    shown + rest
+    end.min(line.len())
 }
 
 /// Where in the line secrets stand, in characters.
@@ -75,6 +112,11 @@ pub(super) fn secrets(line: &[char]) -> Vec<Range<usize>> {
         if word.is_empty() {
             if line[at] == '@' {
                 found.push(login(line, at));
+            }
+            if line[at..].starts_with(&SCHEME_ENDS) {
+                let end = end_of_address(line, at);
+                let query = run(line, at, |c| !matches!(c, '?' | '#')).end + 1;
+                found.extend((query < end).then_some(query..end));
             }
             at += 1;
             continue;
@@ -213,6 +255,9 @@ mod tests {
             r#"token = { env = "X" "hunter2""#,
             r#"headers = { Authorization = "Bearer hunter2" }"#,
             r#"bearer = "hunter2""#,
+            r#"url = "https://crm.example.com/e?gw=7&sig=hunter2""#,
+            r#"url = https://crm.example.com/e#hunter2"#,
+            r#"url = 'https://crm.example.com/e?a="hunter2'"#,
         ] {
             let shown: String = hushed(line).into_iter().collect();
             assert!(!shown.contains("hunter2"), "{shown}");
@@ -241,15 +286,40 @@ mod tests {
     }
 
     #[test]
-    fn an_address_loses_what_its_query_says_of_secrets() {
-        let of = address("https://crm.example.com/e?gw=7&access_token=hunter2&api_key=hunter2");
-        assert_eq!(of, "https://crm.example.com/e?gw=7&access_token=***&api_key=***");
-        for plain in ["https://crm.example.com/e", "https://crm.example.com/e?gw=7&token=&x"] {
-            assert_eq!(address(plain), plain);
+    fn an_address_loses_what_its_query_says() {
+        for (url, shown) in [
+            (
+                "https://crm.example.com/e?gw=7&sig=hunter2#hunter2",
+                "https://crm.example.com/e?gw=***&sig=***#***",
+            ),
+            (
+                "https://crm.example.com/e?hunter2&token=&a=hunter=2",
+                "https://crm.example.com/e?***&token=&a=***",
+            ),
+            ("https://crm.example.com/e#hunter2?a", "https://crm.example.com/e#***"),
+            ("https://crm.example.com/e", "https://crm.example.com/e"),
+        ] {
+            assert_eq!(address(url), shown);
+            assert_eq!(address(shown), shown);
         }
-        let text = "[[sync]]\nurl = \"https://crm.example.com/e?token=hunter2\" # 'http://x/?key=hunter2'\nbatch = 3\n";
-        let shown =
-            "[[sync]]\nurl = \"https://crm.example.com/e?token=***\" # 'http://x/?key=***'\nbatch = 3\n";
+        assert!(has_secret("https://crm.example.com/e?gw=7&access_token=hunter2"));
+        assert!(!has_secret("https://crm.example.com/token?gw=7&token="));
+    }
+
+    #[test]
+    fn of_a_text_only_queries_are_gone() {
+        let text = r#"
+[[sync]]
+url = "https://crm.example.com/e?sig=hunter2&a=\"b c" # 'http://x/?a=hunter2 hunter2' https://x#y z
+url = 'http://x/?a="hunter2'
+batch = 3
+"#;
+        let shown = r#"
+[[sync]]
+url = "https://crm.example.com/e?sig=***&a=***" # 'http://x/?a=***' https://x#*** z
+url = 'http://x/?a=***'
+batch = 3
+"#;
         assert_eq!(addresses(text), shown);
         assert_eq!(addresses(shown), shown);
     }

@@ -374,7 +374,7 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
 
 /// An address goes where a secret must not be.
 fn of_query(url: Option<&Told<Url>>, report: &Report<'_>) {
-    let Some(url) = url.filter(|url| hush::address(&url.value.0) != url.value.0) else { return };
+    let Some(url) = url.filter(|url| hush::has_secret(&url.value.0)) else { return };
     let what =
         "`url` seems to have a secret in its query, which whoever reads the file or a log on the way sees";
     let cure = "take it out of the address and write `token = { credential = \"…\" }`";
