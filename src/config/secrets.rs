@@ -84,7 +84,14 @@ pub(super) fn fingerprint(section: &mut Section<'_>, key: &'static str) -> Optio
     let secret = require(section, key)?;
     let (report, text) = (section.report, secret.reveal());
     let spot = section.peek(key).map(|entry| entry.value.spot)?;
-    if !text.starts_with(fingerprint::PREFIX) {
+    let is_bare = Fingerprint::read(&format!("{}{text}", fingerprint::PREFIX)).is_some();
+    if is_bare {
+        let what = format!("`{key}`: the 64 hex digits that stand there seem to be a token's fingerprint");
+        let cure = "write `sha256:` before it; a token itself is better taken from `gatehouse token`";
+        report.mistake(Code::SecretUnusable, spot, what, cure);
+        return None;
+    }
+    if !Fingerprint::begins(text) {
         if text.chars().count() < TOKEN_CHARS_FEW {
             let what = format!("`{key}` has fewer than {TOKEN_CHARS_FEW} characters, which can be guessed");
             report.warning(Code::ShortToken, spot, what, "take a new one from `gatehouse token`");
