@@ -173,8 +173,10 @@ fn names_places(line: &[char]) -> bool {
             _ => {
                 let word = run(line, at, |c| c.is_ascii_lowercase());
                 let is_place = PLACES.contains(&line[word.clone()].iter().collect::<String>().as_str());
-                let Some(text) = value(line, word.end).filter(|_| is_place) else { return false };
-                at = text.end;
+                match value(line, word.end) {
+                    Some(text) if is_place && is_one_text(&line[text.clone()]) => at = text.end,
+                    _ => return false,
+                }
                 continue;
             }
         }
@@ -182,6 +184,14 @@ fn names_places(line: &[char]) -> bool {
     }
     let next = run(line, at, char::is_whitespace).end;
     matches!(line.get(next), None | Some(',' | '}' | ']' | '#'))
+}
+
+/// A text between its quotes, without another in it.
+fn is_one_text(written: &[char]) -> bool {
+    match written {
+        [quote @ ('"' | '\''), said @ .., end] => quote == end && !said.contains(quote),
+        _ => false,
+    }
 }
 
 /// A text from its opening quote on, quotes included; one that does not close, or goes on oddly, takes the rest of the line.
