@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::value::RawValue;
 
-use crate::event::{Draft, Fields};
+use crate::event::{Draft, Fields, KINDS, Kinds};
 
 /// Fields about a person in all events together.
 pub const PERSONAL_MAX: usize = 18;
@@ -98,6 +98,16 @@ pub fn listed(kind: &str) -> Option<&'static Listed> {
     })
 }
 
+/// Who gets anything about people is told as well whom to forget.
+pub fn with_erasures(mut kinds: Kinds) -> Kinds {
+    const ERASED: &str = "gateway.erased";
+    let gets_people = KINDS.split_whitespace().any(|kind| listed(kind).is_some() && kinds.want(kind));
+    if gets_people && !kinds.want(ERASED) {
+        kinds.0.push(ERASED.to_owned());
+    }
+    kinds
+}
+
 impl Listed {
     pub fn has(&self, field: &str) -> bool {
         self.personal.contains(&field) || self.others.contains(&field)
@@ -148,7 +158,6 @@ fn say(kind: &str, field: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::KINDS;
 
     #[test]
     fn at_most_eighteen_fields_are_about_a_person() {
@@ -208,6 +217,16 @@ mod tests {
             kinds_with_people += usize::from(!kept.is_empty());
         }
         assert!(kinds_with_people > 20, "{kinds_with_people}");
+    }
+
+    #[test]
+    fn who_gets_anything_about_people_is_told_whom_to_forget() {
+        let with = |types: &str| with_erasures(types.parse().unwrap()).0.join(",");
+        assert_eq!(with("access.*,device.offline"), "access.*,device.offline,gateway.erased");
+        assert_eq!(with("gateway.maintenance"), "gateway.maintenance,gateway.erased");
+        for types in ["", "device.*,readings.summary", "gateway.*", "access.*,gateway.erased"] {
+            assert_eq!(with(types), types);
+        }
     }
 
     #[test]

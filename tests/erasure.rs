@@ -334,6 +334,51 @@ fn what_is_in_memory_brings_nobody_back() {
     assert!(gateway.stop().0.success());
 }
 
+/// A centre that takes all, and the events that it took.
+fn centre() -> (u16, std::sync::mpsc::Receiver<Json>) {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (took, taken) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let mut stream = BufReader::new(stream);
+            let (mut line, mut length) = (String::new(), 0);
+            while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let events: Vec<Json> = serde_json::from_slice(&body).unwrap();
+            events.into_iter().for_each(|event| took.send(event).unwrap());
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    (port, taken)
+}
+
+#[test]
+fn a_centre_that_wants_to_know_who_came_home_is_told_whom_to_forget() {
+    let (port, taken) = centre();
+    let mut gateway = Gateway::new("cp-017");
+    let url = format!("http://127.0.0.1:{port}/");
+    gateway.configure(&format!("[[sync]]\nname = \"crm\"\nurl = \"{url}\"\ntypes = [\"access.*\"]\n"));
+    gateway.start();
+    let (status, said) = gateway.post(&format!("/api/v1/people/{WHO}/erase"), &json!({ "by": "Wang" }));
+    assert!(matches!(status, 200 | 202), "{said}");
+    let told = taken.recv_timeout(Duration::from_secs(30)).expect("it is told");
+    assert_eq!(
+        (&told["type"], &told["data"]["pseudonym"]),
+        (&json!("gatehouse.gateway.erased"), &json!(WHO)),
+        "the start of the gateway it did not want to know"
+    );
+    assert!(gateway.stop().0.success());
+}
+
 trait Last {
     fn until_told_last(&self, kind: &str) -> Vec<Json>;
 }

@@ -424,9 +424,10 @@ async fn a_terminal_that_falls_silent_is_gone_within_two_minutes() {
 // ---------------------------------------------------------------------------------------------- errands
 
 const SUBSCRIBE: u8 = 8;
+const UNSUBSCRIBE: u8 = 10;
 const PUBLISH: u8 = 3;
 
-/// A broker that greets, takes subscriptions, and breaks off when it is told an order. It tells the kinds of all packets.
+/// A broker that greets, takes subscriptions, answers, and breaks off when it is told an order. It tells the kinds of all packets.
 fn breaks_off(listener: &std::net::TcpListener, told: &mpsc::UnboundedSender<u8>) {
     use std::io::Read;
     let (mut stream, _) = listener.accept().unwrap();
@@ -438,6 +439,7 @@ fn breaks_off(listener: &std::net::TcpListener, told: &mpsc::UnboundedSender<u8>
         match head[0] >> 4 {
             1 => stream.write_all(&[0x20, 2, 1, 0]).unwrap(),
             SUBSCRIBE => stream.write_all(&[0x90, 3, body[0], body[1], 1]).unwrap(),
+            UNSUBSCRIBE => stream.write_all(&[0xB0, 2, body[0], body[1]]).unwrap(),
             _ => {}
         }
         told.send(head[0] >> 4).unwrap();
@@ -461,7 +463,7 @@ async fn an_order_that_the_broker_did_not_take_is_unsure_and_not_said_again() {
     while packets.recv().await.unwrap() != SUBSCRIBE {}
     let outcome = outcome(&mut channel, 1).await;
     assert!(matches!(&outcome, Outcome::Unsure { why } if why.contains("broke")), "{outcome:?}");
-    assert_eq!(packets.recv().await, Some(PUBLISH));
+    assert_eq!([packets.recv().await, packets.recv().await], [Some(UNSUBSCRIBE), Some(PUBLISH)]);
     // The second connection: a greeting, a subscription and, on the way out, a goodbye.
     while packets.recv().await.unwrap() != SUBSCRIBE {}
     channel.end().await;
@@ -478,7 +480,12 @@ fn relay() -> Vec<Device> {
 }
 
 async fn outcome(channel: &mut Channel, nth: usize) -> Outcome {
-    let deed = Deed { number: 40 + nth as u64, device: DeviceId(0), nth, until: None };
+    ordered(channel, nth, None).await
+}
+
+async fn ordered(channel: &mut Channel, nth: usize, within: Option<Duration>) -> Outcome {
+    let until = within.map(|within| (Instant::now() + within).into());
+    let deed = Deed { number: 40 + nth as u64, device: DeviceId(0), nth, until };
     channel.lane.send(Errand::Do(deed)).await.unwrap();
     let batch = channel.until("the outcome", |b| b.done.is_some()).await;
     let done = batch.done.unwrap();
@@ -526,6 +533,113 @@ async fn an_order_is_one_message_and_its_outcome_is_the_brokers_word() {
         assert_eq!(batch.done.unwrap().outcome, Outcome::Failed { why: "it came too late".into() });
         channel.end().await;
     }
+}
+
+/// A device that listens for one message, and what it heard.
+async fn ear(broker: &Broker, id: &str, more: &[&str]) -> tokio::task::JoinHandle<String> {
+    let port = broker.port.to_string();
+    let mut device = Command::new("mosquitto_sub");
+    device.args(["-p", &port, "-i", id, "-q", "1", "-t", "cmnd/relay/POWER", "-C", "1"]).args(more);
+    let device = device.stdout(Stdio::piped()).spawn().unwrap();
+    broker.has_subscribed(id, 1).await;
+    let heard = move || String::from_utf8(device.wait_with_output().unwrap().stdout).unwrap();
+    tokio::task::spawn_blocking(heard)
+}
+
+const SOON: Duration = Duration::from_millis(1200);
+
+#[tokio::test]
+async fn an_order_is_not_told_to_a_broker_that_has_stopped_and_not_when_it_goes_on() {
+    for version in [Version::V311, Version::V5] {
+        let broker = Broker::start();
+        let mut channel = Channel::of(mqtt::Settings { version, ..settings(&broker, relay()) }, 64);
+        broker.subscribed(1).await;
+        let heard = ear(&broker, "relay", &[]).await;
+        broker.signal("STOP");
+        let outcome = ordered(&mut channel, 1, Some(SOON)).await;
+        assert!(matches!(&outcome, Outcome::Failed { why } if why.contains("not told")), "{outcome:?}");
+        broker.signal("CONT");
+        // The next one comes behind it on the same way.
+        let next = ordered(&mut channel, 0, Some(DEADLINE)).await;
+        assert!(matches!(next, Outcome::Executed { .. }), "{next:?}");
+        assert_eq!(heard.await.unwrap(), "OFF\n", "{version:?}: the order of before is told after its time");
+        assert!(channel.batches.is_empty(), "the connection stands");
+        channel.end().await;
+    }
+}
+
+/// A line to the broker on which, once it was asked whether it is there, nothing goes on until it is told so: first what lies on
+/// it, then whoever has connected meanwhile.
+fn stalls_after_the_question(port: u16, goes_on: std::sync::mpsc::Receiver<()>) -> u16 {
+    use std::io::{Read, copy};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap().port();
+    let mut goes_on = Some(goes_on);
+    std::thread::spawn(move || {
+        let mut packet = vec![0; 64 * 1024];
+        while let Ok((mut near, _)) = listener.accept() {
+            let mut far = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut from, mut to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+            std::thread::spawn(move || copy(&mut from, &mut to));
+            while let Ok(length @ 1..) = near.read(&mut packet) {
+                far.write_all(&packet[..length]).unwrap();
+                if packet[0] >> 4 == UNSUBSCRIBE
+                    && let Some(goes_on) = goes_on.take()
+                {
+                    goes_on.recv().unwrap();
+                }
+            }
+            let _ = far.shutdown(Shutdown::Both);
+        }
+    });
+    at
+}
+
+#[tokio::test]
+async fn an_order_that_lies_on_the_way_is_taken_back_when_its_time_is_over() {
+    // More than the far end takes before anybody reads it: the rest lies in our kernel, and of the last also with the library.
+    for (version, length) in [(Version::V311, 1 << 18), (Version::V5, 1 << 18), (Version::V311, 1 << 20)] {
+        let broker = Broker::start();
+        let (go_on, goes_on) = std::sync::mpsc::channel();
+        let port = stalls_after_the_question(broker.port, goes_on);
+        let mut devices = relay();
+        devices[0].commands[1].payload = "ON".repeat(length);
+        let mut channel = Channel::of(mqtt::Settings { version, port, ..settings(&broker, devices) }, 64);
+        broker.subscribed(1).await;
+        let heard = ear(&broker, "relay", &[]).await;
+        let outcome = ordered(&mut channel, 1, Some(SOON)).await;
+        assert!(matches!(&outcome, Outcome::Unsure { why } if why.contains("in time")), "{outcome:?}");
+        go_on.send(()).unwrap();
+        // It has connected anew without a word of its devices.
+        broker.subscribed(2).await;
+        let next = ordered(&mut channel, 0, Some(DEADLINE)).await;
+        assert!(matches!(next, Outcome::Executed { .. }), "{next:?}");
+        let heard = heard.await.unwrap();
+        assert_eq!(&heard[..heard.len().min(20)], "OFF\n", "{version:?}: it is told after its time");
+        assert!(channel.batches.is_empty(), "its devices were not away");
+        channel.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_of_mqtt_5_keeps_an_order_no_longer_than_it_is_good() {
+    let broker = Broker::start();
+    let away = ["-c", "-V", "5", "-x", "300"];
+    let leave = ear(&broker, "relay", &[&away[..], &["-E"]].concat()).await;
+    assert_eq!(leave.await.unwrap(), "");
+    let v5 = mqtt::Settings { version: Version::V5, ..settings(&broker, relay()) };
+    let mut channel = Channel::of(v5, 64);
+    broker.subscribed(1).await;
+    let over = tokio::time::Instant::now() + SOON + Duration::from_secs(1);
+    let on = ordered(&mut channel, 1, Some(SOON)).await;
+    assert!(matches!(on, Outcome::Executed { .. }), "the broker has it: {on:?}");
+    tokio::time::sleep_until(over).await;
+    let off = ordered(&mut channel, 0, Some(DEADLINE)).await;
+    assert!(matches!(off, Outcome::Executed { .. }), "{off:?}");
+    let heard = ear(&broker, "relay", &away).await;
+    assert_eq!(heard.await.unwrap(), "OFF\n");
+    channel.end().await;
 }
 
 #[tokio::test]

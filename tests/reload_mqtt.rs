@@ -99,6 +99,28 @@ fn shown(gateway: &Gateway, point: &str) -> Option<f64> {
 }
 
 #[test]
+fn a_line_whose_broker_is_back_is_up_before_a_device_has_spoken() {
+    let mut broker = Broker::start();
+    let mut gateway = Gateway::new("gw-stream");
+    configure(&gateway, broker.port, (None, None));
+    gateway.start();
+    let becomes = |gateway: &Gateway, state: &str| {
+        gateway.until(state, || {
+            let lines = gateway.get("/api/v1/lines")?;
+            (lines["lines"][0]["state"] == state).then_some(())
+        });
+    };
+    becomes(&gateway, "up");
+    broker.kill();
+    becomes(&gateway, "down");
+    broker.start_again();
+    becomes(&gateway, "up");
+    let devices = gateway.get("/api/v1/devices").unwrap();
+    assert_eq!(devices["devices"][0]["state"], "offline", "of the device nobody knows anything: {devices}");
+    assert!(gateway.stop().0.success());
+}
+
+#[test]
 fn a_device_that_is_not_touched_loses_no_message_while_others_come_go_and_change() {
     let broker = Broker::with(tempfile::tempdir().unwrap(), "max_queued_messages 100000\n");
     let mut gateway = Gateway::new("gw-stream");

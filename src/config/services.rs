@@ -18,6 +18,7 @@ use super::section::{Read, Section, Told, Wrong};
 use super::tree::{Node, Table, Value};
 use super::{Consumer, https, hush, secrets};
 use crate::event::{self, Kinds};
+use crate::personal::with_erasures;
 use crate::rules::Locale;
 use crate::ticket::Standard;
 use crate::web::{LISTEN_DEFAULT, Role, Token};
@@ -356,7 +357,7 @@ fn target(table: &Table, names: &mut Names, report: &Report<'_>) -> sync::Target
         }
     }
     section.finish();
-    let kinds = Kinds(types.into_iter().map(|(kind, _)| kind).collect());
+    let kinds = with_erasures(Kinds(types.into_iter().map(|(kind, _)| kind).collect()));
     sync::Target {
         name,
         url,

@@ -95,7 +95,8 @@ struct Health {
     error: Option<String>,
 }
 
-/// A line on which one is there is up; one that says so itself, or on which all are away, is down.
+/// A line on which one is there is up; otherwise it is what it says itself (a broker is there before any device has spoken),
+/// and one that says nothing is down when all are away.
 fn health(desk: &Desk, line: &Line) -> Health {
     let live = desk.rooms.live.lock();
     let (mut devices, mut online, mut away, mut error) = (0, 0, 0, None);
@@ -113,9 +114,9 @@ fn health(desk: &Desk, line: &Line) -> Health {
     }
     let state = match live.wire(&line.id) {
         _ if online > 0 => "up",
-        Some(false) => "down",
-        _ if devices > 0 && away == devices => "down",
         Some(true) => "up",
+        Some(false) => "down",
+        None if devices > 0 && away == devices => "down",
         None => "unknown",
     };
     Health { state, devices, online, error: error.filter(|_| state == "down") }

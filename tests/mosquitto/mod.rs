@@ -52,9 +52,13 @@ impl Broker {
 
     /// SIGTERM: it writes its sessions down, as a broker that is updated does.
     pub fn stop(&mut self) {
-        let pid = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.signal("TERM");
         self.child.wait().unwrap();
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
     }
 
     pub fn start_again(&mut self) {

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::line::{Place, Untaken};
 use super::link::Shared;
@@ -102,11 +102,18 @@ impl Errands {
         if deed.is_late() {
             return Outcome::Failed { why: "it came too late".into() };
         }
-        let mouth = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(mouth) = mouth else {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((mouth, cut)) = shared else {
             return Outcome::Failed { why: "the broker is not there".into() };
         };
-        match timeout(TAKEN_WITHIN, mouth.order(topic.clone(), payload.clone())).await {
+        let soon = Instant::now() + TAKEN_WITHIN;
+        let until = deed.until.map_or(soon, |until| until.min(soon));
+        // What lies in the broker's own socket nobody can take back. One that does not answer is told nothing.
+        if timeout_at(until, mouth.is_answered()).await != Ok(true) || until <= Instant::now() {
+            return Outcome::Failed { why: "the broker did not answer in time; it was not told".into() };
+        }
+        let left = deed.until.map(|until| until - Instant::now());
+        match timeout_at(until, mouth.order(topic.clone(), payload.clone(), left)).await {
             Ok(Ok(())) => Outcome::Executed {
                 what: "the broker took it; whether the device did is seen by its state".into(),
             },
@@ -114,7 +121,10 @@ impl Errands {
             Ok(Err(Untaken::Perhaps)) => {
                 Outcome::Unsure { why: "the connection broke before the broker took it".into() }
             }
-            Err(_) => Outcome::Unsure { why: format!("the broker did not take it within {TAKEN_WITHIN:?}") },
+            Err(_) => {
+                cut.cancel();
+                Outcome::Unsure { why: "the broker did not take it in time".into() }
+            }
         }
     }
 

@@ -1,10 +1,13 @@
 //! The connection to a broker in either version of MQTT. The two crates are of one hand and read alike but share no types.
 
+use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::{NetworkOptions, TlsConfiguration};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 
 use super::owed::OWED_MOST;
 use super::{Settings, Version, session, tls, why};
@@ -18,8 +21,10 @@ pub const MIB: u32 = 1024 * 1024;
 /// So many packets are read at once. All that waits to be sent goes out before the next are read.
 pub const READ_AT_ONCE: usize = 32;
 /// What may wait to be sent: the acknowledgements of one reading and of what waited before it, an answer to each (face
-/// terminals), one subscription, one end of subscriptions, one order, one goodbye.
-const ROOM: usize = 2 * (READ_AT_ONCE + OWED_MOST) + 4;
+/// terminals), one subscription, one end of subscriptions, one question whether it is there, one order, one goodbye.
+const ROOM: usize = 2 * (READ_AT_ONCE + OWED_MOST) + 5;
+/// A filter under which nothing is subscribed.
+const NOTHING: &str = "gatehouse/there";
 pub const KEEP_ALIVE_SECONDS: u16 = 20;
 /// How long a broker keeps what we miss. (One of MQTT 3.1.1 keeps it as long as it likes.)
 const SESSION_SECONDS: u32 = 7 * 24 * 3600;
@@ -132,6 +137,23 @@ impl Place {
     }
 }
 
+/// A connection that, however it ends, also by a kill, takes with it what was not sent yet: otherwise the kernel would go on
+/// telling an order for minutes once nobody is left to take it back.
+async fn connect(host: String, network: NetworkOptions) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = lookup_host(host).await?.collect();
+    // One that swallows everything leaves time for the next.
+    let each = Duration::from_secs(network.connection_timeout()) / addresses.len().max(1) as u32;
+    let mut last = io::ErrorKind::NotFound.into();
+    for address in addresses {
+        let connecting = rumqttc::default_socket_connect(address.to_string(), network.clone());
+        match timeout(each, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => return stream.set_zero_linger().map(|()| stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
 /// Of large packets there is never more than one in memory.
 fn read_at_once(bound: u32) -> usize {
     if bound > PACKET_MAX { 1 } else { READ_AT_ONCE }
@@ -152,6 +174,7 @@ fn v311(
         .set_keep_alive(KEEP_ALIVE_SECONDS)
         .set_max_packet_size(bound as usize, PACKET_MAX as usize)
         .set_read_batch_size(read_at_once(bound));
+    options.set_socket_connector(connect);
     if kept == Session::Kept {
         options.set_ack_mode(AckMode::Manual);
     }
@@ -183,6 +206,7 @@ fn v5(
         .set_read_batch_size(read_at_once(bound))
         .set_connect_timeout(settings.timeout.max(Duration::from_secs(1)))
         .set_network_options(network);
+    options.set_socket_connector(connect);
     if kept == Session::Kept {
         options
             .set_ack_mode(AckMode::Manual)
@@ -238,8 +262,17 @@ impl Mouth {
         })
     }
 
-    /// Until the broker has taken it.
-    pub async fn order(&self, topic: String, payload: String) -> Result<(), Untaken> {
+    /// Until the broker answers: whether it did. A ping would do, but the library has none to wait for; so it is told to end a
+    /// subscription that there is not, which it has to answer all the same.
+    pub async fn is_answered(&self) -> bool {
+        either!(self, mqtt, client => match client.try_unsubscribe_tracked(NOTHING) {
+            Ok(notice) => notice.wait_async().await.is_ok(),
+            Err(_) => false,
+        })
+    }
+
+    /// Until the broker has taken it. `left`: how long it is good; one of MQTT 5 keeps it no longer for whoever is away.
+    pub async fn order(&self, topic: String, payload: String, left: Option<Duration>) -> Result<(), Untaken> {
         // Its own words would show the message.
         let never = || Untaken::Never("its topic is no topic, or too much waits to be sent".into());
         match self {
@@ -249,9 +282,13 @@ impl Mouth {
                 notice.wait_async().await.map(drop).map_err(|_| Untaken::Perhaps)
             }
             Self::V5(client) => {
-                let options = rumqttc_v5::PublishOptions::at_least_once();
+                use rumqttc_v5::{PublishNoticeError, PublishOptions, PublishProperties, PublishResult};
+                let seconds = |left: Duration| u32::try_from(left.as_secs()).unwrap_or(u32::MAX);
+                // Of 0 some brokers think that there is no end.
+                let message_expiry_interval = left.map(|left| seconds(left).max(1));
+                let properties = PublishProperties { message_expiry_interval, ..Default::default() };
+                let options = PublishOptions::at_least_once().properties(properties);
                 let notice = client.try_publish_tracked(topic, payload, options).map_err(|_| never())?;
-                use rumqttc_v5::{PublishNoticeError, PublishResult};
                 match notice.wait_async().await {
                     Ok(PublishResult::Qos1(ack)) => refusal(ack.reason),
                     Ok(_) => Ok(()),

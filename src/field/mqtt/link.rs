@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::error::SendError;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::inbox::{Changed, Heard, Inbox, Message};
 use super::line::{Ear, Lost, MIB, Mail, Mouth, PACKET_MAX, Place, Session, Word, bound_for};
@@ -36,8 +37,9 @@ const GOODBYE: Duration = Duration::from_millis(300);
 /// So many topics are remembered that have said something too large; it is told once for each.
 const LARGE_KNOWN: usize = 256;
 
-/// The mouth for others who want to say something; `None` while there is no connection.
-pub type Shared = Arc<Mutex<Option<Mouth>>>;
+/// The mouth for others who want to say something; `None` while there is no connection. Who cancels has the connection made
+/// anew, and what was not said by then is not said any more.
+pub type Shared = Arc<Mutex<Option<(Mouth, CancellationToken)>>>;
 
 pub struct Link {
     channel: Arc<str>,
@@ -48,6 +50,8 @@ pub struct Link {
     place: Place,
     mouth: Mouth,
     ear: Ear,
+    /// Of this connection.
+    cut: CancellationToken,
     shared: Shared,
     inbox: Inbox,
     owed: Owed,
@@ -90,6 +94,7 @@ impl Link {
             place,
             mouth,
             ear,
+            cut: CancellationToken::new(),
             shared,
             inbox,
             owed,
@@ -106,7 +111,9 @@ impl Link {
     /// Until it has to stop.
     pub async fn run(&mut self) {
         self.listen().await;
-        self.part().await;
+        let cut = self.cut.clone();
+        // With the goodbye all goes out that waits.
+        cut.run_until_cancelled(self.part()).await;
     }
 
     /// `None`: it has to stop.
@@ -126,6 +133,12 @@ impl Link {
                     }
                     let since = Instant::now();
                     let Lost { why, bytes } = self.take_messages().await?;
+                    if self.cut.is_cancelled() {
+                        tracing::warn!(channel = &*self.channel, why, "the connection is made anew");
+                        self.count("broken");
+                        self.open(PACKET_MAX);
+                        continue;
+                    }
                     if let Some(bound) = bytes.and_then(bound_for) {
                         self.make_room(bound);
                         continue;
@@ -170,6 +183,7 @@ impl Link {
     /// A new connection; what the last one was owed it cannot be given any more.
     fn open(&mut self, bound: u32) {
         (self.mouth, self.ear) = self.place.open(&self.id, Session::Kept, bound);
+        self.cut = CancellationToken::new();
         self.owed.forget();
         self.aside = None;
     }
@@ -187,7 +201,7 @@ impl Link {
         self.mouth.subscribe(filters, true)?;
         self.mouth.unsubscribe(std::mem::take(&mut self.unwanted).into_iter().collect())?;
         self.heard_at = Instant::now();
-        self.share(Some(self.mouth.clone()));
+        self.share(Some((self.mouth.clone(), self.cut.clone())));
         tracing::info!(channel = &*self.channel, broker = self.broker, "connected to the broker");
         Ok(())
     }
@@ -220,16 +234,18 @@ impl Link {
 
     /// The next word, or other devices. What comes to the disk meanwhile is acknowledged.
     async fn next(&mut self) -> Result<Step, Lost> {
-        let Self { ear, mouth, owed, context, .. } = self;
+        let Self { ear, mouth, owed, context, cut, .. } = self;
         let unsaid = || Lost::from("its acknowledgements cannot be sent".to_owned());
+        let late = || Lost::from("an order was not taken in time and must not be told later".to_owned());
         while owed.is_full() {
-            owed.ripe().await;
+            cut.run_until_cancelled(owed.ripe()).await.ok_or_else(late)?;
             owed.settle(mouth).then_some(()).ok_or_else(unsaid)?;
         }
         let mut next = pin!(ear.next());
         loop {
             tokio::select! {
                 biased;
+                () = cut.cancelled() => return Err(late()),
                 // First, or a broker that never falls silent would keep them out.
                 next = context.changes.next() => return Ok(Step::Change(next)),
                 word = &mut next => return word.map(Step::Word),
@@ -389,8 +405,8 @@ impl Link {
         }
     }
 
-    fn share(&self, mouth: Option<Mouth>) {
-        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = mouth;
+    fn share(&self, shared: Option<(Mouth, CancellationToken)>) {
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = shared;
     }
 
     fn count(&self, outcome: &'static str) {

@@ -130,10 +130,12 @@ pub async fn run(channel: Arc<str>, settings: Settings, context: Context) {
                 Errands::new(id.clone(), place.clone(), devices, shared.clone(), context.clone());
             let inbox = Inbox::new(settings.devices, context.pseudonyms.as_ref());
             let mut link = Link::new(channel, id, place, inbox, shared, context);
-            // Both in one task: what the one knows of the connection holds while the other speaks.
+            // Both in one task: what the one knows of the connection holds while the other speaks. Errands first: an order
+            // whose time is over is taken back before anything more is said.
             tokio::select! {
-                () = link.run() => {}
+                biased;
                 () = errands.run() => {}
+                () = link.run() => {}
             }
         }
         Err(why) => link::cannot_begin(&channel, settings, &why, &context).await,
