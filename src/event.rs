@@ -211,7 +211,7 @@ ticket.opened ticket.updated ticket.escalated ticket.cleared ticket.reopened tic
 ticket.verified ticket.closed access.card access.keypad access.granted access.denied access.opened access.closed access.forced \
 access.held access.exit access.tamper locker.opened locker.closed locker.deposited locker.collected locker.unexpected locker.jammed \
 locker.overdue locker.held device.online device.offline device.degraded readings.summary gateway.started gateway.stopped gateway.config-changed \
-gateway.config-rejected gateway.erased gateway.clock-stepped gateway.maintenance gateway.storage-low gateway.events-dropped gateway.data-quality command.executed \
+gateway.config-rejected gateway.erased gateway.expired gateway.clock-stepped gateway.maintenance gateway.storage-low gateway.events-dropped gateway.data-quality command.executed \
 command.refused";
 
 /// Which kinds of event someone wants: `ticket.*`, `device.offline`. An empty list wants all.

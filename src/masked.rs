@@ -10,6 +10,9 @@ const MASK: &str = "***";
 const KEPT: usize = 2;
 /// Groups of digits in which one number is written: a bank card's.
 const GROUPS: usize = 5;
+/// Between two groups of any number; and, besides, of a mobile number.
+const JOINTS: [char; 2] = [' ', '-'];
+const JOINTS_OF_MOBILES: [char; 8] = ['.', '/', '_', ')', '·', '–', '—', '\u{200b}'];
 /// Digits of an identity number, the check digit among them.
 const IDENTITY: usize = 18;
 const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
@@ -44,10 +47,16 @@ pub fn masked(text: &str) -> Cow<'_, str> {
 
 /// How many of the first groups together name a person, at the most; other numbers may stand beside them.
 fn named(groups: &[Group]) -> Option<usize> {
+    // A number with a point before it was measured; a word with digits in it is somebody's id.
+    if groups.first().is_none_or(|first| matches!(first.before, '.' | '_' | '#')) {
+        return None;
+    }
     (1..=groups.len().min(GROUPS)).rev().find(|count| {
-        let digits: String = groups[..*count].iter().map(|group| group.digits.as_str()).collect();
-        let lengths: Vec<usize> = groups[..*count].iter().map(|group| group.digits.len()).collect();
-        names_someone(&digits, &lengths)
+        let groups = &groups[..*count];
+        let digits: String = groups.iter().map(|group| group.digits.as_str()).collect();
+        let lengths: Vec<usize> = groups.iter().map(|group| group.digits.len()).collect();
+        let joints: Vec<char> = groups[1..].iter().map(|group| group.before).collect();
+        groups[count - 1].after != '_' && names_someone(&digits, &lengths, &joints)
     })
 }
 
@@ -58,11 +67,13 @@ pub fn mask(text: &mut String) {
     }
 }
 
-/// Digits without anything between them.
+/// Digits without anything between them, and what stands around them.
 struct Group {
     from: usize,
     to: usize,
     digits: String,
+    before: char,
+    after: char,
 }
 
 struct Runs<'a> {
@@ -76,7 +87,7 @@ impl<'a> Runs<'a> {
 }
 
 impl Iterator for Runs<'_> {
-    /// Groups with one blank or hyphen between each and the next.
+    /// Groups with one joint between each and the next; behind a bracket, a blank may follow.
     type Item = Vec<Group>;
 
     fn next(&mut self) -> Option<Vec<Group>> {
@@ -84,12 +95,7 @@ impl Iterator for Runs<'_> {
         loop {
             let (at, c) = self.chars.next()?;
             if let Some(first) = digit(c) {
-                let run = self.run(at, c, first);
-                let after = self.chars.peek().map_or(' ', |(_, c)| *c);
-                // A number with a point in it was measured; a word with digits in it is somebody's id.
-                if before != '.' && !matches!(before, '_' | '#') && after != '_' {
-                    return Some(run);
-                }
+                return Some(self.run(before, at, c, first));
             }
             before = c;
         }
@@ -97,32 +103,43 @@ impl Iterator for Runs<'_> {
 }
 
 impl Runs<'_> {
-    fn run(&mut self, from: usize, c: char, first: char) -> Vec<Group> {
-        let mut group = Group { from, to: from + c.len_utf8(), digits: first.into() };
+    fn run(&mut self, before: char, from: usize, c: char, first: char) -> Vec<Group> {
+        let mut group = Group { from, to: from + c.len_utf8(), digits: first.into(), before, after: ' ' };
         let mut groups = Vec::new();
         while let Some(&(at, c)) = self.chars.peek() {
             if let Some(digit) = digit(c) {
-                if group.digits.is_empty() {
-                    group.from = at;
-                }
                 group.digits.push(digit);
             } else if matches!(c, 'X' | 'x') && group.digits.len() == IDENTITY - 1 {
                 group.digits.push('X');
-            } else if matches!(c, ' ' | '-') {
-                let mut ahead = self.chars.clone();
-                ahead.next();
-                if ahead.peek().is_none_or(|(_, c)| digit(*c).is_none()) {
-                    break;
-                }
-                groups.push(std::mem::replace(&mut group, Group { from: at, to: at, digits: String::new() }));
             } else {
-                break;
+                group.after = c;
+                let Some((from, next, first)) = self.joined(c) else { break };
+                let next =
+                    Group { from, to: from + next.len_utf8(), digits: first.into(), before: c, after: ' ' };
+                groups.push(std::mem::replace(&mut group, next));
+                continue;
             }
             group.to = at + c.len_utf8();
             self.chars.next();
         }
         groups.push(group);
         groups
+    }
+
+    /// The first digit behind a joint, with its place; nothing is read where there is none.
+    fn joined(&mut self, joint: char) -> Option<(usize, char, char)> {
+        if !JOINTS.contains(&joint) && !JOINTS_OF_MOBILES.contains(&joint) {
+            return None;
+        }
+        let mut ahead = self.chars.clone();
+        ahead.next();
+        if joint == ')' {
+            ahead.next_if(|(_, c)| *c == ' ');
+        }
+        let (at, c) = ahead.next()?;
+        let first = digit(c)?;
+        self.chars = ahead;
+        Some((at, c, first))
     }
 }
 
@@ -135,11 +152,12 @@ fn digit(c: char) -> Option<char> {
     }
 }
 
-fn names_someone(digits: &str, groups: &[usize]) -> bool {
+fn names_someone(digits: &str, groups: &[usize], joints: &[char]) -> bool {
     match groups {
         [_] => is_mobile(digits) || is_identity(digits) || is_bank_card(digits),
-        [3, 4, 4] => is_mobile(digits),
-        [2 | 4, 3, 4, 4] | [2 | 4, 11] => is_mobile(digits),
+        [3, 4, 4] | [3, 5, 3] | [2 | 4, 3, 4, 4] | [2 | 4, 11] => is_mobile(digits),
+        [3, 8] => joints == [')'] && is_mobile(digits),
+        _ if !joints.iter().all(|joint| JOINTS.contains(joint)) => false,
         [6, 8, 4] => is_identity(digits),
         [all @ .., last] => all.iter().all(|group| *group == 4) && *last <= 4 && is_bank_card(digits),
         [] => false,
@@ -202,6 +220,16 @@ mod tests {
             ("2026-11-22 13800138000 13900139001", "2026-11-22 ***00 ***01"),
             ("13800138000-440308199901011512", "***00-***12"),
             ("4111111111111111,", "***11,"),
+            ("138.0013.8000", "***00"),
+            ("call 138.0013.8000.", "call ***00."),
+            ("(138)00138000, (138) 0013 8001", "(***00, (***01"),
+            ("138_0013_8000", "***00"),
+            ("138/0013/8000/139/0013/9001", "***00/***01"),
+            ("13800138000/13900139001", "***00/***01"),
+            ("138·0013·8000 138—0013—8001 138\u{200b}0013\u{200b}8002", "***00 ***01 ***02"),
+            ("138 00138 000 138-00138-001", "***00 ***01"),
+            ("+86.138.0013.8000", "+***00"),
+            ("#3 13800138000", "#3 ***00"),
         ] {
             assert_eq!(masked(said), kept, "{said}");
         }
@@ -219,6 +247,14 @@ mod tests {
             "水压 180.5 kPa, 13.8042",
             "cell-3 order 12345678901",
             "换泵 3×2.2kW 2950r/min",
+            "2026/11/22 2026.11.22 22.11.2026 138/11/22",
+            "192.168.1.138 10.138.13.80:8000 138.13.80.255",
+            "10.0.0.138 0013 8000",
+            "4x0138 0x1380 30001/40001 138 40001",
+            "1801/1802 3-1-301/302 (138)40001",
+            "138 20261122 150-20261122",
+            "cam_138_0013_8000 138_0013_8000_a 13800138000_2",
+            "0.138.0013.8000",
             "",
         ] {
             assert!(matches!(masked(said), Cow::Borrowed(same) if same == said), "{said}: {}", masked(said));

@@ -35,7 +35,19 @@ pub const LISTED: [Listed; 6] = [
     Listed {
         kinds: "command.",
         personal: &["by", "reason"],
-        others: &["device", "action", "target", "role", "via", "key", "outcome", "detail", "effect", "times"],
+        others: &[
+            "device",
+            "action",
+            "target",
+            "role",
+            "via",
+            "key",
+            "expires_at",
+            "outcome",
+            "detail",
+            "effect",
+            "times",
+        ],
     },
     Listed {
         kinds: "ticket.",

@@ -477,5 +477,7 @@ fn whatever_comes_no_order_is_given_twice_or_after_its_expiry() {
             }
             world.bench.stop().await;
         }));
+        let report = store::verify::verify(dir.path(), &[], &store::Seal::none(), store::EVENTS_KEEP_DEFAULT).unwrap();
+        prop_assert!(report.holds(), "{:?}", report);
     });
 }

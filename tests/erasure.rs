@@ -13,6 +13,7 @@ use gatehouse::order::{Order, Outcome};
 use gatehouse::reading::Millis;
 use gatehouse::secret::Secret;
 use gatehouse::store::{self, Asked, Ends, Kind, OrderRow, Page, Seal, Settings, verify};
+use gatehouse::time;
 use gateway::Gateway;
 use serde_json::{Value as Json, json};
 
@@ -151,14 +152,20 @@ fn a_person_goes(seal: &Seal) {
     }
 
     // The centre has to have it.
-    assert!(!ends.journal.forget_erased(T0 + DAY).unwrap());
+    assert!(!ends.journal.forget_erased(T0 + DAY, true).unwrap());
     ends.outbox.settle("crm", 3001, T0 + DAY).unwrap();
     let end = Instant::now() + Duration::from_secs(30);
-    while !ends.journal.forget_erased(T0 + DAY).unwrap() {
+    while !ends.journal.forget_erased(T0 + DAY, true).unwrap() {
         assert!(Instant::now() < end, "every consumer has it");
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert_eq!(told(&ends).last().unwrap()["data"], Json::Null);
+    let last = told(&ends);
+    let [stub, heard] = last.last_chunk().unwrap();
+    assert_eq!((&stub["type"], &stub["data"]), (&json!("gatehouse.gateway.erased"), &Json::Null));
+    let data = json!({
+        "from": 3001, "to": 3001, "types": ["gateway.erased"], "erased": stub["time"], "events": 300,
+    });
+    assert_eq!((&heard["type"], &heard["data"]), (&json!("gatehouse.gateway.expired"), &data));
     assert_eq!(files_with(dir.path(), WHO), Vec::<String>::new());
     assert_eq!(
         files_with(dir.path(), OTHER).is_empty(),
@@ -167,13 +174,13 @@ fn a_person_goes(seal: &Seal) {
     );
     assert!(told(&ends).iter().any(|event| event["data"]["card"] == OTHER));
     let report = verify::verify(dir.path(), &[], seal, store::EVENTS_KEEP_DEFAULT).unwrap();
-    assert!(report.holds(), "{:?}", report.faults);
-    assert_eq!((report.events, report.erased, report.expired), (3001, 300, 1));
+    assert!(report.holds(), "{report:?}");
+    assert_eq!((report.events, report.erased, report.expired), (3002, 300, 1));
     drop(ends);
     let ends = open_with(dir.path(), seal);
     assert_eq!(
         (ends.journal.head(), ends.journal.before().unwrap()),
-        (3001, None),
+        (3002, None),
         "the next start finds no damage"
     );
 }
@@ -306,6 +313,27 @@ fn a_kill_at_any_moment_costs_no_erasure_and_the_centre_is_told_once() {
     assert!(!gateway.log().contains(WHO), "no log names them");
 }
 
+#[test]
+fn what_is_in_memory_brings_nobody_back() {
+    let mut gateway = Gateway::new("cp-017");
+    let silent = "[[channel]]\nid = \"plant\"\ntype = \"modbus-tcp\"\naddress = \"127.0.0.1:9\"\n\
+                  [[device]]\nid = \"pump\"\nchannel = \"plant\"\nunit = 1\npoll = \"100ms\"\n\
+                  [[device.point]]\nid = \"level\"\ntable = \"holding\"\nregister = 0\ntype = \"u16\"\n";
+    gateway.configure(silent);
+    gateway.start();
+    let rests = json!({ "device": "pump", "until": time::format(time::now() + 3_600_000), "by": "Wang", "note": WHO });
+    let (status, said) = gateway.post("/api/v1/maintenance", &rests);
+    assert!(matches!(status, 200 | 201), "{status} {said}");
+    let (status, said) = gateway.post(&format!("/api/v1/people/{WHO}/erase"), &json!({ "by": "Li" }));
+    assert_eq!((status, &said["state"]), (200, &json!("done")), "{said}");
+    let maintenance = gateway.get("/api/v1/maintenance").unwrap().to_string();
+    assert!(maintenance.contains("erased") && !maintenance.contains(WHO), "{maintenance}");
+    let (status, said) =
+        gateway.post("/api/v1/maintenance", &json!({ "device": "pump", "until": time::format(0) }));
+    assert!(status == 200 && !said.to_string().contains(WHO), "{status} {said}");
+    assert!(gateway.stop().0.success());
+}
+
 trait Last {
     fn until_told_last(&self, kind: &str) -> Vec<Json>;
 }
@@ -343,6 +371,14 @@ fn kinds_that_are_kept_for_less_long_become_stubs_once_every_centre_has_them() {
     assert!(report.holds() && report.expired == 699, "{report:?}");
     ends.outbox.settle("crm", 1001, T0).unwrap();
     while ends.journal.expire(T0 + 31 * DAY).unwrap() {}
+    assert_eq!(expired(&ends), 699, "once a day");
+    while ends.journal.expire(T0 + 32 * DAY).unwrap() {}
     assert_eq!(expired(&ends), 999);
-    assert_eq!(told(&ends).last().unwrap()["data"], json!({}), "other kinds stay");
+    let all = told(&ends);
+    let kinds: Vec<_> = all[1000..].iter().map(|event| event["type"].as_str().unwrap()).collect();
+    let told = "gatehouse.gateway.expired";
+    assert_eq!(kinds, ["gatehouse.device.online", told, told], "told once a run");
+    assert_eq!(all[1000]["data"], json!({}), "other kinds stay");
+    let report = verify::verify(dir.path(), &[], &Seal::none(), store::EVENTS_KEEP_DEFAULT).unwrap();
+    assert!(report.holds(), "{report:?}");
 }

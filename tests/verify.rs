@@ -5,18 +5,23 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gatehouse::event::{Draft, Kinds};
+use gatehouse::order::{Order, Outcome, Role};
 use gatehouse::reading::Millis;
 use gatehouse::secret::Secret;
 use gatehouse::store::room::Way;
-use gatehouse::store::{self, EVENTS_KEEP_DEFAULT, Ends, Kind, Page, Seal, Settings, backup};
+use gatehouse::store::{
+    self, Asked, EVENTS_KEEP_DEFAULT, Ends, Kind, OrderRow, Page, Seal, Settings, TicketRow, backup,
+};
+use gatehouse::ticket::{Class, Deadlines, State, Ticket};
 use gatehouse::time;
 use rusqlite::{Connection, params};
 use serde_json::{Value as Json, json};
 
 const T0: Millis = 1_763_712_000_000;
+const DAY: Millis = 24 * 3600 * 1000;
 const HEAD: u64 = 300;
 /// What the required consumer has.
 const HAD: u64 = 200;
@@ -293,6 +298,206 @@ fn what_gave_way_to_room_and_what_was_kept_long_enough_is_no_fault() {
     attack(dir.path(), &["text-and-sum", &first]);
     let (said, _) = verified(dir.path(), &[]);
     assert_eq!(faults(&said), [said["from"].as_u64().unwrap()], "also the first behind a hole");
+}
+
+fn commit(ends: &mut Ends, at: Millis, kind: &'static str, subject: &str, data: &Json) {
+    let events = vec![Draft::new(kind, subject.into(), at, data)];
+    ends.journal.commit(&Page { at, synced: true, events, ..Page::default() }).unwrap();
+}
+
+/// As long as nobody touches it, it holds; after each of these attacks it does not, and this event is named.
+fn found(dir: &Path, attacks: &[(&[&str], u64)]) {
+    let whole = std::fs::read(dir.join("journal.db")).unwrap();
+    let (said, code) = judged(dir, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    for (attacked, seq) in attacks {
+        attack(dir, attacked);
+        let (said, code) = judged(dir, &[]);
+        println!("{}: {}", attacked.join(" "), said["faults"]);
+        assert_eq!((code, faults(&said)), (Some(1), vec![*seq]), "{attacked:?}: {said}");
+        std::fs::write(dir.join("journal.db"), &whole).unwrap();
+        // What the attacker wrote may still be in the log.
+        for log in ["journal.db-wal", "journal.db-shm"] {
+            let _ = std::fs::remove_file(dir.join(log));
+        }
+    }
+}
+
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What expires is told beforehand, in the chain.
+#[test]
+fn a_stub_is_told_by_the_gateway_or_was_made_by_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+    commit(&mut ends, T0, "gateway.started", "gateways/cp-017", &json!({ "keep": { "device.*": 1 } }));
+    commit(&mut ends, T0, "access.forced", "doors/b3", &json!({ "door": "b3" }));
+    write(&mut ends, 3..=HEAD);
+    ends.outbox.settle("crm", HAD, T0).unwrap();
+    ends.journal.keep_kinds(&[("device.*".into(), KEPT)]);
+    while ends.journal.expire(T0 + 31 * DAY).unwrap() {}
+    let told = ends.view.events(HEAD, 10, &Kinds::default()).unwrap().events;
+    let told: Json = serde_json::from_str(&told[0].json).unwrap();
+    assert_eq!(told["type"], "gatehouse.gateway.expired");
+    let data = json!({ "from": 3, "to": HAD, "types": ["device.*"], "before": time::format(T0 + DAY) });
+    assert_eq!((&told["data"], ends.journal.head()), (&data, HEAD + 1), "once");
+    drop(ends);
+    found(
+        dir.path(),
+        &[
+            // Another kind, above what the centre had, at a time of its own, and what tells of it all.
+            (&["expired-as", "2", "100"], 2),
+            (&["expired-as", "250", "100"], 250),
+            (&["expired", "250"], 250),
+            (&["stub-time", "100"], 100),
+        ],
+    );
+    attack(dir.path(), &["stub-subject", "100"]);
+    assert!(verified(dir.path(), &[]).1, "of a stub the chain holds number, type and digest");
+    attack(dir.path(), &["expired-as", "301", "100"]);
+    let (said, code) = judged(dir.path(), &[]);
+    assert_eq!((code, faults(&said)), (Some(1), vec![HAD, HEAD + 1]), "{said}");
+}
+
+/// A journal in which an older gatehouse may have let things expire, which told nothing of it.
+#[test]
+fn where_nobody_told_what_expires_a_stub_is_doubted() {
+    let (dir, given) = journal();
+    attack(dir.path(), &["expired", "137"]);
+    let (said, code) = judged(dir.path(), &[&given]);
+    assert_eq!((code, &said["doubts"][0]["event"], faults(&said)), (Some(3), &json!(137), vec![]), "{said}");
+    attack(dir.path(), &["stub", "138"]);
+    assert_eq!(faults(&judged(dir.path(), &[]).0), [138], "an erasure was always told");
+}
+
+#[test]
+fn no_more_events_are_erased_than_the_erasure_tells() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    ends.journal.keep_consumers(&[("crm".into(), Kind::Push, true)]).unwrap();
+    commit(&mut ends, T0, "gateway.started", "gateways/cp-017", &json!({ "keep": {} }));
+    for n in 2..=30 {
+        let card = if n % 10 == 0 { "c-0123456789abcdef" } else { "c-fedcba9876543210" };
+        commit(&mut ends, T0 + n, "access.granted", "doors/b3", &json!({ "card": card }));
+    }
+    let asked = Asked { pseudonym: "c-0123456789abcdef".into(), by: "Wang".into(), reason: None };
+    ends.outbox.erase(&asked, T0 + DAY).unwrap();
+    while ends.journal.erase_on(T0 + DAY, true).unwrap().is_some() {}
+    assert_eq!(ends.journal.head(), 31);
+    drop(ends);
+    found(dir.path(), &[(&["erased-as", "5", "10"], 5), (&["stub", "5"], 5), (&["expired", "6"], 6)]);
+    // Also when nobody knows any more who it was.
+    let mut ends = open(dir.path());
+    ends.outbox.settle("crm", 31, T0 + DAY).unwrap();
+    assert!(ends.journal.forget_erased(T0 + 2 * DAY, true).unwrap());
+    assert_eq!(ends.journal.head(), 32);
+    drop(ends);
+    found(dir.path(), &[(&["erased-as", "5", "10"], 5), (&["stub-time", "31"], 31)]);
+}
+
+/// An order that was given, as the daemon writes it.
+fn order(ends: &mut Ends, key: &str, at: Millis, expires_at: Option<Millis>) {
+    let order = Order {
+        key: key.into(),
+        device: "gate".into(),
+        action: "open".into(),
+        target: String::new(),
+        reason: None,
+        by: "Wang".into(),
+        role: Role::Technician,
+        via: "api".into(),
+        expires_at,
+    };
+    let data = json!({
+        "device": "gate", "action": "open", "by": "Wang", "key": key, "outcome": "executed",
+        "expires_at": expires_at.map(time::format),
+    });
+    let ended = Some((at, Outcome::of("executed", "unknown", String::new())));
+    let events = vec![Draft::new("command.executed", "devices/gate".into(), at, &data)];
+    let orders = vec![OrderRow { order, begun_at: at, ended }];
+    ends.journal.commit(&Page { at, synced: true, events, orders, ..Page::default() }).unwrap();
+}
+
+#[test]
+fn an_order_that_was_given_is_known_or_its_event_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    order(&mut ends, "waits", T0, Some(T0 + 3 * DAY));
+    order(&mut ends, "for-ever", T0 + 1, None);
+    order(&mut ends, "over", T0 + 2, Some(T0 + DAY));
+    order(&mut ends, "new", T0 + 2 * DAY, None);
+    assert_eq!(ends.journal.retire_orders(T0 + 2 * DAY, T0 + 2 * DAY).unwrap(), 2);
+    // The same key again once it is free.
+    order(&mut ends, "over", T0 + 2 * DAY + 1, Some(T0 + 3 * DAY));
+    drop(ends);
+    found(
+        dir.path(),
+        &[
+            (&["no-order", "1"], 1),
+            (&["no-key", "2"], 2),
+            (&["no-order", "4"], 4),
+            (&["order-row", "4"], 4),
+            (&["order-row", "5"], 5),
+        ],
+    );
+    // And is given again: then its row is there.
+    attack(dir.path(), &["no-order", "4"]);
+    let mut ends = open(dir.path());
+    order(&mut ends, "new", T0 + 2 * DAY + 7, None);
+    drop(ends);
+    assert_eq!(faults(&judged(dir.path(), &[]).0), [4, 6]);
+    // An older gatehouse did not tell when an order expires.
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    order(&mut ends, "over", T0, Some(T0 + DAY));
+    let data = json!({ "device": "gate", "action": "open", "key": "k", "outcome": "executed" });
+    commit(&mut ends, T0 + 1, "command.executed", "devices/gate", &data);
+    ends.journal.retire_orders(T0 + 2 * DAY, T0 + 2 * DAY).unwrap();
+    drop(ends);
+    let (said, code) = judged(dir.path(), &[]);
+    assert_eq!((code, &said["doubts"][0]["event"]), (Some(3), &json!(2)), "{said}");
+}
+
+#[test]
+fn a_ticket_is_as_its_last_event_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ends = open(dir.path());
+    for (revision, state) in [(1, State::Open), (2, State::Acknowledged), (3, State::Open)] {
+        let ticket = Ticket {
+            id: "ticket-1".into(),
+            number: "CP-017-000001".into(),
+            rule: "low".into(),
+            device: Some("pump".into()),
+            point: None,
+            place: "".into(),
+            title: "水压低".into(),
+            class: Class::Immediate,
+            level: 1,
+            trade: None,
+            state,
+            revision,
+            occurrences: 1,
+            value: None,
+            limit: json!({ "below": 200.0 }),
+            unit: None,
+            external_id: None,
+            by: None,
+            note: None,
+            since: T0,
+            opened_at: T0,
+            cleared_at: None,
+            resolved_at: None,
+            closed_at: None,
+            deadlines: Deadlines::default(),
+            evidence: Vec::new(),
+        };
+        let events = vec![Draft::new("ticket.updated", "tickets/ticket-1".into(), T0, &ticket)];
+        let tickets = vec![TicketRow { ticket, subject: "pump".into(), life: "{}".into() }];
+        ends.journal.commit(&Page { at: T0, synced: true, events, tickets, ..Page::default() }).unwrap();
+    }
+    drop(ends);
+    found(dir.path(), &[(&["ticket-row", "3"], 3), (&["no-ticket", "3"], 3)]);
 }
 
 /// The program of docs/crm.md.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use gatehouse::order::Refused;
 use gatehouse::web::Role;
 use web_house::{Answer, House};
 
@@ -229,7 +230,7 @@ fn every_type_of_event_has_a_sentence() {
         ("readings", "summary"),
         (
             "gateway",
-            "started stopped config-changed config-rejected clock-stepped storage-low events-dropped data-quality maintenance",
+            "started stopped config-changed config-rejected clock-stepped storage-low events-dropped data-quality maintenance expired",
         ),
         ("command", "executed refused"),
     ];
@@ -255,4 +256,21 @@ fn no_word_of_the_page_is_told_twice() {
         }
     }
     assert!(told.len() > 150, "{}", told.len());
+}
+
+/// A refusal is told by what it is, not by its status: of 409 there are four. The rest nobody hears from the page, which names
+/// each order's device, key and time itself.
+#[test]
+fn every_refusal_of_an_order_has_words_of_its_own() {
+    let text = text_of("order.js");
+    let call = text.split("\nadd({").nth(1).unwrap();
+    let spoken = words(call, "zh");
+    let unheard = ["no-expiry", "too-far-ahead", "not-from-there", "malformed"];
+    for word in Refused::WORDS.into_iter().filter(|word| !unheard.contains(word)) {
+        let problem = if word == "unknown" { "not-found" } else { word };
+        assert!(
+            spoken.contains(&format!("order.{problem}")),
+            "{problem} has no words in order.js: {spoken:?}"
+        );
+    }
 }

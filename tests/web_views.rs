@@ -97,6 +97,7 @@ fn locked() -> (Site, web::Plan) {
         device: DeviceId(0),
         action: "open".into(),
         targets: vec!["cell-1".into(), "cell-2".into()],
+        reason: true,
         central: false,
     };
     let doors = vec![plan::Door { id: DoorId(0), contact: PointId(0) }];
@@ -143,7 +144,7 @@ async fn doors_and_cells_say_what_is_open_and_the_last_word_on_each() {
     commit(&mut house, AT + 5, vec![held]);
     assert_eq!(house.get("/api/v1/doors").await.json()["doors"][0]["word"], "held");
     let devices = house.get("/api/v1/devices").await.json();
-    let expected = json!([{ "action": "open", "targets": ["cell-1", "cell-2"] }]);
+    let expected = json!([{ "action": "open", "targets": ["cell-1", "cell-2"], "reason": true }]);
     assert_eq!(devices["devices"][0]["commands"], expected);
 }
 

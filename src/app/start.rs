@@ -119,6 +119,9 @@ pub(super) fn announce(
     let mut started = data.clone();
     // By both it is known of an event to which boot it belongs, and how far the clocks of two runs of one boot are apart.
     (started["boot"], started["uptime"]) = (json!(clock.boot()), json!(clock.uptime()));
+    // Whoever meets a stub that no `gateway.expired` tells of knows by this that this program tells them.
+    started["keep"] =
+        start.gateway.keep_kinds.iter().map(|(kinds, keep)| (kinds.clone(), json!(keep.as_secs()))).collect();
     if let Some(before) = before {
         started["epoch_before"] = json!({ "epoch": before.epoch, "ended": before.reason });
     }

@@ -47,7 +47,7 @@ pub fn token(asked: &Token) -> anyhow::Result<ExitCode> {
         (false, false) => format!(
             "token  {}\n       for whoever calls: `Authorization: Bearer …`, the page's login, or a file for --token-file\n\
              hash   {own}\n       for the gateway: this line into the file or credential that `token` of its [[api.token]]\n       \
-             names, then `gatehouse reload`; sessions and streams of the token before end with it\n",
+             names, then `systemctl reload gatehouse`; sessions and streams of the token before end with it\n",
             *token
         ),
     })?;

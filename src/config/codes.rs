@@ -123,6 +123,7 @@ codes! {
     OneTokenForTwo "W912" "One token under two names";
     TokenInTheClear "W913" "A token that goes over the network in the clear";
     SecretInAddress "W914" "A secret in the address of a centre";
+    OneKeyForTwo "W915" "One secret for two keys";
 }
 
 impl fmt::Display for Code {

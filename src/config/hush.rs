@@ -7,9 +7,11 @@ use super::mistakes::nearest;
 
 /// Stands for each character.
 const BLANK: char = '*';
-const WORDS: [&str; 3] = ["token", "password", "secret"];
+const WORDS: [&str; 5] = ["token", "password", "secret", "bearer", "authorization"];
 /// Of an address.
 const SCHEME_ENDS: [char; 3] = [':', '/', '/'];
+/// What a table says that names the place of a secret.
+const PLACES: [&str; 3] = ["credential", "file", "env"];
 
 /// The line, with its secrets blanked.
 pub(super) fn hushed(line: &str) -> Vec<char> {
@@ -18,6 +20,25 @@ pub(super) fn hushed(line: &str) -> Vec<char> {
         chars[secret].fill(BLANK);
     }
     chars
+}
+
+/// Likewise, of a line in which a secret stands at `mark`: without that, and without any text between quotes.
+pub(super) fn hushed_of_texts(line: &str, mark: Range<usize>) -> Vec<char> {
+    let chars: Vec<char> = line.chars().collect();
+    let mut shown = hushed(line);
+    let mut at = 0;
+    while at < chars.len() {
+        if matches!(chars[at], '"' | '\'') {
+            let text = text(&chars, at);
+            at = text.end;
+            shown[text].fill(BLANK);
+        } else {
+            at += 1;
+        }
+    }
+    let end = mark.end.min(shown.len());
+    shown[mark.start.min(end)..end].fill(BLANK);
+    shown
 }
 
 /// An address, with every value blanked in its query and behind it: not each secret is called one.
@@ -111,14 +132,16 @@ pub(super) fn secrets(line: &[char]) -> Vec<Range<usize>> {
     found
 }
 
-/// `token`, `api_key`, and what is written almost so.
+/// `token`, `api_key`, `key_before`, and what is written almost so.
 fn sounds_secret(word: &[char]) -> bool {
     let word = word.iter().collect::<String>().to_lowercase();
-    word.ends_with("key") || WORDS.iter().any(|known| word.contains(known)) || nearest(&word, WORDS).is_some()
+    word.split(['_', '-']).any(|part| part.ends_with("key"))
+        || WORDS.iter().any(|known| word.contains(known))
+        || nearest(&word, WORDS).is_some()
 }
 
 /// What follows a key: a text between its quotes, or anything else to the end of the line. `None` where nothing does, or
-/// a table that names the secret's place.
+/// tables that name the secret's place.
 fn value(line: &[char], key_end: usize) -> Option<Range<usize>> {
     let is_between = |c: char| c.is_whitespace() || matches!(c, '=' | ':');
     let quote = usize::from(matches!(line.get(key_end), Some('"' | '\'')));
@@ -126,11 +149,39 @@ fn value(line: &[char], key_end: usize) -> Option<Range<usize>> {
     let start = gap.end;
     let told = line.get(gap).is_some_and(|gap| gap.iter().any(|c| !c.is_whitespace()));
     match line.get(start)? {
-        '{' => None,
+        '{' | '[' if names_places(&line[start..]) => None,
+        '{' => Some(start..line.len()),
         '"' | '\'' => Some(text(line, start)),
         _ if told => Some(start..line.len()),
         _ => None,
     }
+}
+
+/// Whether a table, or a list of them, says from its bracket on where secrets stand, and nothing else.
+fn names_places(line: &[char]) -> bool {
+    let (mut at, mut depth) = (0, 0);
+    while at < line.len() {
+        match line[at] {
+            '{' | '[' => depth += 1,
+            '}' | ']' if depth == 1 => {
+                at += 1;
+                break;
+            }
+            '}' | ']' => depth -= 1,
+            '#' => break,
+            c if c == ',' || c.is_whitespace() => {}
+            _ => {
+                let word = run(line, at, |c| c.is_ascii_lowercase());
+                let is_place = PLACES.contains(&line[word.clone()].iter().collect::<String>().as_str());
+                let Some(text) = value(line, word.end).filter(|_| is_place) else { return false };
+                at = text.end;
+                continue;
+            }
+        }
+        at += 1;
+    }
+    let next = run(line, at, char::is_whitespace).end;
+    matches!(line.get(next), None | Some(',' | '}' | ']' | '#'))
 }
 
 /// A text from its opening quote on, quotes included; one that does not close, or goes on oddly, takes the rest of the line.
@@ -199,11 +250,39 @@ mod tests {
             r#"url = "https://crm.example.com/e?gw=7&sig=hunter2""#,
             r#"url = https://crm.example.com/e#hunter2"#,
             r#"url = 'https://crm.example.com/e?a="hunter2'"#,
+            r#"store_key_before = ["hunter2"]"#,
+            r#"token = { inline = "hunter2" }"#,
+            r#"token = { env = "X", inline = "hunter2" }"#,
+            r#"token = [{ env = "X" }, "hunter2"]"#,
+            r#"token = { env = "X" } hunter2"#,
+            r#"token = { env = "X" "hunter2""#,
+            r#"headers = { Authorization = "Bearer hunter2" }"#,
+            r#"bearer = "hunter2""#,
         ] {
             let shown: String = hushed(line).into_iter().collect();
             assert!(!shown.contains("hunter2"), "{shown}");
             assert_eq!(shown.chars().count(), line.chars().count());
         }
+    }
+
+    #[test]
+    fn of_a_line_with_a_secret_no_text_is_shown() {
+        for line in [
+            r#"url = "mqtt://192.0.2.1" # "hunter2", 'hunter2'"#,
+            r#""name" = 'a', code = hunter2"#,
+            r#"  "hunter2","#,
+            r#"hunter2"#,
+        ] {
+            let at = line.find("hunter2").unwrap();
+            let shown: String = hushed_of_texts(line, at..at + 7).into_iter().collect();
+            assert!(
+                !shown.contains("hunter2") && !shown.contains("192") && !shown.contains("name"),
+                "{shown}"
+            );
+            assert_eq!(shown.chars().count(), line.chars().count());
+        }
+        assert_eq!(hushed_of_texts("水", 0..9), ['*']);
+        assert!(hushed_of_texts("", 5..9).is_empty());
     }
 
     #[test]
@@ -249,6 +328,10 @@ batch = 3
     fn what_is_no_secret_is_shown() {
         for line in [
             r#"token = { credential = "central-token" }"#,
+            r#"token = { credential = "central-token""#,
+            r#"crm = { token = { file = "/run/crm", env = "CRM" }, batch = 3 } # the CRM's"#,
+            r#"store_key_before = [{ credential = "a" }, { file = 'b' }]"#,
+            "key_before = [ # those before",
             "[[api.token]]",
             r#"url = "http://192.0.2.1/events""#,
             r#"type = "modbus-tcp""#,

@@ -39,12 +39,24 @@ pub(super) fn privacy(
     } else {
         secrets::require(&mut section, "key")
     };
-    let pseudonyms = key.and_then(|key| usable(&section, "key", Pseudonyms::new(&key)));
+    let pseudonyms = key.as_ref().and_then(|key| usable(&section, "key", Pseudonyms::new(key)));
     let before = secrets::list(&mut section, "key_before");
     let before: Option<Vec<Pseudonyms>> = before.iter().map(Pseudonyms::new).collect();
     let pseudonyms_before = usable(&section, "key_before", before).unwrap_or_default();
     let now = secrets::take(&mut section, "store_key");
     let now = now.filter(|now| usable(&section, "store_key", Seal::new(Some(now), &[])).is_some());
+    if let (false, Some(key), Some(entry)) = (report.blind, &key, section.peek("store_key"))
+        && now.as_ref() == Some(key)
+    {
+        let what =
+            "`store_key` is the same secret as `key`: who reads the journal with it knows the people too";
+        report.warning(
+            Code::OneKeyForTwo,
+            entry.value.spot,
+            what,
+            "make one of its own: `openssl rand -hex 32`",
+        );
+    }
     let before = secrets::list(&mut section, "store_key_before");
     let seal = usable(&section, "store_key_before", Seal::new(now.as_ref(), &before)).unwrap_or_default();
     section.finish();

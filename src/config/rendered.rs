@@ -6,6 +6,7 @@ use std::fmt;
 use serde_json::{Value as Json, json};
 use unicode_width::UnicodeWidthChar;
 
+use super::codes::Code;
 use super::hush;
 use super::mistakes::{Mistake, Mistakes, Place};
 
@@ -58,7 +59,7 @@ impl fmt::Display for Mistake {
             return writeln!(f, "{path}: [{}] {}\n      | {}", self.code, self.what, self.cure);
         };
         let Place { line, column, .. } = *place;
-        let (shown, pad, mark) = place.window();
+        let (shown, pad, mark) = place.window(self.code == Code::SecretInTheOpen);
         writeln!(f, "{path}:{line}:{column}: [{}] {}", self.code, self.what)?;
         writeln!(f, "{line:>5} | {shown}")?;
         writeln!(f, "      | {pad}{mark} {}", self.cure)
@@ -81,9 +82,15 @@ impl Mistake {
 }
 
 impl Place {
-    /// The part of the line around the mark, what stands under it before the mark, and the mark.
-    fn window(&self) -> (String, String, String) {
-        let chars: Vec<char> = hush::hushed(&self.text).into_iter().map(printable).collect();
+    /// The part of the line around the mark, what stands under it before the mark, and the mark. `is_secret`: nothing of
+    /// what is marked is shown, and no text.
+    fn window(&self, is_secret: bool) -> (String, String, String) {
+        let chars = if is_secret {
+            hush::hushed_of_texts(&self.text, self.column - 1..self.column - 1 + self.length)
+        } else {
+            hush::hushed(&self.text)
+        };
+        let chars: Vec<char> = chars.into_iter().map(printable).collect();
         let at = (self.column - 1).min(chars.len());
         let first = if chars.len() > LINE_MAX { at.saturating_sub(LINE_MAX / 2) } else { 0 };
         let last = (first + LINE_MAX).min(chars.len());
@@ -122,7 +129,7 @@ mod tests {
     fn shown(text: &str, what: &str) -> String {
         let start = text.find(what).unwrap();
         let place = place(text, start, start + what.len());
-        let (_, pad, mark) = place.window();
+        let (_, pad, mark) = place.window(false);
         format!("{}:{} {pad}{mark}", place.line, place.column)
     }
 
@@ -139,7 +146,7 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_around_the_mark() {
         let text = format!("{}key{}", "x".repeat(1000), "y".repeat(1000));
-        let (line, pad, mark) = place(&text, 1000, 1003).window();
+        let (line, pad, mark) = place(&text, 1000, 1003).window(false);
         assert_eq!(line.chars().count(), LINE_MAX + 2);
         assert_eq!(line.chars().skip(pad.chars().count()).take(3).collect::<String>(), "key");
         assert_eq!(mark, "^^^");

@@ -1,5 +1,7 @@
 //! What the API and the page show of a configuration.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Gateway;
@@ -31,26 +33,26 @@ impl Gateway {
 
     fn bank(&self, bank: &access::Bank) -> web::plan::Bank {
         let commands = self.orders().into_iter().filter(|command| command.device == bank.device);
-        let commands = commands.map(|command| command.action).collect();
+        let actions: BTreeSet<Arc<str>> = commands.map(|command| command.action).collect();
         let (cells, items) = (bank.cells.clone(), bank.items.clone());
-        web::plan::Bank { device: bank.device, cells, items, commands }
+        web::plan::Bank { device: bank.device, cells, items, commands: actions.into_iter().collect() }
     }
 
-    /// By device and action, in the order of the configuration.
+    /// By device, action and whether it needs a reason, in the order of the configuration.
     fn orders(&self) -> Vec<web::plan::Command> {
         let mut orders: Vec<web::plan::Command> = Vec::new();
         for allowed in &self.commands {
-            let (device, action) = (allowed.device, allowed.action.clone());
+            let (device, action, reason) = (allowed.device, allowed.action.clone(), allowed.terms.reason);
             let central = allowed.terms.roles.contains(&Role::Central);
             let alike = orders.iter_mut().rev().take_while(|known| known.device == device);
-            match alike.into_iter().find(|known| known.action == action) {
+            match alike.into_iter().find(|known| (&known.action, known.reason) == (&action, reason)) {
                 Some(known) => {
                     known.targets.push(allowed.target.clone());
                     known.central |= central;
                 }
                 None => {
                     let targets = vec![allowed.target.clone()];
-                    orders.push(web::plan::Command { device, action, targets, central });
+                    orders.push(web::plan::Command { device, action, targets, reason, central });
                 }
             }
         }

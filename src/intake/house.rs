@@ -42,7 +42,7 @@ impl Corridor {
             return;
         }
         self.intake.journal.leave_mark();
-        self.forget_erased(now);
+        self.forget_erased(doors, now);
         self.keep_room(doors, now);
         self.look_at_wear(now);
         if self.intake.history.due(now) {
@@ -51,12 +51,18 @@ impl Corridor {
         self.reseal();
         if now >= self.retire_at || self.retire_at - now > RETIRE_EVERY {
             self.retire_at = now + RETIRE_EVERY;
-            self.retire(now);
+            self.retire(doors, now);
             // A start has to know by which clock the last run wrote.
             self.trace_due = true;
             // A power cut may cost an hour of the time for which a repair has held, not all of it.
             self.intake.engine.rest();
         }
+    }
+
+    /// Whoever waits for events hears of those that the journal has told itself.
+    pub(super) fn tell_head(&self, doors: &Doors) {
+        let head = self.intake.journal.head();
+        doors.head.send_if_modified(|told| std::mem::replace(told, head) != head);
     }
 
     /// A bite of old rows comes under the present key, while there is nothing else to write and the day's budget lasts.
@@ -77,7 +83,7 @@ impl Corridor {
 
     /// Old events and readings go; by age only while the clock can be believed and has not been stepped for an hour, or a
     /// wrong one would take them all.
-    fn retire(&mut self, now: Millis) {
+    fn retire(&mut self, doors: &Doors, now: Millis) {
         let keep = self.intake.keep;
         let is_sure = self.synced && self.clocks.are_calm();
         let believed = if is_sure { now } else { Millis::MIN };
@@ -102,6 +108,7 @@ impl Corridor {
                 tracing::warn!(%error, "events of kinds that are kept for less long could not expire");
             }
         }
+        self.tell_head(doors);
         match self.intake.journal.retire(now, keep) {
             // A bite at a time, so that no ticket waits for it; there may be more.
             Ok(1..) => self.retire_at = now + HOUSE_EVERY,

@@ -18,6 +18,7 @@ use crate::masked::mask;
 use crate::order::{Deed, Done, Order, Outcome, Refused, Role, Wish};
 use crate::reading::{DeviceId, Millis, Site};
 use crate::store::{self, OrderRow, OrdersKnown};
+use crate::time;
 
 /// Who waits for the end of one order.
 const WAITING_MAX: usize = 16;
@@ -282,6 +283,7 @@ impl Corridor {
             "via": order.via,
             "reason": order.reason,
             "key": order.key,
+            "expires_at": order.expires_at.map(time::format),
             "outcome": outcome,
             "detail": detail,
         });

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -38,8 +39,9 @@ pub struct Asked {
 }
 
 /// How far an erasure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Erased {
+    pub pseudonym: String,
     /// Events that have become stubs.
     pub events: u64,
     /// The event that tells it; `None`: it is under way.
@@ -145,7 +147,7 @@ impl Outbox {
     pub fn erased(&self, pseudonym: &str) -> Result<Option<Erased>, Error> {
         let rows = self.alarm.heed(all(&self.lock(), &self.seal).map_err(Error::from))?;
         let found = rows.into_iter().find(|work| work.pseudonym == pseudonym);
-        Ok(found.map(|Work { events, told, .. }| Erased { events, told }))
+        Ok(found.map(|Work { pseudonym, events, told, .. }| Erased { pseudonym, events, told }))
     }
 }
 
@@ -204,7 +206,7 @@ impl Journal {
     pub fn erase_on(&mut self, at: Millis, synced: bool) -> Result<Option<Erased>, Error> {
         let done = self.erase_a_bite(at, synced);
         let done = self.noticing(done)?;
-        if done.is_some_and(|erased| erased.told.is_some()) {
+        if done.as_ref().is_some_and(|erased| erased.told.is_some()) {
             damage::forget_all(&self.dir);
             self.erasing.told = Some(Instant::now());
             self.erasing.unwashed = true;
@@ -225,31 +227,35 @@ impl Journal {
         let head = file::head(&step)?;
         let from = work.scanned.max(file::oldest(&step)?.saturating_sub(1));
         let to = (from + BITE).min(head);
-        let found = blank_all(&step, &seal, &work, from, to)?;
+        let (found, earlier) = blank_all(&step, &seal, &work, from, to)?;
         (work.scanned, work.events) = (to, work.events + found);
-        let mut told = None;
-        if to >= head {
+        let mut drafts: Vec<Draft> =
+            earlier.iter().filter_map(|(seq, json)| heard(&gateway, *seq, json, at)).collect();
+        let is_done = to >= head;
+        if is_done {
             forget_elsewhere(&step, &work.pseudonym)?;
-            let teller = Teller { gateway: &gateway, epoch: &epoch, seal: &seal, at, synced };
-            told = Some(journal::write_events(&step, &teller, &[work.told(&gateway)], head)?);
+            drafts.push(work.told(&gateway));
         }
+        let teller = Teller { gateway: &gateway, epoch: &epoch, seal: &seal, at, synced };
+        let head = journal::write_events(&step, &teller, &drafts, head)?;
+        let told = is_done.then_some(head);
         step.prepare_cached("UPDATE erasure SET scanned = ?2, events = ?3, told = ?4 WHERE pseudonym = ?1")?
             .execute(params![work.stored, work.scanned, work.events, told])?;
         step.commit()?;
         if found > 0 {
             self.between.rewritten();
         }
-        self.head = told.unwrap_or(self.head);
+        self.head = head;
         self.erasing.under_way = told.is_none() || next(&self.db, &self.seal)?.is_some();
-        Ok(Some(Erased { events: work.events, told }))
+        Ok(Some(Erased { pseudonym: work.pseudonym, events: work.events, told }))
     }
 
     /// Where every required consumer knows whom to erase, that goes too. Says whether any did.
-    pub fn forget_erased(&mut self, now: Millis) -> Result<bool, Error> {
+    pub fn forget_erased(&mut self, now: Millis, synced: bool) -> Result<bool, Error> {
         if self.erasing.told.is_some_and(|told| told.elapsed() < SEEN_FOR) {
             return Ok(false);
         }
-        let done = self.forget_told(now);
+        let done = self.forget_told(now, synced);
         let done = self.noticing(done)?;
         if done {
             self.between.rewritten();
@@ -259,20 +265,27 @@ impl Journal {
         Ok(done)
     }
 
-    fn forget_told(&mut self, now: Millis) -> Result<bool, Error> {
+    fn forget_told(&mut self, now: Millis, synced: bool) -> Result<bool, Error> {
         let Some((stored, told)) = heard_by_all(&self.db, now)? else { return Ok(false) };
+        self.make_sure()?;
         prepare(&self.db, &self.seal)?;
-        let seal = self.seal.clone();
+        let (gateway, epoch, seal) = (self.gateway.clone(), self.epoch.clone(), self.seal.clone());
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut head = file::head(&step)?;
         let json = step
             .query_row("SELECT json FROM event WHERE seq = ?1", [told], |row| row.get::<_, String>(0))
             .optional()?;
         if let Some(json) = json {
             let json = seal.open(Place::Event(told), &json).map_err(rusqlite::Error::from)?;
-            blank(&step, &seal, told, &json, "expired", now)?;
+            if let Some(draft) = heard(&gateway, told, &json, now) {
+                let teller = Teller { gateway: &gateway, epoch: &epoch, seal: &seal, at: now, synced };
+                head = journal::write_events(&step, &teller, &[draft], head)?;
+                blank(&step, &seal, told, &json, "expired", now)?;
+            }
         }
         take_out(&step, &stored)?;
         step.commit()?;
+        self.head = head;
         Ok(true)
     }
 
@@ -328,6 +341,29 @@ impl Work {
         let data = json!({ "pseudonym": pseudonym, "events": events, "by": by, "reason": reason });
         Draft::new("gateway.erased", format!("gateways/{gateway}"), *begun, &data)
     }
+}
+
+/// Tells that a `gateway.erased` says no more, and what has to be known of it all the same: how many stubs it made. `None`:
+/// it said no more already.
+fn heard(gateway: &str, seq: u64, json: &str, at: Millis) -> Option<Draft> {
+    #[derive(Deserialize)]
+    struct Told {
+        #[serde(rename = "type")]
+        kind: String,
+        time: String,
+        data: Count,
+    }
+    #[derive(Deserialize)]
+    struct Count {
+        events: u64,
+    }
+    let Told { kind, time, data: Count { events } } = serde_json::from_str(json).ok()?;
+    if kind != "gatehouse.gateway.erased" {
+        return None; // Somebody has written into the table.
+    }
+    let data =
+        json!({ "from": seq, "to": seq, "types": ["gateway.erased"], "erased": time, "events": events });
+    Some(Draft::new("gateway.expired", format!("gateways/{gateway}"), at, &data))
 }
 
 /// The next that is not done.
@@ -396,28 +432,38 @@ fn text(value: ValueRef<'_>) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Those of the numbers above `from` up to `to` that name the person; how many.
-fn blank_all(step: &Transaction<'_>, seal: &Seal, work: &Work, from: u64, to: u64) -> Result<u64, Error> {
+/// Those of the numbers above `from` up to `to` that name the person; how many, and those of them that told an earlier
+/// erasure, as they were.
+fn blank_all(
+    step: &Transaction<'_>,
+    seal: &Seal,
+    work: &Work,
+    from: u64,
+    to: u64,
+) -> Result<(u64, Vec<(u64, String)>), Error> {
     let mut query = step.prepare_cached(&format!(
-        "SELECT seq, json, {} FROM event WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
+        "SELECT seq, json, {}, kind = 'gateway.erased' FROM event WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
         sum::EVENT_FITS
     ))?;
     let mut rows = query.query([from, to])?;
-    let mut found: Vec<(u64, String)> = Vec::new();
+    let mut found: Vec<(u64, String, bool)> = Vec::new();
     while let Some(row) = rows.next()? {
         view::fits(row, 2, 0, "event")?;
         let seq = row.get(0)?;
         let stored = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
         let json = seal.open(Place::Event(seq), stored).map_err(rusqlite::Error::from)?;
         if json.contains(&work.pseudonym) {
-            found.push((seq, json.into_owned()));
+            found.push((seq, json.into_owned(), row.get(3)?));
         }
     }
-    let mut count = 0;
-    for (seq, json) in found {
+    let (mut count, mut earlier) = (0, Vec::new());
+    for (seq, json, tells) in found {
         count += u64::from(blank(step, seal, seq, &json, "erased", work.begun)?);
+        if tells {
+            earlier.push((seq, json));
+        }
     }
-    Ok(count)
+    Ok((count, earlier))
 }
 
 /// The event becomes a stub; whether it did. `json`: as it was told.

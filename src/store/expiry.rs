@@ -1,14 +1,20 @@
 //! Kinds of events that are kept for less long than others: acknowledged ones that are older become stubs, which keep
 //! number, type, digest and their place in the chain. Events of unclosed tickets and those set aside stay as they are.
+//!
+//! Once a day they are looked for. Where there is one, `gateway.expired` tells first, in the transaction of the first bite,
+//! which kinds go, from where to where: a stub that no such event tells of was made by somebody else, and `verify` says so.
 
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+use serde_json::json;
 
-use super::journal::Journal;
+use super::journal::{self, Journal, Teller};
 use super::seal::Place;
 use super::{Error, erasure, file, sum, view};
+use crate::event::Draft;
 use crate::reading::Millis;
+use crate::time;
 
 /// Which kinds, and for how long they are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +24,27 @@ pub struct Expiring {
     keep: Duration,
     /// Everything up to here has been looked at.
     looked: u64,
-    /// When it was begun from the first event: what was passed over may have become free to go.
-    since: Millis,
+    run: Option<Run>,
+}
+
+/// Once from the first event to the last that may go: what was passed over before may have become free to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    begun: Millis,
+    /// The last that may go.
+    to: u64,
+    is_told: bool,
 }
 
 /// Numbers looked at, and events changed, in one transaction, so that a commit never waits long for it.
 const LOOKED_MAX: u64 = 5000;
 const BITE: usize = 500;
 const AGAIN: Millis = 24 * 3600 * 1000;
+
+/// Kinds that never expire: without them nobody knows what a hole or a stub is. `gateway.erased` has a way of its own.
+pub const LASTING: [&str; 3] = ["gateway.events-dropped", "gateway.expired", "gateway.erased"];
+/// The same in SQL.
+pub const LASTS: &str = "kind IN ('gateway.events-dropped', 'gateway.expired', 'gateway.erased')";
 
 impl Journal {
     /// Which kinds are kept for how long; what was looked at before is looked at again.
@@ -34,7 +53,7 @@ impl Journal {
             kinds: kinds.clone(),
             keep: *keep,
             looked: 0,
-            since: Millis::MIN,
+            run: None,
         };
         self.kinds = kinds.iter().map(expiring).collect();
     }
@@ -48,24 +67,40 @@ impl Journal {
     }
 
     fn expire_some(&mut self, of: &mut Expiring, now: Millis) -> Result<bool, Error> {
-        if now.saturating_sub(of.since) >= AGAIN {
-            (of.looked, of.since) = (0, now);
-        }
+        self.make_sure()?;
         let cut = now.saturating_sub(of.keep.as_millis().try_into().unwrap_or(Millis::MAX));
         self.db.pragma_update(None, "secure_delete", true)?;
-        let seal = self.seal.clone();
+        let (gateway, epoch, seal) = (self.gateway.clone(), self.epoch.clone(), self.seal.clone());
         let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let from = of.looked.max(file::oldest(&step)?.saturating_sub(1));
-        let end = end(&step, from, cut)?;
+        let first = file::oldest(&step)?.saturating_sub(1);
+        let mut run = match of.run {
+            Some(run) if now.saturating_sub(run.begun) < AGAIN => run,
+            _ => {
+                of.looked = 0;
+                Run { begun: now, to: last_to_go(&step, first, cut)?, is_told: false }
+            }
+        };
+        let from = of.looked.max(first);
+        let end = end(&step, from, run.to, cut)?;
         let found = too_old(&step, &of.kinds, from, end)?;
+        let mut head = None;
+        if let (Some((seq, _)), false) = (found.first(), run.is_told) {
+            let data = json!({ "from": seq, "to": run.to, "types": [of.kinds], "before": time::format(cut) });
+            // Every stub of this run says when it was begun.
+            let draft = Draft::new("gateway.expired", format!("gateways/{gateway}"), run.begun, &data);
+            let teller = Teller { gateway: &gateway, epoch: &epoch, seal: &seal, at: now, synced: true };
+            head = Some(journal::write_events(&step, &teller, &[draft], file::head(&step)?)?);
+            run.is_told = true;
+        }
         for (seq, json) in &found {
             let json = seal.open(Place::Event(*seq), json).map_err(rusqlite::Error::from)?;
-            erasure::blank(&step, &seal, *seq, &json, "expired", now)?;
+            erasure::blank(&step, &seal, *seq, &json, "expired", run.begun)?;
         }
         let full = found.len() == BITE;
         let looked = found.last().filter(|_| full).map_or(end, |(seq, _)| *seq);
         step.commit()?;
-        of.looked = looked.max(of.looked);
+        (of.looked, of.run) = (looked.max(of.looked), Some(run));
+        self.head = head.unwrap_or(self.head);
         if !found.is_empty() {
             self.between.rewritten();
         }
@@ -73,12 +108,28 @@ impl Journal {
     }
 }
 
-/// Up to here all are old enough and acknowledged.
-fn end(step: &Transaction<'_>, from: u64, cut: Millis) -> Result<u64, Error> {
+/// Every required consumer has it, and it is old enough; as good as that can be said without reading them all, where the
+/// clock was set back in between.
+fn last_to_go(step: &Transaction<'_>, first: u64, cut: Millis) -> Result<u64, Error> {
     let acknowledged: Option<u64> =
         step.query_row("SELECT min(acknowledged) FROM consumer WHERE required", [], |row| row.get(0))?;
     let head = file::head(step)?;
-    let to = (from + LOOKED_MAX).min(acknowledged.unwrap_or(head)).min(head);
+    let (mut from, mut to) = (first, acknowledged.unwrap_or(head).min(head));
+    let mut query = step.prepare_cached("SELECT at < ?2 FROM event WHERE seq >= ?1 ORDER BY seq LIMIT 1")?;
+    while from < to {
+        let middle = from + (to - from).div_ceil(2);
+        if query.query_row(params![middle, cut], |row| row.get(0))? {
+            from = middle;
+        } else {
+            to = middle - 1;
+        }
+    }
+    Ok(from)
+}
+
+/// Up to here all are old enough.
+fn end(step: &Transaction<'_>, from: u64, to: u64, cut: Millis) -> Result<u64, Error> {
+    let to = (from + LOOKED_MAX).min(to);
     let young: Option<u64> = step
         .prepare_cached(
             "SELECT seq FROM event WHERE seq > ?1 AND seq <= ?2 AND at >= ?3 ORDER BY seq LIMIT 1",
@@ -88,11 +139,10 @@ fn end(step: &Transaction<'_>, from: u64, cut: Millis) -> Result<u64, Error> {
     Ok(young.map_or(to, |seq| seq - 1).max(from))
 }
 
-/// What is dropped for room is told by an event that stays as it is: without it nobody knows what a hole is.
 fn too_old(step: &Transaction<'_>, kinds: &str, from: u64, end: u64) -> Result<Vec<(u64, String)>, Error> {
     let mut query = step.prepare_cached(&format!(
         "SELECT seq, json, {} FROM event WHERE seq > ?1 AND seq <= ?2 AND kind GLOB ?3 AND digest IS NULL
-             AND kind <> 'gateway.events-dropped'
+             AND NOT {LASTS}
              AND seq NOT IN (SELECT seq FROM aside)
              AND NOT EXISTS (SELECT 1 FROM ticket WHERE ticket.id = event.ticket AND ticket.state <> 'closed')
          ORDER BY seq LIMIT ?4",

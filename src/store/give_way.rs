@@ -3,6 +3,7 @@
 use rusqlite::{Transaction, TransactionBehavior, params};
 use serde_json::json;
 
+use super::expiry::LASTS;
 use super::journal::{self, Journal, Teller};
 use super::room::Way;
 use super::{Error, chain, file};
@@ -60,10 +61,14 @@ fn drop_oldest(step: &Transaction<'_>, way: Way) -> Result<Option<Dropped>, Erro
         Way::Acknowledged => (
             0,
             acknowledged,
-            "NOT EXISTS (SELECT 1 FROM ticket WHERE ticket.id = event.ticket AND ticket.state <> 'closed')",
+            // What tells of holes and stubs stays as long as these may.
+            format!(
+                "NOT {LASTS}
+                     AND NOT EXISTS (SELECT 1 FROM ticket WHERE ticket.id = event.ticket AND ticket.state <> 'closed')"
+            ),
         ),
         Way::Unacknowledged => {
-            (acknowledged, head.saturating_sub(1), "ticket IS NULL AND kind NOT LIKE 'gateway.%'")
+            (acknowledged, head.saturating_sub(1), "ticket IS NULL AND kind NOT LIKE 'gateway.%'".to_owned())
         }
     };
     let some = format!(

@@ -6,7 +6,8 @@
 //!    keeps [`Uses::margin`] bytes free. What a broken history left behind counts as theirs.
 //! 2. When the disk is full all the same, the [reserve](super::reserve) is given up, so that tickets get in at once, and
 //!    all readings go.
-//! 3. Then, and where the journal alone is above `disk_limit`, acknowledged events, oldest first, before their `events_keep`; those of unclosed tickets and those set aside stay.
+//! 3. Then, and where the journal alone is above `disk_limit`, acknowledged events, oldest first, before their `events_keep`; those of unclosed tickets, those
+//!    set aside and those that tell of holes and stubs stay.
 //! 4. At the very last unacknowledged events that are not of tickets and not the gateway's own, oldest first.
 //! 5. Events of tickets that a required consumer has not acknowledged never go. They wait, and when they have waited for
 //!    [`PATIENCE`] the journal goes on in memory ([`super::memory`]).

@@ -73,7 +73,7 @@ pub(super) async fn erase(
 /// Until it is done, or for as long as somebody waits for an answer.
 async fn wait(desk: &Arc<Desk>, pseudonym: &str) -> Result<Erased, Problem> {
     let end = Instant::now() + ANSWER_MAX;
-    let mut last = Erased { events: 0, told: None };
+    let mut last = Erased { pseudonym: pseudonym.to_owned(), events: 0, told: None };
     loop {
         let of = pseudonym.to_owned();
         let look = move |desk: &Desk| {

@@ -26,6 +26,8 @@ pub struct Command {
     pub device: DeviceId,
     pub action: Arc<str>,
     pub targets: Vec<Arc<str>>,
+    /// Not without one.
+    pub reason: bool,
     /// Some of it may be ordered by a centre, too.
     pub central: bool,
 }

@@ -83,6 +83,8 @@ pub struct DeviceRow {
 struct CommandRow {
     action: Arc<str>,
     targets: Vec<Arc<str>>,
+    /// Whether it is done for a reason only.
+    reason: bool,
 }
 
 /// `GET /api/v1/devices`
@@ -131,7 +133,11 @@ fn device_row(desk: &Desk, id: DeviceId, now: DeviceNow, maintenance: &[Maintena
         since: last.map(|one| one.since).or(now.since).map(time::format),
         error: now.error,
         commands: commands
-            .map(|command| CommandRow { action: command.action.clone(), targets: command.targets.clone() })
+            .map(|command| CommandRow {
+                action: command.action.clone(),
+                targets: command.targets.clone(),
+                reason: command.reason,
+            })
             .collect(),
         maintenance: last.map(|one| {
             let mut told = one.told();

@@ -23,7 +23,7 @@ fi
 
 if [ "${1:-}" = --remove ]; then
     if systemd; then systemctl disable --now gatehouse.service 2>/dev/null || true; fi
-    rm -f "$program" "$unit" "$unit.d/restart.conf" "$manual"/gatehouse.1 "$manual"/gatehouse-*.1 "$bash" "$zsh" "$fish" \
+    rm -f "$program" "$unit" "$manual"/gatehouse.1 "$manual"/gatehouse-*.1 "$bash" "$zsh" "$fish" \
         /usr/lib/sysusers.d/gatehouse.conf /usr/lib/tmpfiles.d/gatehouse.conf
     if systemd; then systemctl daemon-reload; fi
     echo "gatehouse is gone; /etc/gatehouse, /var/lib/gatehouse and the user gatehouse are there still"
@@ -54,7 +54,6 @@ install -d -o gatehouse -g gatehouse -m 0700 /var/lib/gatehouse
 install -m 0755 gatehouse "$program.new"
 mv -f "$program.new" "$program"
 install -D -m 0644 gatehouse.service "$unit"
-install -D -m 0644 restart.conf "$unit.d/restart.conf"
 install -d "$manual"
 install -m 0644 man/*.1 "$manual/"
 install -D -m 0644 gatehouse.bash "$bash"

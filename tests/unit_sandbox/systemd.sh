@@ -20,7 +20,7 @@ root="$dir/m/root"
 
 install -m 0755 "$binary" "$root/usr/bin/gatehouse"
 install -m 0644 systemd/gatehouse.service "$root/etc/systemd/system/gatehouse.service"
-install -m 0644 -D systemd/gatehouse.service.d/restart.conf "$root/etc/systemd/system/gatehouse.service.d/restart.conf"
+install -d "$root/etc/systemd/system/gatehouse.service.d"
 install -m 0644 systemd/gatehouse.sysusers "$root/usr/lib/sysusers.d/gatehouse.conf"
 systemd-sysusers --root="$root" gatehouse.conf 2>/dev/null
 install -d -m 0750 "$root/etc/gatehouse"

@@ -8,6 +8,7 @@ import sqlite3
 import struct
 import sys
 import zlib
+from json import loads
 
 
 def row_sum(*values):
@@ -60,6 +61,23 @@ def no_anchors():
     db.execute("UPDATE consumer SET chain = NULL, chained = NULL")
 
 
+def blank(seq, word, time):
+    """As the program makes a stub."""
+    json = text(seq)
+    db.execute("UPDATE event SET digest = ? WHERE seq = ?", (hashlib.sha256(json.encode()).digest(), seq))
+    write(seq, json[: json.index(',"data":')] + f',"{word}":"{time}","data":null}}')
+
+
+def said(seq):
+    return loads(text(seq))
+
+
+def row_anew(table, columns, change, where, value):
+    """A row is changed, and its sum is right again."""
+    db.execute(f"UPDATE {table} SET {change} WHERE {where} = ?", (value,))
+    db.execute(f"UPDATE {table} SET sum = row_sum({columns}) WHERE {where} = ?", (value,))
+
+
 def granted_to_denied(json):
     changed = json.replace('"n":', '"m":')
     assert changed != json
@@ -98,9 +116,32 @@ elif attack == "chain-value":
     link[7] ^= 1
     db.execute("UPDATE event SET chain = ? WHERE seq = ?", (bytes(link), first))
 elif attack == "stub":
-    json = text(first)
-    db.execute("UPDATE event SET digest = ? WHERE seq = ?", (hashlib.sha256(json.encode()).digest(), first))
-    write(first, json[: json.index(',"data":')] + ',"erased":"2026-11-22T00:00:00.000Z","data":null}')
+    blank(first, "erased", "2026-11-22T00:00:00.000Z")
+elif attack == "expired":
+    blank(first, "expired", "2026-11-22T00:00:00.000Z")
+elif attack in ("expired-as", "erased-as"):
+    # At the time of one that is genuine.
+    word = attack.removesuffix("-as")
+    blank(first, word, said(numbers[1])[word])
+elif attack == "stub-time":
+    stub = said(first)
+    write(first, text(first).replace(f'"expired":"{stub["expired"]}"', '"expired":"2026-11-22T00:00:00.000Z"'))
+elif attack == "stub-subject":
+    write(first, text(first).replace(said(first)["subject"], "devices/another"))
+elif attack == "no-order":
+    assert db.execute("DELETE FROM command WHERE key = ?", (said(first)["data"]["key"],)).rowcount == 1
+elif attack == "no-key":
+    digest = hashlib.sha256(said(first)["data"]["key"].encode()).digest()[:16]
+    assert db.execute("DELETE FROM used_key WHERE digest = ?", (digest,)).rowcount == 1
+elif attack == "order-row":
+    columns = "key, device, action, target, reason, by, begun_at, ended_at, outcome, detail, role, via, expires_at, effect"
+    row_anew("command", columns, "outcome = 'failed'", "key", said(first)["data"]["key"])
+elif attack == "ticket-row":
+    change = "state = 'closed', closed_at = 1, json = replace(json, '\"state\":\"open\"', '\"state\":\"closed\"')"
+    columns = "id, state, device, closed_at, subject, life, json"
+    row_anew("ticket", columns, change, "id", said(first)["data"]["id"])
+elif attack == "no-ticket":
+    db.execute("DELETE FROM ticket WHERE id = ?", (said(first)["data"]["id"],))
 elif attack == "digest":
     json = text(first)
     db.execute("UPDATE event SET digest = ? WHERE seq = ?", (hashlib.sha256(json.encode()).digest(), first))

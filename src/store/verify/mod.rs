@@ -1,5 +1,5 @@
 //! Whether the journal is as it was told: every event against its digest, the chain from one to the next, the numbers, and the
-//! values of the chain that somebody has kept.
+//! values of the chain that somebody has kept; and whether orders and tickets are as it tells.
 //!
 //! It reads one moment of the file, also beside a daemon that writes to it, row by row. What it cannot see: an event that
 //! somebody who knows this program has written behind the last one, and a chain made anew from some number on, unless a
@@ -175,7 +175,7 @@ fn read(
     let (gateway, epoch): (String, String) =
         read.query_row("SELECT id, epoch FROM gateway", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let report = Report { gateway, epoch, ..Report::default() };
-    let mut walk = walk::Walk::begin(&read, report, given)?;
+    let mut walk = walk::Walk::begin(&read, seal, report, given)?;
     rows::each(&read, seal, |row| walk.take(row))?;
     let mut report = walk.end(time::now(), keep)?;
     if let Some(mark) = mark.filter(|mark| mark.epoch == report.epoch && mark.head > report.to) {

@@ -3,16 +3,21 @@
 import { now, post } from './api.js';
 import { el } from './dom.js';
 import * as person from './person.js';
-import { add, said, t } from './words.js';
+import { site } from './site.js';
+import { add, has, said, t } from './words.js';
 
 add({
-  zh: { 'order.ask': '{device} · {target}', 'order.reason': '原因（可不填）', 'order.go': '确认执行', 'order.cancel': '取消', 'order.close': '关闭', 'order.under-way': '命令已发出，等待设备应答…',
+  zh: { 'order.ask': '{device} · {target}', 'order.reason': '原因', 'order.reason-or-none': '原因（可不填）', 'order.go': '确认执行', 'order.cancel': '取消', 'order.close': '关闭', 'order.under-way': '命令已发出，等待设备应答…',
     'order.expires': '命令 1 分钟内有效，过期不再执行', 'order.executed': '已执行', 'order.failed': '没有执行', 'order.unsure': '结果未知，可能已执行', 'order.late': '设备一直没有应答，请到现场确认，并查看事件',
-    'order.refused': '被拒绝', 'order.403': '配置不允许这条命令', 'order.410': '命令已过期，没有执行', 'order.409': '命令编号重复', 'order.503': '网关忙，请稍后再试', 'order.gone': '连接中断，不知道是否执行',
+    'order.refused': '被拒绝', 'order.not-found': '没有这台设备', 'order.not-allowed': '配置不允许这条命令', 'order.wrong-role': '您的角色不能下这条命令', 'order.no-reason': '这条命令须写明原因',
+    'order.outside-hours': '现在不在允许的时段内', 'order.too-often': '命令太频繁，请稍后再试', 'order.expired': '命令已过期，没有执行', 'order.clock-unsynced': '网关的时钟还没有校准，没有执行',
+    'order.key-taken': '命令编号重复', 'order.key-used': '命令编号用过了，没有再次执行', 'order.keys-lost': '日志丢失过一部分，可能已执行过，请到现场确认', 'order.too-many-orders': '命令太多，没有执行', 'order.busy': '网关忙，请稍后再试', 'order.gone': '连接中断，不知道是否执行',
     'act-open': '开锁', 'act-pulse': '脉冲', 'act-on': '打开', 'act-off': '关闭', 'act-close': '关闭', 'act-start': '启动', 'act-stop': '停止', 'act-reset': '复位', 'order.device': '整台设备' },
-  en: { 'order.ask': '{device} · {target}', 'order.reason': 'Reason (may be empty)', 'order.go': 'Do it', 'order.cancel': 'Cancel', 'order.close': 'Close', 'order.under-way': 'Told; waiting for the device to answer…',
+  en: { 'order.ask': '{device} · {target}', 'order.reason': 'Reason', 'order.reason-or-none': 'Reason (may be empty)', 'order.go': 'Do it', 'order.cancel': 'Cancel', 'order.close': 'Close', 'order.under-way': 'Told; waiting for the device to answer…',
     'order.expires': 'Good for one minute, then it will not be done any more', 'order.executed': 'Done', 'order.failed': 'Not done', 'order.unsure': 'Unknown, it may have been done', 'order.late': 'The device has not answered; look on the spot, and at the events',
-    'order.refused': 'Refused', 'order.403': 'The configuration does not allow it', 'order.410': 'It expired and was not done', 'order.409': 'Its key was used before', 'order.503': 'The gateway is busy; try again', 'order.gone': 'The connection broke; nobody knows whether it was done',
+    'order.refused': 'Refused', 'order.not-found': 'There is no such device', 'order.not-allowed': 'The configuration does not allow it', 'order.wrong-role': 'Your role may not order it', 'order.no-reason': 'It is done for a reason only',
+    'order.outside-hours': 'Not at this hour', 'order.too-often': 'Too often; try again in a while', 'order.expired': 'It expired and was not done', 'order.clock-unsynced': 'The gateway’s clock is not set yet; it was not done',
+    'order.key-taken': 'Its key belongs to another order', 'order.key-used': 'Its key was used before; it was not done again', 'order.keys-lost': 'A part of the journal was lost, it may have been done before; look on the spot', 'order.too-many-orders': 'Too many orders; it was not done', 'order.busy': 'The gateway is busy; try again', 'order.gone': 'The connection broke; nobody knows whether it was done',
     'act-open': 'Open', 'act-pulse': 'Pulse', 'act-on': 'Switch on', 'act-off': 'Switch off', 'act-close': 'Close', 'act-start': 'Start', 'act-stop': 'Stop', 'act-reset': 'Reset', 'order.device': 'the device' },
 });
 
@@ -25,17 +30,20 @@ export const actionWord = action => { const word = t('act-' + action); return wo
 
 export const mayOrder = site => site.info?.role === 'technician';
 
+const needsReason = (device, action, target) =>
+  (site.devices.get(device)?.commands || []).some(one => one.reason && one.action === action && one.targets.includes(target));
+
 /** Asks, orders and tells. The dialog has `data-order`, its outcome `data-order-told` and `data-outcome`. */
 export function order({ device, action, target }) {
   const who = person.field('order-by');
-  const why = el('input', { id: 'order-why', type: 'text', maxlength: REASON_MAX, data: { field: 'reason' } });
+  const why = el('input', { id: 'order-why', type: 'text', maxlength: REASON_MAX, required: needsReason(device, action, target), data: { field: 'reason' } });
   const told = el('p', { role: 'status', class: 'order-told', data: { orderTold: '' } });
   const go = el('button', { type: 'submit', class: 'first', data: { action: 'order-go' } }, t('order.go'));
   const away = el('button', { type: 'button', data: { action: 'order-cancel' }, on: { click: () => dialog.close() } }, t('order.cancel'));
   const form = el('form', { on: { submit } },
     el('h2', { id: 'order-title' }, actionWord(action)),
     el('p', { class: 'order-what' }, t('order.ask', { device, target: target || t('order.device') })),
-    who.node, el('div', { class: 'field' }, el('label', { for: why.id }, t('order.reason')), why),
+    who.node, el('div', { class: 'field' }, el('label', { for: why.id }, t(why.required ? 'order.reason' : 'order.reason-or-none')), why),
     el('p', { class: 'small' }, t('order.expires')), told, el('div', { class: 'acts' }, go, away));
   const dialog = el('dialog', { 'aria-labelledby': 'order-title', class: 'order', data: { order: `${device} ${target}` } }, form);
   const leave = () => dialog.close();
@@ -76,8 +84,9 @@ async function given(device, body, wanted) {
     } catch (error) {
       if (!error.status) return ['gone', ''];
       // A clock that is not set cannot say what is too late; who waits before the page can.
-      if (body.expires_at && error.problem?.type?.endsWith(':clock-unsynced')) { delete body.expires_at; continue; }
-      return [[403, 409, 410, 503].includes(error.status) ? String(error.status) : 'refused', error.message];
+      const problem = String(error.problem?.type).split(':').at(-1);
+      if (body.expires_at && problem === 'clock-unsynced') { delete body.expires_at; continue; }
+      return [has('order.' + problem) ? problem : 'refused', error.message];
     }
     if (Date.now() > end || !wanted()) return ['late', ''];
     await new Promise(resolve => setTimeout(resolve, AGAIN_MS));

@@ -14,7 +14,7 @@ add({
     'device.online': '设备 {what} 恢复在线', 'device.offline': '设备 {what} 离线{why}', 'device.degraded': '设备 {what} 应答不稳定{why}',
     'readings.summary': '{what}：读数汇总（{points} 个测点）',
     'gateway.started': '网关启动，版本 {version}', 'gateway.stopped': '网关停止', 'gateway.config-changed': '配置已更改', 'gateway.config-rejected': '配置有错，未采用：{reason}',
-    'gateway.clock-stepped': '时钟被调整 {offset}', 'gateway.erased': '{by} 清除了一人的记录（{events} 条）', stub: '（内容已清除）', 'gateway.storage-low': '存储空间不足，剩余 {free}', 'gateway.storage-well': '存储空间恢复', 'gateway.events-dropped': '有 {count} 条事件未能保留：{reason}',
+    'gateway.clock-stepped': '时钟被调整 {offset}', 'gateway.erased': '{by} 清除了一人的记录（{events} 条）', 'gateway.expired': '到期事件的内容已清除', 'stub.erased': '（内容已清除）', 'stub.expired': '（内容已过保存期）', 'gateway.storage-low': '存储空间不足，剩余 {free}', 'gateway.storage-well': '存储空间恢复', 'gateway.events-dropped': '有 {count} 条事件未能保留：{reason}',
     'gateway.data-quality': '{day} 数据质量日报', 'gateway.maintenance': '{what}：维护{state}（{by}）',
     'begun': '开始，至 {until}', 'changed': '改为至 {until}', 'ended': '结束',
     'command.executed': '{by} 的命令：{what} {action} {target}，{outcome}', 'command.refused': '命令被拒绝：{what} {action} {target}（{detail}）', 'command.refused.many': '另有 {times} 条命令被拒绝',
@@ -33,7 +33,7 @@ add({
     'device.online': 'Device {what} is online', 'device.offline': 'Device {what} is offline{why}', 'device.degraded': 'Device {what} answers unsteadily{why}',
     'readings.summary': '{what}: summary of readings ({points} points)',
     'gateway.started': 'The gateway started, version {version}', 'gateway.stopped': 'The gateway stopped', 'gateway.config-changed': 'The configuration changed', 'gateway.config-rejected': 'A configuration was rejected: {reason}',
-    'gateway.clock-stepped': 'The clock was stepped by {offset}', 'gateway.erased': '{by} erased a person from {events} events', stub: ' (erased)', 'gateway.storage-low': 'Little room to store in, {free} left', 'gateway.storage-well': 'There is room to store in again', 'gateway.events-dropped': '{count} events could not be kept: {reason}',
+    'gateway.clock-stepped': 'The clock was stepped by {offset}', 'gateway.erased': '{by} erased a person from {events} events', 'gateway.expired': 'Old events say no more', 'stub.erased': ' (its text was erased)', 'stub.expired': ' (its text has expired)', 'gateway.storage-low': 'Little room to store in, {free} left', 'gateway.storage-well': 'There is room to store in again', 'gateway.events-dropped': '{count} events could not be kept: {reason}',
     'gateway.data-quality': 'Data quality of {day}', 'gateway.maintenance': '{what}: maintenance {state} ({by})',
     'begun': 'begins, until {until}', 'changed': 'now until {until}', 'ended': 'ended',
     'command.executed': 'Order of {by}: {what} {action} {target}, {outcome}', 'command.refused': 'Order refused: {what} {action} {target} ({detail})', 'command.refused.many': '{times} more orders were refused',
@@ -70,14 +70,22 @@ export function about(event) {
   return what === 'devices' ? ['device', id.join('/')] : null;
 }
 
+/** Its text was erased, or has expired: nothing is told of what is no longer there. */
+function stub(event) {
+  const kind = kindOf(event), word = typeOf(event), gone = t(event.erased ? 'stub.erased' : 'stub.expired');
+  const isWhole = has(word) && !/\{(?!what\})/.test(t(word)) && thing(event);
+  return (isWhole ? t(word, { what: thing(event) }) : [has('kind-' + kind) ? t('kind-' + kind) : word, thing(event)].filter(Boolean).join(t('colon'))) + gone;
+}
+
 export function sentence(event) {
+  if (event.data === null) return stub(event);
   const type = typeOf(event), data = event.data || {};
   let word = type;
   if (type === 'gateway.storage-low' && !data.low) word = 'gateway.storage-well';
   if (type === 'command.refused' && data.times) word = 'command.refused.many';
   if (!has(word)) return `${type} ${thing(event)}`;
   const reason = data.reason && kindOf(event) === 'access' ? ` (${has(data.reason) ? t(data.reason) : said(data.reason)})` : '';
-  return t(word, filled(event, data)) + reason + (event.data === null ? t('stub') : '');
+  return t(word, filled(event, data)) + reason;
 }
 
 function filled(event, data) {

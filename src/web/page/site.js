@@ -153,7 +153,7 @@ function keep(event) {
 
 function journal(event) {
   // Told again, it changes nothing: a ticket has its revision.
-  if (event.type.startsWith('gatehouse.ticket.')) ticketNow(event.data, event);
+  if (event.data && event.type.startsWith('gatehouse.ticket.')) ticketNow(event.data, event);
   const epoch = epochOf(event), seq = seqOf(event);
   if (seen && seen.epoch === epoch && seq <= seen.seq) return;
   seen = { epoch, seq };

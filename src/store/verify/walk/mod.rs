@@ -2,9 +2,12 @@
 
 mod holes;
 mod kept;
+mod orders;
+mod stubs;
+mod tickets;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -15,16 +18,19 @@ use super::{Anchor, Report};
 use crate::chain::{Link, digest_of};
 use crate::event;
 use crate::reading::Millis;
-use crate::store::{Error, keyring};
-use crate::time;
+use crate::store::expiry::LASTING;
+use crate::store::{Error, Seal, keyring};
 use holes::Gone;
+use orders::Orders;
+use stubs::Stubs;
 
-/// Holes, and times of erasures, that are remembered until something tells of them.
+/// Holes that are remembered until something tells of them.
 const REMEMBERED_MAX: usize = 10_000;
 
 /// What is known while the rows go by.
 pub struct Walk<'a> {
     db: &'a Connection,
+    seal: &'a Seal,
     report: Report,
     first: Link,
     /// The chain with the last event, as the file says; `None`: that is gone.
@@ -42,11 +48,10 @@ pub struct Walk<'a> {
     told: Vec<(u64, u64)>,
     /// What is gone before the first event and not told; others must have been kept long enough.
     gone: Option<Gone>,
-    /// What would tell of holes or erasures is sealed with a key that is not at hand.
+    /// What would tell of holes or stubs is sealed with a key that is not at hand.
     is_deaf: bool,
-    /// When stubs say that they were erased, and the first number that says so.
-    erased: BTreeMap<String, u64>,
-    erasures: BTreeSet<String>,
+    stubs: Stubs,
+    orders: Orders,
     /// Sealed with a key that is not at hand; the first of them.
     locked: Vec<u64>,
     /// By number: who left it, and the value.
@@ -68,6 +73,11 @@ struct Told<'a> {
     sequence: Cow<'a, str>,
     #[serde(borrow)]
     erased: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    expired: Option<Cow<'a, str>>,
+    /// It was told in an earlier epoch: of numbers, rows and stubs it says nothing here.
+    #[serde(borrow)]
+    origin: Option<Cow<'a, str>>,
 }
 
 /// Of `gateway.events-dropped`; of an earlier epoch the numbers are texts, and mean nothing here.
@@ -83,10 +93,16 @@ struct Span {
 }
 
 impl<'a> Walk<'a> {
-    pub fn begin(db: &'a Connection, report: Report, given: &[Anchor]) -> Result<Self, Error> {
+    pub fn begin(
+        db: &'a Connection,
+        seal: &'a Seal,
+        report: Report,
+        given: &[Anchor],
+    ) -> Result<Self, Error> {
         let first = Link::first(&report.gateway, &report.epoch);
         let mut walk = Self {
             db,
+            seal,
             report,
             first,
             before: Some(first),
@@ -98,8 +114,8 @@ impl<'a> Walk<'a> {
             told: Vec::new(),
             gone: None,
             is_deaf: false,
-            erased: BTreeMap::new(),
-            erasures: BTreeSet::new(),
+            stubs: Stubs::default(),
+            orders: Orders::of(db),
             locked: Vec::new(),
             anchors: BTreeMap::new(),
         };
@@ -142,7 +158,7 @@ impl<'a> Walk<'a> {
                 if self.locked.len() <= keyring::FEW {
                     self.locked.push(row.seq);
                 }
-                self.is_deaf |= matches!(row.kind, "gateway.erased" | "gateway.events-dropped");
+                self.is_deaf |= LASTING.contains(&row.kind);
             }
         }
         Ok(())
@@ -161,13 +177,8 @@ impl<'a> Walk<'a> {
             }
         }
         self.gone_in_time(now, keep)?;
-        for (time, seq) in std::mem::take(&mut self.erased) {
-            if !self.erasures.contains(&time) {
-                let what =
-                    format!("it says that it was erased at {time}, and no `gateway.erased` tells of that");
-                self.untold(seq, what);
-            }
-        }
+        self.stubs_untold();
+        self.tickets()?;
         for (seq, left) in std::mem::take(&mut self.anchors) {
             self.unseen(seq, left)?;
         }
@@ -312,21 +323,17 @@ impl<'a> Walk<'a> {
             self.report.fault(Some(seq), "its text and its row do not speak of the same event");
         }
         if event::is_stub(json) {
-            match &told.erased {
-                Some(time) => {
-                    self.report.erased += 1;
-                    // One that was carried here from an earlier epoch was told there.
-                    if row.digest.is_some() && self.erased.len() < REMEMBERED_MAX {
-                        self.erased.entry(time.clone().into_owned()).or_insert(seq);
-                    }
-                }
-                None => self.report.expired += 1,
+            self.report.erased += u64::from(told.erased.is_some());
+            self.report.expired += u64::from(told.erased.is_none());
+            // One that was carried here from an earlier epoch was told there.
+            if row.digest.is_some() {
+                self.stub(row, &told);
             }
+            return;
         }
         match row.kind {
-            "gateway.erased" if self.erasures.len() < REMEMBERED_MAX => {
-                self.erasures.insert(told.time.into_owned());
-            }
+            "command.executed" => self.order(row, &told, json),
+            _ if told.origin.is_some() => {}
             "gateway.events-dropped" => {
                 if let Ok(Dropped { data: Span { from, to } }) = serde_json::from_str(json) {
                     self.told.push((from, to));
@@ -335,16 +342,8 @@ impl<'a> Walk<'a> {
                     }
                 }
             }
-            _ => {}
+            _ => self.tells_of_stubs(row, &told, json),
         }
-    }
-
-    /// Those under way tell of themselves.
-    fn read_erasures(&mut self) -> Result<(), Error> {
-        let Ok(mut query) = self.db.prepare("SELECT begun FROM erasure") else { return Ok(()) };
-        let times = query.query_map([], |row| Ok(time::format(row.get(0)?)))?;
-        self.erasures = times.collect::<Result<_, _>>()?;
-        Ok(())
     }
 }
 

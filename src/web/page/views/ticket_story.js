@@ -55,7 +55,7 @@ function step(event, before) {
   const fresh = (field, show) => (data[field] !== null && data[field] !== undefined && data[field] !== known[field] ? show() : null);
   const extra = [fresh('state', () => t(data.state)), fresh('value', () => value(data.value, data.unit)),
     fresh('external_id', () => data.external_id), fresh('revision', () => t('revision', { n: data.revision }))];
-  const words = sentence({ ...event, data: { ...data, title: '' } }).replace(/[:：]\s*$/, '');
+  const words = sentence(event.data === null ? event : { ...event, data: { ...data, title: '' } }).replace(/[:：]\s*$/, '');
   return el('li', { data: { tone: tone(event), type: event.type } },
     el('strong', {}, words),
     el('div', { class: 'small' }, el('time', { datetime: event.time, title: fully(event.time) }, moment(event.time)), ' · ', extra.filter(Boolean).join(' · ')),
