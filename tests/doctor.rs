@@ -254,6 +254,7 @@ fn a_certificate_that_nobody_vouches_for_is_named() {
     let port = free_port();
     let script = format!(
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+         -addext basicConstraints=critical,CA:FALSE \
          -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout key.pem -out cert.pem 2>/dev/null && \
          exec openssl s_server -accept 127.0.0.1:{port} -cert cert.pem -key key.pem -www -quiet"
     );
