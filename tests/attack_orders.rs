@@ -428,8 +428,7 @@ impl<'a> World<'a> {
             }
             Step::Restart => {
                 self.bench.stop().await;
-                let settings = store::Settings::at(self.dir);
-                let mut ends = store::open(&settings, "cp-017").unwrap();
+                let mut ends = compound::bench::opened(self.dir);
                 let now = self.clock.now();
                 while ends.journal.retire_orders(now - store::ORDERS_KEPT, now).unwrap() > 0 {}
                 drop(ends);

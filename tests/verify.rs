@@ -267,6 +267,12 @@ fn a_beginning_that_went_before_its_time_is_doubted() {
     let (said, code) = judged(dir.path(), &[]);
     assert_eq!((&said["holds"], code), (&Json::Null, Some(3)), "{said}");
     assert!(said["doubts"][0]["what"].as_str().unwrap().contains("events_keep"), "{said}");
+    // That the first one left was written long ago, its row says and its text does not.
+    let (dir, _) = journal_since(time::now() - 3_600_000);
+    attack(dir.path(), &["retired", "100", &(time::now() - 85 * 24 * 3_600_000).to_string()]);
+    let (said, code) = judged(dir.path(), &[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said["doubts"][0]["what"].as_str().unwrap().contains("events_keep"), "{said}");
 }
 
 #[test]

@@ -172,6 +172,9 @@ elif attack == "older-format":
         db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     db.execute("PRAGMA user_version = 4")
 elif attack == "retired":
+    for written in numbers[1:]:
+        db.execute("UPDATE event SET at = ? WHERE seq = ?", (written, first + 1))
+        write(first + 1, text(first + 1))
     db.execute("INSERT OR REPLACE INTO gap(seq, chain) SELECT seq, chain FROM event WHERE seq = ?", (first,))
     db.execute("DELETE FROM event WHERE seq <= ?", (first,))
 else:

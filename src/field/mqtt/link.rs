@@ -29,9 +29,11 @@ const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MOST: Duration = Duration::from_secs(30);
 /// A connection that stood this long was a good one: the next pause begins small again.
 const STOOD: Duration = Duration::from_secs(5);
-/// When it has to stop: how long intake may take for what was received, the disk for it, and the broker for the goodbye.
+/// When it has to stop: how long intake may take for what was received, the disk for it, the broker to read our acknowledgements,
+/// and for the goodbye.
 const LAST_BATCHES: Duration = Duration::from_millis(300);
 const LAST_RECEIPTS: Duration = Duration::from_millis(300);
+const LAST_HEARD: Duration = Duration::from_secs(1);
 const GOODBYE: Duration = Duration::from_millis(300);
 
 /// So many topics are remembered that have said something too large; it is told once for each.
@@ -400,6 +402,13 @@ impl Link {
             }
         };
         let _ = timeout(LAST_RECEIPTS, last).await;
+        // The connection ends without lingering: what the broker has not read by then it never will.
+        let (ear, mouth) = (&mut self.ear, &self.mouth);
+        let gone = async { while ear.next().await.is_ok() {} };
+        let _ = timeout(LAST_HEARD, async {
+            tokio::select! { _ = mouth.is_answered() => {}, () = gone => {} }
+        })
+        .await;
         if self.mouth.part() {
             let _ = timeout(GOODBYE, async { while self.ear.next().await.is_ok() {} }).await;
         }

@@ -10,12 +10,15 @@ use crate::reading::Millis;
 use crate::store::Error;
 use crate::store::chain::Kept;
 use crate::store::verify::rows::Event;
+use crate::time;
 
 /// What is gone up to a number, and when the first event that is there was written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gone {
     to: u64,
     next: Millis,
+    /// Whether the chain says so as well, by the time in the text of an event.
+    is_dated: bool,
 }
 
 impl Walk<'_> {
@@ -39,10 +42,18 @@ impl Walk<'_> {
                 format!("the events up to {to} are gone, and it was not the gateway that removed them");
             self.report.fault(Some(row.seq), what);
         } else {
-            self.gone = Some(Gone { to, next: row.at });
+            self.gone = Some(Gone { to, next: row.at, is_dated: false });
         }
         self.before = if begins { Some(self.first) } else { kept };
         Ok(())
+    }
+
+    /// The first event behind them that says when it happened: when its row was written, anybody could have changed.
+    pub(super) fn date(&mut self, time: &str) {
+        if let Some(gone) = self.gone.as_mut().filter(|gone| !gone.is_dated) {
+            gone.is_dated = true;
+            gone.next = gone.next.max(time::parse(time).unwrap_or(Millis::MAX));
+        }
     }
 
     /// Those of which nothing tells.
@@ -85,6 +96,11 @@ impl Walk<'_> {
                 had + 1
             );
             self.untold(had + 1, what);
+        } else if let Some(name) = newcomer(self.db)? {
+            let what = format!(
+                "the events up to {to} are gone, and consumer `{name}` has acknowledged nothing: well only if it is newer than they were"
+            );
+            self.report.doubt(None, what);
         } else if is_young(gone, now, keep) {
             let days = keep.as_secs() / 86400;
             let what = format!(
@@ -114,6 +130,12 @@ fn waiting(db: &Connection, to: u64) -> Result<Option<(String, u64)>, Error> {
          ORDER BY acknowledged LIMIT 1",
     )?;
     Ok(query.query_row([to], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+/// A required consumer that has had none.
+fn newcomer(db: &Connection) -> Result<Option<String>, Error> {
+    let mut query = db.prepare("SELECT name FROM consumer WHERE required AND acknowledged = 0 LIMIT 1")?;
+    Ok(query.query_row([], |row| row.get(0)).optional()?)
 }
 
 /// Whether they were hardly old enough: what is kept goes back less than three quarters of the time for which events are

@@ -331,6 +331,7 @@ impl<'a> Walk<'a> {
             }
             return;
         }
+        self.date(&told.time);
         match row.kind {
             "command.executed" => self.order(row, &told, json),
             _ if told.origin.is_some() => {}
