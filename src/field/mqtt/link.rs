@@ -115,7 +115,7 @@ impl Link {
         self.listen().await;
         let cut = self.cut.clone();
         // With the goodbye all goes out that waits.
-        cut.run_until_cancelled(self.part()).await;
+        cut.run_until_cancelled(Box::pin(self.part())).await;
     }
 
     /// `None`: it has to stop.
