@@ -473,10 +473,13 @@ fn readings_give_way_to_minutes_and_minutes_to_hours_and_none_is_counted_twice()
         until("there is room", || size(dir.path()) <= limit);
         ends.history.note(&"p.later".into(), &Reading::good(PointId(2), now, Value::Bool(true)));
         flush_and_wait(&mut ends, T0);
-        let (readings, _, counted) = all(&ends.view, "p.v");
-        assert_eq!(readings + counted as usize, count as usize, "each once, at {limit} bytes");
-        let doors = all(&ends.view, "d.door");
-        assert_eq!(doors.0 + doors.2 as usize, count as usize, "words too");
+        // A look at the moment in which a segment gives way may miss it; the next one does not.
+        for point in ["p.v", "d.door"] {
+            until("each is there once", || {
+                let (readings, _, counted) = all(&ends.view, point);
+                readings + counted as usize == count as usize
+            });
+        }
         let oldest = ends.view.readings().unwrap().since().unwrap();
         assert_eq!(oldest, Some(T0), "the begin is still there");
         // A last step of giving way may have come after that look; none comes after the end.

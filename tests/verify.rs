@@ -276,6 +276,17 @@ fn a_beginning_that_went_before_its_time_is_doubted() {
 }
 
 #[test]
+fn a_row_that_says_that_an_event_told_an_erasure_costs_that_event_nothing() {
+    let (dir, given) = journal();
+    attack(dir.path(), &["erasure-row", "17"]);
+    let mut ends = open(dir.path());
+    ends.journal.forget_erased(T0, true).unwrap();
+    drop(ends);
+    let (said, well) = verified(dir.path(), &[&given]);
+    assert!(well && said["expired"] == 0, "{said}");
+}
+
+#[test]
 fn a_spoilt_value_of_the_chain_costs_no_event_and_the_chain_goes_on() {
     let (dir, _) = journal();
     attack(dir.path(), &["chain-value", "300"]);

@@ -171,6 +171,11 @@ elif attack == "older-format":
     for table, column in ("event", "chain"), ("event", "digest"), ("gateway", "unchained"):
         db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     db.execute("PRAGMA user_version = 4")
+elif attack == "erasure-row":
+    db.execute(
+        "INSERT INTO erasure(pseudonym, by, begun, told, sum) VALUES (?1, 'x', 1, ?2, row_sum(?1, 'x', NULL, 1))",
+        ("p-0000000000000000", first),
+    )
 elif attack == "retired":
     for written in numbers[1:]:
         db.execute("UPDATE event SET at = ? WHERE seq = ?", (written, first + 1))
