@@ -137,7 +137,7 @@ fn sounds_secret(word: &[char]) -> bool {
     let word = word.iter().collect::<String>().to_lowercase();
     word.split(['_', '-']).any(|part| part.ends_with("key"))
         || WORDS.iter().any(|known| word.contains(known))
-        || nearest(&word, WORDS).is_some()
+        || nearest(&word, WORDS.into_iter().chain(["store_key"])).is_some()
 }
 
 /// What follows a key: a text between its quotes, or anything else to the end of the line. `None` where nothing does, or
@@ -257,6 +257,7 @@ mod tests {
             r#"url = "li:hunter2@192.0.2.1""#,
             r#"url = "mqtt://li:hunter2/hunter2@1.2.3.4""#,
             r#"token = """hunter2"""#,
+            r#"store_kee = "hunter2""#,
             r#"store_key_before = ["hunter2"]"#,
             r#"token = { inline = "hunter2" }"#,
             r#"token = { env = "X", inline = "hunter2" }"#,
