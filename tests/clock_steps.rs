@@ -319,6 +319,34 @@ fn a_clock_that_stays_unsynced_has_a_ticket_that_goes_with_the_first_synchronisa
 }
 
 #[test]
+fn what_was_due_by_a_wrong_clock_is_not_marked_synced_however_late_the_step_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = run(async {
+        let clock = Clock::simulated(10 * SECOND, false);
+        let bench = Bench::on(clock.clone(), dir.path(), vec![low(POINT), low(OTHER)], 1);
+        reads(&bench, &clock, POINT, 100.0).await;
+        pass(800).await;
+        reads(&bench, &clock, OTHER, 100.0).await;
+        // The page with the first ticket cannot be written while the clock is set.
+        pass(50 * SECOND).await;
+        let other = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        pass(9700).await;
+        clock.step(TODAY);
+        clock.sync(true);
+        drop(other);
+        pass(MINUTE).await;
+        let events = bench.journal();
+        bench.stop().await;
+        events
+    });
+    let step = events.iter().position(|event| kind(event) == "gateway.clock-stepped").unwrap();
+    assert_eq!(of(&events[..step], "ticket.opened").len(), 2);
+    assert!(at(&events[step - 1]) < DAY, "the second was due while nobody could see that the clock is set");
+    assert!(events[..=step].iter().all(|event| event["clock"] == "unsynced"), "{events:#?}");
+}
+
+#[test]
 fn a_boot_that_never_knew_the_time_leaves_tickets_that_the_next_one_dates() {
     let dir = tempfile::tempdir().unwrap();
     let rules = || vec![low(POINT), low(OTHER)];

@@ -12,9 +12,9 @@
 //! more than [`STEPS_MAX`] times an hour is not believed until it has gone an hour without, and then tickets are corrected
 //! once for all of it.
 //!
-//! **Marks.** An event is `synced` if the clock was believed when work on its page began. What is found out on the way
-//! (a clock that has been set, and is synchronised with that) counts from the next page on, so that nothing is marked
-//! synced that was dated by the clock as it was.
+//! **Marks.** An event is `synced` if the clock was believed when work on its page began; on a page that tells of a step, if
+//! it was so before the step, too. What is found out on the way (a clock that has been set, and is synchronised with that)
+//! counts from the next page on, so that nothing is marked synced that was dated by the clock as it was.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -158,7 +158,9 @@ impl Corridor {
     pub(super) fn believe(&mut self) {
         let clock = self.intake.clock.clone();
         let believed = clock.is_believed();
+        let before = self.clocks.seen;
         let now = self.look_at_the_clocks();
+        let is_set = (now - before.expected(self.clocks.seen)).abs() > STEP;
         if self.clocks.are_calm() {
             clock.not_before(WRITTEN);
             self.clocks.steps.clear();
@@ -166,7 +168,7 @@ impl Corridor {
                 self.intake.engine.stepped(0, std::mem::take(&mut self.clocks.owed), now);
             }
         }
-        self.synced = believed && !self.clocks.are_restless();
+        self.synced = believed && !self.clocks.are_restless() && (self.synced || !is_set);
         if self.synced {
             (self.clocks.known, self.clocks.slept) = (true, false);
         }
