@@ -690,7 +690,9 @@ async fn people_move_a_ticket_once_and_close_it_only_when_its_condition_has_gone
         gateway.configure(&wired(&server, &[("pump-1", 1)], &rule("high", "pump-1.level")));
         gateway.start();
         let ticket = gateway.until_told("ticket.opened", 1)[0]["data"].clone();
-        let head = || gateway.events().len();
+        // Of the ticket: a busy machine may tell of a device that was late, too.
+        let told_of = |events: &[Json]| kinds(events).iter().filter(|kind| kind.starts_with("ticket.")).count();
+        let head = || told_of(&gateway.events());
         for (verb, state, kind) in [
             ("acknowledge", "acknowledged", "ticket.acknowledged"),
             ("start", "in_progress", "ticket.started"),
