@@ -4,7 +4,9 @@
 //! `GATEHOUSE_BINARY` any other; then they are what was promised. Pictures of all views are left in `target/page`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod gateway;
 mod history_month;
+mod kernel_clock;
 mod ports;
 
 use std::env;
@@ -56,6 +58,8 @@ fn the_page_does_what_it_promises_in_a_real_browser() {
     let dir = tempfile::tempdir().unwrap();
     let port = ports::free_port();
     past(dir.path(), &format!("127.0.0.1:{port}"), every);
+    kernel_clock::adjtimex(dir.path());
+    fs::write(dir.path().join("synced"), "synced").unwrap();
     let artefacts = Path::new("target/page");
     fs::create_dir_all(artefacts).unwrap();
     let done = Command::new("tests/.venv/bin/python")

@@ -2,6 +2,8 @@
 //! gateway, nothing dropped that someone still waits for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod a_ticket;
+
 use std::io;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -17,7 +19,7 @@ use gatehouse::store::{
     self, AccessRow, DeviceRow, Ends, EpisodeRow, Error, Filter, Kind, ORDERS_MAX, OrderRow, Page, Settings,
     TicketRow,
 };
-use gatehouse::ticket::{Class, Deadlines, Evidence, State, Ticket};
+use gatehouse::ticket::{Deadlines, Evidence, State, Ticket};
 
 const T0: Millis = 1_763_712_000_000;
 const DAY: Millis = 24 * 3600 * 1000;
@@ -28,32 +30,11 @@ fn open(dir: &Path) -> Ends {
 
 fn ticket(id: &str, state: State) -> Ticket {
     Ticket {
-        id: id.into(),
-        number: "CP-017-000001".into(),
-        rule: "pump-pressure-low".into(),
-        device: Some("pump-1".into()),
-        point: Some("pump-1.pressure".into()),
-        place: "3号楼/地下室".into(),
-        title: "水压低 180 kPa".into(),
-        class: Class::Immediate,
-        level: 1,
-        trade: None,
         state,
-        revision: 1,
-        occurrences: 1,
-        value: Some(Value::Number(180.0)),
-        limit: serde_json::json!({"below": 200.0}),
-        unit: Some("kPa".into()),
-        external_id: None,
-        by: None,
-        note: None,
         since: T0 - 1,
-        opened_at: T0,
-        cleared_at: None,
-        resolved_at: None,
         closed_at: (state == State::Closed).then_some(T0),
-        deadlines: Deadlines::default(),
         evidence: vec![Evidence(T0 - 1, None), Evidence(T0, Some(Value::Number(180.0)))],
+        ..a_ticket::open(id, T0)
     }
 }
 

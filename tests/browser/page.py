@@ -2,7 +2,7 @@
 
     page.py BINARY DIRECTORY MODBUS_PORT ARTEFACTS SLACK EVERY
 
-DIRECTORY has a month of history, a reading each EVERY seconds, and its configuration in `past.toml`; pictures and what
+DIRECTORY has a month of history, a reading each EVERY seconds, its configuration in `past.toml`, and what says that the clock is set; pictures and what
 is said here go to ARTEFACTS; limits of time are SLACK times what was promised. One browser and one daemon for all; a case that fails does not keep the others.
 """
 
@@ -29,6 +29,32 @@ VIEWS = {
     "events": ("/events", "[data-view=events] li"),
 }
 LIVE = "html[data-link=live]"
+
+# What is typed as the reason of an order, and what the page says of orders.
+ORDERS = {
+    "zh": {
+        "because": "业主忘带门卡",
+        "go": "确认执行",
+        "no-reason": "这条命令须写明原因",
+        "executed": "已执行",
+        "outside-hours": "现在不在允许的时段内",
+        "cancel": "取消",
+        "close": "关闭",
+        "told": "王师傅 的命令：gate-1 开锁 door-1，已执行",
+        "refused": "命令被拒绝：gate-1 开锁 door-2（现在不在允许的时段内：",
+    },
+    "en": {
+        "because": "the owner forgot his card",
+        "go": "Do it",
+        "no-reason": "It is done for a reason only",
+        "executed": "Done",
+        "outside-hours": "Not at this hour",
+        "cancel": "Cancel",
+        "close": "Close",
+        "told": "Order of 王师傅: gate-1 Open door-1, executed",
+        "refused": "Order refused: gate-1 Open door-2 (Not at this hour: ",
+    },
+}
 
 
 class Run:
@@ -89,6 +115,7 @@ class Run:
             page.goto(demo.url)
             self.case("the demo's faults become tickets", lambda: page.wait_for_selector("[data-hook=tickets] [data-ticket]"), window)
             self.case("doors and lockers are shown", lambda: self.doors(window), window)
+            self.case("a cell is ordered open where it is shown", lambda: self.cell(window), window)
             self.case("the page is small", lambda: self.weight(window), window)
         finally:
             window.close()
@@ -114,6 +141,20 @@ class Run:
         assert window.page.locator("[data-cell]").count() >= 16, "two banks of eight cells"
         window.fits()
         window.axe()
+
+    def cell(self, window):
+        """Where no reason is asked for, and by somebody whom the page does not know yet."""
+        page = window.page
+        window.go("/doors", "[data-cell='bank-1.3'][data-state=closed]")
+        page.click("[data-cell='bank-1.3'] [data-action=open]")
+        page.click("[data-action=order-go]")
+        page.wait_for_selector("#order-by-wrong:has-text('请先填写姓名')")
+        page.fill("#order-by", "王师傅")
+        page.click("[data-action=order-go]")
+        page.wait_for_selector("[data-order-told][data-outcome=executed]")
+        page.click("[data-action=order-cancel]")
+        page.wait_for_selector("[data-cell='bank-1.3'][data-state=open]")
+        page.wait_for_selector("[data-hook=door-events] li:has-text('王师傅 的命令：bank-1 开锁 cell-3，已执行')")
 
     def weight(self, window):
         for name in ("tickets", "heat", "events"):
@@ -143,6 +184,7 @@ class Run:
             ("a month of one reading a second is drawn and zoomed", self.month),
             ("the heat map fills", self.heat),
             ("the page speaks both languages", self.languages),
+            ("a door is ordered open for a reason, or not at all", self.orders),
             ("a page has one stream, however one goes about", self.one_stream),
         ]
         for name, body in cases:
@@ -317,6 +359,90 @@ class Run:
         page.click("#lang")
         page.wait_for_selector("h2:has-text('未关闭工单')")
 
+    def orders(self, window):
+        """In both languages: nothing by mistake, nothing without a reason, and the journal has the one that was typed."""
+        page, given = window.page, []
+        window.expected += ["403 (Forbidden)"]
+        page.on("request", lambda asked: given.append(asked) if asked.url.endswith("/commands") else None)
+        for language, words in ORDERS.items():
+            window.go("/device/gate-1", LIVE)
+            window.speak(language)
+            self.not_ordered(window, words)
+            assert not given and not self.modbus.read(10, 0), [one.post_data for one in given]
+            self.ordered(window, words)
+            assert len(given) == 1 and self.modbus.read(10, 0) == 1, "the door itself was told, once"
+            self.modbus.set(10, 0, 0)
+            self.refused(window, words)
+            assert self.modbus.read(10, 1) == 0
+            window.go("/events", f"[data-view=events] li:has-text('{words['told']}')")
+            page.wait_for_selector(f"[data-view=events] li:has-text('{words['refused']}')")
+            given.clear()
+        told = self.daemon.orders()
+        assert [(kind, data["reason"]) for kind, data in told] == [
+            one for words in ORDERS.values() for one in (("executed", words["because"]), ("refused", None))
+        ], told
+        for kind, data in told:
+            assert (data["by"], data["role"], data["via"]) == ("王师傅", "technician", "technician-1"), data
+            assert data["outcome"] == {"executed": "executed", "refused": "outside-hours"}[kind], data
+        window.speak("zh")
+
+    def asked(self, window, target):
+        """The dialog for an order to the gate, with the name that is known from the click before."""
+        window.page.click(f"[data-hook=orders] [data-target='{target}']")
+        window.page.wait_for_selector(f"dialog[data-order='gate-1 {target}'][open]")
+        assert window.page.input_value("#order-by") == "王师傅"
+
+    def not_ordered(self, window, words):
+        page = window.page
+        # A double click, whose second one falls on what has just come to stand there; and a key that is held down.
+        page.evaluate(
+            """() => new MutationObserver((_, self) => {
+                const go = document.querySelector('[data-action=order-go]');
+                if (go) { self.disconnect(); go.click(); }
+            }).observe(document.body, { childList: true })"""
+        )
+        page.focus("[data-hook=orders] [data-target='door-2']")
+        for _ in range(2):
+            page.keyboard.down("Enter")
+        page.wait_for_selector("[data-action=order-go]:enabled")
+        page.keyboard.down("Enter")
+        page.keyboard.up("Enter")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("dialog", state="detached")
+        self.asked(window, "door-1")
+        assert page.inner_text("[data-action=order-go]") == words["go"]
+        window.axe()
+        for nothing in ("", "   "):
+            page.fill("#order-why", nothing)
+            page.click("[data-action=order-go]")
+            page.wait_for_selector(f"#order-why-wrong:has-text('{words['no-reason']}')")
+            window.until("() => document.activeElement.id === 'order-why'")
+        page.fill("#order-why", words["because"])
+        assert page.inner_text("#order-why-wrong") == "" and page.inner_text("[data-action=order-cancel]") == words["cancel"]
+        page.click("[data-action=order-cancel]")
+        page.wait_for_selector("dialog", state="detached")
+
+    def ordered(self, window, words):
+        page, held = window.page, []
+        page.route("**/commands", lambda route: held.append(route))
+        self.asked(window, "door-1")
+        page.fill("#order-why", words["because"])
+        page.click("[data-action=order-go]")
+        page.wait_for_selector("[data-order-told][data-outcome=under-way]")
+        assert page.inner_text("[data-action=order-cancel]") == words["close"], "what is given cannot be cancelled"
+        held.pop().continue_()
+        page.wait_for_selector(f"[data-outcome=executed]:has-text('{words['executed']}')")
+        page.unroute("**/commands")
+        window.fits()
+        page.click("[data-action=order-cancel]")
+
+    def refused(self, window, words):
+        page = window.page
+        self.asked(window, "door-2")
+        page.click("[data-action=order-go]")
+        page.wait_for_selector(f"[data-outcome=outside-hours]:has-text('{words['outside-hours']}')")
+        page.click("[data-action=order-cancel]")
+
     def one_stream(self, window):
         """Each has a connection of the few that a browser opens, and a seat of the few that the gateway has."""
         page, streams = window.page, set()
@@ -464,6 +590,17 @@ class Run:
         window.go(f"/ticket/{ticket}", "[data-hook=story] li")
         offered = [verb for verb in ("acknowledge", "start", "resolve", "close") if page.is_visible(f"[data-action={verb}]")]
         assert not offered, offered
+        window.go("/device/gate-1", "[data-point='gate-1.lock']")
+        assert not page.query_selector("[data-hook=orders]"), "orders are offered to who may only look"
+        window.expected += ["403 (Forbidden)"]
+        before, order = self.daemon.orders(), {"action": "open", "target": "door-1", "reason": "x", "key": "viewer"}
+        answered = page.evaluate(
+            """order => fetch('/api/v1/devices/gate-1/commands', {
+                method: 'POST', headers: { 'X-Gatehouse': 'page', 'Content-Type': 'application/json' }, body: JSON.stringify(order)
+            }).then(answer => answer.status)""",
+            order,
+        )
+        assert (answered, self.modbus.read(10, 0), self.daemon.orders()) == (403, 0, before)
 
     def all(self):
         with sync_playwright() as playwright:

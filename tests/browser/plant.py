@@ -11,6 +11,8 @@ import subprocess
 import threading
 import time
 import urllib.request
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from pymodbus.client import ModbusTcpClient
 from pymodbus.server import ModbusTcpServer
@@ -64,6 +66,31 @@ type     = "u16"
 scale    = 0.1
 unit     = "mm/s"
 
+[[device]]
+id      = "gate-1"
+channel = "plant"
+unit    = 10
+place   = "北门"
+[[device.point]]
+id       = "lock"
+table    = "holding"
+register = 0
+type     = "u16"
+map      = {{ 0 = "closed", 1 = "open" }}
+[[device.command]]
+action    = "open"
+target    = "door-1"
+register  = 0
+value     = 1
+read_back = true
+reason    = true
+[[device.command]]
+action    = "open"
+target    = "door-2"
+register  = 1
+value     = 1
+hours     = "{closed}"
+
 [[rule]]
 id    = "fan-hot"
 point = "fan-1.temperature"
@@ -98,11 +125,11 @@ unit     = "mm/s"
 
 
 class Modbus:
-    """Three units; what a register says is written by a Modbus client, as somebody else's program would."""
+    """Four units; what a register says is written by a Modbus client, as somebody else's program would."""
 
     def __init__(self, port):
         self.port = port
-        registers = {7: [3200, 1], 8: [412, 23], 9: [0, 23]}
+        registers = {7: [3200, 1], 8: [412, 23], 9: [0, 23], 10: [0, 0]}
         self.devices = [
             SimDevice(id=unit, simdata=[SimData(0, values=values, datatype=DataType.REGISTERS)])
             for unit, values in registers.items()
@@ -118,6 +145,11 @@ class Modbus:
         await server.listen()
         up.set()
         await server.serving
+
+    def read(self, unit, register):
+        answer = self.client.read_holding_registers(register, device_id=unit)
+        assert not answer.isError(), answer
+        return answer.registers[0]
 
     def set(self, unit, register, value):
         answer = self.client.write_register(register, value, device_id=unit)
@@ -172,13 +204,17 @@ class Daemon:
                 file.write(f"{name}-secret")
             os.chmod(path, 0o600)
         with open(os.path.join(directory, "gatehouse.toml"), "w") as file:
-            file.write(CONFIG.format(dir=directory, api=self.port, crm=crm.port))
+            file.write(CONFIG.format(dir=directory, api=self.port, crm=crm.port, closed=far_hours()))
         self.child = None
 
     def start(self):
         with open(os.path.join(self.directory, "log"), "a") as log:
             command = [self.binary, "run", "--config", self.directory]
-            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            # What is open at some hours only needs a clock that is set; the machine's may not be.
+            clock = {"LD_PRELOAD": f"{self.directory}/adjtimex.so", "SYNCED_FILE": f"{self.directory}/synced"}
+            self.child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | clock
+            )
         wait(self.is_ready, "the daemon is ready", self.log)
 
     def is_ready(self):
@@ -207,6 +243,11 @@ class Daemon:
 
     def tickets(self):
         return json.loads(self.get("/api/v1/tickets?state=open,acknowledged,in_progress,resolved"))["tickets"]
+
+    def orders(self):
+        """What the journal tells of orders, oldest first: `(type, data)`."""
+        events = json.loads(self.get("/api/v1/events?types=command.*"))["events"]
+        return [(event["type"].removeprefix("gatehouse.command."), event["data"]) for event in events]
 
     def ticket_of(self, rule):
         return wait(lambda: next((t for t in self.tickets() if t["rule"] == rule), None), f"a ticket of {rule}")
@@ -261,6 +302,12 @@ class Demo:
             except subprocess.TimeoutExpired:
                 self.child.kill()
                 self.child.wait()
+
+
+def far_hours():
+    """An hour of the compound's day that is half a day away."""
+    hour = (datetime.now(ZoneInfo("Asia/Shanghai")).hour + 12) % 24
+    return f"{hour:02}:00-{hour:02}:59"
 
 
 def free_port():

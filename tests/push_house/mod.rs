@@ -1,6 +1,9 @@
 //! A store with a push running on it. Each test uses a part of it.
 #![allow(dead_code)]
 
+#[path = "../a_ticket/mod.rs"]
+mod a_ticket;
+
 use std::time::{Duration, Instant};
 
 use gatehouse::event::Draft;
@@ -8,7 +11,7 @@ use gatehouse::metrics::{Metrics, Push};
 use gatehouse::secret::Secret;
 use gatehouse::store::{self, ConsumerNow, Ends, Kind, Page, Settings, TicketRow};
 use gatehouse::sync::{self, Context, Target};
-use gatehouse::ticket::{Ask, Class, Deadlines, State, Ticket};
+use gatehouse::ticket::{Ask, State, Ticket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -157,32 +160,6 @@ pub fn target(url: &str) -> Target {
 }
 
 pub fn ticket(id: &str, level: u8, state: State) -> Ticket {
-    Ticket {
-        id: id.into(),
-        number: "CP-017-000001".into(),
-        rule: "pump-pressure-low".into(),
-        device: None,
-        point: None,
-        place: "3号楼/地下室".into(),
-        title: "水压低".into(),
-        class: Class::Immediate,
-        level,
-        trade: None,
-        state,
-        revision: 1,
-        occurrences: 1,
-        value: None,
-        limit: serde_json::Value::Null,
-        unit: None,
-        external_id: None,
-        by: None,
-        note: None,
-        since: T0,
-        opened_at: T0,
-        cleared_at: None,
-        resolved_at: None,
-        closed_at: (state == State::Closed).then_some(T0),
-        deadlines: Deadlines::default(),
-        evidence: vec![],
-    }
+    let closed_at = (state == State::Closed).then_some(T0);
+    Ticket { level, state, closed_at, ..a_ticket::open(id, T0) }
 }

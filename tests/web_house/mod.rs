@@ -1,6 +1,9 @@
 //! A web room on a free port, with all that stands around it. Each test uses a part of it.
 #![allow(dead_code)]
 
+#[path = "../a_ticket/mod.rs"]
+mod a_ticket;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,10 +14,10 @@ use gatehouse::live::Live;
 use gatehouse::maintenance::{Call, Maintenance};
 use gatehouse::metrics::Metrics;
 use gatehouse::order::{Outcome, Refused, Wish};
-use gatehouse::reading::{Clean, Device, DeviceId, Point, Site, Value};
+use gatehouse::reading::{Clean, Device, DeviceId, Point, Site};
 use gatehouse::rules::{Condition, Engine, Locale, Memory, Over, Plan, Rule};
 use gatehouse::store::{self, Journal, Page, TicketRow};
-use gatehouse::ticket::{Ask, Class, Deadlines, Refusal, Standard, State, Ticket, Verb};
+use gatehouse::ticket::{Ask, Class, Refusal, Standard, State, Ticket, Verb};
 use gatehouse::web::{self, Readiness, Role, Rooms, Sessions, Settings, Token, plan};
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, watch};
@@ -346,32 +349,13 @@ pub fn draft(kind: &'static str) -> Draft {
 
 pub fn ticket(id: &str, state: State, device: &str) -> Ticket {
     Ticket {
-        id: id.into(),
         number: format!("CP-017-{id}"),
-        rule: "pump-pressure-low".into(),
         device: Some(device.into()),
         point: Some(format!("{device}.pressure").into()),
         place: "3号楼".into(),
         title: "3号楼: 水压低 180 kPa".into(),
-        class: Class::Immediate,
-        level: 1,
-        trade: None,
         state,
-        revision: 1,
-        occurrences: 1,
-        value: Some(Value::Number(180.0)),
-        limit: json!({ "below": 200.0 }),
-        unit: Some("kPa".into()),
-        external_id: None,
-        by: None,
-        note: None,
-        since: AT,
-        opened_at: AT,
-        cleared_at: None,
-        resolved_at: None,
-        closed_at: None,
-        deadlines: Deadlines::default(),
-        evidence: Vec::new(),
+        ..a_ticket::open(id, AT)
     }
 }
 

@@ -1,5 +1,8 @@
 // Elements out of text: what devices and people wrote never becomes markup.
 
+/** Milliseconds for which nobody means what has just come to stand there: the second click of a double click was for what stood there before. */
+export const UNMEANT_MS = 400;
+
 const SVG = 'http://www.w3.org/2000/svg';
 
 /** el('p', {class: 'small', data: {point: id}, on: {click}}, 'text', node, null) */

@@ -39,6 +39,7 @@ const FILES: &[File] = files! {
     SCRIPT "dom.js"
     SCRIPT "show.js"
     SCRIPT "sentences.js"
+    SCRIPT "field.js"
     SCRIPT "person.js"
     SCRIPT "maintain.js"
     SCRIPT "order.js"

@@ -1,7 +1,8 @@
 // An order to a device, asked for in a dialog: what, by whom, why; and what came of it, as it comes.
 
 import { now, post } from './api.js';
-import { el } from './dom.js';
+import { el, UNMEANT_MS } from './dom.js';
+import { field } from './field.js';
 import * as person from './person.js';
 import { site } from './site.js';
 import { add, has, said, t } from './words.js';
@@ -36,35 +37,41 @@ const needsReason = (device, action, target) =>
 /** Asks, orders and tells. The dialog has `data-order`, its outcome `data-order-told` and `data-outcome`. */
 export function order({ device, action, target }) {
   const who = person.field('order-by');
-  const why = el('input', { id: 'order-why', type: 'text', maxlength: REASON_MAX, required: needsReason(device, action, target), data: { field: 'reason' } });
+  const needed = needsReason(device, action, target);
+  const reason = el('input', { id: 'order-why', type: 'text', maxlength: REASON_MAX, required: needed, data: { field: 'reason' } });
+  const why = field(reason, t(needed ? 'order.reason' : 'order.reason-or-none'), needed && t('order.no-reason'));
   const told = el('p', { role: 'status', class: 'order-told', data: { orderTold: '' } });
-  const go = el('button', { type: 'submit', class: 'first', data: { action: 'order-go' } }, t('order.go'));
+  const go = el('button', { type: 'submit', class: 'first', disabled: true, data: { action: 'order-go' } }, t('order.go'));
   const away = el('button', { type: 'button', data: { action: 'order-cancel' }, on: { click: () => dialog.close() } }, t('order.cancel'));
-  const form = el('form', { on: { submit } },
-    el('h2', { id: 'order-title' }, actionWord(action)),
+  const title = el('h2', { id: 'order-title', tabindex: -1 }, actionWord(action));
+  // What is missing is asked for here, in the page's language; a browser asks in its own.
+  const form = el('form', { novalidate: true, on: { submit } }, title,
     el('p', { class: 'order-what' }, t('order.ask', { device, target: target || t('order.device') })),
-    who.node, el('div', { class: 'field' }, el('label', { for: why.id }, t(why.required ? 'order.reason' : 'order.reason-or-none')), why),
-    el('p', { class: 'small' }, t('order.expires')), told, el('div', { class: 'acts' }, go, away));
+    who.node, why.node, el('p', { class: 'small' }, t('order.expires')), told, el('div', { class: 'acts' }, go, away));
   const dialog = el('dialog', { 'aria-labelledby': 'order-title', class: 'order', data: { order: `${device} ${target}` } }, form);
   const leave = () => dialog.close();
   addEventListener('hashchange', leave);
   dialog.addEventListener('close', () => { removeEventListener('hashchange', leave); dialog.remove(); });
   document.body.append(dialog);
   dialog.showModal();
-  (person.name() ? go : form.querySelector('[data-field=by]')).focus();
+  // Not on the button, which a key that is held down would press.
+  (!person.name() ? form.querySelector('[data-field=by]') : needed ? reason : title).focus();
+  setTimeout(() => { go.disabled = false; }, UNMEANT_MS);
 
   async function submit(event) {
     event.preventDefault();
     const by = who.value();
-    if (!by) return;
-    for (const field of form.querySelectorAll('input')) field.disabled = true;
+    const because = by && why.value();
+    if (!by || because === null) return;
+    for (const input of form.querySelectorAll('input')) input.disabled = true;
     go.disabled = true;
+    // It is given now: what only shuts the dialog must not look as if it took it back.
+    away.textContent = t('order.close');
     say('under-way');
-    const body = { action, target, reason: why.value.trim() || null, by, key: key(), expires_at: new Date(now() + GOOD_FOR_MS).toISOString() };
+    const body = { action, target, reason: because || null, by, key: key(), expires_at: new Date(now() + GOOD_FOR_MS).toISOString() };
     const [word, detail] = await given(device, body, () => dialog.open);
     say(word, detail);
     go.hidden = true;
-    away.textContent = t('order.close');
     if (dialog.open) away.focus();
   }
   function say(word, detail = '') {

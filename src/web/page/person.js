@@ -1,6 +1,7 @@
 // Who acts: a name, asked once and kept on this device, that stands in the ticket's story.
 
 import { el } from './dom.js';
+import { field as asked } from './field.js';
 import { add, keep, kept, t } from './words.js';
 
 add({
@@ -14,17 +15,6 @@ const NAME_MAX = 100;
 /** A field for the name; `value()` is the name, or null after it has asked for it. */
 export function field(id) {
   const input = el('input', { id, type: 'text', autocomplete: 'name', maxlength: NAME_MAX, value: name(), data: { field: 'by' } });
-  const wrong = el('span', { class: 'wrong', id: id + '-wrong', role: 'alert' });
-  input.setAttribute('aria-describedby', wrong.id);
-  input.addEventListener('input', () => { keep('by', input.value.trim()); wrong.textContent = ''; input.removeAttribute('aria-invalid'); });
-  return {
-    node: el('div', { class: 'field' }, el('label', { for: id }, t('your-name')), input, wrong),
-    value() {
-      if (input.value.trim()) return input.value.trim();
-      wrong.textContent = t('name-first');
-      input.setAttribute('aria-invalid', 'true');
-      input.focus();
-      return null;
-    },
-  };
+  input.addEventListener('input', () => keep('by', input.value.trim()));
+  return asked(input, t('your-name'), t('name-first'));
 }

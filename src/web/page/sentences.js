@@ -1,5 +1,6 @@
 // What happened, in a sentence a person would say, for every type of event of the journal.
 
+import { actionWord } from './order.js';
 import { add, has, said, brief, span, t, value } from './words.js';
 
 add({
@@ -105,5 +106,10 @@ function filled(event, data) {
     state: data.state ? t(data.state, { until: brief(data.until) }) : '',
     outcome: data.outcome ? t(data.outcome) : '',
     target: data.target ?? '',
+    // What the gateway says of it is English.
+    ...(kindOf(event) === 'command' && {
+      action: data.action ? actionWord(data.action) : '',
+      detail: [has('order.' + data.outcome) && t('order.' + data.outcome), data.detail].filter(Boolean).join(t('colon')),
+    }),
   };
 }

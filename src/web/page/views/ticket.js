@@ -1,7 +1,7 @@
 // One ticket: what is wrong, until when, what was done; its whole story; what can be done now.
 
 import { get, post } from '../api.js';
-import { el, mark, rows, text } from '../dom.js';
+import { el, mark, rows, text, UNMEANT_MS } from '../dom.js';
 import * as person from '../person.js';
 import { beside, deadlines, due, heading, level, limit, qualityOf, section, time } from '../show.js';
 import { ticketNow } from '../site.js';
@@ -22,7 +22,6 @@ add({
 
 // What a phone shows on demand.
 const LATER = new Set(['since', 'cleared-at', 'resolved-at', 'closed-at', 'class', 'trade', 'rule', 'occurrences', 'external']);
-const UNMEANT_MS = 400;
 const WIDE = matchMedia('(min-width: 60rem)');
 const VERBS = { open: ['acknowledge', 'start', 'resolve'], acknowledged: ['start', 'resolve'], in_progress: ['resolve'], resolved: [], closed: [] };
 
@@ -187,7 +186,7 @@ function actions(path, { ticket, take, read }) {
 
   const make = verb => {
     const button = el('button', { type: 'button', data: { action: verb } }, t(verb));
-    // Where another button stood an instant ago nobody means this one: a double click, or somebody else was quicker.
+    // A double click, or somebody else was quicker.
     button.addEventListener('click', () => { if (performance.now() - changed > UNMEANT_MS) act(verb, button); });
     return button;
   };
