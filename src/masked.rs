@@ -10,9 +10,11 @@ const MASK: &str = "***";
 const KEPT: usize = 2;
 /// Groups of digits in which one number is written: a bank card's.
 const GROUPS: usize = 5;
-/// Between two groups of any number; and, besides, of a mobile number.
-const JOINTS: [char; 2] = [' ', '-'];
-const JOINTS_OF_MOBILES: [char; 8] = ['.', '/', '_', ')', '·', '–', '—', '\u{200b}'];
+/// Between two groups of any number, blanks besides; and, besides, of a mobile number.
+const HYPHENS: [char; 6] = ['-', '－', '‐', '‑', '–', '—'];
+const JOINTS_OF_MOBILES: [char; 8] = ['.', '/', '_', ')', '·', ',', '，', '\u{200b}'];
+/// Characters between two groups, of which one is no blank at the most.
+const JOINT_MAX: usize = 3;
 /// Digits of an identity number, the check digit among them.
 const IDENTITY: usize = 18;
 const WEIGHTS: [u32; 17] = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
@@ -48,10 +50,13 @@ pub fn masked(text: &str) -> Cow<'_, str> {
 /// How many of the first groups together name a person, at the most; other numbers may stand beside them.
 fn named(groups: &[Group]) -> Option<usize> {
     // A number with a point before it was measured; a word with digits in it is somebody's id.
-    if groups.first().is_none_or(|first| matches!(first.before, '.' | '_' | '#')) {
+    let before = groups.first()?.before;
+    if matches!(before, '.' | '_') {
         return None;
     }
-    (1..=groups.len().min(GROUPS)).rev().find(|count| {
+    // With # before it, it is a ticket's, but for what is a whole mobile number by itself.
+    let most = if before == '#' { 1 } else { GROUPS };
+    (1..=groups.len().min(most)).rev().find(|count| {
         let groups = &groups[..*count];
         let digits: String = groups.iter().map(|group| group.digits.as_str()).collect();
         let lengths: Vec<usize> = groups.iter().map(|group| group.digits.len()).collect();
@@ -87,7 +92,7 @@ impl<'a> Runs<'a> {
 }
 
 impl Iterator for Runs<'_> {
-    /// Groups with one joint between each and the next; behind a bracket, a blank may follow.
+    /// Groups with one joint between each and the next, and blanks about it.
     type Item = Vec<Group>;
 
     fn next(&mut self) -> Option<Vec<Group>> {
@@ -113,9 +118,9 @@ impl Runs<'_> {
                 group.digits.push('X');
             } else {
                 group.after = c;
-                let Some((from, next, first)) = self.joined(c) else { break };
+                let Some((before, from, next, first)) = self.joined() else { break };
                 let next =
-                    Group { from, to: from + next.len_utf8(), digits: first.into(), before: c, after: ' ' };
+                    Group { from, to: from + next.len_utf8(), digits: first.into(), before, after: ' ' };
                 groups.push(std::mem::replace(&mut group, next));
                 continue;
             }
@@ -126,20 +131,24 @@ impl Runs<'_> {
         groups
     }
 
-    /// The first digit behind a joint, with its place; nothing is read where there is none.
-    fn joined(&mut self, joint: char) -> Option<(usize, char, char)> {
-        if !JOINTS.contains(&joint) && !JOINTS_OF_MOBILES.contains(&joint) {
-            return None;
-        }
+    /// The joint that begins here and the first digit behind it, with its place; nothing is read where there is none.
+    fn joined(&mut self) -> Option<(char, usize, char, char)> {
         let mut ahead = self.chars.clone();
-        ahead.next();
-        if joint == ')' {
-            ahead.next_if(|(_, c)| *c == ' ');
+        let mut joint = ' ';
+        for _ in 0..=JOINT_MAX {
+            let (at, c) = ahead.next()?;
+            if let Some(first) = digit(c) {
+                self.chars = ahead;
+                return Some((joint, at, c, first));
+            }
+            match c {
+                c if c.is_whitespace() && c != '\n' => {}
+                c if joint == ' ' && HYPHENS.contains(&c) => joint = '-',
+                c if joint == ' ' && JOINTS_OF_MOBILES.contains(&c) => joint = c,
+                _ => return None,
+            }
         }
-        let (at, c) = ahead.next()?;
-        let first = digit(c)?;
-        self.chars = ahead;
-        Some((at, c, first))
+        None
     }
 }
 
@@ -157,15 +166,17 @@ fn names_someone(digits: &str, groups: &[usize], joints: &[char]) -> bool {
         [_] => is_mobile(digits) || is_identity(digits) || is_bank_card(digits),
         [3, 4, 4] | [3, 5, 3] | [2 | 4, 3, 4, 4] | [2 | 4, 11] => is_mobile(digits),
         [3, 8] => joints == [')'] && is_mobile(digits),
-        _ if !joints.iter().all(|joint| JOINTS.contains(joint)) => false,
-        [6, 8, 4] => is_identity(digits),
+        _ if !joints.iter().all(|joint| matches!(joint, ' ' | '-')) => false,
+        [7, 4] | [3, 3, 5] | [3, 2, 2, 2, 2] => is_mobile(digits),
+        [6, 8, 4] | [6, 4, 4, 4] | [10, 8] => is_identity(digits),
         [all @ .., last] => all.iter().all(|group| *group == 4) && *last <= 4 && is_bank_card(digits),
         [] => false,
     }
 }
 
 fn is_mobile(digits: &str) -> bool {
-    let own = [("0086", 15), ("86", 13)]
+    // The country's, and the 0 of a call from another town.
+    let own = [("0086", 15), ("86", 13), ("0", 12)]
         .into_iter()
         .find_map(|(country, length)| digits.strip_prefix(country).filter(|_| digits.len() == length))
         .unwrap_or(digits);
@@ -230,6 +241,12 @@ mod tests {
             ("138 00138 000 138-00138-001", "***00 ***01"),
             ("+86.138.0013.8000", "+***00"),
             ("#3 13800138000", "#3 ***00"),
+            ("#13800138000, x#13800138000#", "#***00, x#***00#"),
+            ("013800138000", "***00"),
+            ("138\u{a0}0013\u{a0}8000 138  0013  8001 138 - 0013 - 8002", "***00 ***01 ***02"),
+            ("138　0013　8000、138，0013，8001", "***00、***01"),
+            ("1380013 8000; 138 001 38000; 138 00 13 80 00", "***00; ***00; ***00"),
+            ("310101 1990 0101 1234, 3101011990 01011234", "***34, ***34"),
         ] {
             assert_eq!(masked(said), kept, "{said}");
         }
@@ -255,6 +272,9 @@ mod tests {
             "138 20261122 150-20261122",
             "cam_138_0013_8000 138_0013_8000_a 13800138000_2",
             "0.138.0013.8000",
+            "#138 0013 8000",
+            "138, 40, 1801 and 13.8, 14.0, 15.2",
+            "138\n0013\n8000",
             "",
         ] {
             assert!(matches!(masked(said), Cow::Borrowed(same) if same == said), "{said}: {}", masked(said));

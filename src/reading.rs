@@ -332,6 +332,11 @@ impl Batch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Life {
     Online,
+    /// It has not answered some times in a row: degraded, where it was there before. Who was away is still away.
+    Failing {
+        /// For people: `no answer within 500 ms`.
+        why: String,
+    },
     /// It answers, but not everything or not always, and is asked more rarely for it.
     Degraded {
         /// For people: `registers 40–43 are refused (exception 2)`.

@@ -140,6 +140,23 @@ fn started_with_a_bad_configuration_it_runs_with_the_last_good_one_and_says_so()
 }
 
 #[test]
+fn the_last_good_one_goes_on_with_the_data_that_it_lies_in_though_that_was_moved() {
+    let mut gateway = Gateway::new("gw-moved");
+    gateway.configure(NOTHING);
+    gateway.start();
+    assert!(gateway.stop().0.success());
+    let (before, moved) = (gateway.data(), gateway.dir().join("new-disk"));
+    fs::rename(&before, &moved).unwrap();
+    gateway.keep_data_in(&moved);
+    gateway.configure(BAD);
+    gateway.start();
+    gateway.until_told("gateway.config-rejected", 1);
+    assert_eq!(of_kind(&gateway.events(), "gateway.started").len(), 2, "it is the same journal");
+    assert!(!before.exists(), "nothing begins anew where it was");
+    assert!(gateway.stop().0.success());
+}
+
+#[test]
 fn where_the_last_good_one_cannot_be_run_with_either_that_is_what_is_said() {
     let mut gateway = Gateway::new("gw-no-longer");
     let key = gateway.dir().join("store-key");
@@ -607,9 +624,9 @@ async fn a_device_that_never_answers_gets_one_ticket_which_clears_when_it_does()
         // It is still silent, and that is still the same ticket and no news.
         assert!(gateway.stop().0.success());
         gateway.start();
-        gateway.until("it has been asked in vain again", || {
-            let points = gateway.get("/api/v1/points")?;
-            (points["points"][0]["reason"] == "no-answer").then_some(())
+        gateway.until("it has been asked in vain again, and again", || {
+            let devices = gateway.get("/api/v1/devices")?;
+            (devices["devices"][0]["state"] == "offline").then_some(())
         });
         units.set_mood(1, Mood::Answers);
         let cleared = gateway.until_told("ticket.cleared", 1);
@@ -625,7 +642,8 @@ async fn a_device_that_never_answers_gets_one_ticket_which_clears_when_it_does()
         });
         assert!(gateway.stop().0.success());
         let events = gateway.journal();
-        for kind in ["ticket.opened", "ticket.cleared", "device.offline", "device.online"] {
+        for kind in ["ticket.opened", "ticket.cleared", "device.degraded", "device.offline", "device.online"]
+        {
             assert_eq!(of_kind(&events, kind).len(), 1, "{kind} in {:?}", kinds(&events));
         }
         assert!(of_kind(&events, "ticket.reopened").is_empty());
@@ -691,7 +709,8 @@ async fn people_move_a_ticket_once_and_close_it_only_when_its_condition_has_gone
         gateway.start();
         let ticket = gateway.until_told("ticket.opened", 1)[0]["data"].clone();
         // Of the ticket: a busy machine may tell of a device that was late, too.
-        let told_of = |events: &[Json]| kinds(events).iter().filter(|kind| kind.starts_with("ticket.")).count();
+        let told_of =
+            |events: &[Json]| kinds(events).iter().filter(|kind| kind.starts_with("ticket.")).count();
         let head = || told_of(&gateway.events());
         for (verb, state, kind) in [
             ("acknowledge", "acknowledged", "ticket.acknowledged"),

@@ -46,7 +46,8 @@ fn put(dir: &Path, name: &str, text: &str) -> io::Result<bool> {
 }
 
 /// The last good one for the configuration at `path`, whose `data_dir` may still be readable. Tickets matter more than the
-/// API and pushes: what these need may be gone.
+/// API and pushes: what these need may be gone. The data is where this was found, though it may have been elsewhere when it
+/// was kept: beside it a journal would begin anew, and all would happen twice.
 ///
 /// # Errors
 /// For people: there is none, or it is no longer right (another secret is gone).
@@ -54,18 +55,19 @@ pub fn recall(path: &Path) -> Result<Gateway, &'static str> {
     const NONE: &str = "there is no last good configuration to run with";
     let first = if path.is_dir() { path.join(FIRST) } else { path.to_owned() };
     let present = fs::read_to_string(&first).ok();
-    let sources = texts(&data_dir(present.as_deref().unwrap_or_default())).ok_or(NONE)?;
+    let dir = data_dir(present.as_deref().unwrap_or_default());
+    let sources = texts(&dir).ok_or(NONE)?;
     // Where there is nothing to read, it was perhaps never this one: a mistyped path must not run another gateway.
     if present.is_none() && !sources.first().is_some_and(|(known, _)| is_same(known, &first)) {
         return Err(NONE);
     }
-    load(sources)
+    load(&dir, sources)
         .ok_or("the last good configuration cannot be run with any more: what it names is not as it was")
 }
 
 /// The last good one in a data directory.
 pub fn of(dir: &Path) -> Option<Gateway> {
-    load(texts(dir)?)
+    load(dir, texts(dir)?)
 }
 
 /// Its texts in a data directory; `None` where there are none that can be read.
@@ -79,7 +81,13 @@ fn is_same(a: &Path, b: &Path) -> bool {
     a.is_ok_and(|a| b.is_ok_and(|b| a == b))
 }
 
-fn load(sources: Vec<(PathBuf, String)>) -> Option<Gateway> {
+fn load(dir: &Path, sources: Vec<(PathBuf, String)>) -> Option<Gateway> {
+    let mut gateway = load_spared(sources)?;
+    dir.clone_into(&mut gateway.store.dir);
+    Some(gateway)
+}
+
+fn load_spared(sources: Vec<(PathBuf, String)>) -> Option<Gateway> {
     let mistakes = match load_sources(sources.clone()) {
         Ok(loaded) => return Some(loaded.gateway),
         Err(mistakes) => mistakes,

@@ -1,6 +1,7 @@
 //! Secrets are named in the configuration and stand elsewhere: a systemd credential, a file, the environment.
 
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -300,7 +301,11 @@ fn credential(name: &str) -> Result<String, Wrong> {
 
 fn file(path: &Path, cure: &str) -> Result<String, Wrong> {
     let mut text = String::new();
-    std::fs::File::open(path)
+    // What stands there may be no file: a pipe that nobody writes to would be waited for, and all with it.
+    std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
         .and_then(|file| file.take(PEM_MAX + 2).read_to_string(&mut text))
         .map(|_| text)
         .map_err(|error| {
@@ -311,6 +316,14 @@ fn file(path: &Path, cure: &str) -> Result<String, Wrong> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_to_which_nobody_writes_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("key.pem");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(file(&pipe, "").unwrap(), "");
+    }
 
     #[test]
     fn the_files_of_secrets_are_found_wherever_they_are_named() {

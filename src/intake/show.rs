@@ -58,9 +58,12 @@ impl Corridor {
 
     /// A device is there, or it is not: an event where that is news.
     pub(super) fn device(&mut self, id: DeviceId, life: Life, at: Millis) {
+        let away =
+            self.remembered[id.0 as usize].as_ref().is_some_and(|was| was.state == DeviceState::Offline);
         let (state, why) = match life {
+            Life::Failing { .. } if away => return,
             Life::Online => (DeviceState::Online, None),
-            Life::Degraded { why } => (DeviceState::Degraded, Some(why)),
+            Life::Failing { why } | Life::Degraded { why } => (DeviceState::Degraded, Some(why)),
             Life::Offline { why } => (DeviceState::Offline, Some(why)),
         };
         let mut live = self.intake.live.lock();

@@ -29,7 +29,7 @@ impl<P: Ask> Poll<P> {
                 Some(self.protocol.refused(unit).map_or(Life::Online, |why| Life::Degraded { why }))
             }
             State::Partly => Some(Life::Degraded { why: self.troubles(unit) }),
-            State::Silent(FAILURES_DEGRADED) => Some(Life::Degraded { why: why.to_owned() }),
+            State::Silent(FAILURES_DEGRADED) => Some(Life::Failing { why: why.to_owned() }),
             State::Silent(1) => None,
             State::Silent(_) => Some(Life::Offline { why: why.to_owned() }),
         }

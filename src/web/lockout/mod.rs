@@ -1,6 +1,6 @@
-//! Who shows wrong tokens waits, and while he does, the right one is turned away as well: nothing is learnt by guessing.
-//! It does not concern a name that was rightly shown from the same address before, so that one behind a common address
-//! cannot keep out the others. `pauses`: for how long.
+//! Who shows wrong tokens waits, and while he does, a right one that could be guessed is turned away as well: nothing is learnt
+//! by guessing. It does not concern a long one, which nobody guesses, nor a name that was rightly shown from the same address
+//! before, so that one behind a common address cannot keep out the others. `pauses`: for how long.
 
 mod pauses;
 
@@ -17,6 +17,8 @@ use pauses::Pauses;
 const FREE: u32 = 5;
 /// Names that were rightly shown, with whence; who came least lately is forgotten for a new one.
 const FAMILIAR_MAX: usize = 256;
+/// Bytes of a token that nobody guesses, however often he may: `gatehouse token` makes 43.
+const LONG: usize = 32;
 /// Lines in the log a minute, whoever comes from wherever.
 const LINES_MAX: u32 = 10;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -53,7 +55,7 @@ impl Default for Lockout {
 }
 
 impl Lockout {
-    /// `token`: what was shown, where it is one of ours.
+    /// `token`: whose it is, where it is one of ours; of so many bytes.
     ///
     /// # Errors
     /// It is none, or it is too early to say.
@@ -62,9 +64,10 @@ impl Lockout {
         way: Way,
         from: IpAddr,
         token: Option<&'a Token>,
+        bytes: usize,
         now: Instant,
     ) -> Result<&'a Token, Refusal> {
-        if let Some(token) = token.filter(|token| self.is_familiar(from, &token.name)) {
+        if let Some(token) = token.filter(|token| bytes >= LONG || self.is_familiar(from, &token.name)) {
             return Ok(token);
         }
         let pauses = if way == Way::Login { &mut self.logins } else { &mut self.calls };
@@ -122,7 +125,7 @@ mod tests {
     }
 
     fn guessed(lockout: &mut Lockout, way: Way, times: u32, now: Instant) -> Refusal {
-        (0..times).map(|_| lockout.judge(way, HERE, None, now).unwrap_err()).last().unwrap()
+        (0..times).map(|_| lockout.judge(way, HERE, None, 1, now).unwrap_err()).last().unwrap()
     }
 
     #[test]
@@ -131,14 +134,14 @@ mod tests {
         assert_eq!(guessed(&mut lockout, Way::Call, FREE, now), Refusal::Wrong);
         assert_eq!(guessed(&mut lockout, Way::Call, 1, now), Refusal::Wrong);
         let paused = Err(Refusal::Paused(Duration::from_secs(1)));
-        assert_eq!(lockout.judge(Way::Call, HERE, None, now), paused);
+        assert_eq!(lockout.judge(Way::Call, HERE, None, 1, now), paused);
         assert_eq!(
-            lockout.judge(Way::Call, HERE, Some(&li), now),
+            lockout.judge(Way::Call, HERE, Some(&li), 1, now),
             paused,
             "the right one is told from no other"
         );
         assert_eq!(
-            lockout.judge(Way::Login, HERE, Some(&li), now),
+            lockout.judge(Way::Login, HERE, Some(&li), 1, now),
             Ok(&li),
             "a person on the page is another matter"
         );
@@ -148,29 +151,41 @@ mod tests {
     fn who_is_known_there_is_not_kept_out_by_others_mistakes() {
         let (mut lockout, now) = (Lockout::default(), Instant::now());
         let (central, li) = (token("central"), token("li"));
-        assert!(lockout.judge(Way::Call, HERE, Some(&central), now).is_ok());
+        assert!(lockout.judge(Way::Call, HERE, Some(&central), 1, now).is_ok());
         guessed(&mut lockout, Way::Call, 20, now);
         let renewed = Token { token: Fingerprint::of(b"renewed"), ..central.clone() };
         assert!(
-            lockout.judge(Way::Call, HERE, Some(&renewed), now).is_ok(),
+            lockout.judge(Way::Call, HERE, Some(&renewed), 1, now).is_ok(),
             "by its name, whatever its token"
         );
-        assert!(lockout.judge(Way::Call, HERE, Some(&li), now).is_err());
+        assert!(lockout.judge(Way::Call, HERE, Some(&li), 1, now).is_err());
         let elsewhere = "192.0.2.1".parse().unwrap();
-        assert!(lockout.judge(Way::Call, elsewhere, Some(&li), now).is_ok());
-        assert!(lockout.judge(Way::Call, HERE, None, now).is_err(), "and its coming ends no pause");
+        assert!(lockout.judge(Way::Call, elsewhere, Some(&li), 1, now).is_ok());
+        assert!(lockout.judge(Way::Call, HERE, None, 1, now).is_err(), "and its coming ends no pause");
+    }
+
+    #[test]
+    fn a_long_token_is_let_in_whoever_guesses_beside_it_and_ends_no_pause() {
+        let (mut lockout, now, central) = (Lockout::default(), Instant::now(), token("central"));
+        guessed(&mut lockout, Way::Call, 20, now);
+        assert!(lockout.judge(Way::Call, HERE, Some(&central), LONG - 1, now).is_err());
+        for _ in 0..2 {
+            assert!(lockout.judge(Way::Call, HERE, Some(&central), LONG, now).is_ok());
+            let guess = lockout.judge(Way::Call, HERE, None, LONG, now);
+            assert!(matches!(guess, Err(Refusal::Paused(_))), "{guess:?}");
+        }
     }
 
     #[test]
     fn no_more_are_known_than_there_may_be_and_who_comes_stays() {
         let (mut lockout, now, central) = (Lockout::default(), Instant::now(), token("central"));
         for n in 0..5000u32 {
-            let _ = lockout.judge(Way::Call, IpAddr::V4(n.into()), Some(&token("li")), now);
-            let _ = lockout.judge(Way::Call, HERE, Some(&central), now);
+            let _ = lockout.judge(Way::Call, IpAddr::V4(n.into()), Some(&token("li")), 1, now);
+            let _ = lockout.judge(Way::Call, HERE, Some(&central), 1, now);
         }
         assert_eq!(lockout.familiar.len(), FAMILIAR_MAX);
         guessed(&mut lockout, Way::Call, 20, now);
-        assert!(lockout.judge(Way::Call, HERE, Some(&central), now).is_ok());
+        assert!(lockout.judge(Way::Call, HERE, Some(&central), 1, now).is_ok());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::fingerprint::Fingerprint;
 use crate::web::Token;
 
-/// At one time; the oldest goes for a new one.
+/// At one time. For a new one the oldest goes of the token that has most: whoever logs in again and again ends his own.
 pub const SESSIONS_MAX: usize = 64;
 pub const LASTS: Duration = Duration::from_secs(12 * 3600);
 
@@ -24,7 +24,10 @@ impl Book {
     pub fn open(&mut self, key: Fingerprint, token: Token, now: Instant) {
         self.0.retain(|session| session.end > now);
         if self.0.len() >= SESSIONS_MAX {
-            self.0.remove(0);
+            let of = |token: &Token| self.0.iter().filter(|session| session.token == *token).count();
+            let most = self.0.iter().map(|session| of(&session.token)).max();
+            let oldest = self.0.iter().position(|session| Some(of(&session.token)) == most);
+            self.0.remove(oldest.unwrap_or_default());
         }
         self.0.push(Session { key, token, end: now + LASTS });
     }
@@ -80,5 +83,17 @@ mod tests {
         assert!(!is_open(&book, "key-0") && is_open(&book, "key-1") && is_open(&book, "key-64"));
         book.end(key("key-1"));
         assert!(!is_open(&book, "key-1") && is_open(&book, "key-2"));
+    }
+
+    #[test]
+    fn who_logs_in_again_and_again_ends_nobody_elses() {
+        let (mut book, now, li, display) =
+            (Book::default(), Instant::now(), token("li", "1"), token("display", "2"));
+        book.open(key("li"), li.clone(), now);
+        for n in 0..10 * SESSIONS_MAX {
+            book.open(key(&n.to_string()), display.clone(), now);
+        }
+        assert!(book.token(key("li"), &[li], now).is_some());
+        assert_eq!(book.0.len(), SESSIONS_MAX);
     }
 }

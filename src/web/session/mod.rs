@@ -102,7 +102,8 @@ impl Sessions {
         shown: &[u8],
     ) -> Result<&'a Token, Problem> {
         let mut lockout = self.lockout.lock().unwrap_or_else(PoisonError::into_inner);
-        let judged = lockout.judge(how, peer.address.ip(), named(tokens, shown), Instant::now());
+        let token = named(tokens, shown);
+        let judged = lockout.judge(how, peer.address.ip(), token, shown.len(), Instant::now());
         judged.map_err(|refusal| match refusal {
             Refusal::Wrong => Problem::unauthorized(
                 "the token is none of this gateway's; compare it with its [[api.token]]",
