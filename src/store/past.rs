@@ -41,7 +41,6 @@ pub enum Piece {
 }
 
 const MINUTE: Millis = Level::Minutes.stretch();
-
 const HOUR: Millis = Level::Hours.stretch();
 
 /// One look at it all.
@@ -83,7 +82,9 @@ impl Readings {
             let mut add = |head: &Head| spans.extend(head.touches(from, to).then_some(head.span));
             match (readings, rollup) {
                 (Some(readings), _) => {
-                    readings.frames().try_for_each(|frame| frame.map(|(_, head)| add(&head)))?
+                    for frame in readings.frames() {
+                        add(&frame?.1);
+                    }
                 }
                 (None, Some(rollup)) => rollup.frames.iter().for_each(|(_, head)| add(head)),
                 (None, None) => {}
