@@ -429,15 +429,15 @@ fn order(ends: &mut Ends, key: &str, at: Millis, expires_at: Option<Millis>) {
         device: "gate".into(),
         action: "open".into(),
         target: String::new(),
-        reason: None,
+        reason: Some("a parcel".into()),
         by: "Wang".into(),
         role: Role::Technician,
         via: "api".into(),
         expires_at,
     };
     let data = json!({
-        "device": "gate", "action": "open", "by": "Wang", "key": key, "outcome": "executed",
-        "expires_at": expires_at.map(time::format),
+        "device": "gate", "action": "open", "target": "", "by": "Wang", "reason": "a parcel", "key": key,
+        "expires_at": expires_at.map(time::format), "outcome": "executed", "detail": "",
     });
     let ended = Some((at, Outcome::of("executed", "unknown", String::new())));
     let events = vec![Draft::new("command.executed", "devices/gate".into(), at, &data)];
@@ -465,6 +465,12 @@ fn an_order_that_was_given_is_known_or_its_event_is_named() {
             (&["no-order", "4"], 4),
             (&["order-row", "4"], 4),
             (&["order-row", "5"], 5),
+            (&["order-row-target", "4"], 4),
+            (&["order-row-by", "4"], 4),
+            (&["order-row-reason", "4"], 4),
+            (&["order-row-no-reason", "4"], 4),
+            (&["order-row-end", "4"], 4),
+            (&["order-row-detail", "4"], 4),
         ],
     );
     // And is given again: then its row is there.

@@ -24,10 +24,20 @@ pub struct Gathered {
     /// Handed over and not yet written, oldest first.
     under_way: Vec<Arc<Frame>>,
     /// `None`: not known yet, and nothing of what is in memory is in a file.
-    written: Option<End>,
+    written: Option<Written>,
 }
 
-/// Up to where the file of readings was written when the rest was still in memory.
+/// Up to where files were written when the rest was still in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    pub readings: End,
+    /// What was written as minutes alone.
+    pub minutes: End,
+    /// The highest number of a segment of readings so far, which may have gone.
+    pub begun: u32,
+}
+
+/// A place in the files of a level.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct End {
     pub segment: u32,
@@ -45,7 +55,7 @@ struct Device {
 #[derive(Debug, Default)]
 pub struct Recent {
     /// What lies in files after this is here as well. `None`: the files are all there is.
-    pub end: Option<End>,
+    pub written: Option<Written>,
     /// Spans of it all, whether or not this point is in them.
     pub spans: Vec<(Millis, Millis)>,
     under_way: Vec<Arc<Frame>>,
@@ -122,14 +132,18 @@ impl Gathered {
         Some(frame)
     }
 
-    /// The oldest that was under way is in the file, which now reaches so far.
-    pub fn written(&mut self, end: End) {
+    /// The oldest that was under way is in the file; the files now reach so far.
+    pub fn set_written(&mut self, written: Written) {
         self.under_way.remove(0);
-        self.written = Some(end);
+        self.written = Some(written);
     }
 
-    pub fn set_end(&mut self, end: End) {
-        self.written = Some(end);
+    pub fn set_reach(&mut self, written: Written) {
+        self.written = Some(written);
+    }
+
+    pub fn written(&self) -> Option<Written> {
+        self.written
     }
 
     /// What was under way is lost.
@@ -148,7 +162,7 @@ impl Gathered {
             parts.part(0, device.points[*place as usize].1.clone().take());
             parts.pack()
         });
-        Recent { end: self.written, spans, under_way: self.under_way.clone(), gathered }
+        Recent { written: self.written, spans, under_way: self.under_way.clone(), gathered }
     }
 
     /// Bytes of it all, as nearly as it can be known.

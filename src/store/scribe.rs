@@ -194,7 +194,7 @@ impl Scribe {
             self.shelf = None;
             return Err(Error::History { path, why });
         }
-        shared.lock().written(shelf.end());
+        shared.lock().set_written(shelf.written());
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl Scribe {
             none => {
                 let at = |why| Error::History { path: self.dir.join(FOLDER), why };
                 let shelf = Shelf::open(&self.dir).map_err(at)?;
-                self.shared.lock().set_end(shelf.end());
+                self.shared.lock().set_reach(shelf.written());
                 Ok(none.insert(shelf))
             }
         }

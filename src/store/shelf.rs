@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use super::frame::Frame;
-use super::gathered::End;
+use super::gathered::{End, Written};
 use super::legacy;
 use super::roll::Rolled;
 use super::scribe::Retire;
@@ -96,9 +96,17 @@ impl Shelf {
         }
     }
 
-    /// Where the readings end that are in files.
-    pub fn end(&self) -> End {
-        self.rows[0].known.last().map_or(End::default(), |last| End { segment: last.number, bytes: last.end })
+    /// Where the files end, for who reads them beside what is in memory.
+    pub fn written(&self) -> Written {
+        let end = |level: Level| {
+            let last = self.rows[level as usize].known.last();
+            last.map_or(End::default(), |last| End { segment: last.number, bytes: last.end })
+        };
+        Written {
+            readings: end(Level::Readings),
+            minutes: end(Level::Minutes),
+            begun: self.highest(Level::Readings),
+        }
     }
 
     pub fn append(&mut self, level: Level, frame: &Frame) -> io::Result<()> {
@@ -219,16 +227,18 @@ impl Shelf {
         let row = &self.rows[level as usize];
         let (number, end) = match row.known.last().filter(|last| !last.full) {
             Some(last) => (last.number, last.end),
-            None => {
-                // A number that was ever used has a rollup that counts once it is gone.
-                let sources = level.coarser().map(|coarser| &self.rows[coarser as usize].sources);
-                let rolled = sources.into_iter().flatten().copied().max().unwrap_or(0);
-                (row.last.max(rolled) + 1, 0)
-            }
+            None => (self.highest(level) + 1, 0),
         };
         let tail = Tail::open(&level.path(&self.dir, number), end)?;
         self.row(level).last = number;
         Ok((number, tail))
+    }
+
+    /// The highest number so far: one that was ever used has a rollup that counts once it is gone.
+    fn highest(&self, level: Level) -> u32 {
+        let sources = level.coarser().map(|coarser| &self.rows[coarser as usize].sources);
+        let rolled = sources.into_iter().flatten().copied().max().unwrap_or(0);
+        self.rows[level as usize].last.max(rolled)
     }
 
     /// The rollup of a segment that has to go before it is full.

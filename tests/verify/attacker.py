@@ -133,9 +133,18 @@ elif attack == "no-order":
 elif attack == "no-key":
     digest = hashlib.sha256(said(first)["data"]["key"].encode()).digest()[:16]
     assert db.execute("DELETE FROM used_key WHERE digest = ?", (digest,)).rowcount == 1
-elif attack == "order-row":
+elif attack.startswith("order-row"):
+    change = {
+        "order-row": "outcome = 'failed'",
+        "order-row-target": "target = 'another'",
+        "order-row-by": "by = 'Li'",
+        "order-row-reason": "reason = 'another'",
+        "order-row-no-reason": "reason = NULL",
+        "order-row-end": "expires_at = 1",
+        "order-row-detail": "detail = 'another'",
+    }[attack]
     columns = "key, device, action, target, reason, by, begun_at, ended_at, outcome, detail, role, via, expires_at, effect"
-    row_anew("command", columns, "outcome = 'failed'", "key", said(first)["data"]["key"])
+    row_anew("command", columns, change, "key", said(first)["data"]["key"])
 elif attack == "ticket-row":
     change = "state = 'closed', closed_at = 1, json = replace(json, '\"state\":\"open\"', '\"state\":\"closed\"')"
     columns = "id, state, device, closed_at, subject, life, json"

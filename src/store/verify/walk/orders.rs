@@ -1,5 +1,5 @@
 //! Orders that were given are known: by their row, by their key, or because they have expired. An order of which that is
-//! gone would be given again.
+//! gone would be given again. A row says what its event says.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Told, Walk};
 use crate::reading::Millis;
 use crate::store::keys::{self, KEYS_MAX, Known, sum_of};
-use crate::store::orders::{self, ORDERS_KEPT};
+use crate::store::orders::{self, ORDERS_KEPT, OrderRow};
 use crate::store::verify::rows::Event;
 use crate::time;
 
@@ -34,14 +34,48 @@ struct Data {
     device: String,
     action: String,
     outcome: String,
-    /// `None`: an older gatehouse did not tell.
+    #[serde(flatten)]
+    more: More,
+}
+
+/// Each `None`: an older gatehouse did not tell.
+#[derive(Deserialize)]
+struct More {
+    #[serde(default, deserialize_with = "told")]
+    target: Option<Option<String>>,
+    #[serde(default, deserialize_with = "told")]
+    by: Option<Option<String>>,
+    #[serde(default, deserialize_with = "told")]
+    reason: Option<Option<String>>,
     #[serde(default, deserialize_with = "told")]
     expires_at: Option<Option<String>>,
+    #[serde(default, deserialize_with = "told")]
+    detail: Option<Option<String>>,
 }
 
 /// Told, and be it null.
 fn told<'de, D: serde::Deserializer<'de>>(of: D) -> Result<Option<Option<String>>, D::Error> {
     Deserialize::deserialize(of).map(Some)
+}
+
+impl Data {
+    fn is_of(&self, kept: &OrderRow, at: Millis) -> bool {
+        let OrderRow { order, ended: Some((ended_at, outcome)), .. } = kept else { return false };
+        let (word, detail) = outcome.words();
+        let More { target, by, reason, expires_at, detail: said } = &self.more;
+        let until = order.expires_at.map(time::format);
+        let told = [
+            (target, Some(&*order.target)),
+            (by, Some(&*order.by)),
+            (reason, order.reason.as_deref()),
+            (expires_at, until.as_deref()),
+            (said, Some(detail)),
+        ];
+        *order.device == *self.device
+            && order.action == self.action
+            && (*ended_at, word) == (at, &*self.outcome)
+            && told.iter().all(|(told, kept)| told.as_ref().is_none_or(|told| told.as_deref() == *kept))
+    }
 }
 
 impl Orders {
@@ -56,7 +90,7 @@ impl Walk<'_> {
         let Some(known) = self.orders.known else { return };
         let Ok(Given { data }) = serde_json::from_str(json) else { return };
         let Ok(at) = time::parse(&told.time) else { return };
-        let expires_at = data.expires_at.as_ref().map(|at| match at {
+        let expires_at = data.more.expires_at.as_ref().map(|at| match at {
             Some(at) => time::parse(at).unwrap_or(Millis::MAX),
             None => Millis::MAX,
         });
@@ -72,13 +106,9 @@ impl Walk<'_> {
         };
         match kept {
             Some(kept) => {
-                let ended = kept.ended.as_ref().map(|(at, outcome)| (*at, outcome.words().0));
-                let is_same = *kept.order.device == *data.device
-                    && kept.order.action == data.action
-                    && ended == Some((at, data.outcome.as_str()));
                 // The same key again, after this order had expired.
                 let is_later = expires_at.is_some_and(|until| kept.begun_at >= until);
-                if !is_same && !is_later {
+                if !data.is_of(&kept, at) && !is_later {
                     let what =
                         format!("the row of its order `{}` says something else: it was changed", data.key);
                     self.report.fault(Some(row.seq), what);
