@@ -296,6 +296,6 @@ async fn a_unit_that_its_gateway_cannot_reach_is_silent_and_goes_offline() {
     let of_2 = batches.iter().filter(|b| b.device == DeviceId(2));
     let lives: Vec<_> = of_2.map(|b| b.life.clone()).take(3).collect();
     let why = "the gateway before it gets no answer from it".to_owned();
-    assert_eq!(lives, [None, Some(Life::Degraded { why: why.clone() }), Some(Life::Offline { why })]);
+    assert_eq!(lives, [None, Some(Life::Failing { why: why.clone() }), Some(Life::Offline { why })]);
     assert!(bad(&batches).iter().all(|b| *b == (2, Reason::NoAnswer)));
 }
