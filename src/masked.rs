@@ -12,7 +12,7 @@ const KEPT: usize = 2;
 const GROUPS: usize = 5;
 /// Between two groups of any number, blanks besides; and, besides, of a mobile number.
 const HYPHENS: [char; 6] = ['-', '－', '‐', '‑', '–', '—'];
-const JOINTS_OF_MOBILES: [char; 8] = ['.', '/', '_', ')', '·', ',', '，', '\u{200b}'];
+const JOINTS_OF_MOBILES: [char; 7] = ['.', '/', '_', ')', '）', '·', '\u{200b}'];
 /// Characters between two groups, of which one is no blank at the most.
 const JOINT_MAX: usize = 3;
 /// Digits of an identity number, the check digit among them.
@@ -49,7 +49,7 @@ pub fn masked(text: &str) -> Cow<'_, str> {
 
 /// How many of the first groups together name a person, at the most; other numbers may stand beside them.
 fn named(groups: &[Group]) -> Option<usize> {
-    // A number with a point before it was measured; a word with digits in it is somebody's id.
+    // Behind the point is what was measured, to the last decimal; a word with digits in it is somebody's id.
     let before = groups.first()?.before;
     if matches!(before, '.' | '_') {
         return None;
@@ -102,7 +102,8 @@ impl Iterator for Runs<'_> {
             if let Some(first) = digit(c) {
                 return Some(self.run(before, at, c, first));
             }
-            before = c;
+            // `Tel.138…`
+            before = if c == '.' && before.is_alphabetic() { ' ' } else { c };
         }
     }
 }
@@ -142,8 +143,10 @@ impl Runs<'_> {
                 return Some((joint, at, c, first));
             }
             match c {
-                c if c.is_whitespace() && c != '\n' => {}
+                // A point that blanks follow ends a sentence, or numbers a list.
+                c if c.is_whitespace() && c != '\n' && !matches!(joint, '.' | '_') => {}
                 c if joint == ' ' && HYPHENS.contains(&c) => joint = '-',
+                '）' if joint == ' ' => joint = ')',
                 c if joint == ' ' && JOINTS_OF_MOBILES.contains(&c) => joint = c,
                 _ => return None,
             }
@@ -167,7 +170,7 @@ fn names_someone(digits: &str, groups: &[usize], joints: &[char]) -> bool {
         [3, 4, 4] | [3, 5, 3] | [2 | 4, 3, 4, 4] | [2 | 4, 11] => is_mobile(digits),
         [3, 8] => joints == [')'] && is_mobile(digits),
         _ if !joints.iter().all(|joint| matches!(joint, ' ' | '-')) => false,
-        [7, 4] | [3, 3, 5] | [3, 2, 2, 2, 2] => is_mobile(digits),
+        [7, 4] => is_mobile(digits),
         [6, 8, 4] | [6, 4, 4, 4] | [10, 8] => is_identity(digits),
         [all @ .., last] => all.iter().all(|group| *group == 4) && *last <= 4 && is_bank_card(digits),
         [] => false,
@@ -244,8 +247,12 @@ mod tests {
             ("#13800138000, x#13800138000#", "#***00, x#***00#"),
             ("013800138000", "***00"),
             ("138\u{a0}0013\u{a0}8000 138  0013  8001 138 - 0013 - 8002", "***00 ***01 ***02"),
-            ("138　0013　8000、138，0013，8001", "***00、***01"),
-            ("1380013 8000; 138 001 38000; 138 00 13 80 00", "***00; ***00; ***00"),
+            ("138　0013　8000、1380013 8001", "***00、***01"),
+            ("1. 13800138000 2. 13900139001", "1. ***00 2. ***01"),
+            ("业主住301. 13804271357", "业主住301. ***57"),
+            ("called at 8. 138 0013 8000", "called at 8. ***00"),
+            ("Tel.13800138000", "Tel.***00"),
+            ("（138）0013 8000（138）00138001", "（***00（***01"),
             ("310101 1990 0101 1234, 3101011990 01011234", "***34, ***34"),
         ] {
             assert_eq!(masked(said), kept, "{said}");
@@ -273,7 +280,10 @@ mod tests {
             "cam_138_0013_8000 138_0013_8000_a 13800138000_2",
             "0.138.0013.8000",
             "#138 0013 8000",
-            "138, 40, 1801 and 13.8, 14.0, 15.2",
+            "rooms 138, 1801, 1802, 13.8, 14.0, 15.2",
+            "寄存器150，40001，200 registers 150 160 40001",
+            "138–140 40001",
+            "volts 138 40 20 10 30 code 134-01-02-03-04",
             "138\n0013\n8000",
             "",
         ] {

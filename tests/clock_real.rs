@@ -126,3 +126,39 @@ fn told(events: &[Json], in_1970: Millis) {
     assert!(corrected.iter().all(|event| note(event) == "clock"), "{corrected:#?}");
     assert!(corrected.len() >= 3, "the first twice, the second once: {}", corrected.len());
 }
+
+#[tokio::test]
+async fn at_most_so_often_holds_for_who_sets_the_clock_back_at_a_start_and_right_again() {
+    let units = Units::default();
+    units.change(1, |unit| unit.coils = [(0, false)].into());
+    let server = Server::tcp(units).await.unwrap();
+    beside(move || {
+        let mut gateway = Gateway::new("gw-often");
+        gateway.configure(&format!(
+            "[[channel]]\nid = \"plant\"\ntype = \"modbus-tcp\"\naddress = \"{}\"\ntimeout = \"5s\"\n\
+             [[device]]\nid = \"io\"\nchannel = \"plant\"\nunit = 1\n\
+             [[device.point]]\nid = \"lamp\"\ntable = \"coil\"\nregister = 0\ntype = \"bool\"\n\
+             [[device.command]]\naction = \"on\"\ntarget = \"lamp\"\ncoil = 0\nvalue = true\n\
+             at_most = {{ times = 2, within = \"1h\" }}\n",
+            server.address
+        ));
+        let clock = Clock::of(&mut gateway);
+        let order = |gateway: &Gateway, key: &str| {
+            let order = serde_json::json!({ "action": "on", "target": "lamp", "by": "Wang", "key": key });
+            gateway.post("/api/v1/devices/io/commands", &order).0
+        };
+        clock.set(0, true);
+        gateway.start();
+        assert_eq!(order(&gateway, "1"), 200);
+        assert!(gateway.stop().0.success());
+
+        clock.set(-2 * HOUR, false);
+        gateway.start();
+        assert_eq!([order(&gateway, "2"), order(&gateway, "3")], [200, 429], "the first is not forgotten");
+        clock.set(0, true);
+        gateway.until_told("gateway.clock-stepped", 1);
+        assert_eq!(order(&gateway, "4"), 429, "nor is the second");
+        assert!(gateway.stop().0.success());
+    })
+    .await;
+}

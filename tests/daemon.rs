@@ -628,6 +628,7 @@ async fn a_device_that_never_answers_gets_one_ticket_which_clears_when_it_does()
             let devices = gateway.get("/api/v1/devices")?;
             (devices["devices"][0]["state"] == "offline").then_some(())
         });
+        assert_eq!(of_kind(&gateway.events(), "device.degraded").len(), 1, "nor is it degraded anew");
         units.set_mood(1, Mood::Answers);
         let cleared = gateway.until_told("ticket.cleared", 1);
         assert_eq!(cleared[0]["data"]["id"], ticket["id"]);
@@ -642,8 +643,7 @@ async fn a_device_that_never_answers_gets_one_ticket_which_clears_when_it_does()
         });
         assert!(gateway.stop().0.success());
         let events = gateway.journal();
-        for kind in ["ticket.opened", "ticket.cleared", "device.degraded", "device.offline", "device.online"]
-        {
+        for kind in ["ticket.opened", "ticket.cleared", "device.offline", "device.online"] {
             assert_eq!(of_kind(&events, kind).len(), 1, "{kind} in {:?}", kinds(&events));
         }
         assert!(of_kind(&events, "ticket.reopened").is_empty());

@@ -518,7 +518,7 @@ fn what_gives_way_while_somebody_reads_is_told_and_told_once() {
     drop(ends);
     let now = T0 + SIXTY_HOURS * 10_000;
     let keep = Duration::from_secs(30 * 24 * 3600);
-    // At the first piece of the answer, and behind the readings of which there are no minutes yet.
+    // At the first piece of the answer, and amid them.
     for (in_minutes, from_outside, at) in
         [false, true].into_iter().flat_map(|a| [false, true].map(|b| [0, 2500].map(|c| (a, b, c)))).flatten()
     {

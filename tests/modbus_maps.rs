@@ -10,6 +10,7 @@ use std::time::Duration;
 use gatehouse::field::decode::{Order, Transform, Type};
 use gatehouse::field::modbus::{By, Command, Device, Framing, Merge, Point, Settings, Table, Write};
 use gatehouse::field::{Scan, Sighting};
+use gatehouse::order::Outcome;
 use gatehouse::reading::{Batch, DeviceId, Life, PointId, Quality, Reason, Value};
 use gatehouse::sim::modbus::{Server, Units};
 use modbus_bench::{Running, free_port, line, pymodbus, serial, tcp};
@@ -307,7 +308,7 @@ impl Fake {
 }
 
 /// The line is never idle, and each question is asked in parts: an order that comes while a part is under way goes out
-/// right after it, and what was read before it is not told after it.
+/// right after it and the question whether somebody listens, and what was read before it is not told after it.
 #[tokio::test]
 async fn an_order_waits_for_one_part_of_a_question_that_is_refused_in_part() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -326,6 +327,7 @@ async fn an_order_waits_for_one_part_of_a_question_that_is_refused_in_part() {
         }
         let given = async || running.give(DeviceId(7), nth).await;
         assert!(!fake.answer(given).await);
+        assert!(!fake.answer(async || {}).await, "whether it listens");
         assert!(fake.answer(async || {}).await, "another question goes out before order {nth}");
         let mut batches = Vec::new();
         while !batches.iter().any(|batch: &Batch| batch.done.is_some()) {
@@ -354,4 +356,43 @@ async fn an_order_waits_for_one_part_of_a_question_that_is_refused_in_part() {
             assert_eq!(value, right, "point {id}");
         }
     }
+}
+
+/// What a device that has stalled finds in its socket when it goes on must not be an order.
+#[tokio::test]
+async fn who_does_not_answer_over_a_socket_is_sent_no_order() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let commands = [100, 101].map(|word| Command {
+        write: Write::Register { at: 0, word },
+        read_back: None,
+        then: None,
+    });
+    let poll = Duration::from_secs(3600);
+    let device = Device { commands: commands.into(), poll, ..device(7, vec![point(0, 0, Type::U16)]) };
+    let wire = tcp(listener.local_addr().unwrap().port());
+    let mut running = Running::of(Settings::new(wire, Framing::Tcp, TIMEOUT, vec![device]));
+    let mut fake = Fake { stream: listener.accept().await.unwrap().0, bad: &[], zero: 0 };
+    assert!(!fake.answer(async || {}).await, "the first poll");
+    running.give(DeviceId(7), 0).await;
+    let done = running.until(|batch| batch.done.is_some()).await.done.unwrap();
+    assert!(
+        matches!(&done.outcome, Outcome::Failed { why } if why.contains("was not sent")),
+        "{:?}",
+        done.outcome
+    );
+    // It goes on, and finds all that was sent to it.
+    running.give(DeviceId(7), 1).await;
+    while !fake.answer(async || {}).await {}
+    assert_eq!(fake.zero, 101, "the first order never comes");
+    running.until(|batch| batch.done.is_some()).await;
+
+    // One that has no answer ends the connection, and with it what is under way in it.
+    running.give(DeviceId(7), 0).await;
+    assert!(!fake.answer(async || {}).await, "whether it listens");
+    let mut order = [0; 12];
+    fake.stream.read_exact(&mut order).await.unwrap();
+    let done = running.until(|batch| batch.done.is_some()).await.done.unwrap();
+    assert!(matches!(&done.outcome, Outcome::Unsure { .. }), "{:?}", done.outcome);
+    let ended = fake.stream.read(&mut order).await.unwrap_err();
+    assert_eq!(ended.kind(), std::io::ErrorKind::ConnectionReset);
 }

@@ -197,6 +197,18 @@ impl Link {
         &self.name
     }
 
+    /// What is sent over it may lie somewhere before whoever it is for reads it.
+    pub fn is_socket(&self) -> bool {
+        matches!(self.stream, Stream::Tcp(_))
+    }
+
+    /// When it is closed, what was sent and is not acknowledged is forgotten.
+    pub fn forget(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            let _ = stream.set_zero_linger(); // of a socket that is closed already there is nothing to forget
+        }
+    }
+
     /// Why the kernel does not switch the direction of this port, where it was told to.
     pub fn direction(&self) -> Option<&io::Error> {
         self.direction.as_ref()

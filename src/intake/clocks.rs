@@ -38,6 +38,8 @@ const LATE: Duration = Duration::from_secs(15);
 const STEPS_MAX: usize = 4;
 /// So long without a step, and the clock may decide what is old.
 const CALM: Duration = Duration::from_secs(3600);
+/// Stretches of this run between two steps that are kept in mind.
+const STRETCHES_MAX: usize = 16;
 /// The two clocks are read so close together, or again.
 const APART: Duration = Duration::from_millis(50);
 
@@ -56,6 +58,11 @@ pub(super) struct Clocks {
     calm_since: Instant,
     /// The last ones, [`STEPS_MAX`] and one at the most.
     steps: VecDeque<Step>,
+    started: Instant,
+    /// Of this run, up to the last step.
+    stretches: VecDeque<Stretch>,
+    /// What the wall clock showed when this one began.
+    stretch_began: Millis,
     /// What tickets have not been corrected by.
     owed: Millis,
     /// The clock shows a time that can be: what is read is kept in the history.
@@ -66,6 +73,14 @@ pub(super) struct Clocks {
     known_at: Millis,
     /// The machine was switched off since the journal was written, and the clock has not been believed since.
     pub slept: bool,
+}
+
+/// Between two steps the wall clock showed these times, and has been moved so far since.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    from: Millis,
+    to: Millis,
+    moved: Millis,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,10 +117,14 @@ impl Seen {
 
 impl Clocks {
     pub fn new(clock: &Clock) -> Self {
+        let seen = Seen::now(clock);
         Self {
-            seen: Seen::now(clock),
+            seen,
             calm_since: clock.steady(),
             steps: VecDeque::new(),
+            started: seen.steady,
+            stretches: VecDeque::new(),
+            stretch_began: seen.wall,
             owed: 0,
             possible: clock.is_possible(),
             known: false,
@@ -141,6 +160,32 @@ impl Clocks {
             self.steps.pop_front();
         }
         self.calm_since = step.at;
+    }
+
+    /// When something that was done at `at`, by the clock of then, was done by the clock of now, at the latest: a clock that is
+    /// set must not make it older than it is. What lies ahead was done in an earlier run, before this one began.
+    pub fn at_the_latest(&self, at: Millis) -> Millis {
+        let within = |stretch: &&Stretch| (stretch.from..=stretch.to).contains(&at);
+        let moved: Vec<Millis> = self.stretches.iter().filter(within).map(|s| at + s.moved).collect();
+        let as_it_is = (moved.is_empty() || at >= self.stretch_began).then_some(at);
+        let possible = moved.into_iter().chain(as_it_is).filter(|at| *at <= self.seen.wall);
+        let ran = || (self.seen.steady - self.started).as_millis() as Millis;
+        possible.max().unwrap_or_else(|| self.seen.wall - ran())
+    }
+
+    /// By how much older something may look than it is.
+    pub fn moved_most(&self) -> Millis {
+        self.stretches.iter().map(|stretch| stretch.moved).max().unwrap_or_default().max(0)
+    }
+
+    /// Somebody has set the wall clock, which would show `expected`, to `now`.
+    fn end_stretch(&mut self, expected: Millis, now: Millis) {
+        self.stretches.push_back(Stretch { from: self.stretch_began, to: expected, moved: 0 });
+        self.stretches.iter_mut().for_each(|stretch| stretch.moved += now - expected);
+        if self.stretches.len() > STRETCHES_MAX {
+            self.stretches.pop_front();
+        }
+        self.stretch_began = now;
     }
 
     /// A time that a wire has brought: by the clock as it was before the last step, or as it is.
@@ -205,6 +250,7 @@ impl Corridor {
         let subject = format!("gateways/{}", self.intake.site.gateway);
         self.page.events.push(Draft::new("gateway.clock-stepped", subject, now, &data));
         self.clocks.note(step);
+        self.clocks.end_stretch(expected, now);
         self.clocks.known = false;
         self.intake.clock.not_before(WRITTEN);
         self.clocks.possible = self.intake.clock.is_possible();
@@ -218,5 +264,48 @@ impl Corridor {
         self.orders.desk.stepped(offset);
         self.words.clear();
         self.noted.fill(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Millis = 3_600_000;
+
+    /// An hour passes, and then somebody sets the clock.
+    async fn set(clocks: &mut Clocks, clock: &Clock, by: Millis) {
+        tokio::time::advance(CALM).await;
+        let before = clocks.seen;
+        clock.step(by);
+        clocks.seen = Seen::now(clock);
+        clocks.end_stretch(before.expected(clocks.seen), clocks.seen.wall);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_done_is_no_older_for_a_clock_that_is_set() {
+        let clock = Clock::simulated(WRITTEN, false);
+        let mut clocks = Clocks::new(&clock);
+        let first = clock.now() + 10;
+        assert_eq!(clocks.at_the_latest(first - HOUR), first - HOUR, "of an earlier run");
+        set(&mut clocks, &clock, 2 * HOUR).await;
+        assert_eq!((clocks.at_the_latest(first), clocks.moved_most()), (first + 2 * HOUR, 2 * HOUR));
+        let second = clock.now() + 10;
+        set(&mut clocks, &clock, -3 * HOUR).await;
+        assert_eq!(clocks.at_the_latest(second), second - 3 * HOUR);
+        assert_eq!(clocks.at_the_latest(clock.now()), clock.now());
+        for _ in 0..100 {
+            set(&mut clocks, &clock, 10).await;
+        }
+        assert_eq!(clocks.stretches.len(), STRETCHES_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lies_ahead_was_done_before_the_start() {
+        let clock = Clock::simulated(WRITTEN, false);
+        let mut clocks = Clocks::new(&clock);
+        tokio::time::advance(CALM).await;
+        clocks.seen = Seen::now(&clock);
+        assert_eq!(clocks.at_the_latest(WRITTEN + 24 * HOUR), WRITTEN);
     }
 }

@@ -167,14 +167,20 @@ impl Corridor {
     /// What was ordered of the device lately, where that is asked for.
     fn given(&self, order: &Order, now: Millis) -> Result<Vec<Given>, store::Error> {
         let Some(span) = self.orders.desk.looks_back(order) else { return Ok(Vec::new()) };
-        let on_disk = self.intake.journal.orders_given(&order.device, now - span)?;
+        let clocks = &self.clocks;
+        let since = now - span - clocks.moved_most();
+        let on_disk = self.intake.journal.orders_given(&order.device, since)?;
         let begun = self.page.orders.iter().filter(|row| row.ended.is_none());
         let of_device = begun.filter(|row| row.order.device == order.device);
         let on_page = of_device.map(|row| {
             let (action, target) = (row.order.action.clone(), row.order.target.clone());
-            Given { action, target, at: row.begun_at }
+            Given { action, target, at: clocks.at_the_latest(row.begun_at) }
         });
-        let on_disk = on_disk.into_iter().map(|(action, target, at)| Given { action, target, at });
+        let on_disk = on_disk.into_iter().map(|(action, target, at)| Given {
+            action,
+            target,
+            at: clocks.at_the_latest(at),
+        });
         Ok(on_page.chain(on_disk).collect())
     }
 

@@ -56,12 +56,16 @@ impl Corridor {
         }
     }
 
+    /// As far as it is known, from before the start too.
+    fn is_away(&self, id: DeviceId) -> bool {
+        let was = self.remembered[id.0 as usize].as_ref().map(|was| was.state);
+        [was, Some(self.intake.live.lock().device(id).state)].contains(&Some(DeviceState::Offline))
+    }
+
     /// A device is there, or it is not: an event where that is news.
     pub(super) fn device(&mut self, id: DeviceId, life: Life, at: Millis) {
-        let away =
-            self.remembered[id.0 as usize].as_ref().is_some_and(|was| was.state == DeviceState::Offline);
         let (state, why) = match life {
-            Life::Failing { .. } if away => return,
+            Life::Failing { .. } if self.is_away(id) => return,
             Life::Online => (DeviceState::Online, None),
             Life::Failing { why } | Life::Degraded { why } => (DeviceState::Degraded, Some(why)),
             Life::Offline { why } => (DeviceState::Offline, Some(why)),

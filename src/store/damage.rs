@@ -363,7 +363,7 @@ fn write(
         let head = from.map_or(0, |from| file::head(from).unwrap_or(mark.head));
         carry::count_what_was_told(&mut carried, mark, head);
     }
-    carry::leap(&mut into, seal)?;
+    carry::leap(&mut into, seal, 0)?;
     let clock = Clock::system();
     carry::tell(&mut into, (gateway, epoch), seal, &carried, what, clock.now(), clock.is_believed())?;
     landing::close(into)?;

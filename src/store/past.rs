@@ -227,13 +227,14 @@ impl Readings {
 
     fn look(&self, point: Option<&str>) -> Result<Look<'_>, Error> {
         let mut look = Look { readings: self, recent: Recent::default(), last: [None, None] };
-        look.last[1] = look.hold(Level::Minutes, look.numbers(Level::Minutes)?.last().copied());
         let Some(gathered) = &self.gathered else {
+            look.last[1] = look.hold(Level::Minutes, look.numbers(Level::Minutes)?.last().copied());
             look.last[0] = look.hold(Level::Readings, look.numbers(Level::Readings)?.last().copied());
             return Ok(look);
         };
         loop {
             look.recent = gathered.lock().recent(point);
+            look.last[1] = look.hold(Level::Minutes, look.numbers(Level::Minutes)?.last().copied());
             let last = look.recent.written.map(|written| written.readings);
             let held = look.hold(Level::Readings, last.map(|last| last.segment));
             // Where it has gone, what was written since memory was asked may be in its rollup: memory is asked again.

@@ -240,7 +240,7 @@ fn build(order: &Order<'_>, source: &Source, new: &Path) -> Result<Restored, Err
     let mut db = file::journal(new)?;
     let carried =
         carry::carry(&source.db, &mut db, order.gateway, &epoch, Seals::same(order.seal), Limit::NONE)?;
-    carry::leap(&mut db, order.seal)?;
+    carry::leap(&mut db, order.seal, order.at - source.origin.committed)?;
     carry::tell(&mut db, (order.gateway, &epoch), order.seal, &carried, REASON, order.at, order.synced)?;
     if source.kind != Kind::Here {
         // What the old box was told after the backup is not known.

@@ -56,6 +56,9 @@ impl Units {
             return Ok(failed("it is too much for one request"));
         }
         self.learn_echo(link, device).await?;
+        if link.is_socket() && !self.is_awake(link, device).await {
+            return Ok(failed("it does not answer; the order was not sent"));
+        }
         let (older, promises) = (self.pulses.len(), then.is_some());
         self.promise(device, then);
         let reply = self.put(link, device, &Request::Write(write.clone())).await;
@@ -90,13 +93,26 @@ impl Units {
         if self.master.knows_its_echo() {
             return Ok(());
         }
-        let asks = &self.units[device].asks;
-        let known = asks.first().and_then(|asking| asking.question.reads.first()).copied();
-        let any = Span { table: Table::Holding, register: 0, count: 1 };
-        match self.put(link, device, &Request::Read(known.unwrap_or(any))).await {
+        match self.read_any(link, device).await {
             Err(Failure::Broken(e)) => Err(Failure::Broken(e)),
             _ => Ok(()),
         }
+    }
+
+    /// A write that lies in the socket of who has stalled is read when that goes on, however late. Whoever has just answered
+    /// reads it now.
+    async fn is_awake(&mut self, link: &mut Link, device: usize) -> bool {
+        match self.read_any(link, device).await {
+            Ok(Reply::Exception(pdu::GATEWAY_PATH_UNAVAILABLE | pdu::GATEWAY_NO_RESPONSE)) | Err(_) => false,
+            Ok(_) => true,
+        }
+    }
+
+    async fn read_any(&mut self, link: &mut Link, device: usize) -> Result<Reply, Failure> {
+        let asks = &self.units[device].asks;
+        let known = asks.first().and_then(|asking| asking.question.reads.first()).copied();
+        let any = Span { table: Table::Holding, register: 0, count: 1 };
+        self.put(link, device, &Request::Read(known.unwrap_or(any))).await
     }
 
     async fn read_back(

@@ -160,7 +160,15 @@ impl<P: Ask> Poll<P> {
         let Some(link) = &mut self.link else {
             return failed("the wire is down");
         };
-        match self.protocol.act(link, unit, deed.nth, readings).await {
+        let outcome = self.protocol.act(link, unit, deed.nth, readings).await;
+        if let Ok(Outcome::Unsure { .. }) | Err(Failure::Silent | Failure::Wrong) = &outcome
+            && link.is_socket()
+        {
+            // What a network that is cut has not taken yet must not arrive when it is mended.
+            link.forget();
+            self.link = None;
+        }
+        match outcome {
             Ok(outcome) => {
                 self.health.answer(&self.id);
                 outcome

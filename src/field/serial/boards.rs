@@ -127,15 +127,22 @@ impl Boards {
         {
             sleep_until(until).await;
         }
-        let What::Locker { locker, in_doubt } = &mut self.boards[device].what else {
+        let What::Locker { locker, .. } = &self.boards[device].what else {
             return Ok(failed("a meter takes no orders"));
         };
         let Some(&cell) = locker.commands.get(nth) else { return Ok(failed("the board has no such cell")) };
+        let question = locker.question_of(cell.into());
+        // What lies in the socket of a server that has stalled is done when it goes on, however late.
+        if link.is_socket() && self.ask_locker(link, device, question, readings).await.is_err() {
+            return Ok(failed("the board does not answer; the order was not sent"));
+        }
+        let What::Locker { locker, in_doubt } = &mut self.boards[device].what else {
+            return Ok(failed("a meter takes no orders"));
+        };
         let was_in_doubt = mem::replace(in_doubt, true);
         self.ordered = Some((device, Instant::now() + BETWEEN_ORDERS));
         let taken = locker.open(&mut self.line, link, cell).await;
         *in_doubt = was_in_doubt || taken.is_err();
-        let question = locker.question_of(cell.into());
         match taken {
             Err(Failure::Silent) => self.line.let_late_answers_pass(link).await?,
             Err(Failure::Wrong) | Ok(_) => {}

@@ -305,14 +305,16 @@ pub(super) fn count_what_was_told(carried: &mut Carried, mark: Mark, head: u64) 
 }
 
 /// What was carried may be older than what was told of it. A ticket's id and revision name one version for ever, so the next
-/// one is above any that may have been told.
-pub(super) fn leap(into: &mut Connection, seal: &Seal) -> Result<(), Error> {
+/// one is above any that may have been told: higher by 1000, and by one for each second that it is `older` than now, since
+/// the same may have been carried before, and gone on from there.
+pub(super) fn leap(into: &mut Connection, seal: &Seal, older: Millis) -> Result<(), Error> {
+    let by = 1000 + (older / 1000).max(0);
     let step = into.transaction()?;
     let ids: Vec<String> =
         step.prepare("SELECT id FROM ticket")?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut read = step.prepare("SELECT json FROM ticket WHERE id = ?1")?;
     let mut raise =
-        step.prepare("SELECT json_set(?1, '$.revision', (?1 ->> '$.revision') + 1000) WHERE json_valid(?1)")?;
+        step.prepare("SELECT json_set(?1, '$.revision', (?1 ->> '$.revision') + ?2) WHERE json_valid(?1)")?;
     let mut write = step.prepare(
         "UPDATE ticket SET json = ?2, sum = row_sum(id, state, device, closed_at, subject, life, ?2)
          WHERE id = ?1",
@@ -321,7 +323,7 @@ pub(super) fn leap(into: &mut Connection, seal: &Seal) -> Result<(), Error> {
         let place = Place::Ticket(id);
         let stored: String = read.query_row([id], |row| row.get(0))?;
         let Ok(json) = seal.open(place, &stored) else { continue };
-        let raised: Option<String> = raise.query_row([&*json], |row| row.get(0)).optional()?;
+        let raised: Option<String> = raise.query_row(params![&*json, by], |row| row.get(0)).optional()?;
         if let Some(raised) = raised {
             write.execute(params![id, seal.close(place, &raised)?])?;
         }

@@ -67,7 +67,11 @@ impl Lockout {
         bytes: usize,
         now: Instant,
     ) -> Result<&'a Token, Refusal> {
-        if let Some(token) = token.filter(|token| bytes >= LONG || self.is_familiar(from, &token.name)) {
+        if let Some(token) = token.filter(|token| self.is_familiar(from, &token.name)) {
+            return Ok(token);
+        }
+        if let Some(token) = token.filter(|_| bytes >= LONG) {
+            self.greet(from, token.name.clone());
             return Ok(token);
         }
         let pauses = if way == Way::Login { &mut self.logins } else { &mut self.calls };
