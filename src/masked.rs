@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
+use crate::pseudonym::Pseudonym;
+
 const MASK: &str = "***";
 /// Digits that stay.
 const KEPT: usize = 2;
@@ -65,10 +67,26 @@ fn named(groups: &[Group]) -> Option<usize> {
     })
 }
 
-/// Likewise, in its place.
+/// Likewise, in its place; and a pseudonym in small letters, as it is kept and sought when somebody is erased.
 pub fn mask(text: &mut String) {
     if let Cow::Owned(without) = masked(text) {
         *text = without;
+    }
+    let ends_word = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+    let mut at = 0;
+    let words: Vec<_> = text
+        .split_inclusive(ends_word)
+        .map(|word| {
+            let from = at;
+            at += word.len();
+            from..from + word.trim_end_matches(ends_word).len()
+        })
+        .collect();
+    for word in words {
+        let small = text[word.clone()].to_ascii_lowercase();
+        if Pseudonym::is_one(&small) {
+            text.replace_range(word, &small);
+        }
     }
 }
 
@@ -256,6 +274,19 @@ mod tests {
             ("310101 1990 0101 1234, 3101011990 01011234", "***34, ***34"),
         ] {
             assert_eq!(masked(said), kept, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_pseudonym_is_kept_as_it_is_sought() {
+        for (said, kept) in [
+            ("It was P-A2401B9B9983754F, he says", "It was p-a2401b9b9983754f, he says"),
+            ("卡C-A2401B9B9983754F。OK", "卡c-a2401b9b9983754f。OK"),
+            ("CP-017-000123 P-A240", "CP-017-000123 P-A240"),
+        ] {
+            let mut text = said.to_owned();
+            mask(&mut text);
+            assert_eq!(text, kept);
         }
     }
 

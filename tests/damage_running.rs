@@ -239,6 +239,25 @@ fn a_new_data_directory_is_no_journal_that_is_gone() {
     assert_eq!(of_kind(&gateway.events(), "gateway.events-dropped").len(), 0);
 }
 
+#[test]
+fn that_a_journal_began_anew_is_shown_though_nobody_waited_for_what_stayed_behind() {
+    let mut gateway = Gateway::new("gw-quiet");
+    gateway.configure("");
+    gateway.start();
+    assert!(gateway.stop().0.success());
+    let db = rusqlite::Connection::open(gateway.data().join("journal.db")).unwrap();
+    db.execute("UPDATE event SET json = replace(json, 'gw-quiet', 'gw-quick') WHERE seq = 1", []).unwrap();
+    drop(db);
+    gateway.start();
+    // It is met when it is read.
+    let _ = gateway.get("/api/v1/events");
+    gateway.until("it is shown", || {
+        let shown = gateway.get("/readyz")?["degraded"].to_string();
+        shown.contains("began anew").then_some(())
+    });
+    assert!(gateway.stop().0.success());
+}
+
 /// A ticket is open, then `harm` comes; what the new epoch says. The ticket goes on, and nothing is numbered twice.
 async fn harmed(harm: fn(&Gateway), check: fn(&[Json], &BTreeSet<String>)) {
     let units = Units::default();

@@ -386,6 +386,10 @@ fn as_long_as_rows_are_under_an_old_key_it_is_said() {
     assert!(!is_said(&gateway));
     gateway.configure(&format!("[privacy]\nstore_key = {new}\nstore_key_before = [{old}]\n"));
     says(&doctor(&gateway).1, "warn journal's key:", &["rows are not under", "leave `store_key_before`"]);
+    gateway.configure(&format!("[privacy]\nstore_key = {new}\n"));
+    let (healthy, lines) = doctor(&gateway);
+    assert!(!healthy, "the daemon would not start");
+    says(&lines, "bad journal's key:", &["which the configuration does not name", "store_key_before"]);
 }
 
 #[test]

@@ -147,7 +147,8 @@ pub(super) fn announce(
 /// For people: for a week after something of the journal was lost.
 pub(super) fn begun_anew(before: Option<&Before>, clock: &Clock) -> Option<String> {
     let before = before.filter(|before| {
-        before.lost != Some(0) || !before.rows.is_empty() || before.reason.ends_with("while it was in use")
+        let cut = before.reason.ends_with("while it was in use");
+        before.damaged || before.lost != Some(0) || !before.rows.is_empty() || cut
     })?;
     let recent = clock.now().abs_diff(before.at) < SHOWN_FOR.unsigned_abs();
     let Before { reason, at, lost, .. } = before;

@@ -359,6 +359,7 @@ fn write(
         Some(from) => carry::carry(from, &mut into, gateway, epoch, Seals::same(seal), Limit::NONE)?,
         None => carry::nothing(&mut into, gateway, epoch)?,
     };
+    carried.damaged = true;
     if let Some(mark) = mark::read(dir) {
         let head = from.map_or(0, |from| file::head(from).unwrap_or(mark.head));
         carry::count_what_was_told(&mut carried, mark, head);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::OptionalExtension as _;
 
-use super::{ConsumerNow, Error, Seal, file, view};
+use super::{ConsumerNow, Error, Seal, file, keyring, view};
 use crate::reading::Millis;
 
 /// What its journal is.
@@ -61,6 +61,12 @@ const SEALED: [(&str, &str); 6] = [
     ("maintenance", "by"),
     ("erasure", "pseudonym"),
 ];
+
+/// That its journal is sealed with a key which is not among these.
+pub fn locked(dir: &Path, seal: &Seal) -> Option<Error> {
+    let db = file::reader(&dir.join(file::JOURNAL)).ok()?;
+    keyring::at_hand(&db, seal).err().filter(|error| matches!(error, Error::Locked(_)))
+}
 
 /// How many rows of its journal are still to come under the present key.
 pub fn stale(dir: &Path, seal: &Seal) -> Result<u64, Error> {

@@ -129,6 +129,9 @@ pub struct Before {
     /// Rows that were damaged, by table; none where nothing was.
     #[serde(default)]
     pub rows: BTreeMap<String, u64>,
+    /// The file was damaged, and what was acknowledged in it stayed behind.
+    #[serde(default)]
+    pub damaged: bool,
 }
 
 /// What a restart goes on from.

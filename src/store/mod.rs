@@ -75,7 +75,7 @@ pub use ahead::AHEAD_MAX;
 pub use alarm::Alarm;
 pub use erasure::{Asked, ERASURES_MAX, Erased};
 pub use history::{History, SAMPLES_MAX};
-pub use inspect::{Inspection, inspect, stale};
+pub use inspect::{Inspection, inspect, locked, stale};
 pub use journal::{Before, CLOSED_REMEMBERED, DeviceRow, EpisodeRow, Journal, Memory, Page, TicketRow};
 pub use keys::{KEYS_MAX, Known as OrdersKnown};
 pub use maintenance::MaintenanceRow;

@@ -111,6 +111,10 @@ fn old_key(gateway: &Gateway) -> Option<Finding> {
     if !gateway.seal.has_keys() {
         return None;
     }
+    if let Some(error) = store::locked(&gateway.store.dir, &gateway.seal) {
+        let cure = "the daemon does not start without that secret; a backup of the configuration may have it";
+        return Some(Finding::bad("journal's key", error.to_string(), cure));
+    }
     let stale = store::stale(&gateway.store.dir, &gateway.seal).ok().filter(|stale| *stale > 0)?;
     let cure = "as long as this is said, leave `store_key_before` of [privacy] as it is; the daemon seals 200 at a time, while it has nothing else to write";
     Some(Finding::warn(

@@ -53,6 +53,8 @@ pub(super) struct Carried {
     pub rescued: u64,
     /// Time of the last commit.
     pub committed: Millis,
+    /// It was carried out of a damaged file.
+    pub damaged: bool,
     pub lost: Lost,
 }
 
@@ -345,8 +347,7 @@ pub(super) fn tell(
 ) -> Result<(), Error> {
     let step = into.transaction()?;
     let lost = &carried.lost;
-    let before =
-        json!({ "epoch": carried.before, "reason": why, "at": at, "lost": lost.count(), "rows": lost.rows });
+    let before = json!({ "epoch": carried.before, "reason": why, "at": at, "lost": lost.count(), "rows": lost.rows, "damaged": carried.damaged });
     step.execute("UPDATE gateway SET before = ?1", [before.to_string()])?;
     if carried.lacks_orders() {
         keys::lost(&step, at.max(carried.committed))?;
