@@ -17,6 +17,7 @@ use modbus_bench::{Running, free_port, line, pymodbus, serial, tcp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+const PATIENCE: Duration = Duration::from_secs(40);
 const TIMEOUT: Duration = Duration::from_millis(1000);
 const POLL: Duration = Duration::from_millis(200);
 
@@ -382,7 +383,8 @@ async fn who_does_not_answer_over_a_socket_is_sent_no_order() {
     );
     // It goes on, and finds all that was sent to it.
     running.give(DeviceId(7), 1).await;
-    while !fake.answer(async || {}).await {}
+    let taken = async { while !fake.answer(async || {}).await {} };
+    tokio::time::timeout(PATIENCE, taken).await.expect("the second order comes");
     assert_eq!(fake.zero, 101, "the first order never comes");
     running.until(|batch| batch.done.is_some()).await;
 
@@ -395,4 +397,20 @@ async fn who_does_not_answer_over_a_socket_is_sent_no_order() {
     assert!(matches!(&done.outcome, Outcome::Unsure { .. }), "{:?}", done.outcome);
     let ended = fake.stream.read(&mut order).await.unwrap_err();
     assert_eq!(ended.kind(), std::io::ErrorKind::ConnectionReset);
+
+    // A connection that its peer has ended while nobody asked, or ends after each answer, is made anew for the order.
+    for ends_after in [false, true] {
+        running.give(DeviceId(7), 1).await;
+        let accepted = async || Fake { stream: listener.accept().await.unwrap().0, bad: &[], zero: 0 };
+        fake = tokio::time::timeout(PATIENCE, accepted()).await.unwrap();
+        assert!(!fake.answer(async || {}).await, "whether it listens");
+        if ends_after {
+            drop(fake.stream);
+            fake = accepted().await;
+        }
+        assert!(fake.answer(async || {}).await);
+        let done = running.until(|batch| batch.done.is_some()).await.done.unwrap();
+        assert!(matches!(&done.outcome, Outcome::Executed { .. }), "{:?}", done.outcome);
+        drop(fake.stream);
+    }
 }

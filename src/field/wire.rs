@@ -76,6 +76,8 @@ enum Stream {
 /// How long connecting, and handing a request to the kernel, may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 const SEND_WITHIN: Duration = Duration::from_secs(5);
+/// Who closes after an answer does it at once.
+const CLOSED_WITHIN: Duration = Duration::from_millis(5);
 /// More than this is not rest of old answers but a line that never falls silent.
 const DRAIN_MOST: usize = 64 * 1024;
 /// What the line behind a serial device server is taken to run at: it does not tell.
@@ -200,6 +202,12 @@ impl Link {
     /// What is sent over it may lie somewhere before whoever it is for reads it.
     pub fn is_socket(&self) -> bool {
         matches!(self.stream, Stream::Tcp(_))
+    }
+
+    /// Whether its peer has closed it, as some do after each answer.
+    pub async fn is_closed(&self) -> bool {
+        let Stream::Tcp(stream) = &self.stream else { return false };
+        matches!(timeout(CLOSED_WITHIN, stream.peek(&mut [0])).await, Ok(Ok(0) | Err(_)))
     }
 
     /// When it is closed, what was sent and is not acknowledged is forgotten.

@@ -38,6 +38,8 @@ const LATE: Duration = Duration::from_secs(15);
 const STEPS_MAX: usize = 4;
 /// So long without a step, and the clock may decide what is old.
 const CALM: Duration = Duration::from_secs(3600);
+/// An order is under way for no longer.
+const UNDER_WAY: Millis = 60_000;
 /// Stretches of this run between two steps that are kept in mind.
 const STRETCHES_MAX: usize = 16;
 /// The two clocks are read so close together, or again.
@@ -124,7 +126,7 @@ impl Clocks {
             steps: VecDeque::new(),
             started: seen.steady,
             stretches: VecDeque::new(),
-            stretch_began: seen.wall,
+            stretch_began: Millis::MIN, // as of the runs before
             owed: 0,
             possible: clock.is_possible(),
             known: false,
@@ -167,7 +169,9 @@ impl Clocks {
     pub fn at_the_latest(&self, at: Millis) -> Millis {
         let within = |stretch: &&Stretch| (stretch.from..=stretch.to).contains(&at);
         let moved: Vec<Millis> = self.stretches.iter().filter(within).map(|s| at + s.moved).collect();
-        let as_it_is = (moved.is_empty() || at >= self.stretch_began).then_some(at);
+        // An order that was under way at the step was moved with it already.
+        let recent = at >= self.stretch_began.saturating_sub(UNDER_WAY);
+        let as_it_is = (moved.is_empty() || recent).then_some(at);
         let possible = moved.into_iter().chain(as_it_is).filter(|at| *at <= self.seen.wall);
         let ran = || (self.seen.steady - self.started).as_millis() as Millis;
         possible.max().unwrap_or_else(|| self.seen.wall - ran())
@@ -182,8 +186,10 @@ impl Clocks {
     fn end_stretch(&mut self, expected: Millis, now: Millis) {
         self.stretches.push_back(Stretch { from: self.stretch_began, to: expected, moved: 0 });
         self.stretches.iter_mut().for_each(|stretch| stretch.moved += now - expected);
-        if self.stretches.len() > STRETCHES_MAX {
-            self.stretches.pop_front();
+        if self.stretches.len() > STRETCHES_MAX
+            && let (Some(a), Some(b)) = (self.stretches.pop_front(), self.stretches.front_mut())
+        {
+            *b = Stretch { from: a.from.min(b.from), to: a.to.max(b.to), moved: a.moved.max(b.moved) };
         }
         self.stretch_began = now;
     }
@@ -290,6 +296,7 @@ mod tests {
         assert_eq!(clocks.at_the_latest(first - HOUR), first - HOUR, "of an earlier run");
         set(&mut clocks, &clock, 2 * HOUR).await;
         assert_eq!((clocks.at_the_latest(first), clocks.moved_most()), (first + 2 * HOUR, 2 * HOUR));
+        assert_eq!(clocks.at_the_latest(first - HOUR), first + HOUR, "of an earlier run by the same clock");
         let second = clock.now() + 10;
         set(&mut clocks, &clock, -3 * HOUR).await;
         assert_eq!(clocks.at_the_latest(second), second - 3 * HOUR);
@@ -298,6 +305,7 @@ mod tests {
             set(&mut clocks, &clock, 10).await;
         }
         assert_eq!(clocks.stretches.len(), STRETCHES_MAX);
+        assert!(clocks.at_the_latest(first) >= first - HOUR, "however often it is set");
     }
 
     #[tokio::test(start_paused = true)]

@@ -233,6 +233,7 @@ impl Readings {
             return Ok(look);
         };
         loop {
+            look.last = [None, None];
             look.recent = gathered.lock().recent(point);
             look.last[1] = look.hold(Level::Minutes, look.numbers(Level::Minutes)?.last().copied());
             let last = look.recent.written.map(|written| written.readings);

@@ -56,9 +56,6 @@ impl Units {
             return Ok(failed("it is too much for one request"));
         }
         self.learn_echo(link, device).await?;
-        if link.is_socket() && !self.is_awake(link, device).await {
-            return Ok(failed("it does not answer; the order was not sent"));
-        }
         let (older, promises) = (self.pulses.len(), then.is_some());
         self.promise(device, then);
         let reply = self.put(link, device, &Request::Write(write.clone())).await;
@@ -99,12 +96,14 @@ impl Units {
         }
     }
 
-    /// A write that lies in the socket of who has stalled is read when that goes on, however late. Whoever has just answered
-    /// reads it now.
-    async fn is_awake(&mut self, link: &mut Link, device: usize) -> bool {
+    pub(super) async fn is_awake(&mut self, link: &mut Link, device: usize) -> Result<(), Failure> {
         match self.read_any(link, device).await {
-            Ok(Reply::Exception(pdu::GATEWAY_PATH_UNAVAILABLE | pdu::GATEWAY_NO_RESPONSE)) | Err(_) => false,
-            Ok(_) => true,
+            Ok(Reply::Exception(pdu::GATEWAY_PATH_UNAVAILABLE | pdu::GATEWAY_NO_RESPONSE)) => {
+                Err(Failure::Unreached)
+            }
+            // It answers, if only an older question.
+            Ok(_) | Err(Failure::Doubt { .. }) => Ok(()),
+            Err(failure) => Err(failure),
         }
     }
 

@@ -214,6 +214,16 @@ impl Ask for Units {
         going.into_iter().zip(readings).map(|(going, readings)| self.pause(going, readings)).collect()
     }
 
+    async fn wake(
+        &mut self,
+        link: &mut Link,
+        device: usize,
+        _nth: usize,
+        _readings: &mut Vec<Reading>,
+    ) -> Result<(), Failure> {
+        self.is_awake(link, device).await
+    }
+
     async fn act(
         &mut self,
         link: &mut Link,

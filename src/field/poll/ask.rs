@@ -50,6 +50,17 @@ pub trait Ask {
         outcomes
     }
 
+    /// A question that does nothing: over a socket it goes before an order.
+    async fn wake(
+        &mut self,
+        _link: &mut Link,
+        _device: usize,
+        _nth: usize,
+        _readings: &mut Vec<Reading>,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Does what was ordered; what was read in doing so (a read-back) is appended to `readings`.
     async fn act(
         &mut self,

@@ -157,13 +157,21 @@ impl<P: Ask> Poll<P> {
         let Some(unit) = self.unit(deed.device) else {
             return failed("the device is not on this wire");
         };
+        if let Err(why) = self.wake(unit, deed.nth, readings).await {
+            return failed(&format!("{why}; the order was not sent"));
+        }
+        if deed.is_late() {
+            return failed("it expired before its device answered; the order was not sent");
+        }
         let Some(link) = &mut self.link else {
             return failed("the wire is down");
         };
         let outcome = self.protocol.act(link, unit, deed.nth, readings).await;
-        if let Ok(Outcome::Unsure { .. }) | Err(Failure::Silent | Failure::Wrong) = &outcome
-            && link.is_socket()
-        {
+        let is_unsure = match &outcome {
+            Ok(outcome) => matches!(outcome, Outcome::Unsure { .. }),
+            Err(failure) => !matches!(failure, Failure::Doubt { .. }),
+        };
+        if is_unsure && link.is_socket() {
             // What a network that is cut has not taken yet must not arrive when it is mended.
             link.forget();
             self.link = None;
@@ -181,6 +189,29 @@ impl<P: Ask> Poll<P> {
                 Outcome::Unsure { why }
             }
         }
+    }
+
+    /// What lies in the socket of who has stalled is read when that goes on, however late. Whoever has just answered reads it
+    /// now. A connection that has ended meanwhile is made anew.
+    async fn wake(&mut self, unit: usize, nth: usize, readings: &mut Vec<Reading>) -> Result<(), String> {
+        for may_end in [true, false] {
+            let Some(link) = self.link.as_mut().filter(|link| link.is_socket()) else { return Ok(()) };
+            let ended = match self.protocol.wake(link, unit, nth, readings).await {
+                // It answers once a connection.
+                Ok(()) if link.is_closed().await => {
+                    return self.connect().await.map_err(|error| error.to_string());
+                }
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
+            let why = self.why(&ended);
+            self.stumbled(unit, &ended);
+            self.drop_if_broken(&ended);
+            if !(may_end && matches!(ended, Failure::Broken(_)) && self.connect().await.is_ok()) {
+                return Err(why);
+            }
+        }
+        Ok(())
     }
 
     async fn look(&mut self, device: DeviceId, point: Option<PointId>) -> Vec<Exchange> {
@@ -266,7 +297,7 @@ impl<P: Ask> Poll<P> {
             self.keep_promises().await;
             next = self.errands.waiting();
         }
-        if line.is_some() {
+        if line.is_some() || self.link.is_none() {
             *end = self.reopen(line, found).await;
         }
         Ok(())

@@ -65,6 +65,18 @@ impl<P: Ask> Ask for Guard<P> {
         done.unwrap_or_else(|fault| asked.iter().map(|_| Err(Failure::Fault(fault.clone()))).collect())
     }
 
+    async fn wake(
+        &mut self,
+        link: &mut Link,
+        device: usize,
+        nth: usize,
+        readings: &mut Vec<Reading>,
+    ) -> Result<(), Failure> {
+        contained(self.protocol.wake(link, device, nth, readings))
+            .await
+            .unwrap_or_else(|fault| Err(fault.into()))
+    }
+
     async fn act(
         &mut self,
         link: &mut Link,

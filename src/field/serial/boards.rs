@@ -127,22 +127,15 @@ impl Boards {
         {
             sleep_until(until).await;
         }
-        let What::Locker { locker, .. } = &self.boards[device].what else {
-            return Ok(failed("a meter takes no orders"));
-        };
-        let Some(&cell) = locker.commands.get(nth) else { return Ok(failed("the board has no such cell")) };
-        let question = locker.question_of(cell.into());
-        // What lies in the socket of a server that has stalled is done when it goes on, however late.
-        if link.is_socket() && self.ask_locker(link, device, question, readings).await.is_err() {
-            return Ok(failed("the board does not answer; the order was not sent"));
-        }
         let What::Locker { locker, in_doubt } = &mut self.boards[device].what else {
             return Ok(failed("a meter takes no orders"));
         };
+        let Some(&cell) = locker.commands.get(nth) else { return Ok(failed("the board has no such cell")) };
         let was_in_doubt = mem::replace(in_doubt, true);
         self.ordered = Some((device, Instant::now() + BETWEEN_ORDERS));
         let taken = locker.open(&mut self.line, link, cell).await;
         *in_doubt = was_in_doubt || taken.is_err();
+        let question = locker.question_of(cell.into());
         match taken {
             Err(Failure::Silent) => self.line.let_late_answers_pass(link).await?,
             Err(Failure::Wrong) | Ok(_) => {}
@@ -212,6 +205,20 @@ impl Ask for Boards {
         let Spoken { before, after, .. } = self.spoken(bytes);
         let words: Vec<_> = before.iter().chain(&after).filter_map(|change| self.word(change)).collect();
         self.aside.drain(..).chain(words).map(|(speaker, reading)| (speaker, vec![reading])).collect()
+    }
+
+    async fn wake(
+        &mut self,
+        link: &mut Link,
+        device: usize,
+        nth: usize,
+        readings: &mut Vec<Reading>,
+    ) -> Result<(), Failure> {
+        let What::Locker { locker, .. } = &self.boards[device].what else { return Ok(()) };
+        let Some(&cell) = locker.commands.get(nth) else { return Ok(()) };
+        let question = locker.question_of(cell.into());
+        self.line.set_timeout(self.timeout);
+        self.ask_locker(link, device, question, readings).await
     }
 
     async fn act(
