@@ -417,6 +417,15 @@ fn await_pseudonyms(house: &Gateway, what: &str, expected: &BTreeSet<String>) {
     house.until(what, || pseudonyms_told(house).is_superset(expected).then_some(()));
 }
 
+/// A log without when its lines were written: their microseconds are any six digits.
+fn without_times(log: &[u8]) -> Vec<u8> {
+    const TIME: usize = "2026-11-23T01:10:47.948564Z".len();
+    let is_timed =
+        |line: &[u8]| line.get(TIME - 1) == Some(&b'Z') && line[..4].iter().all(u8::is_ascii_digit);
+    let lines = log.split(|byte| *byte == b'\n');
+    lines.map(|line| if is_timed(line) { &line[TIME..] } else { line }).collect::<Vec<_>>().join(&b'\n')
+}
+
 #[test]
 fn of_two_hundred_known_cards_and_their_holders_nothing_stands_in_clear_in_journal_history_logs_and_traffic()
 {
@@ -510,6 +519,7 @@ fn of_two_hundred_known_cards_and_their_holders_nothing_stands_in_clear_in_journ
     let (mut bytes, mut clear) = (0, Vec::new());
     for (place, content) in &places {
         bytes += content.len();
+        let content = if place.ends_with("/log") { &without_times(content) } else { content };
         clear.extend(needles.find(content).into_iter().take(3).map(|found| format!("{place}: {found}")));
     }
     assert!(clear.is_empty(), "in clear:\n{}", clear.join("\n"));
