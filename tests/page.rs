@@ -36,7 +36,7 @@ fn tried() -> Tried {
         return promised("target/release/gatehouse".into());
     }
     // A month at one a second takes a debug build a minute to write.
-    Tried { binary: env!("CARGO_BIN_EXE_gatehouse").into(), slack: 8, every: 15 }
+    Tried { binary: env!("CARGO_BIN_EXE_gatehouse").into(), slack: 4, every: 15 }
 }
 
 /// A data directory with a past, and the configuration of what it is the past of.

@@ -26,8 +26,9 @@ const CARDS: u32 = 200;
 /// So many of them at readers too, which are asked again and again.
 const READ: u32 = 50;
 const FACILITY: u32 = 100;
-/// In none of its binary forms are all bytes letters: what is sealed is letters, and would hold some of them by accident.
-const FIRST: u32 = 34_088;
+/// Its second byte, 0xC5, is no letter of sealed text, no digit of a time, and no place in a page of SQLite: the forms of
+/// these cards stand nowhere by accident.
+const FIRST: u32 = 50_472;
 /// Of the same people at the face terminal; other cards.
 const IC_FIRST: u64 = 3_518_447_100;
 const CODE: &str = "7391573915";
@@ -417,15 +418,6 @@ fn await_pseudonyms(house: &Gateway, what: &str, expected: &BTreeSet<String>) {
     house.until(what, || pseudonyms_told(house).is_superset(expected).then_some(()));
 }
 
-/// A log without when its lines were written: their microseconds are any six digits.
-fn without_times(log: &[u8]) -> Vec<u8> {
-    const TIME: usize = "2026-11-23T01:10:47.948564Z".len();
-    let is_timed =
-        |line: &[u8]| line.get(TIME - 1) == Some(&b'Z') && line[..4].iter().all(u8::is_ascii_digit);
-    let lines = log.split(|byte| *byte == b'\n');
-    lines.map(|line| if is_timed(line) { &line[TIME..] } else { line }).collect::<Vec<_>>().join(&b'\n')
-}
-
 #[test]
 fn of_two_hundred_known_cards_and_their_holders_nothing_stands_in_clear_in_journal_history_logs_and_traffic()
 {
@@ -519,7 +511,6 @@ fn of_two_hundred_known_cards_and_their_holders_nothing_stands_in_clear_in_journ
     let (mut bytes, mut clear) = (0, Vec::new());
     for (place, content) in &places {
         bytes += content.len();
-        let content = if place.ends_with("/log") { &without_times(content) } else { content };
         clear.extend(needles.find(content).into_iter().take(3).map(|found| format!("{place}: {found}")));
     }
     assert!(clear.is_empty(), "in clear:\n{}", clear.join("\n"));

@@ -107,8 +107,7 @@ pub fn bytes_forms(needles: &mut Needles, bytes: &[u8]) {
         bytes.iter().map(word).collect::<Vec<_>>().join(between)
     };
     let whole = if bytes.len() < 4 { Whole::Hex } else { Whole::Any };
-    // A head of a page of SQLite has three of them and a zero now and then.
-    if bytes.iter().filter(|byte| **byte != 0).count() >= 4 {
+    if bytes.len() >= 4 {
         needles.add(bytes, Whole::Any);
     }
     for word in [|byte: &u8| format!("{byte:02x}"), |byte: &u8| format!("{byte:02X}")] {
@@ -237,9 +236,7 @@ fn the_search_finds_every_form_and_nothing_else() {
     ] {
         assert!(!needles.find(clear.as_bytes()).is_empty(), "{clear} is not found");
     }
-    assert!(needles.find(&[1, 0xAF, 0xEB, 0x98, 0, 7]).is_empty(), "three bytes are found by accident");
-    number_forms(&mut needles, 3_518_447_103);
-    assert!(!needles.find(&[&[1][..], &3_518_447_103_u32.to_le_bytes(), &[7]].concat()).is_empty());
+    assert!(!needles.find(&[1, 0xAF, 0xEB, 0x98, 0, 7]).is_empty());
     for other in ["110021807", "100218071", "c-64552f0a98ebaf11", "100-218071", "诸葛", "13804271358 x"] {
         assert_eq!(needles.find(other.as_bytes()), Vec::<String>::new(), "{other}");
     }
